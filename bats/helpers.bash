@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Helpers for the system tests, which run in a scratch host (see scratch-host):
+# they may write anywhere.
+
+bats_require_minimum_version 1.5.0
+
+# The program under test; packagers name the installed one.
+BOOTC_PODMAN=${BOOTC_PODMAN:-$(realpath "$BATS_TEST_DIRNAME/../bin/bootc-podman")}
+export BOOTC_PODMAN
+# Noise of test machines, none of it ours.
+export PODMAN_IGNORE_CGROUPSV1_WARNING=1
+
+STORE=/sysroot/ostree/bootc/storage
+
+die() {
+    echo "FAILED: $*" >&2
+    return 1
+}
+
+# bp [RC] ARG... - run bootc-podman, expect exit status RC (default 0; "?" for
+# any). Leaves $output (standard output), $stderr and $status.
+bp() {
+    local want=0
+    if [[ $1 =~ ^([0-9]+|\?)$ ]]; then
+        want=$1
+        shift
+    fi
+    echo "\$ bootc-podman $*"
+    run --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
+    echo "$output"
+    # shellcheck disable=SC2154 # set by run
+    echo "$stderr"
+    [ "$want" = '?' ] || [ "$status" -eq "$want" ] || die "exit status $status, not $want"
+}
+
+# assert ACTUAL OP EXPECTED [NAME] - OP is one of == != =~ !~.
+assert() {
+    case $2 in
+    ==) [ "$1" == "$3" ] ;;
+    !=) [ "$1" != "$3" ] ;;
+    =~) [[ $1 =~ $3 ]] ;;
+    !~) ! [[ $1 =~ $3 ]] ;;
+    *) die "BUG: assert $2" ;;
+    esac || die "${4:-assert}: '$1' $2 '$3'"
+}
+
+# oracle ARG... - podman on the store in the way bootc does it, by other means
+# than ours: bootc's crates/lib/src/podstorage.rs in a few lines of shell.
+oracle() {
+    mkdir -p /run/bootc/storage
+    # shellcheck disable=SC2016 # expanded inside
+    unshare --mount --propagation slave bash -c '
+        store=$1 cwd=$PWD && shift
+        [ -w "$store" ] || mount -o remount,bind,rw /sysroot
+        exec 3</run/bootc/storage
+        cd "$store" && mount --bind . /run/bootc/storage && cd "$cwd"
+        exec podman --root /run/bootc/storage --runroot /proc/self/fd/3 "$@"' \
+        oracle "$STORE" "$@"
+}
+
+# oracle_init - make the store as bootc does, without bootc-podman.
+oracle_init() {
+    local STORE=/sysroot/ostree/bootc/storage.tmp
+    mkdir -p "$STORE"
+    oracle images >/dev/null
+    mv "$STORE" "${STORE%.tmp}"
+}
+
+# new_sysroot - a bootc host without a store: /sysroot as ostree makes it.
+new_sysroot() {
+    rm -rf /sysroot/ostree /sysroot/composefs /run/bootc /run/bootc-podman
+    ostree admin init-fs --modern /sysroot
+}
+
+# mount_sysroot [FSTYPE] - a real filesystem in a loop device on /sysroot.
+mount_sysroot() {
+    local image=/var/lib/containers/sysroot.img
+    umount -q /sysroot || true
+    rm -f "$image"
+    truncate -s 512M "$image"
+    "mkfs.${1:-xfs}" -q "$image"
+    mount -o loop "$image" /sysroot
+}
+
+# context DIR [TEXT] - a build context for a small image without a base.
+context() {
+    mkdir -p "$1"
+    echo "${2:-hello}" >"$1/file"
+    printf 'FROM scratch\nCOPY file /file\nLABEL test=%s\n' "${2:-hello}" >"$1/Containerfile"
+}
+
+# oci_source DIR - an OCI layout with one image, made without the store.
+oci_source() {
+    context "$1.context"
+    podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" build -q -t localhost/source "$1.context" >/dev/null
+    podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" push -q localhost/source "oci:$1:source"
+}
+
+mount_table() { cat /proc/self/mountinfo; }
+
+# wait_for CONDITION... - poll until the command succeeds, at most 30 s.
+wait_for() {
+    local deadline=$((SECONDS + 30))
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || die "timed out waiting for: $*"
+        read -rt 0.02 <> <(:) || true
+    done
+}

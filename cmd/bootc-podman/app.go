@@ -1,0 +1,222 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// app is everything a handler may touch of the process it runs in.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            []string
+	euid           int
+	self           string
+	root           string
+	confPath       string
+	execer         wrapper.Execer
+	runner         wrapper.Runner
+}
+
+// Exit statuses of our own verbs; those of a passthrough are in package wrapper.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// exitError ends the program with a status of its own. err may be nil, when
+// everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageErrorf(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// orCode gives an error that has no exit status yet this one.
+func orCode(err error, code int) error {
+	if err == nil || errors.As(err, new(*exitError)) {
+		return err
+	}
+	return &exitError{code: code, err: err}
+}
+
+// passthroughStatus gives an error from before podman ran podman's own exit
+// statuses: 126 and 127 for a program that cannot be run, 125 for the rest.
+func passthroughStatus(err error) error {
+	var lookup *wrapper.LookupError
+	if errors.As(err, &lookup) {
+		return orCode(err, lookup.Code)
+	}
+	return orCode(err, wrapper.ExitFailed)
+}
+
+// run is the program: it returns the exit status.
+func (a *app) run(ctx context.Context, args []string) int {
+	err := a.command().RunContext(ctx, args)
+	if err == nil {
+		return 0
+	}
+	code := exitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		if code = exit.code; exit.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(a.stderr, "Error: %v\n", err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(a.stderr, "Hint: %s\n", h)
+	}
+	return code
+}
+
+// options are the global ones.
+type options struct {
+	sysroot, authFile, logLevel string
+	dryRun                      bool
+}
+
+// words are the global options as they would be typed, for a command line that
+// starts us again.
+func (o *options) words() []string {
+	var words []string
+	for _, opt := range []struct{ name, value, standard string }{
+		{"--sysroot", o.sysroot, "/"}, {"--authfile", o.authFile, ""}, {"--log-level", o.logLevel, ""},
+	} {
+		if opt.value != opt.standard {
+			words = append(words, opt.name, opt.value)
+		}
+	}
+	return words
+}
+
+var errUnknownCommand = errors.New("unknown command")
+
+// command builds the command tree; nothing of it outlives the call.
+func (a *app) command() *cli.App {
+	o := &options{}
+	return &cli.App{
+		Name:           "bootc-podman",
+		Usage:          "podman for the bootc-owned container storage",
+		UsageText:      "bootc-podman [options] command [arguments]",
+		Reader:         a.stdin,
+		Writer:         a.stdout,
+		ErrWriter:      a.stderr,
+		HideVersion:    true,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageErrorf("read options: %w", err) },
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "authfile", Usage: "registry credentials `FILE` instead of bootc's", Destination: &o.authFile},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop", Destination: &o.dryRun},
+			&cli.StringFlag{Name: "log-level", Usage: "log messages from this `LEVEL` up: trace, debug, info, warn, error, fatal or panic", Destination: &o.logLevel},
+			&cli.StringFlag{Name: "sysroot", Usage: "use the host whose root is `DIR`", Value: "/", Destination: &o.sysroot},
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+		},
+		Before: func(*cli.Context) error { return a.before(o) },
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.Bool("version"):
+				return a.version()
+			case c.Args().Present():
+				return usageErrorf("%w %q", errUnknownCommand, c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
+			a.initCommand(o), a.storageConfCommand(o), a.versionCommand(),
+		},
+	}
+}
+
+// before checks and completes the global options.
+func (a *app) before(o *options) error {
+	logrus.SetOutput(a.stderr)
+	logrus.SetLevel(logrus.WarnLevel)
+	if o.logLevel != "" {
+		level, err := logrus.ParseLevel(o.logLevel)
+		if err != nil {
+			return usageErrorf("read --log-level: %w", err)
+		}
+		logrus.SetLevel(level)
+	}
+	var err error
+	if o.sysroot == "" {
+		return usageErrorf("read --sysroot: empty path")
+	}
+	if o.sysroot, err = filepath.Abs(o.sysroot); err != nil {
+		return fmt.Errorf("read --sysroot: %w", err)
+	}
+	return nil
+}
+
+// host says for which host, and by which means, the wrapper works.
+func (a *app) host(o *options) wrapper.Host {
+	h := wrapper.Host{
+		Env: a.env, Euid: a.euid, Self: a.self, Root: a.root,
+		Sysroot: o.sysroot, AuthFile: o.authFile, ConfPath: a.confPath,
+		Execer: a.execer, Runner: a.runner,
+	}
+	if o.dryRun {
+		h.DryRun = a.stdout
+	}
+	return h
+}
+
+// verb completes the definition of a command of our own: it takes no
+// arguments, and --dry-run is understood after it too.
+func (a *app) verb(o *options, c *cli.Command) *cli.Command {
+	action := c.Action
+	c.HideHelpCommand = true
+	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"})
+	c.Action = func(ctx *cli.Context) error {
+		if ctx.Args().Present() {
+			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().First())
+		}
+		o.dryRun = o.dryRun || ctx.Bool("dry-run")
+		return action(ctx)
+	}
+	return c
+}
+
+// passthrough is a command whose arguments are not ours to read.
+func passthrough(c *cli.Command) *cli.Command {
+	c.SkipFlagParsing, c.HideHelp, c.HideHelpCommand = true, true, true
+	action := c.Action
+	c.Action = func(ctx *cli.Context) error { return passthroughStatus(action(ctx)) }
+	return c
+}
+
+// podmanImageCommands is used to advise on "bootc-podman pull" and the like.
+func podmanImageCommands() []string {
+	return strings.Fields("build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag")
+}
+
+func isPodmanImageCommand(word string) bool {
+	return slices.Contains(podmanImageCommands(), word)
+}

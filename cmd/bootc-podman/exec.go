@@ -1,0 +1,33 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) execCommand(o *options) *cli.Command {
+	return passthrough(&cli.Command{
+		Name:      "exec",
+		Usage:     "run any command where the bootc-owned store is podman's own",
+		UsageText: "bootc-podman [options] exec [--] command [arguments]",
+		Action: func(c *cli.Context) error {
+			argv := c.Args().Slice()
+			switch {
+			case len(argv) > 0 && argv[0] == "--":
+				argv = argv[1:]
+			case len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h"):
+				return cli.ShowSubcommandHelp(c)
+			case len(argv) > 0 && strings.HasPrefix(argv[0], "-"):
+				return usageErrorf("exec: unknown option %q", argv[0])
+			}
+			if len(argv) == 0 {
+				return usageErrorf("exec: no command given")
+			}
+			return a.host(o).BecomeProgram(c.Context, argv)
+		},
+	})
+}

@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// hint is the next step after an error, "" when there is none to give.
+func hint(err error) string {
+	var (
+		lookup   *wrapper.LookupError
+		readOnly *wrapper.ReadOnlyError
+		mismatch *storageconf.MismatchError
+		exit     *exitError
+	)
+	switch {
+	case errors.Is(err, wrapper.ErrNotRoot):
+		return "run it as root, for example with sudo"
+	case errors.Is(err, wrapper.ErrContainer):
+		return "run it on the bootc host itself, or name a host's root with --sysroot"
+	case errors.Is(err, storageconf.ErrNoStore):
+		return `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`
+	case errors.Is(err, storageconf.ErrNotBootcHost):
+		return "this is no bootc host; name the root of one with --sysroot"
+	case errors.As(err, &readOnly) && readOnly.Medium:
+		return "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot"
+	case errors.As(err, &readOnly):
+		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", readOnly.Mountpoint)
+	case errors.As(err, &mismatch):
+		return fmt.Sprintf("another tool opened this store by another path first; the database describes containers only, "+
+			"so if the store has none, move it aside: mv %[1]s %[1]s.bak", mismatch.Database)
+	case errors.Is(err, wrapper.ErrChroot):
+		return "in a chroot, bind-mount the new root on itself before entering it"
+	case errors.As(err, &lookup) && strings.HasSuffix(lookup.Program, "podman") && lookup.Code == wrapper.ExitNotFound:
+		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
+	case errors.Is(err, errUnknownCommand):
+		return unknownCommandHint(err)
+	case errors.As(err, &exit) && exit.code == exitUsage:
+		return `see "bootc-podman help"; options of all commands go before the command`
+	}
+	return ""
+}
+
+func unknownCommandHint(err error) string {
+	_, word, _ := strings.Cut(err.Error(), `"`)
+	if word = strings.TrimSuffix(word, `"`); isPodmanImageCommand(word) {
+		return fmt.Sprintf("did you mean \"bootc-podman image %s\"?", word)
+	}
+	return `"bootc-podman help" lists the commands; podman's others are not for this store`
+}

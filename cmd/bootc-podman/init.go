@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
+
+func (a *app) initCommand(o *options) *cli.Command {
+	return a.verb(o, &cli.Command{
+		Name:      "init",
+		Usage:     "make the bootc-owned store if it is missing, as bootc does",
+		UsageText: "bootc-podman [options] init [--dry-run]",
+		Action: func(c *cli.Context) error {
+			s, err := a.host(o).Open()
+			if err != nil {
+				return err
+			}
+			created, err := s.Create(c.Context)
+			switch {
+			case err != nil:
+				return err
+			case created:
+				fmt.Fprintf(a.stderr, "Created the bootc-owned store %q\n", s.Store.Path())
+			case s.Store.Exists:
+				fmt.Fprintf(a.stderr, "The bootc-owned store %q is there already\n", s.Store.Path())
+			}
+			return nil
+		},
+	})
+}

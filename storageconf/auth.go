@@ -1,0 +1,81 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storageconf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxAuthFile bounds what is read as credentials; the format,
+// containers-auth.json(5), is a few hundred bytes a registry.
+const maxAuthFile = 4 << 20
+
+// Auth is the content of a registry credentials file. The zero value stands for
+// no credentials.
+type Auth struct {
+	// Path is the file the content came from, "" for none.
+	Path string
+	// content is unexported, so that printing an Auth shows no secret.
+	content []byte
+}
+
+// FindAuth looks for the credentials bootc uses: run/ostree/auth.json, then
+// etc/ostree/auth.json, then usr/lib/ostree/auth.json below root, the first that
+// exists, links resolved inside root. The order is that of bootc's code
+// (crates/ostree-ext/src/globals.rs), not of its man page. No file is no error.
+func FindAuth(root string) (Auth, error) {
+	dir, err := openDir(root)
+	if err != nil {
+		return Auth{}, fmt.Errorf("find credentials: %w", err)
+	}
+	defer dir.Close()
+	for _, below := range []string{"run", "etc", "usr/lib"} {
+		f, err := OpenIn(dir, filepath.Join(below, "ostree/auth.json"), unix.O_RDONLY|unix.O_NONBLOCK)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			return Auth{}, fmt.Errorf("read credentials: %w", err)
+		}
+		return readAuth(f)
+	}
+	return Auth{}, nil
+}
+
+// ReadAuth reads the credentials file the user named.
+func ReadAuth(path string) (Auth, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Auth{}, fmt.Errorf("read credentials: %w", err)
+	}
+	return readAuth(f)
+}
+
+func readAuth(f *os.File) (Auth, error) {
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxAuthFile+1))
+	if err == nil && len(content) > maxAuthFile {
+		err = fmt.Errorf("larger than %d bytes", maxAuthFile)
+	}
+	if err != nil {
+		return Auth{}, fmt.Errorf("read credentials %q: %w", f.Name(), err)
+	}
+	return Auth{Path: f.Name(), content: content}, nil
+}
+
+// Bytes is the file to hand to podman. It is never empty: without credentials
+// it is "{}", which keeps podman from falling back to files of its own.
+func (a Auth) Bytes() []byte {
+	if a.Path == "" {
+		return []byte("{}")
+	}
+	return a.content
+}

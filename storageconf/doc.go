@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package storageconf knows the bootc-owned containers-storage as files: where
+// it lies below a sysroot, the private storage.conf that describes it to
+// podman, the credentials bootc would use with it, and what podman has recorded
+// about it in its own database.
+//
+// It reads, renders and writes files. It starts no program, mounts nothing and
+// never creates a store; that is what package wrapper does.
+package storageconf
+
+// The strings below are written by podman into its database inside the store
+// and compared on every open, so they are part of the on-disk format: another
+// spelling locks bootc out. They are those of bootc, crates/lib/src/podstorage.rs.
+const (
+	// GraphRoot is the only path by which podman may see the store.
+	GraphRoot = "/run/bootc/storage"
+	// RunRoot is the run root that goes with GraphRoot. Descriptor RunRootFD
+	// must be a directory, open in the process that becomes podman.
+	RunRoot = "/proc/self/fd/3"
+	// RunRootFD is the descriptor that RunRoot names.
+	RunRootFD = 3
+)
+
+// ConfPath is where the private storage.conf is kept. It is a stable path, not
+// a temporary file: conmon keeps the environment of the podman that started it
+// and opens the file again when the container ends.
+const ConfPath = "/run/bootc-podman/storage.conf"

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storageconf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Relative to the physical root of a host.
+const (
+	ostreeBootc    = "ostree/bootc"
+	composefsBootc = "composefs/bootc"
+	storeName      = "storage"
+)
+
+var (
+	// ErrNotBootcHost says that a sysroot holds neither an ostree nor a
+	// composefs deployment tree.
+	ErrNotBootcHost = errors.New("no ostree or composefs directory")
+	// ErrNoStore says that a bootc host has no bootc-owned store (yet).
+	ErrNoStore = errors.New("no bootc-owned store")
+)
+
+// Store says where the bootc-owned store of a sysroot is, or would be made.
+// It holds names, not descriptors: a descriptor belongs to the mount namespace
+// it was opened in, and the store is bind-mounted in another one.
+type Store struct {
+	// Sysroot is the directory the user named, "/" on a booted host.
+	Sysroot string
+	// Physical is the physical root relative to Sysroot: "sysroot" on a booted
+	// host, "." when Sysroot is itself a physical root.
+	Physical string
+	// BootcRoot is the directory the store lies in, relative to the physical
+	// root: "ostree/bootc" (which is a symbolic link on most composefs hosts)
+	// or "composefs/bootc" where that link is missing.
+	BootcRoot string
+	// Exists tells whether the store is there.
+	Exists bool
+}
+
+// Locate finds the store below sysroot, following symbolic links as if sysroot
+// were "/". A missing store is not an error: the result then says where it
+// belongs. It returns ErrNotBootcHost when sysroot is no bootc host.
+func Locate(sysroot string) (Store, error) {
+	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
+	root, err := openDir(st.Sysroot)
+	if err != nil {
+		return Store{}, fmt.Errorf("open sysroot: %w", err)
+	}
+	defer root.Close()
+	if !existsIn(root, "sysroot/ostree") && !existsIn(root, "sysroot/composefs") {
+		st.Physical = "."
+	}
+	phys, err := OpenIn(root, st.Physical, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return Store{}, fmt.Errorf("open sysroot: %w", err)
+	}
+	defer phys.Close()
+	if !existsIn(phys, "ostree") && !existsIn(phys, "composefs") {
+		return Store{}, fmt.Errorf("locate bootc store in %q: %w", st.Sysroot, ErrNotBootcHost)
+	}
+	// bootc makes ostree/bootc a link to ../composefs/bootc on composefs hosts,
+	// but hosts installed by an old bootc may lack it. Making a second real
+	// directory there would give the host two stores.
+	if !existsIn(phys, ostreeBootc) && (existsIn(phys, composefsBootc) || existsIn(phys, "composefs") && (!existsIn(phys, "ostree/repo") || isLink(phys, ostreeBootc))) {
+		st.BootcRoot = composefsBootc
+	}
+	switch dir, err := OpenIn(phys, filepath.Join(st.BootcRoot, storeName), unix.O_PATH|unix.O_DIRECTORY); {
+	case err == nil:
+		st.Exists = true
+		dir.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return Store{}, fmt.Errorf("open bootc store: %w", err)
+	}
+	return st, nil
+}
+
+// Path is the store's absolute path in the words of the user's sysroot, for
+// messages. Symbolic links in it are not resolved.
+func (st Store) Path() string {
+	return filepath.Join(st.Sysroot, st.Physical, st.BootcRoot, storeName)
+}
+
+// OpenPhysical opens the physical root, relative to which every other path of
+// this type is resolved.
+func (st Store) OpenPhysical() (*os.File, error) {
+	root, err := openDir(st.Sysroot)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return OpenIn(root, st.Physical, unix.O_RDONLY|unix.O_DIRECTORY)
+}
+
+// Open opens the store's directory in the mount namespace of the calling
+// thread. The error is ErrNoStore when it does not exist.
+func (st Store) Open() (*os.File, error) {
+	phys, err := st.OpenPhysical()
+	if err != nil {
+		return nil, fmt.Errorf("open sysroot: %w", err)
+	}
+	defer phys.Close()
+	dir, err := OpenIn(phys, filepath.Join(st.BootcRoot, storeName), unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open %q: %w", st.Path(), ErrNoStore)
+	}
+	return dir, err
+}
+
+// openDir opens a directory as a root for OpenIn.
+func openDir(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// OpenIn opens path below root with the given open(2) flags. Absolute links
+// and ".." are resolved as if root were "/", by the kernel (openat2(2),
+// RESOLVE_IN_ROOT), so nothing outside root is ever reached: the packaged
+// link /usr/lib/bootc/storage, for one, climbs a level too many.
+func OpenIn(root *os.File, path string, flags int) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	full := filepath.Join(root.Name(), path)
+	for {
+		fd, err := unix.Openat2(int(root.Fd()), path, &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), full), nil
+		// EAGAIN: a rename elsewhere raced with "..", openat2(2) asks to retry.
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		default:
+			return nil, &fs.PathError{Op: "open", Path: full, Err: err}
+		}
+	}
+}
+
+func isLink(root *os.File, path string) bool {
+	f, err := OpenIn(root, path, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	return err == nil && fi.Mode()&fs.ModeSymlink != 0
+}
+
+func existsIn(root *os.File, path string) bool {
+	f, err := OpenIn(root, path, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}

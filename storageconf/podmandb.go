@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storageconf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// PodmanDB is what podman recorded about a store when it first opened it. On
+// every later open podman compares these with its own settings and refuses to
+// run when they differ ("database configuration mismatch").
+type PodmanDB struct {
+	// Path is the database file.
+	Path string
+	// GraphRoot and RunRoot are as podman wrote them; StaticDir and VolumePath
+	// lie below GraphRoot by default.
+	GraphRoot, RunRoot, StaticDir, VolumePath string
+}
+
+// ReadPodmanDB reads podman's database inside the store whose directory is dir:
+// db.sql (SQLite, podman 4.8 and later, table DBConfig) or, where there is none,
+// libpod/bolt_state.db (BoltDB, bucket runtime-config). The file layouts are
+// those of podman's libpod/sqlite_state_internal.go and
+// libpod/boltdb_state_internal.go. The error is fs.ErrNotExist when podman has
+// made no database yet.
+func ReadPodmanDB(dir *os.File) (PodmanDB, error) {
+	f, err := OpenIn(dir, "db.sql", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err == nil {
+		defer f.Close()
+		return readSQLiteDB(f)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
+	}
+	if f, err = OpenIn(dir, "libpod/bolt_state.db", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK); err != nil {
+		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
+	}
+	return readBoltDB(f)
+}
+
+func readSQLiteDB(f *os.File) (PodmanDB, error) {
+	db := PodmanDB{Path: f.Name()}
+	row, err := firstRow(f, "DBConfig")
+	if err != nil {
+		return db, fmt.Errorf("read podman database %q: %w", f.Name(), err)
+	}
+	db.GraphRoot, db.RunRoot = row["graphroot"], row["runroot"]
+	db.StaticDir, db.VolumePath = row["staticdir"], row["volumedir"]
+	return db, nil
+}
+
+// readBoltDB closes f.
+func readBoltDB(f *os.File) (db PodmanDB, err error) {
+	db.Path = f.Name()
+	// bbolt panics on some damaged files and reads past the end of others; a
+	// damaged database is podman's to report, not a reason for us to crash.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("read podman database %q: %v", db.Path, r)
+		}
+	}()
+	// A running podman holds the exclusive lock; it has then accepted the
+	// database itself, and waiting would only slow us down. The least timeout
+	// makes bbolt try once.
+	b, err := bolt.Open(f.Name(), 0, &bolt.Options{
+		ReadOnly: true,
+		Timeout:  time.Nanosecond,
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
+	})
+	if err != nil {
+		f.Close()
+		return db, fmt.Errorf("read podman database %q: %w", db.Path, err)
+	}
+	defer b.Close()
+	err = b.View(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket([]byte("runtime-config"))
+		if bucket == nil {
+			return fmt.Errorf("read podman database %q: no bucket runtime-config", db.Path)
+		}
+		for key, field := range map[string]*string{
+			"graph-root":  &db.GraphRoot,
+			"run-root":    &db.RunRoot,
+			"static-dir":  &db.StaticDir,
+			"volume-path": &db.VolumePath,
+		} {
+			*field = string(bucket.Get([]byte(key)))
+		}
+		return nil
+	})
+	return db, err
+}
+
+// MismatchError says that podman's database was made with a path that is not
+// the one by which bootc opens the store.
+type MismatchError struct {
+	// Database is the file, Name the setting in podman's words.
+	Database, Name string
+	// Recorded is the path in the database, Canonical the one bootc uses.
+	Recorded, Canonical string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("podman's database %q was made with %s %q, bootc opens the store with %q",
+		e.Database, e.Name, e.Recorded, e.Canonical)
+}
+
+// Check returns a *MismatchError when podman, started as bootc starts it, would
+// refuse this database. Like podman it takes an unset value as agreeing and
+// compares paths with their symbolic links resolved.
+func (db PodmanDB) Check() error {
+	for _, field := range []struct{ name, recorded, canonical string }{
+		{"graph root", db.GraphRoot, GraphRoot},
+		{"run root", db.RunRoot, RunRoot},
+		{"static directory", db.StaticDir, GraphRoot + "/libpod"},
+		{"volume path", db.VolumePath, GraphRoot + "/volumes"},
+	} {
+		if field.recorded == "" || filepath.Clean(field.recorded) == field.canonical {
+			continue
+		}
+		// Inside the namespace descriptor 3 is the directory GraphRoot.
+		resolved, err := filepath.EvalSymlinks(field.recorded)
+		if err == nil && (resolved == field.canonical || field.canonical == RunRoot && resolved == GraphRoot) {
+			continue
+		}
+		return &MismatchError{Database: db.Path, Name: field.name, Recorded: field.recorded, Canonical: field.canonical}
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"al.essio.dev/pkg/shellescape"
+)
+
+// Cmd is a command line as plain data, so that tests compare values.
+type Cmd struct {
+	// Path is the program's file.
+	Path string
+	// Args is the argument vector, with argv[0].
+	Args []string
+	// Env is the whole environment.
+	Env []string
+	// Stdin, Stdout and Stderr are used by a Runner only; nil is /dev/null for
+	// the first two.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// Files become descriptors 3 and up. Used by a Runner only.
+	Files []*os.File
+}
+
+// String is the command line quoted for a POSIX shell, environment left out.
+func (c Cmd) String() string {
+	return shellescape.QuoteCommand(append([]string{c.Path}, c.Args[1:]...))
+}
+
+// Execer becomes another program.
+type Execer interface {
+	// Exec replaces this process and so returns only on failure, with a
+	// *LookupError when the program cannot be run.
+	Exec(cmd Cmd) error
+}
+
+// Runner runs another program and waits for it.
+type Runner interface {
+	// Run returns an *ExitError when the program fails.
+	Run(ctx context.Context, cmd Cmd) error
+	// Output is Run with standard output captured.
+	Output(ctx context.Context, cmd Cmd) ([]byte, error)
+}
+
+// ExitError says how a program that a Runner started ended.
+type ExitError struct {
+	Cmd Cmd
+	// Code is the exit status, 128 plus the signal number for a killed program.
+	Code int
+	// Stderr is the end of what it wrote to standard error, if captured.
+	Stderr string
+}
+
+func (e *ExitError) Error() string {
+	how := fmt.Sprintf("exit status %d", e.Code)
+	if e.Code > 128 {
+		how = "killed by " + syscall.Signal(e.Code-128).String()
+	}
+	if e.Stderr != "" {
+		how += ": " + e.Stderr
+	}
+	return fmt.Sprintf("run %s: %s", e.Cmd, how)
+}
+
+// System is the Execer and Runner of the running system.
+type System struct{}
+
+// Exec implements Execer.
+func (System) Exec(cmd Cmd) error {
+	err := syscall.Exec(cmd.Path, cmd.Args, cmd.Env)
+	code := ExitNotExecutable
+	if errors.Is(err, syscall.ENOENT) {
+		code = ExitNotFound
+	}
+	return &LookupError{Program: cmd.Path, Code: code, Err: err}
+}
+
+// Run implements Runner. The program is killed when ctx ends and when this
+// process dies, so that nothing half-started outlives us.
+func (System) Run(ctx context.Context, cmd Cmd) error {
+	c := exec.CommandContext(ctx, cmd.Path)
+	c.Args, c.Env, c.ExtraFiles = cmd.Args, cmd.Env, cmd.Files
+	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	tail := &tailBuffer{}
+	if cmd.Stderr == nil {
+		c.Stderr = tail
+	}
+	err := c.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		if err != nil {
+			err = fmt.Errorf("run %s: %w", cmd, err)
+		}
+		return err
+	}
+	code := exit.ExitCode()
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		code = 128 + int(ws.Signal())
+	}
+	return &ExitError{Cmd: cmd, Code: code, Stderr: tail.lastLine()}
+}
+
+// Output implements Runner.
+func (s System) Output(ctx context.Context, cmd Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	err := s.Run(ctx, cmd)
+	return out.Bytes(), err
+}
+
+// tailBuffer keeps the end of what is written to it.
+type tailBuffer struct{ buf []byte }
+
+const tailSize = 4096
+
+func (t *tailBuffer) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if extra := len(t.buf) - tailSize; extra > 0 {
+		t.buf = t.buf[extra:]
+	}
+	return len(p), nil
+}
+
+func (t *tailBuffer) lastLine() string {
+	s := strings.TrimRight(string(t.buf), "\n")
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// Names inside the bootc root, from bootc's crates/lib/src/podstorage.rs.
+const (
+	storeName    = "storage"
+	storeTmpName = "storage.tmp"
+)
+
+// create makes the store the way bootc does: podman initialises storage.tmp,
+// bound on GraphRoot and called with bootc's own words, then it is renamed. It
+// can be killed anywhere: a store that exists is whole, and a stale storage.tmp
+// is removed by the next run.
+func (s *Session) create(ctx context.Context, ns *namespace) error {
+	cmd, err := s.createCmd()
+	if err != nil {
+		return err
+	}
+	parent, err := s.openBootcRoot()
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	root, err := os.OpenRoot(procFD(parent))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	// bootc takes no lock here; this one is for two of us.
+	if err := unix.Flock(int(parent.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %q: %w", parent.Name(), err)
+	}
+	if _, err := root.Lstat(storeName); err == nil {
+		return nil
+	}
+	if err := root.RemoveAll(storeTmpName); err != nil {
+		return err
+	}
+	if err := root.Mkdir(storeTmpName, 0o755); err != nil {
+		return err
+	}
+	err = s.initialise(ctx, ns, parent, cmd)
+	if err == nil {
+		err = root.Rename(storeTmpName, storeName)
+	}
+	if err != nil {
+		return errors.Join(err, root.RemoveAll(storeTmpName))
+	}
+	return parent.Sync()
+}
+
+// openBootcRoot opens the directory the store is made in, making it if need be,
+// on composefs hosts with the link ostree/bootc that bootc expects.
+func (s *Session) openBootcRoot() (*os.File, error) {
+	phys, err := s.Store.OpenPhysical()
+	if err != nil {
+		return nil, err
+	}
+	defer phys.Close()
+	if err := ensureWritable(phys); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(procFD(phys))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(s.Store.BootcRoot, 0o755); err != nil {
+		return nil, err
+	}
+	if link := "ostree/bootc"; s.Store.BootcRoot != link {
+		if err := root.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			return nil, err
+		}
+		if err := root.Symlink("../"+s.Store.BootcRoot, link); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+	dir, err := storageconf.OpenIn(phys, s.Store.BootcRoot, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	if err := ensureWritable(dir); err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// createCmd is the command that initialises a new store. bootc names no driver
+// and no options in it. Podman records what it is told in the new database, so
+// neither do we.
+func (s *Session) createCmd() (Cmd, error) {
+	podman, err := FindPodman(s.host.Env, s.host.Self)
+	if err != nil {
+		return Cmd{}, err
+	}
+	return Cmd{
+		Path: podman[0],
+		Args: append(podman, "--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "images"),
+		Env:  changeEnv(s.host.Env, "", s.authPath()).apply(s.host.Env),
+	}, nil
+}
+
+// initialise has podman fill storage.tmp and puts the result on disk.
+func (s *Session) initialise(ctx context.Context, ns *namespace, parent *os.File, cmd Cmd) error {
+	tmp, err := storageconf.OpenIn(parent, storeTmpName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if err := ns.bind(tmp); err != nil {
+		return err
+	}
+	cmd.Files = []*os.File{ns.runRoot}
+	if err := errors.Join(s.host.Runner.Run(ctx, cmd), ns.unbind()); err != nil {
+		return err
+	}
+	if err := unix.Syncfs(int(tmp.Fd())); err != nil {
+		return fmt.Errorf("sync %q: %w", tmp.Name(), err)
+	}
+	return nil
+}

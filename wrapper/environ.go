@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Variables that we set for every program on the store.
+const (
+	envStorageConf = "CONTAINERS_STORAGE_CONF"
+	envAuthFile    = "REGISTRY_AUTH_FILE"
+)
+
+// Dropped are the variables of the caller that would lead podman to another
+// store, host or process than the one asked for. bootc-podman(8) documents each.
+func Dropped() []string {
+	return []string{
+		// A remote podman: another host's store.
+		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "CONTAINER_PASSPHRASE",
+		"CONTAINER_TLS_CA", "CONTAINER_TLS_CERT", "CONTAINER_TLS_KEY",
+		// Another storage configuration; the first is replaced by ours.
+		envStorageConf, "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", "STORAGE_OPTS",
+		// Another user's store: left over from a rootless podman or buildah
+		// unshare, they make podman believe that it is not root.
+		"_CONTAINERS_USERNS_CONFIGURED", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID",
+		// Replaced by the credentials bootc uses.
+		envAuthFile,
+		// Socket activation: descriptor 3 is the run root now.
+		"LISTEN_FDS", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDNAMES",
+	}
+}
+
+// Getenv returns the value of a variable in env, "" when it is not set. As for
+// getenv(3), the first of several wins.
+func Getenv(env []string, name string) string {
+	for _, kv := range env {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// EnvChange is what we change in the caller's environment.
+type EnvChange struct {
+	// Unset names the variables of the caller that are dropped.
+	Unset []string
+	// Set lists the variables that are set, NAME=VALUE.
+	Set []string
+}
+
+// changeEnv compares the caller's environment with the one podman gets. conf is
+// the storage.conf, "" for the host's own, and auth the path of the credentials
+// as podman will see it.
+func changeEnv(env []string, conf, auth string) EnvChange {
+	var c EnvChange
+	if conf != "" {
+		c.Set = append(c.Set, envStorageConf+"="+conf)
+	}
+	c.Set = append(c.Set, envAuthFile+"="+auth)
+	// podman refuses to start without HOME; systemd units have none.
+	if Getenv(env, "HOME") == "" {
+		c.Set = append(c.Set, "HOME=/root")
+	}
+	for _, name := range Dropped() {
+		has := func(kv string) bool { return strings.HasPrefix(kv, name+"=") }
+		if slices.ContainsFunc(env, has) && !slices.ContainsFunc(c.Set, has) {
+			c.Unset = append(c.Unset, name)
+		}
+	}
+	return c
+}
+
+// apply returns env with the change made, each variable edited by name.
+func (c EnvChange) apply(env []string) []string {
+	gone := slices.Clone(c.Unset)
+	for _, kv := range c.Set {
+		name, _, _ := strings.Cut(kv, "=")
+		gone = append(gone, name)
+	}
+	for _, name := range c.Unset {
+		logrus.Debugf("Dropping $%s: it could name another store", name)
+	}
+	kept := slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(gone, name)
+	})
+	return append(kept, c.Set...)
+}

@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"al.essio.dev/pkg/shellescape"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// explain writes what Become would do: comments for what no command does, and
+// the command lines with their environment, in shell words.
+func (s *Session) explain(cmd Cmd) error {
+	if !s.Store.Exists {
+		if err := s.explainCreate(); err != nil {
+			return err
+		}
+	}
+	return s.explainRun(s.Store.Path(), s.Change, cmd)
+}
+
+// explainCreate writes what Create would do to a missing store.
+func (s *Session) explainCreate() error {
+	cmd, err := s.createCmd()
+	if err != nil {
+		return err
+	}
+	tmp := strings.TrimSuffix(s.Store.Path(), storeName) + storeTmpName
+	if err := s.explainRun(tmp, changeEnv(s.host.Env, "", s.authPath()), cmd); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.host.DryRun, "# rename %s to %s\n", shellescape.Quote(tmp), shellescape.Quote(s.Store.Path()))
+	return err
+}
+
+func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
+	auth := "{}, no credentials found"
+	if s.Auth.Path != "" {
+		auth = "the content of " + shellescape.Quote(s.Auth.Path)
+	}
+	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %s bound on %s
+# descriptor %d: the directory %s under that mount
+# descriptor %d: %s
+`, shellescape.Quote(store), storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.authFD, auth)
+	if err != nil {
+		return err
+	}
+	words := []string{"env"}
+	for _, name := range change.Unset {
+		words = append(words, "-u", name)
+	}
+	words = append(append(words, change.Set...), cmd.Path)
+	return explainWords(s.host.DryRun, append(words, cmd.Args[1:]...))
+}
+
+func explainWords(w io.Writer, words []string) error {
+	_, err := fmt.Fprintln(w, shellescape.QuoteCommand(words))
+	return err
+}

@@ -1,0 +1,162 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mattn/go-shellwords"
+	"golang.org/x/sys/unix"
+)
+
+// Exit statuses of a passthrough that could not start the program, as in
+// podman(1), "Exit Codes".
+const (
+	ExitFailed        = 125 // we failed before the program ran
+	ExitNotExecutable = 126
+	ExitNotFound      = 127
+)
+
+// Variables that name podman, in the order they are looked at.
+const (
+	// EnvPodman is a command line: "podman --log-level=debug" works.
+	EnvPodman = "BOOTC_PODMAN_PODMAN"
+	// envBootcTool is bootc's own, a single program.
+	envBootcTool = "BOOTC_EXP_EXTERNAL_CONTAINER_TOOL"
+)
+
+var errSelf = errors.New("that is bootc-podman itself")
+
+// LookupError says that a program cannot be run.
+type LookupError struct {
+	// Program is what was looked for; Source is the environment variable that
+	// named it, if one did.
+	Program, Source string
+	// Code is the exit status that says so: ExitNotFound or ExitNotExecutable.
+	Code int
+	Err  error
+}
+
+func (e *LookupError) Error() string {
+	if e.Source != "" {
+		return fmt.Sprintf("run %q from $%s: %v", e.Program, e.Source, e.Err)
+	}
+	return fmt.Sprintf("run %q: %v", e.Program, e.Err)
+}
+
+func (e *LookupError) Unwrap() error { return e.Err }
+
+// FindPodman returns the argument vector that podman's own arguments are
+// appended to, its first word resolved to a file. It is $BOOTC_PODMAN_PODMAN, a
+// command line in shell words; else bootc's $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL;
+// else podman in PATH. self is our own executable ("" for unknown): a PATH entry
+// that is the same file is passed over, a variable that names it is an error.
+// Errors are *LookupError, or plain for a malformed command line.
+func FindPodman(env []string, self string) ([]string, error) {
+	words, source := []string{"podman"}, ""
+	if line := Getenv(env, EnvPodman); line != "" {
+		parser := shellwords.NewParser()
+		parsed, err := parser.Parse(line)
+		// The parser stops, content, at a shell operator.
+		if err == nil && parser.Position >= 0 {
+			err = fmt.Errorf("unquoted shell operator at byte %d", parser.Position)
+		}
+		if err == nil && len(parsed) == 0 {
+			err = errors.New("no command")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read $%s %q: %w", EnvPodman, line, err)
+		}
+		words, source = parsed, EnvPodman
+	} else if tool := Getenv(env, envBootcTool); tool != "" {
+		words, source = []string{tool}, envBootcTool
+	}
+	path, err := lookPath(words[0], env, self)
+	if err != nil {
+		var le *LookupError
+		if errors.As(err, &le) {
+			le.Source = source
+		}
+		return nil, err
+	}
+	return append([]string{path}, words[1:]...), nil
+}
+
+// LookPath finds the file of a program as execvp(3) would, in the PATH of env.
+// Errors are *LookupError.
+func LookPath(program string, env []string) (string, error) {
+	return lookPath(program, env, "")
+}
+
+func lookPath(program string, env []string, self string) (string, error) {
+	if strings.Contains(program, "/") {
+		if err := executable(program); err != nil {
+			return "", lookupError(program, err)
+		}
+		if sameFile(program, self) {
+			return "", &LookupError{Program: program, Code: ExitNotExecutable, Err: errSelf}
+		}
+		return program, nil
+	}
+	notFound := error(fs.ErrNotExist)
+	for _, dir := range filepath.SplitList(Getenv(env, "PATH")) {
+		if dir == "" {
+			dir = "."
+		}
+		path := filepath.Join(dir, program)
+		err := executable(path)
+		if err == nil {
+			if !sameFile(path, self) {
+				return path, nil
+			}
+			continue
+		}
+		// As execvp(3): remember that one was there, and go on looking.
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			notFound, program = err, path
+		}
+	}
+	return "", lookupError(program, notFound)
+}
+
+func lookupError(program string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return &LookupError{Program: program, Code: ExitNotFound, Err: fs.ErrNotExist}
+	}
+	return &LookupError{Program: program, Code: ExitNotExecutable, Err: err}
+}
+
+func executable(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			return pe.Err
+		}
+		return err
+	}
+	if fi.IsDir() {
+		return unix.EISDIR
+	}
+	// Not access(2): for root it calls a file executable only if any bit says so,
+	// which is what execve(2) wants too.
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
+}
+
+func sameFile(path, other string) bool {
+	if other == "" {
+		return false
+	}
+	a, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(other)
+	return err == nil && os.SameFile(a, b)
+}

@@ -1,0 +1,259 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// ReadOnlyError says that the filesystem of a store cannot be written.
+type ReadOnlyError struct {
+	// Path is what should be written, Mountpoint where its filesystem is
+	// mounted, Source and FSType what is mounted there.
+	Path, Mountpoint, Source, FSType string
+	// Medium tells whether the block device itself is read-only, as on a live
+	// ISO, and not only the way its filesystem is mounted.
+	Medium bool
+}
+
+func (e *ReadOnlyError) Error() string {
+	what := "filesystem is mounted read-only"
+	if e.Medium {
+		what = "read-only medium"
+	}
+	return fmt.Sprintf("open %q for writing: %s (%s, %s, on %q)", e.Path, what, e.Source, e.FSType, e.Mountpoint)
+}
+
+// ErrChroot says that "/" is not a mount point, so that mounts below it cannot
+// be kept from the host.
+var ErrChroot = errors.New(`"/" is not a mount point`)
+
+// namespace is a private mount namespace of the calling thread. A Go process
+// cannot move all its threads into one; it need not either, because execve(2)
+// ends every thread but the calling one, and a forked child has the namespace
+// of the thread that forked it. So the goroutine that enters is bound to its
+// thread for good.
+type namespace struct {
+	// runRoot is the underlying directory GraphRoot, nil if descriptor 3 is
+	// that directory already.
+	runRoot *os.File
+	// entered is false when we were inside before.
+	entered bool
+}
+
+// enterNamespace moves the calling thread into a namespace where nothing covers
+// the run root and which lets no mount out to the host.
+func enterNamespace(st storageconf.Store) (*namespace, error) {
+	runtime.LockOSThread()
+	if inside(st) {
+		return &namespace{}, nil
+	}
+	if err := os.MkdirAll(storageconf.GraphRoot, 0o755); err != nil {
+		return nil, fmt.Errorf("make run root: %w", err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return nil, fmt.Errorf("unshare mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		if errors.Is(err, unix.EINVAL) {
+			err = ErrChroot
+		}
+		return nil, fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := uncoverRunRoot(); err != nil {
+		return nil, fmt.Errorf("uncover run root: %w", err)
+	}
+	runRoot, err := openDir(storageconf.GraphRoot)
+	if err != nil {
+		return nil, fmt.Errorf("open run root: %w", err)
+	}
+	return &namespace{runRoot: runRoot, entered: true}, nil
+}
+
+// bindStore mounts dir, opened in this namespace, on GraphRoot.
+func (*namespace) bind(dir *os.File) error {
+	if err := unix.Mount(procFD(dir), storageconf.GraphRoot, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %q on %q: %w", dir.Name(), storageconf.GraphRoot, err)
+	}
+	return nil
+}
+
+// unbind undoes bind, with whatever podman mounted below it.
+func (*namespace) unbind() error {
+	if err := unix.Unmount(storageconf.GraphRoot, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("unmount %q: %w", storageconf.GraphRoot, err)
+	}
+	return nil
+}
+
+// placeRunRoot makes the run root descriptor 3, to be inherited. Whatever the
+// caller had there is gone; so it is with bootc.
+func (ns *namespace) placeRunRoot() error {
+	if ns.runRoot == nil {
+		return nil
+	}
+	fd := int(ns.runRoot.Fd())
+	var err error
+	if fd == storageconf.RunRootFD {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+	} else {
+		err = unix.Dup3(fd, storageconf.RunRootFD, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("place run root on descriptor %d: %w", storageconf.RunRootFD, err)
+	}
+	return nil
+}
+
+// inside tells, from the mount table and the descriptors, whether this process
+// was started inside the namespace of this very store.
+func inside(st storageconf.Store) bool {
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return false
+	}
+	if host, err := os.Readlink("/proc/1/ns/mnt"); err != nil || own == host {
+		return false
+	}
+	if !isMountpoint(storageconf.GraphRoot) {
+		return false
+	}
+	store, err := st.Open()
+	if err != nil {
+		return false
+	}
+	defer store.Close()
+	want, err := store.Stat()
+	if err != nil {
+		return false
+	}
+	if have, err := os.Stat(storageconf.GraphRoot); err != nil || !os.SameFile(have, want) {
+		return false
+	}
+	// Shells and sudo close or reuse descriptor 3, so it is looked at too: the
+	// directory under the store's mount has its path, but is not the store.
+	runRoot := "/proc/self/fd/" + strconv.Itoa(storageconf.RunRootFD)
+	have, err := os.Stat(runRoot)
+	if err != nil || !have.IsDir() || os.SameFile(have, want) {
+		return false
+	}
+	text, err := os.Readlink(runRoot)
+	return err == nil && text == storageconf.GraphRoot && writable(storageconf.GraphRoot)
+}
+
+// uncoverRunRoot takes off GraphRoot what a namespace of ours or bootc's, in
+// which we were started, put there: the mounts that the host's own namespace
+// does not have.
+func uncoverRunRoot() error {
+	if !isMountpoint(storageconf.GraphRoot) {
+		return nil
+	}
+	here, err := mountsOnRunRoot("thread-self")
+	if err != nil {
+		return err
+	}
+	host, err := mountsOnRunRoot("1")
+	if err != nil {
+		return err
+	}
+	for range here - host {
+		if err := (*namespace)(nil).unbind(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mountsOnRunRoot(process string) (int, error) {
+	f, err := os.Open(filepath.Join("/proc", process, "mountinfo"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	mounts, err := mountinfo.GetMountsFromReader(f, mountinfo.SingleEntryFilter(storageconf.GraphRoot))
+	return len(mounts), err
+}
+
+// ensureWritable makes the mount that dir lies on writable in this namespace.
+// Only the mount is changed, never the filesystem behind it, which the host
+// shares: that would show in the host's mount table.
+func ensureWritable(dir *os.File) error {
+	if writable(procFD(dir)) {
+		return nil
+	}
+	id, err := mountID(procFD(dir))
+	if err != nil {
+		return fmt.Errorf("find mount of %q: %w", dir.Name(), err)
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.ID != id, m.ID == id
+	})
+	if err != nil || len(mounts) == 0 {
+		return fmt.Errorf("find mount of %q: %w", dir.Name(), errors.Join(err, unix.ENOENT))
+	}
+	m := mounts[0]
+	if slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
+		return &ReadOnlyError{
+			Path: dir.Name(), Mountpoint: m.Mountpoint, Source: m.Source, FSType: m.FSType,
+			Medium: readOnlyDevice(m.Major, m.Minor),
+		}
+	}
+	attr := unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	if err := unix.MountSetattr(unix.AT_FDCWD, m.Mountpoint, 0, &attr); err != nil {
+		return fmt.Errorf("make %q writable: %w", m.Mountpoint, err)
+	}
+	if !writable(procFD(dir)) {
+		return fmt.Errorf("make %q writable: %w", m.Mountpoint, unix.EROFS)
+	}
+	return nil
+}
+
+func readOnlyDevice(major, minor int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/ro", major, minor))
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
+func writable(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Flags&unix.ST_RDONLY == 0
+}
+
+func isMountpoint(path string) bool {
+	own, err := mountID(path)
+	if err != nil {
+		return false
+	}
+	parent, err := mountID(filepath.Dir(path))
+	return err == nil && own != parent
+}
+
+func mountID(path string) (int, error) {
+	var stat unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &stat); err != nil {
+		return 0, err
+	}
+	return int(stat.Mnt_id), nil
+}
+
+func openDir(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// procFD is the path of an open file; it leads to the very mount the file was
+// opened on.
+func procFD(f *os.File) string {
+	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+}

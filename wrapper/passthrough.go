@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// BecomePodman makes this process podman with the given global options and
+// then args, which start with "image" or "images", on the bootc-owned store. It
+// returns only on failure, or after a dry run. A missing store is made for a
+// command that can put an image into it and is storageconf.ErrNoStore for any
+// other; help needs neither store nor root.
+func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
+	verb, rest := args[0], args[1:]
+	if verb == "image" && asksForHelp(rest) || verb == "images" && len(rest) > 0 && isHelp(rest[0]) {
+		return h.becomeHelp(args)
+	}
+	s, err := h.Open()
+	if err != nil {
+		return err
+	}
+	cmd, err := s.Podman(ctx, append(slices.Clone(options), args...)...)
+	if err != nil {
+		return err
+	}
+	return s.Become(ctx, cmd, verb == "image" && bringsImage(rest))
+}
+
+func (h Host) becomeHelp(args []string) error {
+	podman, err := FindPodman(h.Env, h.Self)
+	if err != nil {
+		return err
+	}
+	cmd := Cmd{Path: podman[0], Args: append(podman, args...), Env: h.Env}
+	if h.DryRun != nil {
+		return explainWords(h.DryRun, append([]string{cmd.Path}, cmd.Args[1:]...))
+	}
+	return h.Execer.Exec(cmd)
+}
+
+// BecomeProgram makes this process the program argv[0], found in PATH, inside
+// the namespace of the store, which must exist. It returns only on failure, or
+// after a dry run.
+func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
+	s, err := h.Open()
+	if err != nil {
+		return err
+	}
+	cmd, err := s.Program(argv...)
+	if err != nil {
+		return err
+	}
+	return s.Become(ctx, cmd, false)
+}
+
+// asksForHelp tells whether the arguments of "podman image" do nothing but ask
+// podman for help, for which it opens no store.
+func asksForHelp(args []string) bool {
+	if len(args) == 0 {
+		return true
+	}
+	return isHelp(args[0]) || len(args) > 1 && !strings.HasPrefix(args[0], "-") && isHelp(args[1])
+}
+
+func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }
+
+// bringsImage tells whether the arguments of "podman image" are of a command
+// that can put an image into an empty store. Only then is a missing store made:
+// asking what is in it, or removing from it, does not need one. The command is
+// the first argument that is no option; a value of an option before it may be
+// mistaken for it, and then no store is made.
+func bringsImage(args []string) bool {
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		return slices.Contains([]string{"build", "import", "load", "pull", "scp"}, arg)
+	}
+	return false
+}

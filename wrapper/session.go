@@ -1,0 +1,309 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// ErrNotRoot says that the store cannot be opened without root.
+var ErrNotRoot = errors.New("root is needed")
+
+// ErrContainer says that we run in a container, which has no store of its own.
+var ErrContainer = errors.New("running inside a container")
+
+// firstFreeFD is where the descriptor for credentials is looked for: above
+// those that scripts number by hand.
+const firstFreeFD = 10
+
+// Host is the process and machine the wrapper works for.
+type Host struct {
+	// Env is the caller's environment, Euid its effective user, Self the path
+	// of our own executable.
+	Env  []string
+	Euid int
+	Self string
+	// Root is where the host's own files are looked for, "/".
+	Root string
+	// Sysroot is the root of the host whose store is meant, "/" or what the
+	// user named.
+	Sysroot string
+	// AuthFile is the credentials file the user named, "" for bootc's.
+	AuthFile string
+	// ConfPath is where the private storage.conf goes.
+	ConfPath string
+	Execer   Execer
+	Runner   Runner
+	// DryRun, when not nil, is where what would run is written in shell words,
+	// instead of running it.
+	DryRun io.Writer
+}
+
+// Session is a decided, not yet opened store: plain data about what will be in
+// effect for a program on it.
+type Session struct {
+	Store  storageconf.Store
+	Config storageconf.Config
+	Auth   storageconf.Auth
+	Change EnvChange
+
+	host   Host
+	conf   []byte
+	authFD int
+}
+
+// Open decides how the store of h.Sysroot is opened, and refuses where podman
+// could not: inside a container (ErrContainer; a sysroot named by the user is
+// fine), on a machine that is no bootc host (storageconf.ErrNotBootcHost), with
+// a malformed storage.conf, or with a podman database made with other paths
+// (*storageconf.MismatchError). The store need not exist. Open writes nothing.
+func (h Host) Open() (*Session, error) {
+	s, err := h.open()
+	if h.Euid != 0 && errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("open bootc store: %w", ErrNotRoot)
+	}
+	return s, err
+}
+
+func (h Host) open() (*Session, error) {
+	if err := h.refuseContainer(); err != nil {
+		return nil, err
+	}
+	st, err := storageconf.Locate(h.Sysroot)
+	if err != nil {
+		return nil, err
+	}
+	config, err := storageconf.HostConfig(h.Root)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{Store: st, host: h, authFD: freeFD()}
+	if st.Exists {
+		if s.Config, err = inspectStore(st, config); err != nil {
+			return nil, err
+		}
+	} else {
+		s.Config = config
+	}
+	if s.conf, err = s.Config.Render(); err != nil {
+		return nil, err
+	}
+	if h.AuthFile != "" {
+		s.Auth, err = storageconf.ReadAuth(h.AuthFile)
+	} else {
+		s.Auth, err = storageconf.FindAuth(h.Sysroot)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.Change = changeEnv(h.Env, h.ConfPath, s.authPath())
+	return s, nil
+}
+
+// inspectStore completes config with what only the store itself can tell.
+func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.Config, error) {
+	dir, err := st.Open()
+	if err != nil {
+		return config, err
+	}
+	defer dir.Close()
+	config = config.ForStore(dir)
+	db, err := storageconf.ReadPodmanDB(dir)
+	if err != nil {
+		// Unreadable, or not made yet: podman will say what is wrong with it.
+		if !errors.Is(err, fs.ErrNotExist) {
+			logrus.Debugf("Skipping the check of podman's paths: %v", err)
+		}
+		return config, nil
+	}
+	return config, db.Check()
+}
+
+// refuseContainer uses bootc's evidence for being in a container
+// (crates/ostree-ext/src/container_utils.rs).
+func (h Host) refuseContainer() error {
+	if h.Sysroot != "/" {
+		return nil
+	}
+	for _, kv := range h.Env {
+		if strings.HasPrefix(kv, "container=") {
+			return fmt.Errorf("open bootc store: %w: $container is set", ErrContainer)
+		}
+	}
+	for _, file := range []string{"run/.containerenv", ".dockerenv"} {
+		path := filepath.Join(h.Root, file)
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("open bootc store: %w: %q exists", ErrContainer, path)
+		}
+	}
+	return nil
+}
+
+// Podman returns the command line that runs podman with args on the store. It
+// may have to ask podman for its version.
+func (s *Session) Podman(ctx context.Context, args ...string) (Cmd, error) {
+	podman, err := FindPodman(s.host.Env, s.host.Self)
+	if err != nil {
+		return Cmd{}, err
+	}
+	argv := append([]string{}, podman...)
+	var version [2]int
+	for _, flag := range s.Config.Flags() {
+		if flag.Since != [2]int{} && version == [2]int{} {
+			if version, err = podmanVersion(ctx, s.host, podman); err != nil {
+				return Cmd{}, err
+			}
+		}
+		if version[0] < flag.Since[0] || version[0] == flag.Since[0] && version[1] < flag.Since[1] {
+			logrus.Debugf("Leaving out %s %s: podman %d.%d does not know it", flag.Name, flag.Value, version[0], version[1])
+			continue
+		}
+		argv = append(argv, flag.Name, flag.Value)
+	}
+	return s.command(podman[0], append(argv, args...)), nil
+}
+
+// Program returns the command line of any program, found in PATH like a shell
+// would, to run inside the store's namespace.
+func (s *Session) Program(argv ...string) (Cmd, error) {
+	path, err := LookPath(argv[0], s.host.Env)
+	if err != nil {
+		return Cmd{}, err
+	}
+	return s.command(path, argv), nil
+}
+
+func (s *Session) command(path string, argv []string) Cmd {
+	return Cmd{Path: path, Args: argv, Env: s.Change.apply(s.host.Env)}
+}
+
+// podmanVersion returns the major and minor version, zero when podman does not
+// tell.
+func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int, err error) {
+	out, err := h.Runner.Output(ctx, Cmd{
+		Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: h.Env,
+	})
+	if err != nil {
+		return version, err
+	}
+	if _, err := fmt.Sscanf(string(out), "podman version %d.%d", &version[0], &version[1]); err != nil {
+		logrus.Debugf("Not a podman version: %q", out)
+	}
+	return version, nil
+}
+
+// Become makes this process cmd inside the store's namespace; it returns only
+// on failure. With create, a missing store is made first, as bootc does;
+// otherwise it is storageconf.ErrNoStore.
+func (s *Session) Become(ctx context.Context, cmd Cmd, create bool) error {
+	if !s.Store.Exists && !create {
+		return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
+	}
+	if s.host.DryRun != nil {
+		return s.explain(cmd)
+	}
+	ns, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	if err := ns.placeRunRoot(); err != nil {
+		return err
+	}
+	return s.host.Execer.Exec(cmd)
+}
+
+// Create makes the store if it is missing, as bootc does, and tells whether it
+// had to.
+func (s *Session) Create(ctx context.Context) (created bool, err error) {
+	if s.Store.Exists {
+		return false, nil
+	}
+	if s.host.DryRun != nil {
+		return false, s.explainCreate()
+	}
+	_, err = s.enter(ctx)
+	return err == nil, err
+}
+
+// enter puts the calling thread into a namespace with the store in place, made
+// if it is missing, and everything that podman needs besides: the private
+// storage.conf and, on descriptor authFD, the credentials.
+func (s *Session) enter(ctx context.Context) (*namespace, error) {
+	if s.host.Euid != 0 {
+		return nil, fmt.Errorf("open bootc store %q: %w", s.Store.Path(), ErrNotRoot)
+	}
+	if err := storageconf.WriteConf(s.host.ConfPath, s.conf); err != nil {
+		return nil, err
+	}
+	if err := s.placeAuth(); err != nil {
+		return nil, fmt.Errorf("hand over credentials: %w", err)
+	}
+	ns, err := enterNamespace(s.Store)
+	if err != nil {
+		return nil, err
+	}
+	if !ns.entered {
+		return ns, nil
+	}
+	if !s.Store.Exists {
+		if err := s.create(ctx, ns); err != nil {
+			return nil, fmt.Errorf("create bootc store %q: %w", s.Store.Path(), err)
+		}
+	}
+	dir, err := s.Store.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if err := ensureWritable(dir); err != nil {
+		return nil, err
+	}
+	return ns, ns.bind(dir)
+}
+
+// placeAuth puts the credentials into a file without a name, for podman to
+// inherit: nothing is left behind and no other process can open them by path.
+func (s *Session) placeAuth() error {
+	fd, err := unix.Open(filepath.Dir(s.host.ConfPath), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "auth.json")
+	defer f.Close()
+	if _, err := f.Write(s.Auth.Bytes()); err != nil {
+		return err
+	}
+	if fd == s.authFD {
+		return errors.New("descriptor in use")
+	}
+	// Inheritable, unlike the original.
+	return unix.Dup3(fd, s.authFD, 0)
+}
+
+// authPath is the path of the credentials as podman sees it.
+func (s *Session) authPath() string {
+	return fmt.Sprintf("/proc/self/fd/%d", s.authFD)
+}
+
+// freeFD returns the lowest free descriptor from firstFreeFD.
+func freeFD() int {
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, firstFreeFD)
+	if err != nil {
+		return firstFreeFD
+	}
+	unix.Close(fd)
+	return fd
+}
