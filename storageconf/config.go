@@ -13,9 +13,9 @@ import (
 	"strconv"
 
 	"github.com/BurntSushi/toml"
+	storage "go.podman.io/storage/pkg/config"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/ioutils"
-	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,7 +63,11 @@ func HostConfig(root string) (Config, error) {
 	if root == "/" {
 		root = ""
 	}
-	var host types.TomlConfig
+	var host struct {
+		Storage struct {
+			Options storage.OptionsConfig `toml:"options"`
+		} `toml:"storage"`
+	}
 	err := configfile.ParseTOML(&host, &configfile.File{
 		Name:                         "storage",
 		Extension:                    "conf",
@@ -123,13 +127,13 @@ func (c Config) Render() ([]byte, error) {
 		PullOptions map[string]string `toml:"pull_options,omitempty"`
 		Overlay     *OverlayOptions   `toml:"overlay,omitempty"`
 	}
-	type storage struct {
+	type table struct {
 		Driver    string   `toml:"driver"`
 		RunRoot   string   `toml:"runroot"`
 		GraphRoot string   `toml:"graphroot"`
 		Options   *options `toml:"options,omitempty"`
 	}
-	s := storage{Driver: c.Driver, RunRoot: RunRoot, GraphRoot: GraphRoot}
+	s := table{Driver: c.Driver, RunRoot: RunRoot, GraphRoot: GraphRoot}
 	o := options{PullOptions: c.Pull}
 	if c.Driver == overlay && c.Overlay != (OverlayOptions{}) {
 		o.Overlay = &c.Overlay
@@ -141,7 +145,7 @@ func (c Config) Render() ([]byte, error) {
 	buf.WriteString(header)
 	enc := toml.NewEncoder(&buf)
 	enc.Indent = ""
-	if err := enc.Encode(map[string]storage{"storage": s}); err != nil {
+	if err := enc.Encode(map[string]table{"storage": s}); err != nil {
 		return nil, fmt.Errorf("render storage.conf: %w", err)
 	}
 	return buf.Bytes(), nil

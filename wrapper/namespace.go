@@ -121,14 +121,17 @@ func (ns *namespace) placeRunRoot() error {
 // inside tells, from the mount table and the descriptors, whether this process
 // was started inside the namespace of this very store.
 func inside(st storageconf.Store) bool {
-	own, err := os.Readlink("/proc/self/ns/mnt")
+	if !isMountpoint(storageconf.GraphRoot) {
+		return false
+	}
+	// A store mounted there in the host's own namespace is somebody's leak, and
+	// podman would add its mounts to it.
+	id, err := mountID(storageconf.GraphRoot)
 	if err != nil {
 		return false
 	}
-	if host, err := os.Readlink("/proc/1/ns/mnt"); err != nil || own == host {
-		return false
-	}
-	if !isMountpoint(storageconf.GraphRoot) {
+	host, err := mountsOnRunRoot("1")
+	if err != nil || slices.ContainsFunc(host, func(m *mountinfo.Info) bool { return m.ID == id }) {
 		return false
 	}
 	store, err := st.Open()
@@ -169,7 +172,7 @@ func uncoverRunRoot() error {
 	if err != nil {
 		return err
 	}
-	for range here - host {
+	for range len(here) - len(host) {
 		if err := (*namespace)(nil).unbind(); err != nil {
 			return err
 		}
@@ -177,14 +180,15 @@ func uncoverRunRoot() error {
 	return nil
 }
 
-func mountsOnRunRoot(process string) (int, error) {
+func mountsOnRunRoot(process string) ([]*mountinfo.Info, error) {
 	f, err := os.Open(filepath.Join("/proc", process, "mountinfo"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
-	mounts, err := mountinfo.GetMountsFromReader(f, mountinfo.SingleEntryFilter(storageconf.GraphRoot))
-	return len(mounts), err
+	return mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+		return m.Mountpoint != storageconf.GraphRoot, false
+	})
 }
 
 // ensureWritable makes the mount that dir lies on writable in this namespace.

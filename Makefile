@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# make help lists the targets. Two of them do everything from a bare machine:
+# make demo, make test.
+
+GO ?= go
+VERSION ?= $(shell sed -n 's/^const version = "\(.*\)"/\1/p' cmd/bootc-podman/version.go)
+GOFLAGS_BUILD ?= -trimpath -tags urfave_cli_no_docs
+EXTRA_LDFLAGS ?=
+
+DESTDIR ?=
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+
+GOLANGCI_LINT_VERSION ?= v2.15.0
+BATS ?= bats
+BATS_FLAGS ?=
+FUZZTIME ?= 30s
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+MAN_SOURCES := $(wildcard contrib/man/*.8.md)
+MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
+SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash $(wildcard bats/*.bats)
+
+export CGO_ENABLED := 0
+
+.PHONY: all
+all: binary man ## Build the program and its manual pages
+
+.PHONY: help
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: deps
+deps: ## Install what building and testing needs (Debian, Ubuntu, Fedora)
+	@$(SUDO) contrib/deps
+
+.PHONY: binary
+binary: ## Build bin/bootc-podman
+	$(GO) build $(GOFLAGS_BUILD) -ldflags='-s -w $(EXTRA_LDFLAGS)' -o bin/bootc-podman ./cmd/bootc-podman
+
+.PHONY: man
+man: $(MAN_PAGES) ## Build the manual pages
+
+build/man/%.8: contrib/man/%.8.md
+	@mkdir -p $(@D)
+	$(GO) tool go-md2man -in $< -out $@
+
+.PHONY: demo
+demo: deps binary ## Show it at work on a scratch host with a real store
+	@$(SUDO) bats/scratch-host bats/demo
+
+.PHONY: test
+test: deps all ## Install what is missing and run every test but the matrix
+	$(MAKE) --no-print-directory test-unit shellcheck test-install test-system
+
+.PHONY: test-unit
+test-unit: ## Run the Go tests
+	$(GO) vet $(GOFLAGS_BUILD) ./...
+	$(GO) test $(GOFLAGS_BUILD) ./...
+
+.PHONY: test-system
+test-system: binary ## Run the system tests against this machine's podman (needs root)
+	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats
+
+.PHONY: test-podman-matrix
+test-podman-matrix: binary ## Run the system tests against other podman versions (needs root, debootstrap)
+	$(SUDO) bats/podman-matrix
+
+.PHONY: test-install
+test-install: all ## Check that make install installs everything and builds nothing
+	@rm -rf build/root
+	@$(MAKE) --no-print-directory install GO=false DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
+	@cd build/root && find . -type f | sort >../installed && cat ../installed
+	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (30s)
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: binary ## Measure what we add to podman (needs root)
+	$(GO) build -o bin/bench ./internal/bench
+	@$(SUDO) bats/scratch-host bats/bench
+
+.PHONY: lint
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Run the linters
+	$< run ./...
+
+bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv bin/golangci-lint $@
+
+.PHONY: shellcheck
+shellcheck: ## Check the shell scripts
+	shellcheck -x $(SHELL_FILES)
+
+.PHONY: validate
+validate: lint shellcheck ## Run every static check
+	$(GO) vet $(GOFLAGS_BUILD) ./...
+
+.PHONY: fmt
+fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
+	$< fmt ./...
+
+.PHONY: install
+install: install-bin install-man ## Install what "make all" built
+
+.PHONY: install-bin
+install-bin:
+	install -D -m 0755 bin/bootc-podman $(DESTDIR)$(BINDIR)/bootc-podman
+
+.PHONY: install-man
+install-man:
+	install -d $(DESTDIR)$(MANDIR)/man8
+	install -m 0644 $(MAN_PAGES) $(DESTDIR)$(MANDIR)/man8
+
+.PHONY: uninstall
+uninstall: ## Remove what "make install" installed
+	rm -f $(DESTDIR)$(BINDIR)/bootc-podman $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN_PAGES)))
+
+.PHONY: dist
+dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed
+	@mkdir -p build
+	git archive --prefix=bootc-podman-$(VERSION)/ -o build/bootc-podman-$(VERSION).tar.gz HEAD
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin build
