@@ -29,14 +29,18 @@ bp() {
         shift
     fi
     echo "\$ bootc-podman $*"
-    run --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
+    if [ "$want" = '?' ]; then
+        run --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
+    else
+        run "-$want" --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
+    fi
     echo "$output"
     # shellcheck disable=SC2154 # set by run
     echo "$stderr"
-    [ "$want" = '?' ] || [ "$status" -eq "$want" ] || die "exit status $status, not $want"
 }
 
-# assert ACTUAL OP EXPECTED [NAME] - OP is one of == != =~ !~.
+# assert ACTUAL OP EXPECTED [NAME] - OP is one of == != =~ !~. A pattern with
+# blanks or parentheses goes through a variable.
 assert() {
     case $2 in
     ==) [ "$1" == "$3" ] ;;
@@ -89,23 +93,27 @@ mount_sysroot() {
 context() {
     mkdir -p "$1"
     echo "${2:-hello}" >"$1/file"
-    printf 'FROM scratch\nCOPY file /file\nLABEL test=%s\n' "${2:-hello}" >"$1/Containerfile"
+    printf 'FROM scratch\nCOPY file /file\nLABEL test="%s"\n' "${2:-hello}" >"$1/Containerfile"
 }
 
-# oci_source DIR - an OCI layout with one image, made without the store.
+# oci_source DIR [TEXT] - an OCI layout with one image, made without the store.
+# podman wants lower case in DIR.
 oci_source() {
-    context "$1.context"
+    context "$1.context" "${2-}"
     podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" build -q -t localhost/source "$1.context" >/dev/null
     podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" push -q localhost/source "oci:$1:source"
 }
 
 mount_table() { cat /proc/self/mountinfo; }
 
+# pause SECONDS - for tests that need moments in time, never to synchronise.
+pause() { read -rt "$1" <> <(:) || true; }
+
 # wait_for CONDITION... - poll until the command succeeds, at most 30 s.
 wait_for() {
     local deadline=$((SECONDS + 30))
     until "$@"; do
         [ "$SECONDS" -lt "$deadline" ] || die "timed out waiting for: $*"
-        read -rt 0.02 <> <(:) || true
+        pause 0.02
     done
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -104,7 +105,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		}
 		return program, nil
 	}
-	notFound := error(fs.ErrNotExist)
+	missing, problem := program, error(fs.ErrNotExist)
 	for _, dir := range filepath.SplitList(Getenv(env, "PATH")) {
 		if dir == "" {
 			dir = "."
@@ -119,15 +120,18 @@ func lookPath(program string, env []string, self string) (string, error) {
 		}
 		// As execvp(3): remember that one was there, and go on looking.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-			notFound, program = err, path
+			missing, problem = path, err
 		}
 	}
-	return "", lookupError(program, notFound)
+	return "", lookupError(missing, problem)
 }
 
 func lookupError(program string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		return &LookupError{Program: program, Code: ExitNotFound, Err: fs.ErrNotExist}
+		if !strings.Contains(program, "/") {
+			err = exec.ErrNotFound // says that PATH was searched
+		}
+		return &LookupError{Program: program, Code: ExitNotFound, Err: err}
 	}
 	return &LookupError{Program: program, Code: ExitNotExecutable, Err: err}
 }

@@ -67,20 +67,16 @@ type Session struct {
 
 // Open decides how the store of h.Sysroot is opened, and refuses where podman
 // could not: inside a container (ErrContainer; a sysroot named by the user is
-// fine), on a machine that is no bootc host (storageconf.ErrNotBootcHost), with
-// a malformed storage.conf, or with a podman database made with other paths
-// (*storageconf.MismatchError). The store need not exist. Open writes nothing.
+// fine), without root (ErrNotRoot; a dry run is fine), on a machine that is no
+// bootc host (storageconf.ErrNotBootcHost), with a malformed storage.conf, or
+// with a podman database made with other paths (*storageconf.MismatchError).
+// The store need not exist. Open writes nothing.
 func (h Host) Open() (*Session, error) {
-	s, err := h.open()
-	if h.Euid != 0 && errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("open bootc store: %w", ErrNotRoot)
-	}
-	return s, err
-}
-
-func (h Host) open() (*Session, error) {
 	if err := h.refuseContainer(); err != nil {
 		return nil, err
+	}
+	if h.Euid != 0 && h.DryRun == nil {
+		return nil, fmt.Errorf("open bootc store: %w", ErrNotRoot)
 	}
 	st, err := storageconf.Locate(h.Sysroot)
 	if err != nil {
@@ -242,9 +238,6 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 // if it is missing, and everything that podman needs besides: the private
 // storage.conf and, on descriptor authFD, the credentials.
 func (s *Session) enter(ctx context.Context) (*namespace, error) {
-	if s.host.Euid != 0 {
-		return nil, fmt.Errorf("open bootc store %q: %w", s.Store.Path(), ErrNotRoot)
-	}
 	if err := storageconf.WriteConf(s.host.ConfPath, s.conf); err != nil {
 		return nil, err
 	}

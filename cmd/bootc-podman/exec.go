@@ -4,6 +4,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -22,10 +24,10 @@ func (a *app) execCommand(o *options) *cli.Command {
 			case len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h"):
 				return cli.ShowSubcommandHelp(c)
 			case len(argv) > 0 && strings.HasPrefix(argv[0], "-"):
-				return usageErrorf("exec: unknown option %q", argv[0])
+				return fmt.Errorf("exec: unknown option %q", argv[0])
 			}
 			if len(argv) == 0 {
-				return usageErrorf("exec: no command given")
+				return errors.New("exec: no command given")
 			}
 			return a.host(o).BecomeProgram(c.Context, argv)
 		},

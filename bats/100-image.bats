@@ -1,0 +1,206 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The passthrough on a store that bootc made, and bootc on what we did to it.
+
+load helpers
+
+setup_file() {
+    mount_sysroot xfs
+    oci_source /srv/source
+}
+
+teardown_file() { umount /sysroot; }
+
+setup() {
+    new_sysroot
+    oracle_init
+    cd "$BATS_TEST_TMPDIR"
+    SOURCE=oci:/srv/source:source
+}
+
+# The names of all images in the store, as bootc's podman sees them.
+oracle_names() { oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' '; }
+
+@test "image ls: an empty store made by bootc" {
+    bp image ls --format '{{.Id}}'
+    assert "$output" == ""
+}
+
+@test "image: every command works on bootc's store, and bootc after it" {
+    bp image pull "$SOURCE"
+    local id=$output
+    assert "$(oracle images -q --no-trunc)" == "sha256:$id" pull
+
+    bp image tag "$id" localhost/one
+    bp image rm localhost/srv/source
+    assert "$(oracle_names)" == "localhost/one:latest " tag
+
+    context ctx two
+    bp image build -t localhost/two ctx
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " build
+
+    bp image inspect --format '{{.Labels.test}}' localhost/two
+    assert "$output" == two inspect
+    assert "$(oracle image inspect --format '{{.Labels.test}}' localhost/two)" == two
+
+    bp image save -o two.tar localhost/two
+    bp image rm localhost/two
+    bp 1 image exists localhost/two
+    assert "$(oracle_names)" == "localhost/one:latest " rm
+
+    bp image load -i two.tar
+    bp image exists localhost/two
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " load
+
+    # And the other way round.
+    oracle rmi localhost/one >/dev/null
+    oracle tag localhost/two localhost/three
+    bp image ls --format '{{.Repository}}'
+    assert "$(sort <<<"$output" | tr '\n' ' ')" == "localhost/three localhost/two "
+    bp images -q
+    assert "$(sort -u <<<"$output" | wc -l)" == 1
+}
+
+@test "image: content arrives whole" {
+    head -c 3000000 /dev/urandom >blob
+    printf 'FROM scratch\nCOPY blob /blob\n' >Containerfile
+    bp image build -q -t localhost/blob .
+    local mnt
+    # The mount ends with the namespace that podman made it in.
+    # shellcheck disable=SC2016
+    bp exec -- sh -c 'cmp blob "$(podman image mount localhost/blob)/blob" && podman image unmount localhost/blob'
+    mnt=$(oracle image mount localhost/blob)
+    assert "$mnt" =~ ^/run/bootc/storage/
+}
+
+@test "image build: RUN steps" {
+    mkdir -p ctx/bin && cp "$BOOTC_PODMAN" ctx/bin/program
+    printf 'FROM scratch\nCOPY bin /bin\nRUN ["/bin/program", "version"]\n' >ctx/Containerfile
+    # The default isolation needs a runtime that works on this machine, and
+    # some machines forbid raising limits.
+    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >containers.conf
+    CONTAINERS_CONF=$PWD/containers.conf bp image build --isolation chroot -t localhost/run ctx
+    assert "$output" =~ bootc-podman\ version
+    oracle image exists localhost/run
+}
+
+@test "image: exit statuses are podman's" {
+    bp 0 image ls
+    bp 1 image exists localhost/absent
+    bp 125 image inspect localhost/absent
+    bp 125 image nosuchcommand
+    if "$BOOTC_PODMAN" image exists localhost/absent; then die "exists in if"; fi
+}
+
+@test "image load: reads standard input" {
+    context ctx
+    bp image build -q -t localhost/a ctx
+    "$BOOTC_PODMAN" image save localhost/a >a.tar
+    bp image rm localhost/a
+    "$BOOTC_PODMAN" image load <a.tar
+    bp image exists localhost/a
+}
+
+@test "image import: a pipe on standard input, a file on descriptor 4" {
+    mkdir root && echo hi >root/file
+    tar -C root -c . | "$BOOTC_PODMAN" image import -q - localhost/piped
+    tar -C root -cf root.tar .
+    "$BOOTC_PODMAN" image import -q /dev/fd/4 localhost/descriptor 4<root.tar
+    assert "$(oracle_names)" == "localhost/descriptor:latest localhost/piped:latest "
+}
+
+# record ARG... - run the passthrough with a podman that only writes down what
+# it got; leaves files argv and env.
+record() {
+    cat >podman <<'EOF'
+#!/bin/bash
+printf '%s\0' "$@" >argv
+cp /proc/self/environ env
+EOF
+    chmod +x podman
+    BOOTC_PODMAN_PODMAN=$PWD/podman "$BOOTC_PODMAN" "$@"
+}
+
+@test "image: arguments reach podman byte for byte" {
+    local args=(ls '' $'two\nlines' -- --help -h --sysroot x --dry-run '$HOME' $'\xff\xfe' "it's" '\' '*')
+    record image "${args[@]}"
+    printf '%s\0' image "${args[@]}" >want
+    tail -z -n "$((${#args[@]} + 1))" argv | cmp - want
+    # The recorder can tell a difference.
+    printf '%s\0' image "${args[@]:1}" >want
+    ! tail -z -n "$((${#args[@]} + 1))" argv | cmp -s - want
+}
+
+@test "image: the store is opened as bootc opens it" {
+    record image ls
+    assert "$(tr '\0' ' ' <argv)" == "--root /run/bootc/storage --runroot /proc/self/fd/3 --storage-driver overlay image ls "
+}
+
+@test "image: a podman command line in the environment may hold options" {
+    BOOTC_PODMAN_PODMAN='podman --log-level=debug' bp image ls
+    assert "$stderr" =~ level=debug
+    BOOTC_EXP_EXTERNAL_CONTAINER_TOOL=/nonexistent/tool bp 127 image ls
+    assert "$stderr" =~ BOOTC_EXP_EXTERNAL_CONTAINER_TOOL
+    bp --log-level debug image ls
+    assert "$stderr" =~ level=debug
+}
+
+@test "image: death by signal arrives unchanged" {
+    cat >podman <<'EOF'
+#!/bin/bash
+kill -TERM $$
+EOF
+    chmod +x podman
+    # The shell says 128 plus the number.
+    run env BOOTC_PODMAN_PODMAN="$PWD/podman" "$BOOTC_PODMAN" image ls
+    assert "$status" == 143
+    cat >podman <<'EOF'
+#!/bin/bash
+exit 42
+EOF
+    BOOTC_PODMAN_PODMAN=$PWD/podman bp 42 image ls
+}
+
+@test "image: the process that was started is podman" {
+    cat >podman <<'EOF'
+#!/bin/bash
+echo $$
+EOF
+    chmod +x podman
+    # shellcheck disable=SC2016
+    run env BOOTC_PODMAN_PODMAN="$PWD/podman" bash -c 'echo $$; exec "$BOOTC_PODMAN" image ls'
+    assert "${lines[0]}" == "${lines[1]}"
+}
+
+@test "image: ignored and default signals are podman's to see" {
+    cat >podman <<'EOF'
+#!/bin/bash
+grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status
+EOF
+    chmod +x podman
+    run env BOOTC_PODMAN_PODMAN="$PWD/podman" "$BOOTC_PODMAN" image ls
+    local through=$output
+    run ./podman
+    assert "$through" == "$output"
+    run nohup env BOOTC_PODMAN_PODMAN="$PWD/podman" "$BOOTC_PODMAN" image ls
+    through=$output
+    run nohup ./podman
+    assert "$through" == "$output" nohup
+}
+
+@test "image: limits and umask are the caller's" {
+    cat >podman <<'EOF'
+#!/bin/bash
+ulimit -a
+umask
+EOF
+    chmod +x podman
+    ulimit -Sn 512
+    umask 027
+    run env BOOTC_PODMAN_PODMAN="$PWD/podman" "$BOOTC_PODMAN" image ls
+    local through=$output
+    run ./podman
+    assert "$through" == "$output"
+}

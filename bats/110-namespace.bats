@@ -1,0 +1,207 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The private mount namespace: what is in effect inside, and that nothing of it
+# is seen outside.
+
+load helpers
+
+setup_file() { mount_sysroot xfs; }
+teardown_file() { umount /sysroot; }
+
+setup() {
+    new_sysroot
+    oracle_init
+    cd "$BATS_TEST_TMPDIR"
+    context ctx
+}
+
+teardown() {
+    mount -o remount,bind,rw /sysroot
+    rm -rf /etc/containers/storage.conf /etc/containers/storage.conf.d
+}
+
+@test "read-only /sysroot: writes work and the host's view stays read-only" {
+    mount -o remount,bind,ro /sysroot
+    local before
+    before=$(mount_table)
+    bp image build -q -t localhost/a ctx
+    assert "$(mount_table)" == "$before" "after build"
+    bp image ls
+    bp 125 image inspect localhost/absent
+    bp exec true
+    assert "$(mount_table)" == "$before" "after the others"
+    run touch /sysroot/file
+    assert "$status" != 0
+    assert "$(oracle images -q | wc -l)" == 1
+}
+
+@test "read-only /sysroot: init works" {
+    rm -rf "$STORE"
+    mount -o remount,bind,ro /sysroot
+    local before
+    before=$(mount_table)
+    bp init
+    assert "$(mount_table)" == "$before"
+    oracle images
+}
+
+@test "SIGKILL in the middle: no mount stays, the store is usable" {
+    mount -o remount,bind,ro /sysroot
+    local before i pid
+    before=$(mount_table)
+    head -c 20000000 /dev/urandom >ctx/file
+    for i in 1 2 3 4 5 6 7 8; do
+        "$BOOTC_PODMAN" image build -q --no-cache -t localhost/a ctx >/dev/null 2>&1 3>&- &
+        pid=$!
+        # Somewhere between the first instruction and the end of the build.
+        pause "0.0$((i * i))"
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" || true
+        assert "$(mount_table)" == "$before" "kill $i"
+    done
+    bp image build -q --no-cache -t localhost/a ctx
+    bp image exists localhost/a
+    oracle image exists localhost/a
+}
+
+@test "host storage.conf: options are in effect inside, additional stores are not" {
+    mkdir -p /var/tmp/additional
+    cat >/etc/containers/storage.conf <<'EOF'
+[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+[storage.options]
+additionalimagestores = ["/var/tmp/additional"]
+[storage.options.overlay]
+mountopt = "nodev"
+EOF
+    # The host's own podman has both.
+    run --separate-stderr podman info --format '{{.Store.GraphOptions}}'
+    assert "$output" =~ /var/tmp/additional
+    bp exec -- podman --root /run/bootc/storage --runroot /proc/self/fd/3 --storage-opt overlay.mountopt=nodev info --format '{{.Store.GraphOptions}}'
+    assert "$output" == 'map[overlay.mountopt:nodev]'
+    bp exec -- podman info --format '{{.Store.GraphOptions}} {{.Store.GraphRoot}} {{.Store.RunRoot}}'
+    assert "$output" == 'map[overlay.mountopt:nodev] /run/bootc/storage /proc/self/fd/3'
+    bp --dry-run image ls
+    assert "$output" =~ '--storage-opt overlay.mountopt=nodev image ls'
+    assert "$output" !~ additional
+
+    # In effect: a container's mount has the option.
+    bp image build -q -t localhost/a ctx
+    # shellcheck disable=SC2016
+    bp exec -- sh -c 'id=$(podman create localhost/a none); findmnt -no OPTIONS "$(podman mount "$id")"; podman rm "$id" >/dev/null'
+    assert "$output" =~ nodev
+    # bootc opens the store without the option, and still can.
+    oracle image exists localhost/a
+}
+
+@test "host storage.conf.d: drop-ins are inherited" {
+    mkdir -p /etc/containers/storage.conf.d
+    printf '[storage.options.overlay]\nmountopt = "nodev"\n' >/etc/containers/storage.conf.d/50-opt.conf
+    bp storage-conf
+    assert "$output" =~ 'mountopt = "nodev"'
+    bp exec -- podman info --format '{{.Store.GraphOptions}}'
+    assert "$output" == 'map[overlay.mountopt:nodev]'
+}
+
+@test "environment: nothing in it redirects to another store" {
+    bp image build -q -t localhost/a ctx
+    # shellcheck disable=SC2016
+    printf '[storage]\ndriver="vfs"\nrunroot="/tmp/other/run"\ngraphroot="/tmp/other"\n' >other.conf
+    local setting
+    for setting in CONTAINER_HOST=unix:///nonexistent CONTAINER_CONNECTION=nowhere \
+        CONTAINERS_STORAGE_CONF="$PWD/other.conf" CONTAINERS_STORAGE_CONF= \
+        CONTAINERS_STORAGE_CONF_OVERRIDE="$PWD/other.conf" STORAGE_DRIVER=vfs \
+        STORAGE_OPTS=overlay.mountopt=nosuchoption STORAGE_OPTS= \
+        _CONTAINERS_USERNS_CONFIGURED=done _CONTAINERS_ROOTLESS_UID=1000 \
+        REGISTRY_AUTH_FILE=/nonexistent LISTEN_FDS=1; do
+        run --separate-stderr env "$setting" "$BOOTC_PODMAN" image ls --format '{{.Repository}}'
+        assert "$status $output" == "0 localhost/a" "$setting"
+    done
+    assert "$(find /tmp/other 2>/dev/null)" == ""
+    run --separate-stderr env -u HOME "$BOOTC_PODMAN" image exists localhost/a
+    assert "$status" == 0 "no HOME"
+}
+
+@test "private storage.conf: mode 0600, rewritten only when it changes" {
+    bp image ls
+    assert "$(stat -c %a /run/bootc-podman/storage.conf)" == 600
+    local inode
+    inode=$(stat -c %i /run/bootc-podman/storage.conf)
+    bp image ls
+    assert "$(stat -c %i /run/bootc-podman/storage.conf)" == "$inode"
+    bp storage-conf --check /run/bootc-podman/storage.conf
+    echo '# changed' >>/run/bootc-podman/storage.conf
+    bp 1 storage-conf --check /run/bootc-podman/storage.conf
+    assert "$output" =~ '-# changed'
+    bp image ls
+    bp storage-conf --check /run/bootc-podman/storage.conf
+    assert "$(ls -A /run/bootc-podman)" == storage.conf
+}
+
+@test "exec: runs where podman's own store is the bootc store" {
+    bp image build -q -t localhost/a ctx
+    bp exec -- podman image exists localhost/a
+    bp exec podman images --format '{{.Repository}}'
+    assert "$output" == localhost/a
+    bp 3 exec -- sh -c 'exit 3'
+    bp 127 exec -- no-such-program
+    bp 126 exec -- /etc/passwd
+    bp 125 exec
+}
+
+@test "exec: scripts can compose podman commands" {
+    bp image build -q -t localhost/a ctx
+    # shellcheck disable=SC2016
+    run --separate-stderr sh -euc 'eval "$("$BOOTC_PODMAN" env)"
+        test -d "$BOOTC_PODMAN_STORE"
+        bootc_store podman image ls --quiet | bootc_store xargs podman image inspect --format "{{.RepoTags}}"'
+    assert "$status" == 0
+    assert "$output" == '[localhost/a:latest]'
+}
+
+@test "exec: bootc-podman inside it uses the namespace that is there" {
+    bp image build -q -t localhost/a ctx
+    bp exec -- sh -c 'readlink /proc/self/ns/mnt; "$BOOTC_PODMAN" exec readlink /proc/self/ns/mnt'
+    assert "${lines[0]}" == "${lines[1]}"
+    # Without descriptor 3 it makes another, with the same run root below.
+    bp exec -- sh -c 'exec 3>&-; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3"; "$BOOTC_PODMAN" image exists localhost/a'
+    assert "$output" == "$(stat -c %d:%i /run/bootc/storage)"
+    bp exec -- sh -c 'exec 3<"$BOOTC_PODMAN"; "$BOOTC_PODMAN" image exists localhost/a'
+}
+
+@test "exec: the store of another sysroot inside it" {
+    mkdir other && ostree admin init-fs --modern other
+    bp --sysroot other init
+    bp image build -q -t localhost/a ctx
+    bp exec -- "$BOOTC_PODMAN" --sysroot "$PWD/other" images -q
+    assert "$output" == ""
+    bp --sysroot other exec -- sh -c 'stat -Lc %d:%i /proc/self/fd/3; "$BOOTC_PODMAN" images -q --no-trunc'
+    assert "${lines[0]}" == "$(stat -c %d:%i /run/bootc/storage)"
+    assert "${lines[1]}" == "$(oracle images -q --no-trunc)"
+}
+
+@test "credentials: bootc's file reaches podman by descriptor and nothing else does" {
+    mkdir -p /run/ostree /etc/ostree /usr/lib/ostree
+    echo '{"auths":{"three":{}}}' >/usr/lib/ostree/auth.json
+    bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
+    assert "$output" =~ three
+    echo '{"auths":{"two":{}}}' >/etc/ostree/auth.json
+    bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
+    assert "$output" =~ two
+    echo '{"auths":{"one":{}}}' >/run/ostree/auth.json
+    # shellcheck disable=SC2016
+    bp exec -- sh -c 'echo "$REGISTRY_AUTH_FILE"; cat "$REGISTRY_AUTH_FILE"; stat -Lc %a:%h "$REGISTRY_AUTH_FILE"'
+    assert "${lines[0]}" =~ ^/proc/self/fd/
+    assert "${lines[1]}" =~ one
+    assert "${lines[2]}" == 600:0 "no name, no other reader"
+    echo '{"auths":{"own":{}}}' >own.json
+    bp --authfile own.json exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
+    assert "$output" =~ own
+    rm -rf /run/ostree /etc/ostree /usr/lib/ostree
+    bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
+    assert "$output" == '{}'
+}

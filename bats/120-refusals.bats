@@ -1,0 +1,180 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# What cannot work is refused in one clear line and a hint.
+
+load helpers
+
+setup_file() { mount_sysroot xfs; }
+teardown_file() { umount /sysroot; }
+
+setup() {
+    new_sysroot
+    cd "$BATS_TEST_TMPDIR"
+}
+
+teardown() {
+    rm -f /etc/containers/storage.conf /.dockerenv
+    [ ! -d medium ] || umount -q medium || true
+    [ ! -e loop ] || losetup -d "$(cat loop)"
+}
+
+# refused RC ERROR HINT ARG... - one line "Error: " and one line "Hint: ".
+refused() {
+    local rc=$1 error=$2 hint=$3
+    shift 3
+    bp "$rc" "$@"
+    assert "$output" == "" "standard output"
+    assert "$(grep -c . <<<"$stderr")" == 2 "lines"
+    [[ $stderr == Error:*"$error"*$'\n'Hint:*"$hint"* ]] || die "message"
+}
+
+@test "refusal: not root" {
+    oracle_init
+    for command in 'image ls' 'exec true'; do
+        # shellcheck disable=SC2086
+        run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp "$BOOTC_PODMAN" $command
+        assert "$status" == 125
+        assert "$stderr" =~ 'root is needed'
+        assert "$stderr" =~ 'Hint: '
+    done
+    rm -rf "$STORE"
+    run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp "$BOOTC_PODMAN" init
+    assert "$status" == 1
+    assert "$stderr" =~ 'root is needed'
+    assert "$(find "${STORE%/*}" -mindepth 1)" == ""
+}
+
+@test "refusal: inside a container" {
+    container=podman refused 125 '$container is set' --sysroot image ls
+    touch /.dockerenv
+    refused 125 '/.dockerenv' --sysroot image ls
+    refused 1 '/.dockerenv' --sysroot init
+}
+
+@test "refusal: not a bootc host" {
+    mkdir root
+    refused 125 'no ostree or composefs directory' --sysroot --sysroot root image ls
+    bp 125 --sysroot nonexistent image ls
+    assert "$stderr" =~ 'no such file'
+    assert "$(ls root)" == ""
+}
+
+@test "refusal: no store, and reading makes none" {
+    for command in 'image ls' 'image rm x' 'image prune -f' 'images' 'exec true' 'image --log-level debug pull x'; do
+        # shellcheck disable=SC2086
+        refused 125 'no bootc-owned store' 'bootc-podman init' $command
+    done
+    assert "$(ls /sysroot/ostree)" !~ bootc
+}
+
+@test "refusal: a read-only medium, and a filesystem mounted read-only" {
+    truncate -s 64M disk
+    mkfs.ext4 -q disk
+    mkdir medium
+    mount -o loop disk medium
+    ostree admin init-fs --modern medium
+    bp --sysroot medium init
+    umount medium
+
+    mount -o ro,loop disk medium
+    refused 125 'read-only medium' 'live' --sysroot medium image ls
+    rm -rf "$STORE"
+    umount medium
+
+    losetup -f --show disk >loop
+    mount -o ro "$(cat loop)" medium
+    refused 125 'mounted read-only' 'remount,rw' --sysroot medium image ls
+    local before
+    before=$(mount_table)
+    refused 125 'mounted read-only' 'remount,rw' --sysroot medium exec true
+    assert "$(mount_table)" == "$before"
+    umount medium
+}
+
+# without_podman - PATH with everything but podman, and the empty folder bin.
+without_podman() {
+    local dir program
+    mkdir bin others
+    for dir in /usr/sbin /usr/bin; do
+        for program in "$dir"/*; do
+            [[ $program == */podman ]] || ln -sf "$program" others/
+        done
+    done
+    PATH=$PWD/bin:$PWD/others
+}
+
+@test "refusal: podman absent or not executable" {
+    oracle_init
+    local path=$PATH
+    without_podman
+    refused 127 'run "podman"' 'install podman' image ls
+    printf 'no program' >bin/podman
+    bp 126 image ls
+    assert "$stderr" =~ 'permission denied'
+    chmod +x bin/podman
+    bp 126 image ls
+    assert "$stderr" =~ 'exec format error'
+    # A link to ourselves is not podman.
+    ln -sf "$BOOTC_PODMAN" bin/podman
+    bp 127 image ls
+    PATH=$PWD/bin:$path bp image ls
+}
+
+@test "refusal: podman absent while making a store leaves nothing" {
+    without_podman
+    bp 1 init
+    bp 127 image pull oci:/nonexistent
+    # One that starts and fails.
+    printf '#!/bin/sh\necho some reason >&2\nexit 1\n' >bin/podman
+    chmod +x bin/podman
+    bp 1 init
+    assert "$stderr" =~ 'some reason'
+    assert "$(ls /sysroot/ostree/bootc)" == ""
+}
+
+@test "refusal: a podman database made with other paths, and the hint mends it" {
+    mkdir -p "$STORE"
+    podman --root "$STORE" --runroot "$PWD/run" images
+    run oracle images
+    assert "$output" =~ 'database configuration mismatch' "podman itself"
+    refused 125 "\"$STORE" 'mv ' image ls
+    assert "$stderr" =~ '"/run/bootc/storage"'
+    local mend
+    mend=$(sed -n 's/^Hint:.*: mv /mv /p' <<<"$stderr")
+    bash -c "$mend"
+    bp image ls
+    oracle images
+}
+
+@test "refusal: a malformed host storage.conf is named with its line" {
+    oracle_init
+    printf '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nmountopt = nodev\n' >/etc/containers/storage.conf
+    bp 125 image ls
+    assert "$stderr" =~ /etc/containers/storage.conf
+    assert "$stderr" =~ 'line 4'
+    bp 1 storage-conf
+    assert "$stderr" =~ 'line 4'
+    printf '[storage.options.overlay]\nmountopt = [1]\n' >/etc/containers/storage.conf
+    bp 125 image ls
+    assert "$stderr" =~ 'line 2'
+}
+
+@test "refusal: a damaged podman database is podman's to report" {
+    oracle_init
+    local db
+    for db in "$STORE/db.sql" "$STORE/libpod/bolt_state.db"; do
+        [ ! -e "$db" ] || head -c 30000 /dev/urandom >"$db"
+    done
+    bp '?' image ls
+    assert "$status" != 0
+    assert "$stderr" !~ panic
+}
+
+@test "refusal: the store is a file" {
+    mkdir -p "${STORE%/*}"
+    touch "$STORE"
+    bp 125 image ls
+    assert "$stderr" =~ "$STORE"
+}

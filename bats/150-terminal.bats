@@ -1,0 +1,72 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# On a terminal, which script(1) makes.
+
+load helpers
+
+setup_file() { mount_sysroot xfs; }
+teardown_file() { umount /sysroot; }
+
+setup() {
+    new_sysroot
+    oracle_init
+    cd "$BATS_TEST_TMPDIR"
+    context ctx
+}
+
+# on_terminal COMMAND - in the background; its output goes to the file typescript,
+# what is written to descriptor 7 is typed.
+on_terminal() {
+    mkfifo keys
+    script -qfec "$1" typescript <keys >/dev/null 2>&1 3>&- &
+    terminal=$!
+    exec 7>keys
+}
+
+@test "terminal: podman has it" {
+    cat >podman <<'EOF'
+#!/bin/bash
+[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo terminal "$(ps -o tpgid= -p $$)" = "$(ps -o pgid= -p $$)"
+EOF
+    chmod +x podman
+    run script -qec "env BOOTC_PODMAN_PODMAN=$PWD/podman $BOOTC_PODMAN image ls" /dev/null </dev/null
+    local pattern='terminal +([0-9]+) = +([0-9]+)'
+    assert "$output" =~ "$pattern"
+    assert "${BASH_REMATCH[1]}" == "${BASH_REMATCH[2]}" "foreground process group"
+}
+
+@test "terminal: build shows each step when it happens" {
+    # The second step cannot end before the fifo has been written to.
+    cat >ctx/Containerfile <<'EOF'
+FROM scratch
+COPY file /file
+EOF
+    mkfifo ctx.tar
+    on_terminal "$BOOTC_PODMAN image build -t localhost/a - <ctx.tar; echo done"
+    tar -C ctx -c . >ctx.tar
+    wait_for grep -q done typescript
+    exec 7>&-
+    wait "$terminal"
+    assert "$(grep -c '^STEP' typescript)" == 2
+    bp image exists localhost/a
+}
+
+@test "terminal: Ctrl-C stops podman and leaves nothing behind" {
+    local before
+    before=$(mount_table)
+    head -c 300000000 /dev/zero >ctx/file
+    on_terminal "echo started; $BOOTC_PODMAN image build -t localhost/a ctx"
+    wait_for grep -q 'STEP 2' typescript
+    printf '\003' >&7
+    exec 7>&-
+    wait "$terminal" || true
+    assert "$(mount_table)" == "$before"
+    assert "$(pgrep -fa 'podman.*image build')" == ""
+    bp 1 image exists localhost/a
+    bp image ls
+    oracle images
+    context ctx
+    bp image build -q -t localhost/a ctx
+}

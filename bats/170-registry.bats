@@ -1,0 +1,73 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Pulling from a registry that wants a password.
+
+load helpers
+
+setup_file() {
+    mount_sysroot xfs
+    oci_source /srv/source
+    # user "user", password "secret"
+    # shellcheck disable=SC2016
+    echo 'user:$2a$04$s.7oatXgfj4lBSfz3g0sCOg4V8EZs9ExldytZtMi6y/kh5M6.HnGu' >/srv/htpasswd
+    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
+    export REGISTRY
+    cat >/srv/registry.yml <<EOF
+version: 0.1
+storage: {filesystem: {rootdirectory: /srv/registry}}
+http: {addr: "$REGISTRY"}
+auth: {htpasswd: {realm: test, path: /srv/htpasswd}}
+EOF
+    local server
+    server=$(command -v docker-registry || command -v registry || command -v distribution)
+    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
+    echo $! >/srv/registry.pid
+    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$(printf user:secret | base64)" >/srv/auth.json
+    podman --storage-driver vfs --root /srv/source.root --runroot /srv/source.runroot push -q \
+        --authfile /srv/auth.json --tls-verify=false localhost/source "docker://$REGISTRY/os/image:1"
+}
+
+teardown_file() {
+    kill "$(cat /srv/registry.pid)"
+    umount /sysroot
+}
+
+setup() {
+    new_sysroot
+    rm -rf /run/ostree /etc/ostree /run/containers/0
+    cd "$BATS_TEST_TMPDIR"
+    PULL=(image pull -q --tls-verify=false "$REGISTRY/os/image:1")
+}
+
+teardown() { rm -rf /run/ostree /etc/ostree /run/containers/0; }
+
+@test "registry: pulls with bootc's credentials" {
+    mkdir -p /etc/ostree && cp /srv/auth.json /etc/ostree/
+    bp "${PULL[@]}"
+    oracle image exists "$REGISTRY/os/image:1"
+}
+
+@test "registry: pulls with --authfile" {
+    bp --authfile /srv/auth.json "${PULL[@]}"
+}
+
+@test "registry: podman's own login is not used, as bootc does not" {
+    mkdir -p /run/containers/0 && cp /srv/auth.json /run/containers/0/
+    bp 125 "${PULL[@]}"
+    assert "$stderr" =~ auth
+}
+
+@test "registry: a broken credentials file is podman's to report" {
+    mkdir -p /etc/ostree && echo '{' >/etc/ostree/auth.json
+    bp 125 "${PULL[@]}"
+    bp image ls
+}
+
+@test "registry: no secret on a command line or in a log" {
+    mkdir -p /etc/ostree && cp /srv/auth.json /etc/ostree/
+    bp --log-level trace --dry-run "${PULL[@]}"
+    assert "$output$stderr" !~ "$(printf user:secret | base64)"
+}
