@@ -8,7 +8,7 @@ load helpers
 
 setup_file() {
     mount_sysroot xfs
-    oci_source /srv/source
+    source_archive source
 }
 
 teardown_file() { umount /sysroot; }
@@ -17,7 +17,7 @@ setup() {
     new_sysroot
     oracle_init
     cd "$BATS_TEST_TMPDIR"
-    SOURCE=oci:/srv/source:source
+    SOURCE=docker-archive:/srv/source.tar
 }
 
 # The names of all images in the store, as bootc's podman sees them.
@@ -33,8 +33,8 @@ oracle_names() { oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '
     local id=$output
     assert "$(oracle images -q --no-trunc)" == "sha256:$id" pull
 
+    bp image untag localhost/source
     bp image tag "$id" localhost/one
-    bp image rm localhost/srv/source
     assert "$(oracle_names)" == "localhost/one:latest " tag
 
     context ctx two

@@ -8,7 +8,7 @@ load helpers
 
 setup_file() {
     mount_sysroot xfs
-    oci_source /srv/source
+    source_archive source
 }
 
 teardown_file() { umount /sysroot; }
@@ -105,14 +105,14 @@ setup() {
 @test "init: a dry run prints the commands and does nothing" {
     bp init --dry-run
     assert "$output" =~ 'podman --root /run/bootc/storage --runroot /proc/self/fd/3 images'
-    bp --dry-run image pull oci:/srv/source:source
-    assert "$output" =~ 'image pull oci:/srv/source:source'
+    bp --dry-run image pull docker-archive:/srv/source.tar
+    assert "$output" =~ 'image pull docker-archive:/srv/source.tar'
     [ ! -e "$STORE" ]
     [ ! -e /run/bootc-podman ]
 }
 
 @test "image pull: makes a missing store first" {
-    bp image pull -q oci:/srv/source:source
+    bp image pull -q docker-archive:/srv/source.tar
     local id=$output
     assert "$(oracle images -q --no-trunc)" == "sha256:$id"
 }

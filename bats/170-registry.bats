@@ -8,7 +8,7 @@ load helpers
 
 setup_file() {
     mount_sysroot xfs
-    oci_source /srv/source
+    source_archive source
     # user "user", password "secret"
     # shellcheck disable=SC2016
     echo 'user:$2a$04$s.7oatXgfj4lBSfz3g0sCOg4V8EZs9ExldytZtMi6y/kh5M6.HnGu' >/srv/htpasswd
@@ -26,7 +26,7 @@ EOF
     echo $! >/srv/registry.pid
     wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
     printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$(printf user:secret | base64)" >/srv/auth.json
-    podman --storage-driver vfs --root /srv/source.root --runroot /srv/source.runroot push -q \
+    scratch_podman push -q \
         --authfile /srv/auth.json --tls-verify=false localhost/source "docker://$REGISTRY/os/image:1"
 }
 

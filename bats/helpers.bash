@@ -96,13 +96,16 @@ context() {
     printf 'FROM scratch\nCOPY file /file\nLABEL test="%s"\n' "${2:-hello}" >"$1/Containerfile"
 }
 
-# oci_source DIR [TEXT] - an OCI layout with one image, made without the store.
-# podman wants lower case in DIR.
-oci_source() {
-    context "$1.context" "${2-}"
-    podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" build -q -t localhost/source "$1.context" >/dev/null
-    podman --storage-driver vfs --root "$1.root" --runroot "$1.runroot" push -q localhost/source "oci:$1:source"
+# source_archive NAME [TEXT] - the image localhost/NAME in /srv/NAME.tar, made in
+# a store of its own.
+source_archive() {
+    context "/srv/$1.context" "${2-}"
+    scratch_podman build -q -t "localhost/$1" "/srv/$1.context" >/dev/null
+    rm -f "/srv/$1.tar"
+    scratch_podman save -q -o "/srv/$1.tar" "localhost/$1"
 }
+
+scratch_podman() { podman --storage-driver vfs --root /srv/scratch.root --runroot /srv/scratch.runroot "$@"; }
 
 mount_table() { cat /proc/self/mountinfo; }
 

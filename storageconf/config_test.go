@@ -190,7 +190,7 @@ force_mask = "shared"
 		{
 			name: "overlay table wins even when a later file has the older key",
 			files: map[string]string{
-				adminFile: mountOpt("table"),
+				adminFile:                               mountOpt("table"),
 				"etc/containers/storage.conf.d/10.conf": "[storage.options]\nmountopt = \"older\"\n",
 			},
 			want: storageconf.OverlayOptions{MountOpt: "table"},
@@ -316,7 +316,7 @@ func TestHostConfigNamesFileAndLineOfAMistake(t *testing.T) {
 		want    string
 	}{
 		{name: "malformed main file", file: adminFile, content: "[storage]\ndriver = \n", want: "line 2"},
-		{name: "malformed drop-in", file: dropIn, content: "\n\n[storage\n", want: "line 3"},
+		{name: "malformed drop-in", file: dropIn, content: "\n\n[storage]]\n", want: "line 3"},
 		{name: "malformed user file", file: userFile, content: "=\n", want: "line 1"},
 		{name: "boolean instead of a string", file: adminFile, content: "[storage.options.overlay]\nuse_composefs = true\n", want: "line 2"},
 		{name: "boolean as pull option", file: adminFile, content: "\n[storage.options.pull_options]\nuse_hard_links = true\n", want: "line 3"},
