@@ -5,7 +5,6 @@ go 1.26
 require (
 	al.essio.dev/pkg/shellescape v1.6.1
 	github.com/BurntSushi/toml v1.6.0
-	github.com/aymanbagabas/go-udiff v0.4.1
 	github.com/mattn/go-shellwords v1.0.16
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/sirupsen/logrus v1.9.4
@@ -14,6 +13,8 @@ require (
 	go.podman.io/storage v1.64.2 // github.com/containers/storage under its maintained path
 	golang.org/x/sys v0.47.0
 )
+
+require github.com/rogpeppe/go-internal v1.16.0
 
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect

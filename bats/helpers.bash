@@ -10,10 +10,9 @@ bats_require_minimum_version 1.5.0
 # The program under test; packagers name the installed one.
 BOOTC_PODMAN=${BOOTC_PODMAN:-$(realpath "$BATS_TEST_DIRNAME/../bin/bootc-podman")}
 export BOOTC_PODMAN
-# Noise of test machines, none of it ours.
-export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 
-STORE=/sysroot/ostree/bootc/storage
+# shellcheck source=bats/scratch.bash
+. "$BATS_TEST_DIRNAME/scratch.bash"
 
 die() {
     echo "FAILED: $*" >&2
@@ -50,62 +49,6 @@ assert() {
     *) die "BUG: assert $2" ;;
     esac || die "${4:-assert}: '$1' $2 '$3'"
 }
-
-# oracle ARG... - podman on the store in the way bootc does it, by other means
-# than ours: bootc's crates/lib/src/podstorage.rs in a few lines of shell.
-oracle() {
-    mkdir -p /run/bootc/storage
-    # shellcheck disable=SC2016 # expanded inside
-    unshare --mount --propagation slave bash -c '
-        store=$1 cwd=$PWD && shift
-        [ -w "$store" ] || mount -o remount,bind,rw /sysroot
-        exec 3</run/bootc/storage
-        cd "$store" && mount --bind . /run/bootc/storage && cd "$cwd"
-        exec podman --root /run/bootc/storage --runroot /proc/self/fd/3 "$@"' \
-        oracle "$STORE" "$@"
-}
-
-# oracle_init - make the store as bootc does, without bootc-podman.
-oracle_init() {
-    local STORE=/sysroot/ostree/bootc/storage.tmp
-    mkdir -p "$STORE"
-    oracle images >/dev/null
-    mv "$STORE" "${STORE%.tmp}"
-}
-
-# new_sysroot - a bootc host without a store: /sysroot as ostree makes it.
-new_sysroot() {
-    rm -rf /sysroot/ostree /sysroot/composefs /run/bootc /run/bootc-podman
-    ostree admin init-fs --modern /sysroot
-}
-
-# mount_sysroot [FSTYPE] - a real filesystem in a loop device on /sysroot.
-mount_sysroot() {
-    local image=/var/lib/containers/sysroot.img
-    umount -q /sysroot || true
-    rm -f "$image"
-    truncate -s 512M "$image"
-    "mkfs.${1:-xfs}" -q "$image"
-    mount -o loop "$image" /sysroot
-}
-
-# context DIR [TEXT] - a build context for a small image without a base.
-context() {
-    mkdir -p "$1"
-    echo "${2:-hello}" >"$1/file"
-    printf 'FROM scratch\nCOPY file /file\nLABEL test="%s"\n' "${2:-hello}" >"$1/Containerfile"
-}
-
-# source_archive NAME [TEXT] - the image localhost/NAME in /srv/NAME.tar, made in
-# a store of its own.
-source_archive() {
-    context "/srv/$1.context" "${2-}"
-    scratch_podman build -q -t "localhost/$1" "/srv/$1.context" >/dev/null
-    rm -f "/srv/$1.tar"
-    scratch_podman save -q -o "/srv/$1.tar" "localhost/$1"
-}
-
-scratch_podman() { podman --storage-driver vfs --root /srv/scratch.root --runroot /srv/scratch.runroot "$@"; }
 
 mount_table() { cat /proc/self/mountinfo; }
 

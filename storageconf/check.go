@@ -11,7 +11,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/aymanbagabas/go-udiff"
+	"github.com/rogpeppe/go-internal/diff"
 )
 
 // Effective renders the private storage.conf for the store of sysroot, with the
@@ -51,6 +51,6 @@ func Diff(w io.Writer, path string, want []byte) (same bool, err error) {
 	if bytes.Equal(have, want) {
 		return true, nil
 	}
-	_, err = io.WriteString(w, udiff.Unified(path, "bootc-podman storage-conf", string(have), string(want)))
+	_, err = w.Write(diff.Diff(path, have, "bootc-podman storage-conf", want))
 	return false, err
 }
