@@ -13,7 +13,7 @@ load helpers
 @test "help: names every command" {
     bp help
     for verb in image images exec env init storage-conf version; do
-        assert "$output" =~ [[:space:]]$verb[[:space:]] "$verb"
+        assert "$output" =~ [[:space:]]"$verb"[[:space:]] "$verb"
     done
 }
 

@@ -91,7 +91,6 @@ EOF
 
     # In effect: a container's mount has the option.
     bp image build -q -t localhost/a ctx
-    # shellcheck disable=SC2016
     bp exec -- sh -c 'id=$(podman create localhost/a none); findmnt -no OPTIONS "$(podman mount "$id")"; podman rm "$id" >/dev/null'
     assert "$output" =~ nodev
     # bootc opens the store without the option, and still can.
@@ -109,7 +108,6 @@ EOF
 
 @test "environment: nothing in it redirects to another store" {
     bp image build -q -t localhost/a ctx
-    # shellcheck disable=SC2016
     printf '[storage]\ndriver="vfs"\nrunroot="/tmp/other/run"\ngraphroot="/tmp/other"\n' >other.conf
     local setting
     for setting in CONTAINER_HOST=unix:///nonexistent CONTAINER_CONNECTION=nowhere \
@@ -155,7 +153,6 @@ EOF
 
 @test "exec: scripts can compose podman commands" {
     bp image build -q -t localhost/a ctx
-    # shellcheck disable=SC2016
     run --separate-stderr sh -euc 'eval "$("$BOOTC_PODMAN" env)"
         test -d "$BOOTC_PODMAN_STORE"
         bootc_store podman image ls --quiet | bootc_store xargs podman image inspect --format "{{.RepoTags}}"'
@@ -193,7 +190,6 @@ EOF
     bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
     assert "$output" =~ two
     echo '{"auths":{"one":{}}}' >/run/ostree/auth.json
-    # shellcheck disable=SC2016
     bp exec -- sh -c 'echo "$REGISTRY_AUTH_FILE"; cat "$REGISTRY_AUTH_FILE"; stat -Lc %a:%h "$REGISTRY_AUTH_FILE"'
     assert "${lines[0]}" =~ ^/proc/self/fd/
     assert "${lines[1]}" =~ one

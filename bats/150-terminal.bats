@@ -37,20 +37,29 @@ EOF
     assert "${BASH_REMATCH[1]}" == "${BASH_REMATCH[2]}" "foreground process group"
 }
 
-@test "terminal: build shows each step when it happens" {
-    # The second step cannot end before the fifo has been written to.
-    cat >ctx/Containerfile <<'EOF'
-FROM scratch
-COPY file /file
-EOF
-    mkfifo ctx.tar
-    on_terminal "$BOOTC_PODMAN image build -t localhost/a - <ctx.tar; echo done"
-    tar -C ctx -c . >ctx.tar
-    wait_for grep -q done typescript
+@test "terminal: output is seen when it is written" {
+    mkfifo go
+    printf '#!/bin/bash\necho first step\nread -r <go\necho second step\n' >podman
+    chmod +x podman
+    on_terminal "env BOOTC_PODMAN_PODMAN=$PWD/podman $BOOTC_PODMAN image build ."
+    wait_for grep -q 'first step' typescript
+    run grep 'second step' typescript
+    assert "$output" == ""
+    echo >go
+    wait_for grep -q 'second step' typescript
     exec 7>&-
     wait "$terminal"
-    assert "$(grep -c '^STEP' typescript)" == 2
+}
+
+@test "terminal: build shows its steps, pull its progress" {
+    source_archive source
+    run script -qec "$BOOTC_PODMAN image build -t localhost/a ctx" /dev/null </dev/null
+    assert "$(grep -c '^STEP' <<<"$output")" == 3
+    run script -qec "$BOOTC_PODMAN image pull docker-archive:/srv/source.tar" /dev/null </dev/null
+    # On a terminal, podman redraws its bars.
+    assert "$output" =~ $'\e'
     bp image exists localhost/a
+    bp image exists localhost/source
 }
 
 @test "terminal: Ctrl-C stops podman and leaves nothing behind" {

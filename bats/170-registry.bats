@@ -10,7 +10,6 @@ setup_file() {
     mount_sysroot xfs
     source_archive source
     # user "user", password "secret"
-    # shellcheck disable=SC2016
     echo 'user:$2a$04$s.7oatXgfj4lBSfz3g0sCOg4V8EZs9ExldytZtMi6y/kh5M6.HnGu' >/srv/htpasswd
     REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
     export REGISTRY

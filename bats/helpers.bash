@@ -34,7 +34,6 @@ bp() {
         run "-$want" --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
     fi
     echo "$output"
-    # shellcheck disable=SC2154 # set by run
     echo "$stderr"
 }
 

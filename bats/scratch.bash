@@ -14,7 +14,6 @@ STORE=/sysroot/ostree/bootc/storage
 # than ours: bootc's crates/lib/src/podstorage.rs in a few lines of shell.
 oracle() {
     mkdir -p /run/bootc/storage
-    # shellcheck disable=SC2016 # expanded inside
     unshare --mount --propagation slave bash -c '
         store=$1 cwd=$PWD && shift
         [ -w "$store" ] || mount -o remount,bind,rw /sysroot

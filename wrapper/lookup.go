@@ -105,7 +105,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		}
 		return program, nil
 	}
-	missing, problem := program, error(fs.ErrNotExist)
+	missing, problem := program, fs.ErrNotExist
 	for _, dir := range filepath.SplitList(Getenv(env, "PATH")) {
 		if dir == "" {
 			dir = "."

@@ -35,7 +35,7 @@ func hint(err error) string {
 		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", readOnly.Mountpoint)
 	case errors.As(err, &mismatch):
 		return fmt.Sprintf("another tool opened this store by another path first; the database describes containers only, "+
-			"so if the store has none, move it aside: mv %[1]s %[1]s.bak", mismatch.Database)
+			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %[1]s %[1]s.bak", mismatch.Database)
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.As(err, &lookup) && strings.HasSuffix(lookup.Program, "podman") && lookup.Code == wrapper.ExitNotFound:

@@ -14,6 +14,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -28,13 +29,13 @@ func main() {
 	runs := flag.Int("n", 30, "counted runs of each command")
 	warmup := flag.Int("warmup", 3, "runs before those")
 	flag.Parse()
-	if err := bench(*runs, *warmup, flag.Args()); err != nil {
+	if err := bench(context.Background(), *runs, *warmup, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func bench(runs, warmup int, args []string) error {
+func bench(ctx context.Context, runs, warmup int, args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("want NAME COMMAND BASELINE, got %q", args)
 	}
@@ -55,7 +56,7 @@ func bench(runs, warmup int, args []string) error {
 		for i := range commands {
 			which := (i + run) % 2
 			var err error
-			if took[which], err = once(commands[which]); err != nil {
+			if took[which], err = once(ctx, commands[which]); err != nil {
 				return err
 			}
 		}
@@ -73,8 +74,8 @@ func bench(runs, warmup int, args []string) error {
 	return nil
 }
 
-func once(words []string) (time.Duration, error) {
-	cmd := exec.Command(words[0], words[1:]...)
+func once(ctx context.Context, words []string) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.Stderr = os.Stderr
 	start := time.Now()
 	if err := cmd.Run(); err != nil {
