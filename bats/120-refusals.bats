@@ -46,6 +46,13 @@ refused() {
     assert "$(find "${STORE%/*}" -mindepth 1)" == ""
 }
 
+@test "refusal: root without the capability to mount" {
+    oracle_init
+    run --separate-stderr setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$BOOTC_PODMAN" image ls
+    assert "$status" == 125
+    assert "$stderr" =~ CAP_SYS_ADMIN.*Hint:
+}
+
 @test "refusal: inside a container" {
     container=podman refused 125 '$container is set' --sysroot image ls
     touch /.dockerenv

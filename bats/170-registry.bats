@@ -65,6 +65,17 @@ teardown() { rm -rf /run/ostree /etc/ostree /run/containers/0; }
     bp image ls
 }
 
+@test "registry: the host's pull options are in effect" {
+    podman_at_least 5 || skip "podman before 5 converts no images"
+    printf '[storage]\nrunroot="/run/containers/storage"\n[storage.options.pull_options]\n%s\n%s\n' \
+        'enable_partial_images = "true"' 'convert_images = "true"' >/etc/containers/storage.conf
+    bp --authfile /srv/auth.json "${PULL[@]}"
+    rm /etc/containers/storage.conf
+    # Only an image converted on the way has this record in its layer's folder.
+    assert "$(find "$STORE/overlay-layers" -name "=$(printf zstd-chunked-manifest | base64)*")" != ""
+    oracle image exists "$REGISTRY/os/image:1"
+}
+
 @test "registry: no secret on a command line or in a log" {
     mkdir -p /etc/ostree && cp /srv/auth.json /etc/ostree/
     bp --log-level trace --dry-run "${PULL[@]}"

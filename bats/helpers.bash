@@ -49,6 +49,8 @@ assert() {
     esac || die "${4:-assert}: '$1' $2 '$3'"
 }
 
+podman_at_least() { [ "$(podman --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge "$1" ]; }
+
 mount_table() { cat /proc/self/mountinfo; }
 
 # pause SECONDS - for tests that need moments in time, never to synchronise.

@@ -41,6 +41,9 @@ func (e *ReadOnlyError) Error() string {
 // be kept from the host.
 var ErrChroot = errors.New(`"/" is not a mount point`)
 
+// ErrNotPrivileged says that root lacks the capability to mount.
+var ErrNotPrivileged = errors.New("CAP_SYS_ADMIN is needed")
+
 // namespace is a private mount namespace of the calling thread. A Go process
 // cannot move all its threads into one; it need not either, because execve(2)
 // ends every thread but the calling one, and a forked child has the namespace
@@ -65,6 +68,9 @@ func enterNamespace(st storageconf.Store) (*namespace, error) {
 		return nil, fmt.Errorf("make run root: %w", err)
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			err = ErrNotPrivileged
+		}
 		return nil, fmt.Errorf("unshare mount namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {

@@ -23,6 +23,8 @@ func hint(err error) string {
 	switch {
 	case errors.Is(err, wrapper.ErrNotRoot):
 		return "run it as root, for example with sudo"
+	case errors.Is(err, wrapper.ErrNotPrivileged):
+		return "this root may not mount; a unit's CapabilityBoundingSet= or an unprivileged container takes that away"
 	case errors.Is(err, wrapper.ErrContainer):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
