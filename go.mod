@@ -9,7 +9,6 @@ require (
 	github.com/moby/sys/mountinfo v0.7.3
 	github.com/sirupsen/logrus v1.9.4
 	github.com/urfave/cli/v2 v2.27.7
-	go.etcd.io/bbolt v1.5.0
 	go.podman.io/storage v1.64.2 // github.com/containers/storage under its maintained path
 	golang.org/x/sys v0.47.0
 )
@@ -24,6 +23,7 @@ require (
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/xrash/smetrics v0.0.0-20240521201337-686a1a2994c1 // indirect
+	golang.org/x/tools v0.36.0 // indirect
 )
 
 tool github.com/cpuguy83/go-md2man/v2

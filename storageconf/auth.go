@@ -22,10 +22,13 @@ const maxAuthFile = 4 << 20
 // no credentials.
 type Auth struct {
 	// Path is the file the content came from, "" for none.
-	Path string
-	// content is unexported, so that printing an Auth shows no secret.
+	Path    string
 	content []byte
 }
+
+// Format implements fmt.Formatter: whatever the verb, only the path is printed,
+// never the secret.
+func (a Auth) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials %q", a.Path) }
 
 // FindAuth looks for the credentials bootc uses: run/ostree/auth.json, then
 // etc/ostree/auth.json, then usr/lib/ostree/auth.json below root, the first that
@@ -71,10 +74,11 @@ func readAuth(f *os.File) (Auth, error) {
 	return Auth{Path: f.Name(), content: content}, nil
 }
 
-// Bytes is the file to hand to podman. It is never empty: without credentials
-// it is "{}", which keeps podman from falling back to files of its own.
+// Bytes is the file to hand to podman. It is never empty: without credentials,
+// or for an empty file, it is "{}", which keeps podman from falling back to files
+// of its own.
 func (a Auth) Bytes() []byte {
-	if a.Path == "" {
+	if len(a.content) == 0 {
 		return []byte("{}")
 	}
 	return a.content

@@ -188,7 +188,7 @@ func TestPrintingAnAuthShowsNoSecret(t *testing.T) {
 	// A slice of bytes can be printed in several ways that give it away.
 	forms := []string{
 		secret,
-		strings.Trim(fmt.Sprint([]byte(secret)), "[]"),
+		strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]"),
 		fmt.Sprintf("%x", secret),
 		fmt.Sprintf("%X", secret),
 		strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", []byte(secret)), "[]byte{"), "}"),

@@ -419,20 +419,21 @@ func TestRenderedConfMeansTheSameToTheStorageLibrary(t *testing.T) {
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			checkLibraryReads(t, tc.config)
+			isolate(t)
+			path := filepath.Join(t.TempDir(), "storage.conf")
+			t.Setenv("CONTAINERS_STORAGE_CONF", path)
+			checkLibraryReads(t, tc.config, path)
 		})
 	}
 }
 
 // checkLibraryReads renders config and compares it with what the storage
-// library, which podman uses, makes of the file.
-func checkLibraryReads(t *testing.T, config storageconf.Config) {
+// library, which podman uses, makes of the file. $CONTAINERS_STORAGE_CONF must
+// be path.
+func checkLibraryReads(t *testing.T, config storageconf.Config, path string) {
 	t.Helper()
-	isolate(t)
 	conf := render(t, config)
-	path := filepath.Join(t.TempDir(), "storage.conf")
 	writeFile(t, path, conf)
-	t.Setenv("CONTAINERS_STORAGE_CONF", path)
 	got, err := types.LoadStoreOptions(types.LoadOptions{})
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, conf)
@@ -577,4 +578,31 @@ func TestForStoreTakesTheDriverTheStoreWasMadeWith(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzHostConfig reads arbitrary bytes as the administrator's storage.conf.
+// What they say must reach podman as it was meant, and nothing else must.
+func FuzzHostConfig(f *testing.F) {
+	isolate(f)
+	root := f.TempDir()
+	path := filepath.Join(root, "private.conf")
+	f.Setenv("CONTAINERS_STORAGE_CONF", path)
+	for _, golden := range []string{"plain.conf", "overlay-all.conf", "vfs-pull.conf"} {
+		content, err := os.ReadFile(filepath.Join("testdata", golden))
+		must(f, err)
+		f.Add(content)
+	}
+	f.Add([]byte("[storage.options]\nsize = \"1G\"\nforce_mask = 0o700\nadditionalimagestores = [\"/a\", {append=true}]\nimagestore = \"/b\"\n"))
+	f.Add([]byte("[storage.options.overlay]\nmountopt = \"\"\"a\\u0000\n\\\"\"\"\"\n[storage.options.pull_options]\n\"\" = ''\n'a.b\" = [c]' = 'd'\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if len(content) >= 1<<16 {
+			t.Skip("larger than any storage.conf")
+		}
+		writeFile(t, filepath.Join(root, adminFile), string(content))
+		config, err := storageconf.HostConfig(root)
+		if err != nil {
+			return
+		}
+		checkLibraryReads(t, config, path)
+	})
 }

@@ -45,9 +45,10 @@ type Store struct {
 	Exists bool
 }
 
-// Locate finds the store below sysroot, following symbolic links as if sysroot
-// were "/". A missing store is not an error: the result then says where it
-// belongs. It returns ErrNotBootcHost when sysroot is no bootc host.
+// Locate finds the store below sysroot. Symbolic links are followed as if the
+// directory that the path starts from, sysroot or the physical root in it, were
+// "/", so they never lead out of sysroot. A missing store is not an error: the
+// result then says where it belongs. It returns ErrNotBootcHost when sysroot is no bootc host.
 func Locate(sysroot string) (Store, error) {
 	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
 	root, err := openDir(st.Sysroot)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -157,6 +158,9 @@ func TestStorePathKeepsTheWordsOfTheUser(t *testing.T) {
 	relative := filepath.Base(top)
 	st, err := storageconf.Locate("./" + relative + "//")
 	must(t, err)
+	if st.Sysroot != relative {
+		t.Errorf("want sysroot %q, got %q", relative, st.Sysroot)
+	}
 	if want, got := relative+"/sysroot/ostree/bootc/storage", st.Path(); want != got {
 		t.Errorf("want %q, got %q", want, got)
 	}
@@ -289,4 +293,93 @@ func realPath(t *testing.T, f *os.File) string {
 	path, err := os.Readlink(procFD(f))
 	must(t, err)
 	return path
+}
+
+// FuzzOpenIn builds a tree of directories, files and links out of tree, has the
+// kernel resolve a path in it, and looks where that ended up.
+func FuzzOpenIn(f *testing.F) {
+	f.Add([]byte{}, []byte{})
+	f.Add([]byte{0, 2, 0, 1}, []byte{3, 0, 1, 3})
+	f.Add([]byte{2, 1, 0, 2, 3, 0}, []byte{1, 0})
+	f.Add([]byte{3, 1, 0, 1, 0}, []byte{1, 0})
+	f.Add([]byte{4, 1, 0, 1, 0}, []byte{2, 0, 1})
+	f.Add([]byte{5, 1, 0}, []byte{3, 0, 0, 1})
+	top, err := filepath.EvalSymlinks(f.TempDir())
+	must(f, err)
+	inside := filepath.Join(top, "root")
+	// What lies outside has the same names, for a resolution that escapes to
+	// find something.
+	for _, decoy := range []string{"a/a/a", "a/b", "b/a", "c"} {
+		must(f, os.MkdirAll(filepath.Join(top, decoy), 0o700))
+	}
+	f.Fuzz(func(t *testing.T, tree, path []byte) {
+		must(t, os.Mkdir(inside, 0o700))
+		defer os.RemoveAll(inside)
+		growTree(t, inside, top, fuzzBytes(tree))
+		root, err := os.Open(inside)
+		must(t, err)
+		defer root.Close()
+		wanted := fuzzBytes(path)
+		opened, err := storageconf.OpenIn(root, wanted.path(), unix.O_PATH)
+		if err != nil {
+			return
+		}
+		defer opened.Close()
+		if got := realPath(t, opened); got != inside && !strings.HasPrefix(got, inside+"/") {
+			t.Errorf("want something below %q, got %q", inside, got)
+		}
+	})
+}
+
+// growTree makes what input says below inside. It cannot itself make anything
+// elsewhere: os.Root sees to that.
+func growTree(t *testing.T, inside, outside string, input fuzzBytes) {
+	t.Helper()
+	root, err := os.OpenRoot(inside)
+	must(t, err)
+	defer root.Close()
+	for range 32 {
+		kind, path := input.next()%6, input.path()
+		// Many of these fail, on a name that is taken for one; that is fine.
+		switch kind {
+		case 0:
+			_ = root.MkdirAll(path, 0o700)
+		case 1:
+			_ = root.WriteFile(path, nil, 0o600)
+		case 2:
+			_ = root.Symlink(input.path(), path)
+		case 3:
+			_ = root.Symlink("/"+input.path(), path)
+		case 4:
+			_ = root.Symlink(outside+"/"+input.path(), path)
+		case 5:
+			_ = root.Symlink("/proc/self/root", path)
+		}
+		if len(input) == 0 {
+			return
+		}
+	}
+}
+
+// fuzzBytes turns bytes of the fuzzer into small numbers and paths.
+type fuzzBytes []byte
+
+// next is the next byte, and 0 after the last one.
+func (b *fuzzBytes) next() byte {
+	if len(*b) == 0 {
+		return 0
+	}
+	first := (*b)[0]
+	*b = (*b)[1:]
+	return first
+}
+
+// path is a path of up to seven elements out of few, so that they often meet.
+func (b *fuzzBytes) path() string {
+	elements := []string{"a", "b", "c", "..", "."}
+	var path []string
+	for range b.next() % 8 {
+		path = append(path, elements[int(b.next())%len(elements)])
+	}
+	return strings.Join(path, "/")
 }

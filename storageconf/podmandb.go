@@ -9,10 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,6 +42,7 @@ func ReadPodmanDB(dir *os.File) (PodmanDB, error) {
 	if f, err = OpenIn(dir, "libpod/bolt_state.db", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK); err != nil {
 		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
 	}
+	defer f.Close()
 	return readBoltDB(f)
 }
 
@@ -59,46 +57,15 @@ func readSQLiteDB(f *os.File) (PodmanDB, error) {
 	return db, nil
 }
 
-// readBoltDB closes f.
-func readBoltDB(f *os.File) (db PodmanDB, err error) {
-	db.Path = f.Name()
-	// bbolt panics on some damaged files and reads past the end of others; a
-	// damaged database is podman's to report, not a reason for us to crash.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("read podman database %q: %v", db.Path, r)
-		}
-	}()
-	// A running podman holds the exclusive lock; it has then accepted the
-	// database itself, and waiting would only slow us down. The least timeout
-	// makes bbolt try once.
-	b, err := bolt.Open(f.Name(), 0, &bolt.Options{
-		ReadOnly: true,
-		Timeout:  time.Nanosecond,
-		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return f, nil },
-	})
+func readBoltDB(f *os.File) (PodmanDB, error) {
+	db := PodmanDB{Path: f.Name()}
+	settings, err := boltBucket(f, "runtime-config")
 	if err != nil {
-		f.Close()
-		return db, fmt.Errorf("read podman database %q: %w", db.Path, err)
+		return db, fmt.Errorf("read podman database %q: %w", f.Name(), err)
 	}
-	defer b.Close()
-	err = b.View(func(tx *bolt.Tx) error {
-		bucket := tx.Bucket([]byte("runtime-config"))
-		if bucket == nil {
-			return fmt.Errorf("read podman database %q: no bucket runtime-config", db.Path)
-		}
-		for key, field := range map[string]*string{
-			"graph-root":  &db.GraphRoot,
-			"run-root":    &db.RunRoot,
-			"static-dir":  &db.StaticDir,
-			"volume-path": &db.VolumePath,
-		} {
-			*field = string(bucket.Get([]byte(key)))
-		}
-		return nil
-	})
-	return db, err
+	db.GraphRoot, db.RunRoot = settings["graph-root"], settings["run-root"]
+	db.StaticDir, db.VolumePath = settings["static-dir"], settings["volume-path"]
+	return db, nil
 }
 
 // MismatchError says that podman's database was made with a path that is not

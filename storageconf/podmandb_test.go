@@ -140,8 +140,8 @@ func TestReadPodmanDBDoesNotWaitForPodman(t *testing.T) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ReadPodmanDB(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("want an error that is not %v, got %+v, %v", fs.ErrNotExist, got, err)
+	if got, err := ReadPodmanDB(dir); err != nil || got.GraphRoot != GraphRoot {
+		t.Errorf("want the graph root, got %+v, %v", got, err)
 	}
 }
 
@@ -181,21 +181,30 @@ func list(t *testing.T, dir string) (paths []string) {
 	return paths
 }
 
-// TestReadPodmanDBSurvivesACutFile cuts each database short. What podman asks
-// for may still be whole, but it is all there or an error.
+// TestReadPodmanDBSurvivesACutFile cuts each database shorter and shorter. What
+// podman asks for may still be whole, but it is all there or an error.
 func TestReadPodmanDBSurvivesACutFile(t *testing.T) {
 	for _, fx := range fixtures {
 		t.Run(fx.name, func(t *testing.T) {
 			content := fixture(t, fx.file)
-			whole := false
+			dir := storeWith(t, fx.path, content)
+			path := filepath.Join(dir.Name(), fx.path)
+			want := canonical
+			want.Path = path
+			successes := 0
 			for size := len(content) - 1; size >= 0; size -= 509 {
-				got, err := ReadPodmanDB(storeWith(t, fx.path, content[:size]))
-				if got.Path = ""; err == nil && got != canonical || err == nil && size < 8192 {
+				if err := os.Truncate(path, int64(size)); err != nil {
+					t.Fatal(err)
+				}
+				got, err := ReadPodmanDB(dir)
+				if err == nil && (got != want || size < 8192) {
 					t.Errorf("%d bytes: want an error, got %+v", size, got)
 				}
-				whole = whole || err == nil
+				if err == nil {
+					successes++
+				}
 			}
-			if !whole {
+			if successes == 0 {
 				t.Error("want success with only the end cut, got errors alone")
 			}
 		})
@@ -232,6 +241,29 @@ func TestReadPodmanDBRefusesGarbage(t *testing.T) {
 	}
 }
 
+func TestReadPodmanDBNamesTheTableItMisses(t *testing.T) {
+	for _, tc := range []struct {
+		name, path, want string
+		content          []byte
+	}{
+		{
+			name: "SQLite", path: sqliteName, want: "DBConfig",
+			content: newSQLite(sqliteTable{schema: [][]any{{"table", "Other", "Other", 2, createTable}}}),
+		},
+		{
+			name: "BoltDB", path: boltName, want: "runtime-config",
+			content: bytes.Replace(fixture(t, "podman-4.3.1.bolt_state.db"), []byte("runtime-config"), []byte("runtime-copper"), 1),
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := ReadPodmanDB(storeWith(t, tc.path, tc.content))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("want an error with %q, got %+v, %v", tc.want, got, err)
+			}
+		})
+	}
+}
+
 // TestReadPodmanDBSurvivesATreeThatNeverEnds makes BoltDB's root page a branch
 // whose only child is the page itself.
 func TestReadPodmanDBSurvivesATreeThatNeverEnds(t *testing.T) {
@@ -243,6 +275,21 @@ func TestReadPodmanDBSurvivesATreeThatNeverEnds(t *testing.T) {
 		_, err := ReadPodmanDB(dir)
 		return err
 	})
+}
+
+// TestReadPodmanDBReadsNothingBeyondTheFile makes a value larger than the whole
+// file. BoltDB maps the file, so what follows is other memory of this process,
+// or nothing.
+func TestReadPodmanDBReadsNothingBeyondTheFile(t *testing.T) {
+	file := fixture(t, "podman-4.3.1.bolt_state.db")
+	// The key of the element that says how long its value is.
+	at := bytes.Index(file, []byte("graph-root/run/bootc/storage"))
+	size := bytes.LastIndex(file[:at], binary.NativeEndian.AppendUint32(nil, uint32(len("/run/bootc/storage"))))
+	binary.NativeEndian.PutUint32(file[size:], 1<<20)
+	got, err := ReadPodmanDB(storeWith(t, boltName, file))
+	if err == nil {
+		t.Errorf("want an error, got a graph root of %d bytes, %.60q...", len(got.GraphRoot), got.GraphRoot)
+	}
 }
 
 // putBranch makes a BoltDB page a branch with one child, by the empty key.
@@ -332,28 +379,29 @@ func TestCheckComparesAsPodmanDoes(t *testing.T) {
 	}
 }
 
-// FuzzBolt looks for panics and hangs. The patch lets the fuzzer change a few
-// bytes of a large valid file; repairing the checksums of the two meta pages
-// lets it get past them.
+// FuzzBolt looks for panics and hangs. Without a file of its own it patches
+// podman's, a few bytes at a time. Repairing the checksums of the two meta pages
+// lets changes of these have an effect.
 func FuzzBolt(f *testing.F) {
+	f.Add([]byte{}, []byte{}, false)
+	f.Add([]byte{}, []byte{0, 0, 32, 1, 3}, true)        // root page
+	f.Add([]byte{}, []byte{0, 0, 24, 1, 1}, true)        // page size
+	f.Add([]byte{}, []byte{0, 0x20, 8, 1, 16}, false)    // kind of the root page
+	f.Add([]byte{}, []byte{0, 0x20, 11, 1, 0xff}, false) // elements of the root page
+	f.Add(bytes.Repeat([]byte{1}, 100), []byte{}, true)
 	podman := fixture(f, "podman-4.3.1.bolt_state.db")
-	f.Add([]byte{}, uint32(0), []byte{}, false)
-	f.Add(podman, uint32(0), []byte{}, false)
-	f.Add(podman[:12288], uint32(0), []byte{}, true)
-	f.Add(podman, uint32(32), []byte{3}, true)
-	f.Add(podman, uint32(8192+10), []byte{0xff, 0xff}, true)
 	// One database for all: making directories would take most of the time.
 	dir := storeWith(f, boltName, nil)
 	path := filepath.Join(dir.Name(), boltName)
-	f.Fuzz(func(t *testing.T, file []byte, offset uint32, patch []byte, repair bool) {
+	f.Fuzz(func(t *testing.T, file, patches []byte, repair bool) {
 		if len(file) >= 1<<16 {
-			t.Skip("larger than the database of a podman with many containers need be")
+			t.Skip("larger than anything to learn from")
 		}
 		watch(t)
-		if len(file) > 0 {
-			file = bytes.Clone(file)
-			copy(file[int(offset)%len(file):], patch)
+		if len(file) == 0 {
+			file = podman
 		}
+		file = patch(file, patches)
 		if repair {
 			repairMeta(file, 0)
 			repairMeta(file, 4096)

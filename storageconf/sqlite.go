@@ -19,12 +19,14 @@ import (
 var errSQLite = errors.New("not a readable SQLite 3 database")
 
 const (
-	sqliteMagic    = "SQLite format 3\x00"
-	sqliteHeader   = 100 // bytes before the first page's b-tree header
-	interiorTable  = 0x05
-	leafTable      = 0x0d
-	sqliteMaxDepth = 8
-	sqliteMaxPages = 1000 // read in one walk: a damaged tree can point at itself
+	sqliteMagic     = "SQLite format 3\x00"
+	sqliteHeader    = 100 // bytes before the first page's b-tree header
+	interiorTable   = 0x05
+	leafTable       = 0x0d
+	sqliteMaxDepth  = 8
+	sqliteMaxPages  = 1000 // read in one walk: a damaged tree can point at itself
+	sqliteMaxRows   = 1000 // decoded in one walk: podman has a dozen tables
+	sqliteMaxValues = 64   // decoded of a row
 )
 
 // firstRow returns the first row of a table by lower-case column name, text
@@ -88,6 +90,7 @@ type sqliteFile struct {
 	pageSize int64
 	reserved int
 	pages    int // left to read in this walk
+	rows     int // left to decode in this walk
 }
 
 type sqliteValue struct {
@@ -98,7 +101,7 @@ type sqliteValue struct {
 // walk calls visit for each row of the table b-tree rooted at page number
 // root, in order, until visit returns false.
 func (db *sqliteFile) walk(root uint64, visit func([]sqliteValue) bool) error {
-	db.pages = sqliteMaxPages
+	db.pages, db.rows = sqliteMaxPages, sqliteMaxRows
 	_, err := db.walkPage(root, sqliteMaxDepth, visit)
 	return err
 }
@@ -155,6 +158,10 @@ func (db *sqliteFile) visitCell(cell []byte, visit func([]sqliteValue) bool) (bo
 	if size > uint64(db.pageSize)-uint64(db.reserved)-35 {
 		return true, nil
 	}
+	if db.rows == 0 {
+		return false, errSQLite
+	}
+	db.rows--
 	payload := cell[n+m:]
 	if size > uint64(len(payload)) {
 		return false, errSQLite
@@ -174,7 +181,7 @@ func record(b []byte) ([]sqliteValue, error) {
 	}
 	types, body := b[n:size], b[size:]
 	var row []sqliteValue
-	for len(types) > 0 {
+	for len(types) > 0 && len(row) < sqliteMaxValues {
 		serial, n := varint(types)
 		if n == 0 {
 			return nil, errSQLite

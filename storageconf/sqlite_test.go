@@ -5,13 +5,14 @@ package storageconf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -90,11 +91,9 @@ func sqliteRecord(row []any) []byte {
 }
 
 func appendVarint(b []byte, n int) []byte {
-	if n >= 1<<7 {
-		for shift := 21; shift > 0; shift -= 7 {
-			if n >= 1<<shift {
-				b = append(b, byte(n>>shift)|0x80)
-			}
+	for shift := 21; shift > 0; shift -= 7 {
+		if n >= 1<<shift {
+			b = append(b, byte(n>>shift)|0x80)
 		}
 	}
 	return append(b, byte(n&0x7f))
@@ -119,6 +118,12 @@ func TestFirstRowReadsWhatSQLiteWrites(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	row := [][]any{{nil, "/graph", "/run"}}
 	want := map[string]string{"id": "", "graphroot": "/graph", "runroot": "/run"}
+	// The first row of this schema claims 600 bytes, more than a page has.
+	overflow := newSQLite(sqliteTable{rows: row, schema: [][]any{
+		{"table", "Other", "Other", 9, "CREATE TABLE Other (" + strings.Repeat("x", 120) + ")"},
+		{"table", "DBConfig", "DBConfig", 2, createTable},
+	}})
+	copy(overflow[binary.BigEndian.Uint16(overflow[sqliteHeader+8:]):], []byte{0x84, 0x58})
 	for _, tc := range []struct {
 		name string
 		file []byte
@@ -139,8 +144,8 @@ func TestFirstRowReadsWhatSQLiteWrites(t *testing.T) {
 		},
 		{
 			name: "numbers are no text",
-			file: newSQLite(sqliteTable{rows: [][]any{{1, 100, 1 << 40}}}),
-			want: map[string]string{"id": "", "graphroot": "", "runroot": ""},
+			file: newSQLite(sqliteTable{rows: [][]any{{100, 1 << 40, "/run"}}}),
+			want: map[string]string{"id": "", "graphroot": "", "runroot": "/run"},
 		},
 		{
 			// SQLite leaves out the columns that ALTER TABLE added later.
@@ -158,6 +163,7 @@ func TestFirstRowReadsWhatSQLiteWrites(t *testing.T) {
 			}}),
 			want: want,
 		},
+		{name: "row that continues on other pages before it", file: overflow, want: want},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := firstRow(bytes.NewReader(tc.file), "DBConfig")
@@ -181,47 +187,48 @@ func TestFirstRowRefusesWhatIsNoReadableTable(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		file []byte
-		want error // nil for any
+		want string // errSQLite if empty
 	}{
-		{name: "empty file", want: errSQLite},
-		{name: "text", file: []byte(strings.Repeat("no database\n", 100)), want: errSQLite},
-		{name: "zeros", file: make([]byte, 1<<16), want: errSQLite},
-		{name: "magic alone", file: valid[:16], want: errSQLite},
-		{name: "header alone", file: valid[:100], want: errSQLite},
-		{name: "half a page", file: valid[:256], want: errSQLite},
-		{name: "page of the table missing", file: valid[:512], want: errSQLite},
-		{name: "page of the table cut", file: valid[:1023], want: errSQLite},
-		{name: "other magic", file: edit(0, 'X'), want: errSQLite},
-		{name: "UTF-16 text", file: edit(56, 0, 0, 0, 2), want: errSQLite},
-		{name: "page size zero", file: edit(16, 0, 0), want: errSQLite},
-		{name: "page size that is no power of two", file: edit(16, 2, 1), want: errSQLite},
-		{name: "page size too small", file: edit(16, 1, 0), want: errSQLite},
-		{name: "page of an index", file: edit(schema, 0x0a), want: errSQLite},
-		{name: "more cells than fit", file: edit(table+3, 0xff, 0xff), want: errSQLite},
-		{name: "cell beyond the page", file: edit(table+8, 0xff, 0xff), want: errSQLite},
-		{name: "cell at the end of the page", file: edit(table+8, 1, 0xfe), want: errSQLite},
-		{name: "payload beyond the page", file: edit(table+cell, 0x82, 0x00), want: errSQLite},
-		{name: "row header beyond the payload", file: edit(table+cell+2, 0x7f), want: errSQLite},
-		{name: "row header of no size", file: edit(table+cell+2, 0), want: errSQLite},
-		{name: "value beyond the payload", file: edit(table+cell+4, 0x7f), want: errSQLite},
-		{name: "type cut in its middle", file: edit(table+cell+5, 0xff), want: errSQLite},
-		{name: "page that is its own child", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1), want: errSQLite},
-		{name: "child page zero", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), want: errSQLite},
-		{name: "child page of the highest number", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff), want: errSQLite},
-		{name: "no such table", file: newSQLite(sqliteTable{schema: [][]any{{"table", "dbconfig", "DBConfig", 2, createTable}}})},
-		{name: "no table at all", file: newSQLite(sqliteTable{schema: [][]any{}})},
-		{name: "table without rows", file: newSQLite(sqliteTable{})},
+		{name: "empty file"},
+		{name: "text", file: []byte(strings.Repeat("no database\n", 100))},
+		{name: "zeros", file: make([]byte, 1<<16)},
+		{name: "magic alone", file: valid[:16]},
+		{name: "header alone", file: valid[:100]},
+		{name: "half a page", file: valid[:256]},
+		{name: "page of the table missing", file: valid[:512]},
+		{name: "page of the table cut", file: valid[:1023]},
+		{name: "other magic", file: edit(0, 'X')},
+		{name: "UTF-16 text", file: edit(56, 0, 0, 0, 2)},
+		{name: "page size zero", file: edit(16, 0, 0)},
+		{name: "page size that is no power of two", file: newSQLite(sqliteTable{pageSize: 768, rows: [][]any{{nil, "/graph"}}})},
+		{name: "page size too small", file: edit(16, 1, 0)},
+		{name: "page of an index", file: edit(schema, 0x0a)},
+		{name: "more cells than fit", file: edit(table+3, 0xff, 0xff)},
+		{name: "cell beyond the page", file: edit(table+8, 0xff, 0xff)},
+		{name: "cell at the end of the page", file: edit(table+8, 1, 0xfe)},
+		{name: "payload beyond the page", file: edit(table+cell, 0x82, 0x00)},
+		{name: "row header beyond the payload", file: edit(table+cell+2, 0x7f)},
+		{name: "row header of no size", file: edit(table+cell+2, 0)},
+		{name: "value beyond the payload", file: edit(table+cell+4, 0x7f)},
+		{name: "type cut in its middle", file: edit(table+cell+5, 0xff)},
+		{name: "page that is its own child", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)},
+		{name: "child page zero", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)},
+		{name: "child page of the highest number", file: edit(schema, interiorTable, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff)},
+		{name: "no such table", file: newSQLite(sqliteTable{schema: [][]any{{"table", "dbconfig", "DBConfig", 2, createTable}}}), want: "no table DBConfig"},
+		{name: "no table at all", file: newSQLite(sqliteTable{schema: [][]any{}}), want: "no table DBConfig"},
+		{name: "table without rows", file: newSQLite(sqliteTable{}), want: "table DBConfig is empty"},
 		{
-			// Podman's own rows are far shorter; what continues on other pages
+			// Podman's own row is far shorter; one that continues on other pages
 			// is passed over.
 			name: "table whose only row does not fit a page",
-			file: edit(table+cell, 0x84, 0x00),
+			file: edit(table+cell, 0x84, 0x00), want: "table DBConfig is empty",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := firstRow(bytes.NewReader(tc.file), "DBConfig")
-			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
-				t.Errorf("want an error (%v), got %q, %v", tc.want, got, err)
+			want := cmp.Or(tc.want, errSQLite.Error())
+			if got != nil || err == nil || err.Error() != want {
+				t.Errorf("want error %q, got %q, %v", want, got, err)
 			}
 		})
 	}
@@ -267,47 +274,64 @@ const childEnv = "STORAGECONF_TEST_CHILD"
 // stack overflow cannot be recovered from and an endless loop not be stopped.
 func inChild(t *testing.T, read func() error) {
 	t.Helper()
-	if os.Getenv(childEnv) != "" {
-		fmt.Printf("error: %v\n", read())
-		os.Exit(0)
+	if result := os.Getenv(childEnv); result != "" {
+		if err := os.WriteFile(result, fmt.Append(nil, read()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
+	dir := t.TempDir()
+	result := filepath.Join(dir, "result")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), childEnv+"=1")
+	// A child that crashes cannot clean up after itself.
+	cmd.Env = append(os.Environ(), childEnv+"="+result, "TMPDIR="+dir)
 	out, err := cmd.CombinedOutput()
-	switch {
-	case ctx.Err() != nil:
-		t.Errorf("want an error, still reading after 10 seconds")
-	case err != nil:
-		t.Errorf("want an error, got a crash: %v: %.300s", err, out)
-	case !strings.HasPrefix(string(out), "error: ") || strings.HasPrefix(string(out), "error: <nil>"):
-		t.Errorf("want an error, got %s", out)
+	if ctx.Err() != nil {
+		t.Fatal("want an error, still reading after 10 seconds")
+	}
+	if err != nil {
+		t.Fatalf("want an error, got a crash: %v: %.120s", err, out)
+	}
+	if got, err := os.ReadFile(result); err != nil || string(got) == fmt.Sprint(error(nil)) {
+		t.Errorf("want an error, got %s, %v", got, err)
 	}
 }
 
-// FuzzSQLite looks for panics and hangs. The patch lets the fuzzer change a few
-// bytes of a large valid file.
+// FuzzSQLite looks for panics and hangs. Without a file of its own it patches
+// podman's, a few bytes at a time.
 func FuzzSQLite(f *testing.F) {
-	small := newSQLite(sqliteTable{rows: [][]any{{1, "/graph", "/run"}}})
-	f.Add([]byte{}, uint32(0), []byte{})
-	f.Add(small, uint32(0), []byte{})
-	f.Add(small, uint32(sqliteHeader), []byte{interiorTable})
-	f.Add(newSQLite(sqliteTable{pageSize: 1024, reserved: 8}), uint32(16), []byte{2, 0})
+	f.Add([]byte{}, []byte{})
+	f.Add([]byte{}, []byte{0, 0, sqliteHeader, 1, 13})
+	f.Add([]byte{}, []byte{0, 0xb0, 3, 2, 0, 2, 0, 0xb0, 8, 2, 0, 16})
+	f.Add(newSQLite(sqliteTable{rows: [][]any{{1, "/graph", "/run"}}}), []byte{})
+	f.Add(newSQLite(sqliteTable{reserved: 8, rows: [][]any{{1, "/graph", "/run"}}}), []byte{0, 0, sqliteHeader, 1, interiorTable})
 	podman := fixture(f, "podman-5.8.6.db.sql")
-	f.Add(podman, uint32(0), []byte{})
-	f.Add(podman, uint32(11*4096), []byte{interiorTable})
-	f.Fuzz(func(t *testing.T, file []byte, offset uint32, patch []byte) {
+	f.Fuzz(func(t *testing.T, file, patches []byte) {
 		watch(t)
-		if len(file) > 0 {
-			file = bytes.Clone(file)
-			copy(file[int(offset)%len(file):], patch)
+		if len(file) == 0 {
+			file = podman
 		}
-		row, err := firstRow(bytes.NewReader(file), "DBConfig")
+		row, err := firstRow(bytes.NewReader(patch(file, patches)), "DBConfig")
 		if (err == nil) != (row != nil) {
 			t.Errorf("want a row or an error, got %q, %v", row, err)
 		}
 	})
+}
+
+// patch returns a copy of file with patches made: each is three bytes of offset,
+// one of length, and the bytes to put there. A fuzzer that changes these instead
+// of a large file gets much further.
+func patch(file, patches []byte) []byte {
+	file = bytes.Clone(file)
+	for len(file) > 0 && len(patches) >= 4 {
+		offset := int(patches[0])<<16 | int(patches[1])<<8 | int(patches[2])
+		length := min(int(patches[3]), len(patches)-4)
+		copy(file[offset%len(file):], patches[4:4+length])
+		patches = patches[4+length:]
+	}
+	return file
 }
 
 // watch crashes a test that takes too long, so that the fuzzer keeps its input.

@@ -57,16 +57,18 @@ type Runner interface {
 // ExitError says how a program that a Runner started ended.
 type ExitError struct {
 	Cmd Cmd
-	// Code is the exit status, 128 plus the signal number for a killed program.
-	Code int
+	// Code is the exit status; for a killed program 128 plus the signal, which
+	// Signal then is.
+	Code   int
+	Signal syscall.Signal
 	// Stderr is the end of what it wrote to standard error, if captured.
 	Stderr string
 }
 
 func (e *ExitError) Error() string {
 	how := fmt.Sprintf("exit status %d", e.Code)
-	if e.Code > 128 {
-		how = "killed by " + syscall.Signal(e.Code-128).String()
+	if e.Signal != 0 {
+		how = "killed by " + e.Signal.String()
 	}
 	if e.Stderr != "" {
 		how += ": " + e.Stderr
@@ -91,7 +93,8 @@ func (System) Exec(cmd Cmd) error {
 // process dies, so that nothing half-started outlives us.
 func (System) Run(ctx context.Context, cmd Cmd) error {
 	c := exec.CommandContext(ctx, cmd.Path)
-	c.Args, c.Env, c.ExtraFiles = cmd.Args, cmd.Env, cmd.Files
+	// exec takes no environment for ours.
+	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.Env...), cmd.Files
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	tail := &tailBuffer{}
@@ -106,11 +109,12 @@ func (System) Run(ctx context.Context, cmd Cmd) error {
 		}
 		return err
 	}
-	code := exit.ExitCode()
+	end := &ExitError{Cmd: cmd, Code: exit.ExitCode(), Stderr: tail.lastLine()}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		code = 128 + int(ws.Signal())
+		end.Signal = ws.Signal()
+		end.Code = 128 + int(end.Signal)
 	}
-	return &ExitError{Cmd: cmd, Code: code, Stderr: tail.lastLine()}
+	return end
 }
 
 // Output implements Runner.

@@ -85,13 +85,15 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestRunKillsTheProgramWhenTheContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// Nothing is ever written to this pipe: cat ends only when killed.
+	// Nothing is written to this pipe, so cat ends when it is killed; or, lest a
+	// failure hangs, when the pipe does.
 	stdin, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stdin.Close()
 	defer writer.Close()
+	defer time.AfterFunc(20*time.Second, func() { writer.Close() }).Stop()
 	cmd := shell("echo started; exec cat")
 	cmd.Stdin = stdin
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {

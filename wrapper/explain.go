@@ -34,19 +34,20 @@ func (s *Session) explainCreate() error {
 	if err := s.explainRun(tmp, changeEnv(s.host.Env, "", s.authPath()), cmd); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.host.DryRun, "# rename %s to %s\n", shellescape.Quote(tmp), shellescape.Quote(s.Store.Path()))
+	_, err = fmt.Fprintf(s.host.DryRun, "# rename %q to %q\n", tmp, s.Store.Path())
 	return err
 }
 
 func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	auth := "{}, no credentials found"
 	if s.Auth.Path != "" {
-		auth = "the content of " + shellescape.Quote(s.Auth.Path)
+		auth = fmt.Sprintf("the content of %q", s.Auth.Path)
 	}
-	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %s bound on %s
+	// Paths are quoted as in Go, which leaves no newline to end the comment.
+	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %q bound on %s
 # descriptor %d: the directory %s under that mount
 # descriptor %d: %s
-`, shellescape.Quote(store), storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.authFD, auth)
+`, store, storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.authFD, auth)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestDryRunOfAPassthrough(t *testing.T) {
 	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "ls", "--format", "{{.ID}}"), false); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, `# in a private mount namespace: DIR/sysroot/ostree/bootc/storage bound on /run/bootc/storage
+	m.explainedAs(t, s, `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # descriptor FD: {}, no credentials found
 env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=DIR/run/storage.conf REGISTRY_AUTH_FILE=/proc/self/fd/FD DIR/bin/podman STORE image ls --format '{{.ID}}'
@@ -41,11 +41,11 @@ env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=DIR/run/storage.co
 }
 
 func TestDryRunThatWouldMakeAStore(t *testing.T) {
-	const created = `# in a private mount namespace: DIR/sysroot/ostree/bootc/storage.tmp bound on /run/bootc/storage
+	const created = `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage.tmp" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
-# descriptor FD: the content of DIR/sysroot/etc/ostree/auth.json
+# descriptor FD: the content of "DIR/sysroot/etc/ostree/auth.json"
 env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman --root /run/bootc/storage --runroot /proc/self/fd/3 images
-# rename DIR/sysroot/ostree/bootc/storage.tmp to DIR/sysroot/ostree/bootc/storage
+# rename "DIR/sysroot/ostree/bootc/storage.tmp" to "DIR/sysroot/ostree/bootc/storage"
 `
 	m := newMachine(t)
 	m.removeStore(t)
@@ -64,9 +64,9 @@ env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/pod
 	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "pull", "x"), true); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, created+`# in a private mount namespace: DIR/sysroot/ostree/bootc/storage bound on /run/bootc/storage
+	m.explainedAs(t, s, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
-# descriptor FD: the content of DIR/sysroot/etc/ostree/auth.json
+# descriptor FD: the content of "DIR/sysroot/etc/ostree/auth.json"
 env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=DIR/run/storage.conf REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
 `)
 }

@@ -96,6 +96,9 @@ func LookPath(program string, env []string) (string, error) {
 }
 
 func lookPath(program string, env []string, self string) (string, error) {
+	if program == "" {
+		return "", lookupError(program, fs.ErrNotExist)
+	}
 	if strings.Contains(program, "/") {
 		if err := executable(program); err != nil {
 			return "", lookupError(program, err)
@@ -110,7 +113,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		if dir == "" {
 			dir = "."
 		}
-		path := filepath.Join(dir, program)
+		path := dir + "/" + program
 		err := executable(path)
 		if err == nil {
 			if !sameFile(path, self) {

@@ -16,13 +16,13 @@ func programs(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for _, path := range []string{
-		"bin/podman", "other/podman", "other dir/my podman", "self/bootc-podman", "a=b/podman",
+		"bin/podman", "other/podman", "other dir/my podman", "self/bootc-podman",
 	} {
 		writeFile(t, filepath.Join(dir, path), 0o755, path)
 	}
 	writeFile(t, filepath.Join(dir, "plain/podman"), 0o644, "")
 	makeDir(t, dir, "directory/podman")
-	for _, link := range []string{"hard", "symbolic", "dangling", "loop", "to-bin"} {
+	for _, link := range []string{"hard", "symbolic", "dangling", "loop", "to-bin", "to-directory"} {
 		makeDir(t, dir, link)
 	}
 	for _, err := range []error{
@@ -30,6 +30,7 @@ func programs(t *testing.T) (dir string) {
 		os.Symlink("../self/bootc-podman", filepath.Join(dir, "symbolic/podman")),
 		os.Symlink("missing", filepath.Join(dir, "dangling/podman")),
 		os.Symlink("podman", filepath.Join(dir, "loop/podman")),
+		os.Symlink("..", filepath.Join(dir, "to-directory/podman")),
 		os.Symlink("../bin/podman", filepath.Join(dir, "to-bin/podman")),
 	} {
 		if err != nil {
@@ -147,6 +148,7 @@ func TestFindPodmanSaysWhyNot(t *testing.T) {
 		{name: "a file instead of a directory", env: []string{pathOf(dir, "bin/podman")}, code: ExitNotFound, program: "podman"},
 		{name: "without execute permission", env: []string{pathOf(dir, "plain", "missing")}, code: ExitNotExecutable, program: in("plain/podman")},
 		{name: "a directory", env: []string{pathOf(dir, "directory")}, code: ExitNotExecutable, program: in("directory/podman")},
+		{name: "a link to a directory", env: []string{pathOf(dir, "to-directory")}, code: ExitNotExecutable, program: in("to-directory/podman")},
 		{name: "a link to itself", env: []string{pathOf(dir, "loop")}, code: ExitNotExecutable, program: in("loop/podman")},
 		{name: "nobody but ourselves", env: []string{pathOf(dir, "symbolic", "hard")}, code: ExitNotFound, program: "podman"},
 		{name: "a missing file", env: []string{path, EnvPodman + "=/missing/podman x"}, code: ExitNotFound, program: "/missing/podman", source: EnvPodman},

@@ -70,15 +70,9 @@ func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }
 
 // bringsImage tells whether the arguments of "podman image" are of a command
 // that can put an image into an empty store. Only then is a missing store made:
-// asking what is in it, or removing from it, does not need one. The command is
-// the first argument that is no option; a value of an option before it may be
-// mistaken for it, and then no store is made.
+// asking what is in it, or removing from it, does not need one. Nor is it made
+// when options come before the command, since we cannot tell their values from
+// it.
 func bringsImage(args []string) bool {
-	for _, arg := range args {
-		if strings.HasPrefix(arg, "-") {
-			continue
-		}
-		return slices.Contains([]string{"build", "import", "load", "pull", "scp"}, arg)
-	}
-	return false
+	return len(args) > 0 && slices.Contains([]string{"build", "import", "load", "pull", "scp"}, args[0])
 }

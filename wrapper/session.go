@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -156,16 +158,17 @@ func (s *Session) Podman(ctx context.Context, args ...string) (Cmd, error) {
 		return Cmd{}, err
 	}
 	argv := append([]string{}, podman...)
-	var version [2]int
+	version := sync.OnceValues(func() ([2]int, error) { return podmanVersion(ctx, s.host, podman) })
 	for _, flag := range s.Config.Flags() {
-		if flag.Since != [2]int{} && version == [2]int{} {
-			if version, err = podmanVersion(ctx, s.host, podman); err != nil {
+		if flag.Since != [2]int{} {
+			v, err := version()
+			if err != nil {
 				return Cmd{}, err
 			}
-		}
-		if version[0] < flag.Since[0] || version[0] == flag.Since[0] && version[1] < flag.Since[1] {
-			logrus.Debugf("Leaving out %s %s: podman %d.%d does not know it", flag.Name, flag.Value, version[0], version[1])
-			continue
+			if slices.Compare(v[:], flag.Since[:]) < 0 {
+				logrus.Debugf("Leaving out %s %s: podman %d.%d does not know it", flag.Name, flag.Value, v[0], v[1])
+				continue
+			}
 		}
 		argv = append(argv, flag.Name, flag.Value)
 	}

@@ -81,6 +81,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
+	// The only error of the command line library's own is about "help WORD".
+	if library := cli.ExitCoder(nil); errors.As(err, &library) {
+		err = usageErrorf("%w: %w", errUnknownCommand, err)
+	}
 	code := exitFailed
 	var exit *exitError
 	if errors.As(err, &exit) {
@@ -129,7 +133,7 @@ func (a *app) command() *cli.App {
 		ErrWriter:      a.stderr,
 		HideVersion:    true,
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return usageErrorf("read options: %w", err) },
+		OnUsageError:   usageError,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "authfile", Usage: "registry credentials `FILE` instead of bootc's", Destination: &o.authFile},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop", Destination: &o.dryRun},
@@ -154,6 +158,10 @@ func (a *app) command() *cli.App {
 	}
 }
 
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return usageErrorf("read options: %w", err)
+}
+
 // before checks and completes the global options.
 func (a *app) before(o *options) error {
 	logrus.SetOutput(a.stderr)
@@ -165,12 +173,17 @@ func (a *app) before(o *options) error {
 		}
 		logrus.SetLevel(level)
 	}
-	var err error
 	if o.sysroot == "" {
 		return usageErrorf("read --sysroot: empty path")
 	}
-	if o.sysroot, err = filepath.Abs(o.sysroot); err != nil {
-		return fmt.Errorf("read --sysroot: %w", err)
+	for _, path := range []*string{&o.sysroot, &o.authFile} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return fmt.Errorf("read options: %w", err)
+		}
 	}
 	return nil
 }
@@ -193,6 +206,7 @@ func (a *app) host(o *options) wrapper.Host {
 func (a *app) verb(o *options, c *cli.Command) *cli.Command {
 	action := c.Action
 	c.HideHelpCommand = true
+	c.OnUsageError = usageError
 	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"})
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {

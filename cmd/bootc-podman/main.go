@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -16,6 +17,11 @@ func main() {
 	self, err := os.Executable()
 	if err != nil {
 		self = ""
+	}
+	// A relative path in it is to be ignored (XDG base directory specification);
+	// the storage library would read a storage.conf below the working directory.
+	if dir := os.Getenv("XDG_CONFIG_HOME"); !filepath.IsAbs(dir) {
+		os.Unsetenv("XDG_CONFIG_HOME")
 	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,

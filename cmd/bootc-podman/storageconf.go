@@ -21,14 +21,16 @@ func (a *app) storageConfCommand(o *options) *cli.Command {
 		},
 		Action: func(*cli.Context) error {
 			conf, err := storageconf.Effective(a.root, o.sysroot)
-			if err != nil {
-				return err
-			}
 			if check == "" {
-				_, err = a.stdout.Write(conf)
+				if err == nil {
+					_, err = a.stdout.Write(conf)
+				}
 				return err
 			}
-			same, err := storageconf.Diff(a.stdout, check, conf)
+			same := false
+			if err == nil {
+				same, err = storageconf.Diff(a.stdout, check, conf)
+			}
 			if err == nil && !same {
 				return &exitError{code: 1}
 			}

@@ -1,0 +1,279 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const usageHint = `see "bootc-podman help"; options of all commands go before the command`
+
+func TestVersion(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		t.Run(args[0], func(t *testing.T) {
+			stdout, stderr, code := runApp(t, args...)
+			if want := "bootc-podman version " + version + "\n"; stdout != want || stderr != "" || code != 0 {
+				t.Errorf("got %q, %q, exit status %d, want %q", stdout, stderr, code, want)
+			}
+		})
+	}
+}
+
+func TestHelpListsEveryCommandAndOption(t *testing.T) {
+	for name, args := range map[string][]string{
+		"no arguments": nil, "help": {"help"}, "h": {"h"}, "--help": {"--help"}, "-h": {"-h"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stdout, stderr, code := runApp(t, args...)
+			if stderr != "" || code != 0 {
+				t.Fatalf("exit status %d: %s", code, stderr)
+			}
+			tree := newTestApp(t).command()
+			for _, c := range tree.Commands {
+				if !strings.Contains(stdout, "\n   "+c.Name+" ") || !strings.Contains(stdout, c.Usage) {
+					t.Errorf("command %s is missing in\n%s", c.Name, stdout)
+				}
+			}
+			for _, f := range tree.Flags {
+				if !strings.Contains(stdout, "\n   --"+f.Names()[0]) {
+					t.Errorf("option --%s is missing in\n%s", f.Names()[0], stdout)
+				}
+			}
+		})
+	}
+}
+
+func TestHelpOfACommand(t *testing.T) {
+	for _, c := range newTestApp(t).command().Commands {
+		t.Run(c.Name, func(t *testing.T) {
+			stdout, stderr, code := runApp(t, "help", c.Name)
+			if !strings.Contains(stdout, c.UsageText) || !strings.Contains(stdout, c.Usage) || stderr != "" || code != 0 {
+				t.Errorf("got exit status %d, %q and\n%s", code, stderr, stdout)
+			}
+			if c.SkipFlagParsing {
+				return
+			}
+			own, _, code := runApp(t, c.Name, "--help")
+			if own != stdout || code != 0 {
+				t.Errorf("%s --help has exit status %d and says\n%s, help %s\n%s", c.Name, code, own, c.Name, stdout)
+			}
+		})
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, message, hint string
+		args                []string
+	}{
+		{
+			name: "unknown command", args: []string{"bogus"}, message: `unknown command "bogus"`,
+			hint: `"bootc-podman help" lists the commands; podman's others are not for this store`,
+		},
+		{
+			name: "podman's own word for an image command", args: []string{"pull", "x"}, message: `unknown command "pull"`,
+			hint: `did you mean "bootc-podman image pull"?`,
+		},
+		{name: "unknown global option", args: []string{"--bogus", "version"}, message: "-bogus", hint: usageHint},
+		{name: "unknown option of a command", args: []string{"init", "--bogus"}, message: "-bogus", hint: usageHint},
+		{name: "global option after the command", args: []string{"env", "--sysroot", "/"}, message: "-sysroot", hint: usageHint},
+		{name: "option without its value", args: []string{"--sysroot"}, message: "-sysroot", hint: usageHint},
+		{name: "command option without its value", args: []string{"storage-conf", "--check"}, message: "-check", hint: usageHint},
+		{name: "argument to env", args: []string{"env", "x"}, message: `env: unexpected argument "x"`, hint: usageHint},
+		{name: "argument to init", args: []string{"init", "x"}, message: `init: unexpected argument "x"`, hint: usageHint},
+		{name: "argument to storage-conf", args: []string{"storage-conf", "x"}, message: `storage-conf: unexpected argument "x"`, hint: usageHint},
+		{name: "argument to version", args: []string{"version", "x"}, message: `version: unexpected argument "x"`, hint: usageHint},
+		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: "read --log-level: ", hint: usageHint},
+		{name: "unknown log level of a passthrough", args: []string{"--log-level=loud", "image", "ls"}, message: "read --log-level: ", hint: usageHint},
+		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
+		{name: "empty sysroot of a passthrough", args: []string{"--sysroot", "", "image", "ls"}, message: "read --sysroot: empty path", hint: usageHint},
+		{
+			name: "help of an unknown command", args: []string{"help", "bogus"}, message: "bogus",
+			hint: `"bootc-podman help" lists the commands; podman's others are not for this store`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			stdout, stderr, code := runApp(t, tt.args...)
+			failure{code: exitUsage, message: tt.message, hint: tt.hint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+func TestSysrootIsMadeAbsolute(t *testing.T) {
+	a := newTestApp(t)
+	t.Chdir(a.dir)
+	for _, args := range [][]string{{"env"}, {"--dry-run", "image", "ls"}} {
+		t.Run(args[0], func(t *testing.T) {
+			stdout, stderr, code := a.start(t, append([]string{"--sysroot", "bin/../sysroot"}, args...)...)
+			if code != 0 || !strings.Contains(stdout, a.store()) || strings.Contains(stdout, "..") {
+				t.Errorf("exit status %d, %q, want %q in\n%s", code, stderr, a.store(), stdout)
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	const (
+		rootHint      = "run it as root, for example with sudo"
+		hostHint      = "this is no bootc host; name the root of one with --sysroot"
+		noStoreHint   = `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`
+		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
+		podmanHint    = "install podman, or name it with $BOOTC_PODMAN_PODMAN"
+	)
+	tests := []struct {
+		name string
+		// with changes the host that is there by default.
+		with func(t *testing.T, a *testApp)
+		// here is for this machine, "/", instead of that host.
+		here bool
+		args []string
+		failure
+	}{
+		{
+			name: "passthrough without root", args: []string{"image", "ls"},
+			failure: failure{code: 125, message: "root is needed", hint: rootHint},
+		},
+		{
+			name: "exec without root", args: []string{"exec", "tool"},
+			failure: failure{code: 125, message: "root is needed", hint: rootHint},
+		},
+		{
+			name: "our own command without root", args: []string{"init"},
+			failure: failure{code: 1, message: "root is needed", hint: rootHint},
+		},
+		{
+			name: "passthrough in a container", here: true, args: []string{"images"},
+			failure: failure{code: 125, message: "inside a container", hint: containerHint},
+		},
+		{
+			name: "our own command in a container", here: true, args: []string{"init"},
+			failure: failure{code: 1, message: "inside a container", hint: containerHint},
+		},
+		{
+			name: "passthrough without bootc host", args: []string{"--dry-run", "image", "pull", "x"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
+			failure: failure{code: 125, message: "no ostree or composefs directory", hint: hostHint},
+		},
+		{
+			name: "our own command without bootc host", args: []string{"env"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
+			failure: failure{code: 1, message: "no ostree or composefs directory", hint: hostHint},
+		},
+		{
+			name: "a sysroot that is missing", args: []string{"init", "--dry-run"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot") },
+			failure: failure{code: 1, message: "no such file or directory"},
+		},
+		{
+			name: "passthrough without store", args: []string{"--dry-run", "image", "ls"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree/bootc") },
+			failure: failure{code: 125, message: "no bootc-owned store", hint: noStoreHint},
+		},
+		{
+			name: "exec without store", args: []string{"--dry-run", "exec", "tool"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree/bootc") },
+			failure: failure{code: 125, message: "no bootc-owned store", hint: noStoreHint},
+		},
+		{
+			name: "credentials that are missing", args: []string{"--authfile", "/missing", "--dry-run", "images"},
+			failure: failure{code: 125, message: "read credentials"},
+		},
+		{
+			name: "passthrough with a malformed storage.conf", args: []string{"--dry-run", "images"},
+			with:    func(t *testing.T, a *testApp) { a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[") },
+			failure: failure{code: 125, message: "storage.conf"},
+		},
+		{
+			name: "our own command with a malformed storage.conf", args: []string{"storage-conf"},
+			with:    func(t *testing.T, a *testApp) { a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[") },
+			failure: failure{code: 1, message: "storage.conf"},
+		},
+		{
+			name: "no podman", args: []string{"--dry-run", "images"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "bin/podman") },
+			failure: failure{code: 127, message: `run "podman"`, hint: podmanHint},
+		},
+		{
+			name: "no podman to help", args: []string{"image", "--help"},
+			with:    func(t *testing.T, a *testApp) { a.remove(t, "bin/podman") },
+			failure: failure{code: 127, message: `run "podman"`, hint: podmanHint},
+		},
+		{
+			name: "our own command without podman", args: []string{"init", "--dry-run"},
+			with: func(t *testing.T, a *testApp) {
+				a.remove(t, "bin/podman")
+				a.remove(t, "sysroot/ostree/bootc")
+			},
+			failure: failure{code: 1, message: `run "podman"`, hint: podmanHint},
+		},
+		{
+			name: "podman is not executable", args: []string{"--dry-run", "images"},
+			with: func(t *testing.T, a *testApp) {
+				a.remove(t, "bin/podman")
+				a.writeFile(t, "bin/podman", 0o644, "")
+			},
+			failure: failure{code: 126, message: "permission denied"},
+		},
+		{
+			name: "podman is named wrongly", args: []string{"--dry-run", "images"},
+			with:    func(_ *testing.T, a *testApp) { a.env = append(a.env, "BOOTC_PODMAN_PODMAN=podman; true") },
+			failure: failure{code: 125, message: "BOOTC_PODMAN_PODMAN"},
+		},
+		{
+			name: "podman is ourselves", args: []string{"--dry-run", "images"},
+			with: func(t *testing.T, a *testApp) {
+				a.writeFile(t, "bin/bootc-podman", 0o755, "")
+				a.env = append(a.env, "BOOTC_PODMAN_PODMAN="+a.self)
+			},
+			failure: failure{code: 126, message: "bootc-podman itself"},
+		},
+		{
+			name: "exec of a program that is missing", args: []string{"--dry-run", "exec", "missing"},
+			failure: failure{code: 127, message: `run "missing"`},
+		},
+		{
+			name: "exec of a file that is no program", args: []string{"--dry-run", "exec", "/dev/null"},
+			failure: failure{code: 126, message: `run "/dev/null"`},
+		},
+		{
+			name: "exec of nothing", args: []string{"exec"},
+			failure: failure{code: 125, message: "exec: no command given"},
+		},
+		{
+			name: "exec of nothing after two dashes", args: []string{"exec", "--"},
+			failure: failure{code: 125, message: "exec: no command given"},
+		},
+		{
+			name: "exec with an option", args: []string{"exec", "--bogus", "tool"},
+			failure: failure{code: 125, message: `exec: unknown option "--bogus"`},
+		},
+		{
+			name: "env does not guess a host", here: true, args: []string{"--sysroot", "/missing", "env"},
+			failure: failure{code: 1, message: "/missing"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newTestApp(t)
+			if tt.with != nil {
+				tt.with(t, a)
+			}
+			start := a.onHost
+			if tt.here {
+				start = a.start
+			}
+			stdout, stderr, code := start(t, tt.args...)
+			tt.check(t, stdout, stderr, code)
+			if n := len(a.execer.cmds) + len(a.runner.cmds); n != 0 {
+				t.Errorf("%d programs were run", n)
+			}
+			if _, err := os.Lstat(filepath.Dir(a.confPath)); err == nil {
+				t.Errorf("%s was written", a.confPath)
+			}
+		})
+	}
+}

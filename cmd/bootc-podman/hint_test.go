@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+func TestHint(t *testing.T) {
+	const chrootHint = "in a chroot, bind-mount the new root on itself before entering it"
+	podman := func(program string, code int) error { return &wrapper.LookupError{Program: program, Code: code} }
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{name: "no root", err: wrapper.ErrNotRoot, want: "run it as root, for example with sudo"},
+		{name: "in a container", err: wrapper.ErrContainer, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
+		{name: "no store", err: storageconf.ErrNoStore, want: `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`},
+		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "this is no bootc host; name the root of one with --sysroot"},
+		{name: "in a chroot", err: wrapper.ErrChroot, want: chrootHint},
+		{
+			name: "mounted read-only", err: &wrapper.ReadOnlyError{Mountpoint: "/sysroot"},
+			want: "the host itself mounted it so; see why, then: mount -o remount,rw /sysroot",
+		},
+		{
+			name: "read-only medium", err: &wrapper.ReadOnlyError{Mountpoint: "/sysroot", Medium: true},
+			want: "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot",
+		},
+		{
+			name: "another tool's database", err: &storageconf.MismatchError{Database: "/store/db.sql"},
+			want: "another tool opened this store by another path first; the database describes containers only, " +
+				"so if the store has none, move it aside (bootc-podman-image(8) says how): mv /store/db.sql /store/db.sql.bak",
+		},
+		{name: "no podman", err: podman("podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
+		{name: "no podman there", err: podman("/opt/bin/podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
+		{name: "podman that cannot be executed", err: podman("/opt/bin/podman", wrapper.ExitNotExecutable)},
+		{name: "no such program", err: podman("skopeo", wrapper.ExitNotFound)},
+		{name: "usage", err: usageErrorf("read options: bogus"), want: usageHint},
+		{
+			name: "unknown command", err: usageErrorf("%w %q", errUnknownCommand, `a "b"`),
+			want: `"bootc-podman help" lists the commands; podman's others are not for this store`,
+		},
+		{name: "another failure", err: errors.New("disk full")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for how, err := range map[string]error{
+				"as it is": tt.err, "wrapped": fmt.Errorf("open: %w", tt.err), "with an exit status": orCode(tt.err, exitFailed),
+			} {
+				if got := hint(err); got != tt.want {
+					t.Errorf("%s: got %q, want %q", how, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryPodmanImageCommandIsHintedAt(t *testing.T) {
+	for _, command := range podmanImageCommands() {
+		stdout, stderr, code := runApp(t, command, "--help")
+		failure{
+			code: exitUsage, message: fmt.Sprintf("unknown command %q", command),
+			hint: fmt.Sprintf("did you mean \"bootc-podman image %s\"?", command),
+		}.check(t, stdout, stderr, code)
+	}
+}

@@ -1,0 +1,95 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bootc-podman/bootc-podman"
+
+// goList returns the lines of "go list" for packages of this module.
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-tags", "urfave_cli_no_docs"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd, err)
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		want []string
+	}{
+		{name: "storageconf", want: []string{"storageconf"}},
+		{name: "wrapper", want: []string{"storageconf", "wrapper"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, path := range goList(t, "-deps", "-f", "{{.ImportPath}}", "./"+tt.name) {
+				if name, ok := strings.CutPrefix(path, module+"/"); ok {
+					got = append(got, name)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("depends on %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOnlyWrapperStartsPrograms(t *testing.T) {
+	starts := map[string]bool{}
+	for _, line := range goList(t, "-f", `{{.ImportPath}}|{{.Dir}}|{{join .GoFiles " "}}|{{join .Imports " "}}`, "./...") {
+		fields := strings.Split(line, "|")
+		name := strings.TrimPrefix(fields[0], module+"/")
+		starts[name] = slices.Contains(strings.Fields(fields[3]), "os/exec")
+		for _, file := range strings.Fields(fields[2]) {
+			starts[name] = starts[name] || callsExec(t, filepath.Join(fields[1], file))
+		}
+	}
+	// The benchmark tool is the developers' own, and part of no package.
+	want := map[string]bool{"wrapper": true, "internal/bench": true}
+	for name, got := range starts {
+		if got != want[name] {
+			t.Errorf("%s starts programs: %v, want %v", name, got, want[name])
+		}
+	}
+	if !starts["wrapper"] {
+		t.Error("wrapper is not seen to start programs")
+	}
+}
+
+// callsExec tells whether a file uses a function that becomes or starts another
+// program without package os/exec.
+func callsExec(t *testing.T, file string) (found bool) {
+	t.Helper()
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if pkg, ok := sel.X.(*ast.Ident); ok && slices.Contains([]string{
+				"os.StartProcess", "syscall.Exec", "syscall.ForkExec", "syscall.StartProcess", "unix.Exec",
+			}, pkg.Name+"."+sel.Sel.Name) {
+				found = true
+			}
+		}
+		return !found
+	})
+	return found
+}

@@ -1,0 +1,58 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+)
+
+const manDir = "../../contrib/man"
+
+// manualOptions returns the options that have a heading of their own in a
+// manual page: "#### **--name**=*value*".
+func manualOptions(t *testing.T, page string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(manDir, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, heading := range regexp.MustCompile(`(?m)^####.*$`).FindAll(text, -1) {
+		for _, option := range regexp.MustCompile(`\*\*--([a-z0-9-]+)\*\*`).FindAllSubmatch(heading, -1) {
+			names = append(names, string(option[1]))
+		}
+	}
+	return names
+}
+
+func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
+	tree := newTestApp(t).command()
+	options := map[string][]cli.Flag{"bootc-podman.8.md": tree.Flags}
+	for _, c := range tree.Commands {
+		options["bootc-podman-"+c.Name+".8.md"] = c.Flags
+	}
+	for page, flags := range options {
+		t.Run(page, func(t *testing.T) {
+			documented := manualOptions(t, page)
+			known := []string{"help"} // Every command's, if it is not podman's.
+			for _, flag := range flags {
+				known = append(known, flag.Names()...)
+				if !slices.Contains(documented, flag.Names()[0]) {
+					t.Errorf("--%s has no heading", flag.Names()[0])
+				}
+			}
+			for _, name := range documented {
+				if !slices.Contains(known, name) {
+					t.Errorf("there is no --%s", name)
+				}
+			}
+		})
+	}
+}
