@@ -106,6 +106,17 @@ EOF
     assert "$output" == 'map[overlay.mountopt:nodev]'
 }
 
+@test "host storage.conf: never one below the working directory" {
+    mkdir containers
+    printf '[storage.options.overlay]\nmountopt = "nodev"\n' >containers/storage.conf
+    XDG_CONFIG_HOME='' bp storage-conf
+    assert "$output" !~ nodev
+    XDG_CONFIG_HOME=. bp --dry-run image ls
+    assert "$output" !~ nodev
+    XDG_CONFIG_HOME=$PWD bp storage-conf
+    assert "$output" =~ nodev
+}
+
 @test "environment: nothing in it redirects to another store" {
     bp image build -q -t localhost/a ctx
     printf '[storage]\ndriver="vfs"\nrunroot="/tmp/other/run"\ngraphroot="/tmp/other"\n' >other.conf
