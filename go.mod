@@ -2,6 +2,8 @@ module github.com/bootc-podman/bootc-podman
 
 go 1.26
 
+ignore ./build
+
 require (
 	al.essio.dev/pkg/shellescape v1.6.1
 	github.com/BurntSushi/toml v1.6.0

@@ -68,7 +68,7 @@ type ExitError struct {
 func (e *ExitError) Error() string {
 	how := fmt.Sprintf("exit status %d", e.Code)
 	if e.Signal != 0 {
-		how = "killed by " + e.Signal.String()
+		how = fmt.Sprintf("signal %d, %s", int(e.Signal), e.Signal)
 	}
 	if e.Stderr != "" {
 		how += ": " + e.Stderr

@@ -30,8 +30,9 @@ func TestRunReportsHowAProgramEnded(t *testing.T) {
 		{name: "success", script: "exit 0"},
 		{name: "failure", script: "exit 1", code: 1, text: "exit status 1"},
 		{name: "failure with a message", script: "echo first >&2; echo last >&2; exit 3", code: 3, text: "exit status 3: last"},
-		{name: "killed", script: "kill -9 $$", code: 137, text: "killed by killed"},
-		{name: "terminated after a message", script: "echo bye >&2; kill -15 $$", code: 143, text: "killed by terminated: bye"},
+		{name: "killed", script: "kill -9 $$", code: 137, text: "signal 9, killed"},
+		{name: "terminated after a message", script: "echo bye >&2; kill -15 $$", code: 143, text: "signal 15, terminated: bye"},
+		{name: "what a shell says of a killed child is a status", script: "exit 137", code: 137, text: "exit status 137"},
 		{name: "a high status is no signal", script: "exit 255", code: 255, text: "exit status 255"},
 	}
 	for _, tt := range tests {

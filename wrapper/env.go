@@ -4,6 +4,7 @@
 package wrapper
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 
@@ -21,7 +22,7 @@ func (h Host) WriteEnv(w io.Writer, options []string) error {
 	if err != nil {
 		return err
 	}
-	words := append(append([]string{h.Self}, options...), "exec", "--")
+	words := append(append([]string{cmp.Or(h.Self, "bootc-podman")}, options...), "exec", "--")
 	_, err = fmt.Fprintf(w, `# podman opens the bootc-owned store only as %s with run root %s,
 # the paths in its database. They exist in a private mount namespace, so a
 # podman command of your own has to be started there:

@@ -55,7 +55,11 @@ func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	for _, name := range change.Unset {
 		words = append(words, "-u", name)
 	}
-	words = append(append(words, change.Set...), cmd.Path)
+	words = append(words, change.Set...)
+	if strings.Contains(cmd.Path, "=") { // an assignment to env(1)
+		words = append(words, "sh", "-c", `exec "$0" "$@"`)
+	}
+	words = append(words, cmd.Path)
 	return explainWords(s.host.DryRun, append(words, cmd.Args[1:]...))
 }
 

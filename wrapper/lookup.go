@@ -39,6 +39,8 @@ type LookupError struct {
 	// Program is what was looked for; Source is the environment variable that
 	// named it, if one did.
 	Program, Source string
+	// Podman tells that it is podman that was looked for.
+	Podman bool
 	// Code is the exit status that says so: ExitNotFound or ExitNotExecutable.
 	Code int
 	Err  error
@@ -82,7 +84,7 @@ func FindPodman(env []string, self string) ([]string, error) {
 	if err != nil {
 		var le *LookupError
 		if errors.As(err, &le) {
-			le.Source = source
+			le.Podman, le.Source = true, source
 		}
 		return nil, err
 	}

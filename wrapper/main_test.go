@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -37,10 +38,13 @@ func TestMain(m *testing.M) {
 	default:
 		err = fmt.Errorf("unknown act %q", act)
 	}
+	code := 0
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		code = 1
 	}
+	// Not os.Exit: with -cover it would complain on standard error.
+	syscall.Exit(code)
 }
 
 // process is what a program sees of itself, to the byte.

@@ -83,7 +83,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	// The only error of the command line library's own is about "help WORD".
 	if library := cli.ExitCoder(nil); errors.As(err, &library) {
-		err = usageErrorf("%w: %w", errUnknownCommand, err)
+		err = usageErrorf("%w %q", errUnknownCommand, args[len(args)-1])
 	}
 	code := exitFailed
 	var exit *exitError

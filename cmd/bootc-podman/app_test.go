@@ -98,7 +98,7 @@ func TestUsageErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, tt.args...)
-			failure{code: exitUsage, message: tt.message, hint: tt.hint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: tt.hint}.check(t, stdout, stderr, code)
 		})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 
+	"al.essio.dev/pkg/shellescape"
+
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -34,13 +36,13 @@ func hint(err error) string {
 	case errors.As(err, &readOnly) && readOnly.Medium:
 		return "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot"
 	case errors.As(err, &readOnly):
-		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", readOnly.Mountpoint)
+		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", shellescape.Quote(readOnly.Mountpoint))
 	case errors.As(err, &mismatch):
 		return fmt.Sprintf("another tool opened this store by another path first; the database describes containers only, "+
-			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %[1]s %[1]s.bak", mismatch.Database)
+			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", shellescape.Quote(mismatch.Database), shellescape.Quote(mismatch.Database+".bak"))
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
-	case errors.As(err, &lookup) && strings.HasSuffix(lookup.Program, "podman") && lookup.Code == wrapper.ExitNotFound:
+	case errors.As(err, &lookup) && lookup.Podman && lookup.Code == wrapper.ExitNotFound:
 		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
 	case errors.Is(err, errUnknownCommand):
 		return unknownCommandHint(err)

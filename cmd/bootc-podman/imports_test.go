@@ -21,9 +21,11 @@ func goList(t *testing.T, args ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-tags", "urfave_cli_no_docs"}, args...)...)
 	cmd.Dir = "../.."
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %v", cmd, err)
+		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
 	}
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }

@@ -18,14 +18,15 @@ func main() {
 	if err != nil {
 		self = ""
 	}
+	env := os.Environ()
 	// A relative path in it is to be ignored (XDG base directory specification);
 	// the storage library would read a storage.conf below the working directory.
 	if dir := os.Getenv("XDG_CONFIG_HOME"); !filepath.IsAbs(dir) {
-		os.Unsetenv("XDG_CONFIG_HOME")
+		_ = os.Unsetenv("XDG_CONFIG_HOME") // fails for an invalid name only
 	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		env: os.Environ(), euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
+		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
 		execer: wrapper.System{}, runner: wrapper.System{},
 	}
 	os.Exit(a.run(context.Background(), os.Args))

@@ -25,7 +25,7 @@ func manualOptions(t *testing.T, page string) []string {
 	}
 	var names []string
 	for _, heading := range regexp.MustCompile(`(?m)^####.*$`).FindAll(text, -1) {
-		for _, option := range regexp.MustCompile(`\*\*--([a-z0-9-]+)\*\*`).FindAllSubmatch(heading, -1) {
+		for _, option := range regexp.MustCompile(`\*\*--?([a-z0-9-]+)\*\*`).FindAllSubmatch(heading, -1) {
 			names = append(names, string(option[1]))
 		}
 	}
@@ -41,16 +41,18 @@ func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
 	for page, flags := range options {
 		t.Run(page, func(t *testing.T) {
 			documented := manualOptions(t, page)
-			known := []string{"help"} // Every command's, if it is not podman's.
+			known := []string{"help", "h"} // Every command's, if it is not podman's.
 			for _, flag := range flags {
 				known = append(known, flag.Names()...)
-				if !slices.Contains(documented, flag.Names()[0]) {
-					t.Errorf("--%s has no heading", flag.Names()[0])
+				for _, name := range flag.Names() {
+					if !slices.Contains(documented, name) {
+						t.Errorf("option %s has no heading", name)
+					}
 				}
 			}
 			for _, name := range documented {
 				if !slices.Contains(known, name) {
-					t.Errorf("there is no --%s", name)
+					t.Errorf("there is no option %s", name)
 				}
 			}
 		})

@@ -25,6 +25,7 @@ func TestArgumentsOfAPassthroughAreNotOurs(t *testing.T) {
 		{name: "our options", args: []string{"image", "--dry-run", "--sysroot", "/x", "ls"}, want: "image --dry-run --sysroot /x ls"},
 		{name: "--version", args: []string{"image", "--version"}, want: "image --version"},
 		{name: "help for an image", args: []string{"image", "rm", "x", "--help"}, want: "image rm x --help"},
+		{name: "help for a repository", args: []string{"images", "x", "--help"}, want: "images x --help"},
 		{name: "the word help", args: []string{"image", "help"}, want: "image help"},
 		{name: "the word h", args: []string{"images", "h"}, want: "images h"},
 		{name: "a command of ours", args: []string{"image", "init"}, want: "image init"},

@@ -19,9 +19,9 @@ func (a *app) storageConfCommand(o *options) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "check", Usage: "print how `FILE` differs from it; exit status 0 if it does not, 1 if it does", Destination: &check},
 		},
-		Action: func(*cli.Context) error {
+		Action: func(c *cli.Context) error {
 			conf, err := storageconf.Effective(a.root, o.sysroot)
-			if check == "" {
+			if !c.IsSet("check") {
 				if err == nil {
 					_, err = a.stdout.Write(conf)
 				}

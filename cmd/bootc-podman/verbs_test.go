@@ -62,26 +62,40 @@ func TestEnvRepeatsTheGlobalOptions(t *testing.T) {
 }
 
 // goldenConf is the private storage.conf of a host without configuration.
-func goldenConf(t *testing.T) string {
+func goldenConf(t *testing.T, driver string) string {
 	t.Helper()
 	golden, err := os.ReadFile("../../storageconf/testdata/plain.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(golden)
+	return strings.Replace(string(golden), `driver = "overlay"`, `driver = "`+driver+`"`, 1)
 }
 
 func TestStorageConfIsPrinted(t *testing.T) {
-	for name, change := range map[string]func(t *testing.T, a *testApp){
-		"with a store":             func(*testing.T, *testApp) {},
-		"without a store":          func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree/bootc") },
-		"on what is no bootc host": func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
+	for _, tt := range []struct {
+		name   string
+		with   func(t *testing.T, a *testApp)
+		driver string
+	}{
+		{name: "with a store", with: func(*testing.T, *testApp) {}, driver: "overlay"},
+		{
+			name: "with a store of another driver", driver: "vfs",
+			with: func(t *testing.T, a *testApp) { a.makeDir(t, "sysroot/ostree/bootc/storage/vfs-images") },
+		},
+		{
+			name: "without a store", driver: "overlay",
+			with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree/bootc") },
+		},
+		{
+			name: "on what is no bootc host", driver: "overlay",
+			with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
+		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			a := newTestApp(t)
-			change(t, a)
+			tt.with(t, a)
 			stdout, stderr, code := a.onHost(t, "storage-conf")
-			if want := goldenConf(t); stdout != want || stderr != "" || code != 0 {
+			if want := goldenConf(t, tt.driver); stdout != want || stderr != "" || code != 0 {
 				t.Errorf("exit status %d, %q, got\n%swant\n%s", code, stderr, stdout, want)
 			}
 		})
@@ -90,9 +104,8 @@ func TestStorageConfIsPrinted(t *testing.T) {
 
 func TestStorageConfChecksAFile(t *testing.T) {
 	a := newTestApp(t)
-	same := goldenConf(t)
-	a.writeFile(t, "same.conf", 0o644, same)
-	a.writeFile(t, "differs.conf", 0o644, strings.Replace(same, `driver = "overlay"`, `driver = "vfs"`, 1))
+	a.writeFile(t, "same.conf", 0o644, goldenConf(t, "overlay"))
+	a.writeFile(t, "differs.conf", 0o644, goldenConf(t, "vfs"))
 
 	stdout, stderr, code := a.onHost(t, "storage-conf", "--check", a.dir+"/same.conf")
 	if stdout != "" || stderr != "" || code != 0 {
