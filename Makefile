@@ -7,7 +7,8 @@
 GO ?= go
 VERSION ?= $(shell sed -n 's/^const version = "\(.*\)"/\1/p' cmd/bootc-podman/version.go)
 GOFLAGS_BUILD ?= -trimpath -tags urfave_cli_no_docs
-EXTRA_LDFLAGS ?=
+LDFLAGS ?= -s -w
+GO_MD2MAN ?= $(GO) tool go-md2man
 
 DESTDIR ?=
 PREFIX ?= /usr/local
@@ -25,7 +26,7 @@ MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
 SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash $(wildcard bats/*.bats)
 
-export CGO_ENABLED := 0
+export CGO_ENABLED ?= 0
 
 .PHONY: all
 all: binary man ## Build the program and its manual pages
@@ -40,14 +41,14 @@ deps: ## Install what building and testing needs (Debian, Ubuntu, Fedora)
 
 .PHONY: binary
 binary: ## Build bin/bootc-podman
-	$(GO) build $(GOFLAGS_BUILD) -ldflags='-s -w $(EXTRA_LDFLAGS)' -o bin/bootc-podman ./cmd/bootc-podman
+	$(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS)' -o bin/bootc-podman ./cmd/bootc-podman
 
 .PHONY: man
 man: $(MAN_PAGES) ## Build the manual pages
 
 build/man/%.8: contrib/man/%.8.md
 	@mkdir -p $(@D)
-	$(GO) tool go-md2man -in $< -out $@
+	$(GO_MD2MAN) -in $< -out $@
 
 .PHONY: demo
 demo: deps binary ## Show it at work on a scratch host with a real store
@@ -115,16 +116,17 @@ install: install-bin install-man ## Install what "make all" built
 
 .PHONY: install-bin
 install-bin:
-	install -D -m 0755 bin/bootc-podman $(DESTDIR)$(BINDIR)/bootc-podman
+	install -D -m 0755 bin/bootc-podman "$(DESTDIR)$(BINDIR)/bootc-podman"
 
 .PHONY: install-man
 install-man:
-	install -d $(DESTDIR)$(MANDIR)/man8
-	install -m 0644 $(MAN_PAGES) $(DESTDIR)$(MANDIR)/man8
+	install -d "$(DESTDIR)$(MANDIR)/man8"
+	install -m 0644 $(MAN_PAGES) "$(DESTDIR)$(MANDIR)/man8"
 
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
-	rm -f $(DESTDIR)$(BINDIR)/bootc-podman $(addprefix $(DESTDIR)$(MANDIR)/man8/,$(notdir $(MAN_PAGES)))
+	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman"
+	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
 
 .PHONY: dist
 dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed

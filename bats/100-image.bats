@@ -176,7 +176,10 @@ EOF
 @test "image: signals are at their defaults for podman, or hang-up ignored" {
     cat >podman <<'EOF'
 #!/bin/bash
-grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status
+while read -r name mask; do
+    # Not 32 and up: the C library and the Go runtime keep the first of them.
+    [[ $name != Sig@(Blk|Ign): ]] || printf '%s %x\n' "$name" $((0x$mask & 0x7fffffff))
+done </proc/self/status
 EOF
     chmod +x podman
     # Whatever this test was started with.

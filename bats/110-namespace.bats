@@ -115,6 +115,54 @@ EOF
     assert "$output" !~ nodev
     XDG_CONFIG_HOME=$PWD bp storage-conf
     assert "$output" =~ nodev
+    # Nor another user's, whose program root would run.
+    mkdir -p home/.config && mv containers home/.config/
+    HOME=$PWD/home bp storage-conf
+    assert "$output" =~ nodev
+    chown -R nobody home
+    HOME=$PWD/home bp storage-conf
+    assert "$output" !~ nodev
+}
+
+@test "descriptors: any of the caller's may be open" {
+    local fds
+    for fds in '4</dev/null' '4</dev/null 5</dev/null 6</dev/null 7</dev/null 8</dev/null' \
+        '{3..9}</dev/null 10</dev/null 11</dev/null 12</dev/null 13</dev/null'; do
+        run bash -c "exec ${fds/\{3..9\}<\/dev\/null/3<\/dev\/null 4<\/dev\/null 5<\/dev\/null 6<\/dev\/null 7<\/dev\/null 8<\/dev\/null 9<\/dev\/null}; \"\$BOOTC_PODMAN\" exec -- sh -c 'cat \"\$REGISTRY_AUTH_FILE\"'"
+        assert "$status $output" == "0 {}" "$fds"
+    done
+}
+
+@test "two sysroots: commands on one do not disturb the other" {
+    mkdir other && mount -t tmpfs other other && ostree admin init-fs --modern other
+    printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf
+    bp --sysroot other init
+    rm /etc/containers/storage.conf
+    bp exec -- sh -c '"$BOOTC_PODMAN" --sysroot other image ls >/dev/null; podman image ls'
+    local i pids=()
+    for i in {1..20}; do
+        "$BOOTC_PODMAN" image ls >/dev/null 2>>err 3>&- &
+        pids+=($!)
+        "$BOOTC_PODMAN" --sysroot other image ls >/dev/null 2>>err 3>&- &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do wait "$i" || die "$(cat err)"; done
+    assert "$(ls "$STORE")" !~ vfs
+    oracle images
+    umount other
+}
+
+@test "host storage.conf: an imagestore is bootc's too" {
+    podman_at_least 5 || skip "podman before 4.7 has no image store"
+    mkdir -p /srv/images
+    printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\nimagestore = "/srv/images"\n' >/etc/containers/storage.conf
+    mount -t tmpfs images /srv/images
+    bp image build -q -t localhost/a ctx
+    assert "$(oracle images -q | wc -l)" == 1
+    context ctx2 two && oracle build -q -t localhost/b ctx2
+    bp images --format '{{.Repository}}'
+    assert "$(sort <<<"$output" | tr '\n' ' ')" == 'localhost/a localhost/b '
+    umount /srv/images
 }
 
 @test "environment: nothing in it redirects to another store" {
@@ -166,7 +214,7 @@ EOF
     bp image build -q -t localhost/a ctx
     run --separate-stderr sh -euc 'eval "$("$BOOTC_PODMAN" env)"
         test -d "$BOOTC_PODMAN_STORE"
-        bootc_store podman image ls --quiet | bootc_store xargs podman image inspect --format "{{.RepoTags}}"'
+        bootc_store podman image ls --quiet | bootc_store xargs -r podman image inspect --format "{{.RepoTags}}"'
     assert "$status" == 0
     assert "$output" == '[localhost/a:latest]'
 }
@@ -179,6 +227,24 @@ EOF
     bp exec -- sh -c 'exec 3>&-; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3"; "$BOOTC_PODMAN" image exists localhost/a'
     assert "$output" == "$(stat -c %d:%i /run/bootc/storage)"
     bp exec -- sh -c 'exec 3<"$BOOTC_PODMAN"; "$BOOTC_PODMAN" image exists localhost/a'
+    # Descriptor 3 must be below the store, not the store.
+    bp exec -- sh -c 'exec 3</run/bootc/storage; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3"'
+    assert "$output" == "$(stat -c %d:%i /run/bootc/storage)"
+    # A mount there that cannot be written is not what we would have made.
+    bp exec -- sh -c 'mount -o remount,bind,ro /run/bootc/storage; "$BOOTC_PODMAN" image build -q -t localhost/a "$1"' sh "$PWD/ctx"
+}
+
+@test "a store that somebody mounted for all to see" {
+    local run_root before
+    mkdir -p /run/bootc/storage
+    run_root=$(stat -c %d:%i /run/bootc/storage)
+    mount --bind "$STORE" /run/bootc/storage
+    before=$(mount_table)
+    bp image build -q -t localhost/a ctx
+    bp exec -- stat -Lc %d:%i /proc/self/fd/3
+    assert "$output" == "$run_root"
+    assert "$(mount_table)" == "$before"
+    umount /run/bootc/storage
 }
 
 @test "exec: the store of another sysroot inside it" {

@@ -52,6 +52,38 @@ setup() {
     oracle images
 }
 
+@test "init: does not remove what is mounted below an interrupted run's" {
+    mkdir -p "$STORE.tmp/overlay" precious
+    touch precious/file
+    mount --bind precious "$STORE.tmp/overlay"
+    bp 1 init
+    assert "$stderr" =~ "$STORE.tmp/overlay"
+    [ -e precious/file ]
+    umount "$STORE.tmp/overlay"
+    bp init
+}
+
+@test "image pull: makes the store with the host's own driver" {
+    printf '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf
+    bp --dry-run image pull docker-archive:/srv/source.tar
+    assert "$output" =~ --storage-driver\ vfs
+    bp image pull docker-archive:/srv/source.tar
+    rm /etc/containers/storage.conf
+    oracle image exists localhost/source
+    assert "$(ls "$STORE")" !~ overlay
+}
+
+@test "init: says what is in the way" {
+    mkdir -p "${STORE%/*}"
+    ln -s /nowhere "$STORE"
+    bp 1 init
+    assert "$stderr" =~ 'symbolic link to nothing'
+    rm -r /sysroot/ostree/bootc
+    ln -s ../composefs/bootc /sysroot/ostree/bootc
+    bp 1 init
+    assert "$stderr" =~ 'symbolic link to nothing'
+}
+
 @test "init: killed anywhere, the next run completes" {
     local i pid
     for i in 1 2 3 4 5 6 7 8; do

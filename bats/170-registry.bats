@@ -67,7 +67,7 @@ teardown() { rm -rf /run/ostree /etc/ostree /run/containers/0; }
 
 @test "registry: the host's pull options are in effect" {
     podman_at_least 5 || skip "podman before 5 converts no images"
-    printf '[storage]\nrunroot="/run/containers/storage"\n[storage.options.pull_options]\n%s\n%s\n' \
+    printf '[storage]\nrunroot="/run/containers/storage"\ngraphroot="/var/lib/containers/storage"\n[storage.options.pull_options]\n%s\n%s\n' \
         'enable_partial_images = "true"' 'convert_images = "true"' >/etc/containers/storage.conf
     bp --authfile /srv/auth.json "${PULL[@]}"
     rm /etc/containers/storage.conf

@@ -55,7 +55,7 @@ func FindAuth(root string) (Auth, error) {
 
 // ReadAuth reads the credentials file the user named.
 func ReadAuth(path string) (Auth, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return Auth{}, fmt.Errorf("read credentials: %w", err)
 	}

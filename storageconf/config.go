@@ -43,16 +43,19 @@ type OverlayOptions struct {
 
 // Config is what a private storage.conf says besides the store's fixed paths.
 type Config struct {
-	// Driver is the storage driver, "overlay" unless the store was made with
-	// another one.
+	// Driver is the storage driver the store was made with or, for a missing
+	// store, the host's, mostly "overlay".
 	Driver string
+	// ImageStore is the directory that holds the images if it is not the graph
+	// root, "" mostly. podman, and so bootc, obeys it even with --root.
+	ImageStore string
 	// Overlay is rendered only for the overlay driver.
 	Overlay OverlayOptions
 	// Pull is the table [storage.options.pull_options].
 	Pull map[string]string
 }
 
-// HostConfig reads the overlay and pull options of the host's effective
+// HostConfig reads driver, image store, overlay and pull options of the host's effective
 // storage.conf: the first main file and every drop-in, by the rules of
 // containers-storage.conf(5), below root ("/" on a running host; XDG_CONFIG_HOME
 // and HOME are used as they are). CONTAINERS_STORAGE_CONF and STORAGE_OPTS are
@@ -65,7 +68,9 @@ func HostConfig(root string) (Config, error) {
 	}
 	var host struct {
 		Storage struct {
-			Options storage.OptionsConfig `toml:"options"`
+			Driver     string                `toml:"driver"`
+			ImageStore string                `toml:"imagestore"`
+			Options    storage.OptionsConfig `toml:"options"`
 		} `toml:"storage"`
 	}
 	err := configfile.ParseTOML(&host, &configfile.File{
@@ -82,7 +87,8 @@ func HostConfig(root string) (Config, error) {
 		forceMask = strconv.FormatUint(uint64(legacy.ForceMask), 8)
 	}
 	return Config{
-		Driver: overlay,
+		Driver:     driverName(host.Storage.Driver),
+		ImageStore: host.Storage.ImageStore,
 		// Options directly below [storage.options] are the older spelling; the
 		// driver's own table is read later by podman and so wins.
 		Overlay: OverlayOptions{
@@ -98,6 +104,14 @@ func HostConfig(root string) (Config, error) {
 		},
 		Pull: legacy.PullOptions,
 	}, nil
+}
+
+// driverName is the storage driver that podman takes for a configured name.
+func driverName(configured string) string {
+	if configured == "" || configured == "overlay2" {
+		return overlay
+	}
+	return configured
 }
 
 func either(first, second string) string {
@@ -128,12 +142,13 @@ func (c Config) Render() ([]byte, error) {
 		Overlay     *OverlayOptions   `toml:"overlay,omitempty"`
 	}
 	type table struct {
-		Driver    string   `toml:"driver"`
-		RunRoot   string   `toml:"runroot"`
-		GraphRoot string   `toml:"graphroot"`
-		Options   *options `toml:"options,omitempty"`
+		Driver     string   `toml:"driver"`
+		RunRoot    string   `toml:"runroot"`
+		GraphRoot  string   `toml:"graphroot"`
+		ImageStore string   `toml:"imagestore,omitempty"`
+		Options    *options `toml:"options,omitempty"`
 	}
-	s := table{Driver: c.Driver, RunRoot: RunRoot, GraphRoot: GraphRoot}
+	s := table{Driver: c.Driver, RunRoot: RunRoot, GraphRoot: GraphRoot, ImageStore: c.ImageStore}
 	o := options{PullOptions: c.Pull}
 	if c.Driver == overlay && c.Overlay != (OverlayOptions{}) {
 		o.Overlay = &c.Overlay

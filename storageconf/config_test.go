@@ -5,6 +5,7 @@ package storageconf_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -72,9 +73,10 @@ func size(value string) string {
 
 func TestHostConfigTakesTheOptionsThatPodmanWould(t *testing.T) {
 	for _, tc := range []struct {
-		name  string
-		files map[string]string
-		want  storageconf.OverlayOptions
+		name               string
+		files              map[string]string
+		driver, imageStore string
+		want               storageconf.OverlayOptions
 	}{
 		{
 			name: "no file",
@@ -227,6 +229,7 @@ additionallayerstores = ["/var/layers:ref"]
 [storage.options.vfs]
 ignore_chown_errors = "true"
 `},
+			driver: "vfs", imageStore: "/var/images",
 		},
 		{
 			name: "additional stores that a drop-in appends are left out",
@@ -245,13 +248,13 @@ ignore_chown_errors = "true"
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			root := makeHost(t, tc.files)
-			want := storageconf.Config{Driver: "overlay", Overlay: tc.want}
+			want := storageconf.Config{Driver: cmp.Or(tc.driver, "overlay"), ImageStore: tc.imageStore, Overlay: tc.want}
 			got, err := storageconf.HostConfig(root)
 			if err != nil || !reflect.DeepEqual(want, got) {
 				t.Fatalf("want %+v, got %+v, %v", want, got, err)
 			}
 			conf := render(t, got)
-			if strings.Contains(conf, "image") || strings.Contains(conf, "layer") {
+			if strings.Contains(conf, "additional") {
 				t.Errorf("want no other store, got\n%s", conf)
 			}
 		})

@@ -26,6 +26,9 @@ var (
 	ErrNotBootcHost = errors.New("no ostree or composefs directory")
 	// ErrNoStore says that a bootc host has no bootc-owned store (yet).
 	ErrNoStore = errors.New("no bootc-owned store")
+	// ErrDangling says that a link stands where the store, or the directory it
+	// lies in, should be.
+	ErrDangling = errors.New("symbolic link to nothing")
 )
 
 // Store says where the bootc-owned store of a sysroot is, or would be made.
@@ -79,6 +82,12 @@ func Locate(sysroot string) (Store, error) {
 		dir.Close()
 	case !errors.Is(err, fs.ErrNotExist):
 		return Store{}, fmt.Errorf("open bootc store: %w", err)
+	default:
+		for _, path := range []string{st.BootcRoot, filepath.Join(st.BootcRoot, storeName)} {
+			if isLink(phys, path) && !existsIn(phys, path) {
+				return Store{}, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), path), ErrDangling)
+			}
+		}
 	}
 	return st, nil
 }

@@ -104,12 +104,6 @@ func TestLocateFindsTheStore(t *testing.T) {
 			want: storageconf.Store{Physical: ".", BootcRoot: "ostree/bootc", Exists: true},
 		},
 		{
-			name:    "store behind a link out of the sysroot",
-			tree:    []string{"host/ostree/bootc/storage -> ../../../outside", "outside/"},
-			sysroot: "host",
-			want:    storageconf.Store{Physical: ".", BootcRoot: "ostree/bootc"},
-		},
-		{
 			name:    "sysroot that is itself a link",
 			tree:    []string{"mnt -> host", "host/ostree/bootc/storage/"},
 			sysroot: "mnt",
@@ -141,6 +135,9 @@ func TestLocateRefusesWhatIsNoStore(t *testing.T) {
 		{name: "sysroot that is a file", tree: []string{"host = "}, sysroot: "host", want: unix.ENOTDIR},
 		{name: "store that is a file", tree: []string{"ostree/bootc/storage = "}, want: unix.ENOTDIR},
 		{name: "bootc directory that is a file", tree: []string{"ostree/bootc = "}, want: unix.ENOTDIR},
+		{name: "store that is a link out of the sysroot", tree: []string{"host/ostree/bootc/storage -> ../../../outside", "outside/"}, sysroot: "host", want: storageconf.ErrDangling},
+		{name: "store that is a link to nothing", tree: []string{"ostree/bootc/storage -> /nowhere"}, want: storageconf.ErrDangling},
+		{name: "link to composefs where there is none", tree: []string{"ostree/repo/", "ostree/bootc -> ../composefs/bootc"}, want: storageconf.ErrDangling},
 		{name: "store that is a link to itself", tree: []string{"ostree/bootc/storage -> storage"}, want: unix.ELOOP},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -109,7 +110,7 @@ func (System) Run(ctx context.Context, cmd Cmd) error {
 		}
 		return err
 	}
-	end := &ExitError{Cmd: cmd, Code: exit.ExitCode(), Stderr: tail.lastLine()}
+	end := &ExitError{Cmd: cmd, Code: exit.ExitCode(), Stderr: tail.reason()}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		end.Signal = ws.Signal()
 		end.Code = 128 + int(end.Signal)
@@ -138,7 +139,13 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tailBuffer) lastLine() string {
-	s := strings.TrimRight(string(t.buf), "\n")
-	return s[strings.LastIndexByte(s, '\n')+1:]
+// reason is podman's error line, else the last line.
+func (t *tailBuffer) reason() string {
+	lines := strings.Split(strings.TrimRight(string(t.buf), "\n"), "\n")
+	for _, line := range slices.Backward(lines) {
+		if reason, ok := strings.CutPrefix(line, "Error: "); ok {
+			return reason
+		}
+	}
+	return lines[len(lines)-1]
 }

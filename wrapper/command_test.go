@@ -260,6 +260,7 @@ func TestTailBufferKeepsTheEnd(t *testing.T) {
 		want   string
 	}{
 		{name: "nothing"},
+		{name: "podman's reason before advice", writes: []string{"Error: why\nTry this\n"}, want: "why"},
 		{name: "one line", writes: []string{"one\n"}, want: "one"},
 		{name: "a line without its end", writes: []string{"one\ntwo"}, want: "two"},
 		{name: "empty lines at the end", writes: []string{"one\n", "\n\n"}, want: "one"},
@@ -275,7 +276,7 @@ func TestTailBufferKeepsTheEnd(t *testing.T) {
 					t.Errorf("wrote %d of %d bytes: %v", n, len(p), err)
 				}
 			}
-			if got := tail.lastLine(); got != tt.want {
+			if got := tail.reason(); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 			if len(tail.buf) > tailSize {

@@ -48,6 +48,9 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	if _, err := root.Lstat(storeName); err == nil {
 		return nil
 	}
+	if err := refuseMounts(parent, storeTmpName); err != nil {
+		return err
+	}
 	if err := root.RemoveAll(storeTmpName); err != nil {
 		return err
 	}
@@ -57,6 +60,10 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	err = s.initialise(ctx, ns, parent, cmd)
 	if err == nil {
 		err = root.Rename(storeTmpName, storeName)
+		// bootc, which takes no lock, was faster.
+		if errors.Is(err, fs.ErrExist) {
+			return root.RemoveAll(storeTmpName)
+		}
 	}
 	if err != nil {
 		return errors.Join(err, root.RemoveAll(storeTmpName))

@@ -26,7 +26,7 @@ func (h Host) WriteEnv(w io.Writer, options []string) error {
 	_, err = fmt.Fprintf(w, `# podman opens the bootc-owned store only as %s with run root %s,
 # the paths in its database. They exist in a private mount namespace, so a
 # podman command of your own has to be started there:
-#     bootc_store podman image ls --quiet | bootc_store xargs podman image inspect
+#     bootc_store podman image ls --quiet | bootc_store xargs -r podman image inspect
 # A descriptor %d of yours does not reach it. See bootc-podman-env(8).
 BOOTC_PODMAN_STORE=%s
 bootc_store() { %s "$@"; }

@@ -34,14 +34,18 @@ func TestDroppedVariablesDoNotReachPodman(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			podman, err := s.Podman(t.Context(), "images")
+			if err != nil {
+				t.Fatal(err)
+			}
 			var want []string
 			switch name {
 			case "CONTAINERS_STORAGE_CONF":
-				want = []string{name + "=" + m.ConfPath}
+				want = []string{name + "=" + s.confPath()}
 			case "REGISTRY_AUTH_FILE":
 				want = []string{name + "=" + s.authPath()}
 			}
-			for what, cmd := range map[string]Cmd{"podman": m.podmanCmd(t, "images"), "program": program} {
+			for what, cmd := range map[string]Cmd{"podman": podman, "program": program} {
 				equalStrings(t, name+" of "+what, values(cmd.Env, name), want)
 				equalStrings(t, "alike of "+what, values(cmd.Env, name+"_ALIKE"), []string{name + "_ALIKE=caller"})
 			}
@@ -101,7 +105,11 @@ func TestOtherVariablesSurviveByteForByteAndInOrder(t *testing.T) {
 	m.Env = append(m.Env, kept...)
 	caller := slices.Clone(m.Env)
 	s := m.open(t)
-	equalStrings(t, "podman's environment", m.podmanCmd(t, "images").Env,
-		append(slices.Clone(caller), "CONTAINERS_STORAGE_CONF="+m.ConfPath, "REGISTRY_AUTH_FILE="+s.authPath()))
+	cmd, err := s.Podman(t.Context(), "images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	equalStrings(t, "podman's environment", cmd.Env,
+		append(slices.Clone(caller), "CONTAINERS_STORAGE_CONF="+s.confPath(), "REGISTRY_AUTH_FILE="+s.authPath()))
 	equalStrings(t, "the caller's own", m.Env, caller)
 }

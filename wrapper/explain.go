@@ -13,17 +13,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// explain writes what Become would do: comments for what no command does, and
-// the command lines with their environment, in shell words.
-func (s *Session) explain(cmd Cmd) error {
-	if !s.Store.Exists {
-		if err := s.explainCreate(); err != nil {
-			return err
-		}
-	}
-	return s.explainRun(s.Store.Path(), s.Change, cmd)
-}
-
 // explainCreate writes what Create would do to a missing store.
 func (s *Session) explainCreate() error {
 	cmd, err := s.createCmd()
@@ -38,6 +27,8 @@ func (s *Session) explainCreate() error {
 	return err
 }
 
+// explainRun writes what it is to run cmd on a store: comments for what no
+// command does, and the command line with its environment, in shell words.
 func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	auth := "{}, no credentials found"
 	if s.Auth.Path != "" {
@@ -47,7 +38,7 @@ func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %q bound on %s
 # descriptor %d: the directory %s under that mount
 # descriptor %d: %s
-`, store, storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.authFD, auth)
+`, store, storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.auth.Fd(), auth)
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,10 @@ import (
 // explainedAs compares a dry run with a text in which DIR is the directory of
 // the machine, FD the descriptor of the credentials and STORE the options of a
 // default store.
-func (m *machine) explainedAs(t *testing.T, s *Session, want string) {
+func (m *machine) explainedAs(t *testing.T, s *Session, auth, want string) {
 	t.Helper()
 	want = strings.NewReplacer(
-		"DIR", m.dir, "FD", filepath.Base(s.authPath()), "STORE", strings.Join(onStore(), " "),
+		"DIR", m.dir, "PRIVATE", s.confPath(), "FD", filepath.Base(auth), "STORE", strings.Join(onStore(), " "),
 	).Replace(want)
 	if got := m.explained.String(); got != want {
 		t.Errorf("explained\n%swant\n%s", got, want)
@@ -30,13 +30,13 @@ func TestDryRunOfAPassthrough(t *testing.T) {
 	m := newMachine(t)
 	m.Env = append(m.Env, "STORAGE_OPTS=x", "CONTAINER_HOST=ssh://other", "REGISTRY_AUTH_FILE=x")
 	s := m.open(t)
-	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "ls", "--format", "{{.ID}}"), false); err != nil {
+	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "ls", "--format", "{{.ID}}")); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
+	m.explainedAs(t, s, s.authPath(), `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # descriptor FD: {}, no credentials found
-env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=DIR/run/storage.conf REGISTRY_AUTH_FILE=/proc/self/fd/FD DIR/bin/podman STORE image ls --format '{{.ID}}'
+env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=/proc/self/fd/FD DIR/bin/podman STORE image ls --format '{{.ID}}'
 `)
 }
 
@@ -58,16 +58,19 @@ env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/pod
 	if _, err := s.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, created)
+	m.explainedAs(t, s, s.authPath(), created)
 
 	m.explained.Reset()
-	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "pull", "x"), true); err != nil {
+	// The next session gets the same descriptor.
+	path := s.authPath()
+	s.auth.Close()
+	if err := m.BecomePodman(t.Context(), nil, []string{"image", "pull", "x"}); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
+	m.explainedAs(t, s, path, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # descriptor FD: the content of "DIR/sysroot/etc/ostree/auth.json"
-env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=DIR/run/storage.conf REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
+env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
 `)
 }
 

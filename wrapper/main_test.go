@@ -154,7 +154,7 @@ func newMachineIn(t *testing.T, dir string) *machine {
 	}
 	writeFile(t, m.podman, 0o755, "#!/bin/false\n")
 	makeDir(t, m.Sysroot, "ostree", "repo")
-	makeDir(t, m.store())
+	makeDir(t, m.store(), "overlay-images")
 	return m
 }
 
@@ -180,13 +180,16 @@ func (m *machine) open(t *testing.T) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s
 }
 
 // podmanCmd is the command line for podman on the store.
 func (m *machine) podmanCmd(t *testing.T, args ...string) Cmd {
 	t.Helper()
-	cmd, err := m.open(t).Podman(t.Context(), args...)
+	s := m.open(t)
+	defer s.Close() // The next session shall get the same descriptor.
+	cmd, err := s.Podman(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func inside(st storageconf.Store) bool {
 	if err != nil {
 		return false
 	}
-	host, err := mountsOnRunRoot("1")
+	host, err := hostMountsOnRunRoot()
 	if err != nil || slices.ContainsFunc(host, func(m *mountinfo.Info) bool { return m.ID == id }) {
 		return false
 	}
@@ -163,22 +163,10 @@ func inside(st storageconf.Store) bool {
 	return err == nil && text == storageconf.GraphRoot && writable(storageconf.GraphRoot)
 }
 
-// uncoverRunRoot takes off GraphRoot what a namespace of ours or bootc's, in
-// which we were started, put there: the mounts that the host's own namespace
-// does not have.
+// uncoverRunRoot takes every mount off GraphRoot in this namespace: what bootc or
+// we put there, in a namespace that we were started in or, leaked, in the host's.
 func uncoverRunRoot() error {
-	if !isMountpoint(storageconf.GraphRoot) {
-		return nil
-	}
-	here, err := mountsOnRunRoot("thread-self")
-	if err != nil {
-		return err
-	}
-	host, err := mountsOnRunRoot("1")
-	if err != nil {
-		return err
-	}
-	for range len(here) - len(host) {
+	for isMountpoint(storageconf.GraphRoot) {
 		if err := (*namespace)(nil).unbind(); err != nil {
 			return err
 		}
@@ -186,8 +174,8 @@ func uncoverRunRoot() error {
 	return nil
 }
 
-func mountsOnRunRoot(process string) ([]*mountinfo.Info, error) {
-	f, err := os.Open(filepath.Join("/proc", process, "mountinfo"))
+func hostMountsOnRunRoot() ([]*mountinfo.Info, error) {
+	f, err := os.Open("/proc/1/mountinfo")
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +217,21 @@ func ensureWritable(dir *os.File) error {
 		return fmt.Errorf("make %q writable: %w", m.Mountpoint, unix.EROFS)
 	}
 	return nil
+}
+
+// refuseMounts returns an error when anything is mounted on name in dir, or
+// below it: what is to be removed must be ours alone.
+func refuseMounts(dir *os.File, name string) error {
+	path, err := os.Readlink(procFD(dir))
+	if err != nil {
+		return err
+	}
+	path = filepath.Join(path, name)
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(path))
+	if err != nil || len(mounts) == 0 {
+		return err
+	}
+	return fmt.Errorf("remove stale %q: something is mounted on %q", path, mounts[0].Mountpoint)
 }
 
 func readOnlyDevice(major, minor int) bool {

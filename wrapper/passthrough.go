@@ -23,11 +23,30 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer func() { s.Close() }()
+	if !s.Store.Exists {
+		if s, err = s.createFor(ctx, verb == "image" && bringsImage(rest)); err != nil {
+			return err
+		}
+	}
 	cmd, err := s.Podman(ctx, append(slices.Clone(options), args...)...)
 	if err != nil {
 		return err
 	}
-	return s.Become(ctx, cmd, verb == "image" && bringsImage(rest))
+	return s.Become(ctx, cmd)
+}
+
+// createFor makes the missing store, if that is allowed, and opens it anew: what
+// podman made it with, its driver above all, is known only now.
+func (s *Session) createFor(ctx context.Context, allowed bool) (*Session, error) {
+	if !allowed {
+		return s, s.errNoStore()
+	}
+	if _, err := s.Create(ctx); err != nil || s.host.DryRun != nil {
+		return s, err
+	}
+	s.Close()
+	return s.host.Open()
 }
 
 func (h Host) becomeHelp(args []string) error {
@@ -50,11 +69,15 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	if err != nil {
 		return err
 	}
+	defer s.Close()
+	if !s.Store.Exists {
+		return s.errNoStore()
+	}
 	cmd, err := s.Program(argv...)
 	if err != nil {
 		return err
 	}
-	return s.Become(ctx, cmd, false)
+	return s.Become(ctx, cmd)
 }
 
 // asksForHelp tells whether the arguments of "podman image" do nothing but ask
@@ -63,7 +86,7 @@ func asksForHelp(args []string) bool {
 	if len(args) == 0 {
 		return true
 	}
-	return isHelp(args[0]) || len(args) > 1 && !strings.HasPrefix(args[0], "-") && isHelp(args[1])
+	return isHelp(args[0]) || args[0] == "help" || len(args) > 1 && !strings.HasPrefix(args[0], "-") && isHelp(args[1])
 }
 
 func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }

@@ -27,7 +27,7 @@ func TestAsksForHelp(t *testing.T) {
 		{name: "--help as the value of an option before the command", args: []string{"--log-level", "--help", "ls"}},
 		{name: "--help after two dashes", args: []string{"--", "--help"}},
 		{name: "--help as the name of an image", args: []string{"rm", "--", "--help"}},
-		{name: "help as a word", args: []string{"help"}},
+		{name: "help as a word", args: []string{"help"}, want: true},
 		{name: "an option alike", args: []string{"--helpful"}},
 		{name: "an empty argument", args: []string{""}},
 		{name: "--help after an empty argument", args: []string{"", "--help"}, want: true},

@@ -5,6 +5,8 @@ package wrapper
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +47,8 @@ type Host struct {
 	Sysroot string
 	// AuthFile is the credentials file the user named, "" for bootc's.
 	AuthFile string
-	// ConfPath is where the private storage.conf goes.
+	// ConfPath is where the private storage.conf of the running host's store
+	// goes; those of other sysroots go beside it.
 	ConfPath string
 	Execer   Execer
 	Runner   Runner
@@ -62,9 +65,11 @@ type Session struct {
 	Auth   storageconf.Auth
 	Change EnvChange
 
-	host   Host
-	conf   []byte
-	authFD int
+	host Host
+	conf []byte
+	// auth is a placeholder that keeps the number of its descriptor, by which
+	// podman will know the credentials, from being taken.
+	auth *os.File
 }
 
 // Open decides how the store of h.Sysroot is opened, and refuses where podman
@@ -88,7 +93,10 @@ func (h Host) Open() (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Store: st, host: h, authFD: freeFD()}
+	s := &Session{Store: st, host: h}
+	if s.auth, err = reserveFD(); err != nil {
+		return nil, err
+	}
 	if st.Exists {
 		if s.Config, err = inspectStore(st, config); err != nil {
 			return nil, err
@@ -107,7 +115,7 @@ func (h Host) Open() (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Change = changeEnv(h.Env, h.ConfPath, s.authPath())
+	s.Change = changeEnv(h.Env, s.confPath(), s.authPath())
 	return s, nil
 }
 
@@ -205,14 +213,10 @@ func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int
 }
 
 // Become makes this process cmd inside the store's namespace; it returns only
-// on failure. With create, a missing store is made first, as bootc does;
-// otherwise it is storageconf.ErrNoStore.
-func (s *Session) Become(ctx context.Context, cmd Cmd, create bool) error {
-	if !s.Store.Exists && !create {
-		return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
-	}
+// on failure, which is storageconf.ErrNoStore when there is no store.
+func (s *Session) Become(ctx context.Context, cmd Cmd) error {
 	if s.host.DryRun != nil {
-		return s.explain(cmd)
+		return s.explainRun(s.Store.Path(), s.Change, cmd)
 	}
 	ns, err := s.enter(ctx)
 	if err != nil {
@@ -237,11 +241,22 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 	return err == nil, err
 }
 
+// Close gives up what Open reserved. Nothing is left to close when Become succeeds.
+func (s *Session) Close() {
+	if s != nil {
+		s.auth.Close()
+	}
+}
+
+func (s *Session) errNoStore() error {
+	return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
+}
+
 // enter puts the calling thread into a namespace with the store in place, made
 // if it is missing, and everything that podman needs besides: the private
-// storage.conf and, on descriptor authFD, the credentials.
+// storage.conf and, on descriptor auth, the credentials.
 func (s *Session) enter(ctx context.Context) (*namespace, error) {
-	if err := storageconf.WriteConf(s.host.ConfPath, s.conf); err != nil {
+	if err := storageconf.WriteConf(s.confPath(), s.conf); err != nil {
 		return nil, err
 	}
 	if err := s.placeAuth(); err != nil {
@@ -282,24 +297,37 @@ func (s *Session) placeAuth() error {
 	if _, err := f.Write(s.Auth.Bytes()); err != nil {
 		return err
 	}
-	if fd == s.authFD {
-		return errors.New("descriptor in use")
+	// Inheritable, unlike the placeholder.
+	return unix.Dup3(fd, int(s.auth.Fd()), 0)
+}
+
+// confPath is where the private storage.conf goes. Another host's store has a
+// file of its own: it may have another driver, and whoever runs in its namespace
+// reads the file again and again.
+func (s *Session) confPath() string {
+	if s.Store.Sysroot == "/" {
+		return s.host.ConfPath
 	}
-	// Inheritable, unlike the original.
-	return unix.Dup3(fd, s.authFD, 0)
+	sum := sha256.Sum256([]byte(s.Store.Sysroot))
+	ext := filepath.Ext(s.host.ConfPath)
+	return strings.TrimSuffix(s.host.ConfPath, ext) + "-" + hex.EncodeToString(sum[:8]) + ext
 }
 
 // authPath is the path of the credentials as podman sees it.
 func (s *Session) authPath() string {
-	return fmt.Sprintf("/proc/self/fd/%d", s.authFD)
+	return procFD(s.auth)
 }
 
-// freeFD returns the lowest free descriptor from firstFreeFD.
-func freeFD() int {
-	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, firstFreeFD)
+// reserveFD opens the lowest free descriptor from firstFreeFD.
+func reserveFD() (*os.File, error) {
+	root, err := openDir("/")
 	if err != nil {
-		return firstFreeFD
+		return nil, err
 	}
-	unix.Close(fd)
-	return fd
+	defer root.Close()
+	fd, err := unix.FcntlInt(root.Fd(), unix.F_DUPFD_CLOEXEC, firstFreeFD)
+	if err != nil {
+		return nil, fmt.Errorf("reserve a descriptor: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "auth.json"), nil
 }

@@ -63,7 +63,9 @@ ignore_chown_errors = "true"
 				m.configure(t, tt.conf)
 			}
 			if tt.driver != "" {
-				makeDir(t, m.store(), tt.driver+"-images")
+				if err := os.Rename(filepath.Join(m.store(), "overlay-images"), filepath.Join(m.store(), tt.driver+"-images")); err != nil {
+					t.Fatal(err)
+				}
 			}
 			m.Env = append(m.Env, EnvPodman+"="+tt.podman)
 			cmd := m.podmanCmd(t, "image", "ls", "--quiet")
@@ -401,13 +403,14 @@ func TestCredentialsAreHandedOverOnADescriptor(t *testing.T) {
 				tt.make(t, m)
 			}
 			s := m.open(t)
-			if s.authFD < firstFreeFD {
-				t.Errorf("descriptor %d is one that scripts use", s.authFD)
+			fd := int(s.auth.Fd())
+			if fd < firstFreeFD {
+				t.Errorf("descriptor %d is one that scripts use", fd)
 			}
 			if err := s.placeAuth(); err != nil {
 				t.Fatal(err)
 			}
-			defer unix.Close(s.authFD)
+			defer s.auth.Close()
 			// By path, as podman opens it.
 			f, err := os.Open(s.authPath())
 			if err != nil {
@@ -417,11 +420,11 @@ func TestCredentialsAreHandedOverOnADescriptor(t *testing.T) {
 			if got, err := io.ReadAll(f); err != nil || string(got) != tt.want {
 				t.Errorf("got %q, %v, want %q", got, err, tt.want)
 			}
-			if flags, err := unix.FcntlInt(uintptr(s.authFD), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 				t.Errorf("not inherited: flags %#x, %v", flags, err)
 			}
 			var stat unix.Stat_t
-			if err := unix.Fstat(s.authFD, &stat); err != nil || stat.Nlink != 0 || stat.Mode&0o777 != 0o600 {
+			if err := unix.Fstat(fd, &stat); err != nil || stat.Nlink != 0 || stat.Mode&0o777 != 0o600 {
 				t.Errorf("%d names, mode %o, %v; want no name, mode 600", stat.Nlink, stat.Mode&0o777, err)
 			}
 		})

@@ -77,7 +77,8 @@ func passthroughStatus(err error) error {
 
 // run is the program: it returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
-	err := a.command().RunContext(ctx, args)
+	o := &options{}
+	err := a.command(o).RunContext(ctx, args)
 	if err == nil {
 		return 0
 	}
@@ -93,7 +94,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		}
 	}
 	fmt.Fprintf(a.stderr, "Error: %v\n", err)
-	if h := hint(err); h != "" {
+	if h := hint(err, o.words()); h != "" {
 		fmt.Fprintf(a.stderr, "Hint: %s\n", h)
 	}
 	return code
@@ -122,8 +123,7 @@ func (o *options) words() []string {
 var errUnknownCommand = errors.New("unknown command")
 
 // command builds the command tree; nothing of it outlives the call.
-func (a *app) command() *cli.App {
-	o := &options{}
+func (a *app) command(o *options) *cli.App {
 	return &cli.App{
 		Name:           "bootc-podman",
 		Usage:          "podman for the bootc-owned container storage",
@@ -141,7 +141,12 @@ func (a *app) command() *cli.App {
 			&cli.StringFlag{Name: "sysroot", Usage: "use the host whose root is `DIR`", Value: "/", Destination: &o.sysroot},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
-		Before: func(*cli.Context) error { return a.before(o) },
+		Before: func(c *cli.Context) error {
+			if c.Bool("version") && c.Args().Present() {
+				return usageErrorf("--version: unexpected command %q", c.Args().First())
+			}
+			return a.before(o)
+		},
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Bool("version"):

@@ -32,7 +32,7 @@ func TestHelpListsEveryCommandAndOption(t *testing.T) {
 			if stderr != "" || code != 0 {
 				t.Fatalf("exit status %d: %s", code, stderr)
 			}
-			tree := newTestApp(t).command()
+			tree := newTestApp(t).command(&options{})
 			for _, c := range tree.Commands {
 				if !strings.Contains(stdout, "\n   "+c.Name+" ") || !strings.Contains(stdout, c.Usage) {
 					t.Errorf("command %s is missing in\n%s", c.Name, stdout)
@@ -48,7 +48,7 @@ func TestHelpListsEveryCommandAndOption(t *testing.T) {
 }
 
 func TestHelpOfACommand(t *testing.T) {
-	for _, c := range newTestApp(t).command().Commands {
+	for _, c := range newTestApp(t).command(&options{}).Commands {
 		t.Run(c.Name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, "help", c.Name)
 			if !strings.Contains(stdout, c.UsageText) || !strings.Contains(stdout, c.Usage) || stderr != "" || code != 0 {
@@ -120,7 +120,7 @@ func TestRefusals(t *testing.T) {
 	const (
 		rootHint      = "run it as root, for example with sudo"
 		hostHint      = "this is no bootc host; name the root of one with --sysroot"
-		noStoreHint   = `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`
+		noStoreHint   = `"bootc-podman --sysroot SYSROOT init" makes an empty one; so does "bootc-podman --sysroot SYSROOT image pull"`
 		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
 		podmanHint    = "install podman, or name it with $BOOTC_PODMAN_PODMAN"
 	)
@@ -267,6 +267,7 @@ func TestRefusals(t *testing.T) {
 				start = a.start
 			}
 			stdout, stderr, code := start(t, tt.args...)
+			tt.hint = strings.ReplaceAll(tt.hint, "SYSROOT", a.sysroot)
 			tt.check(t, stdout, stderr, code)
 			if n := len(a.execer.cmds) + len(a.runner.cmds); n != 0 {
 				t.Errorf("%d programs were run", n)

@@ -11,6 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+var errMisplaced = errors.New("options go before exec, those of the command after it")
+
 func (a *app) execCommand(o *options) *cli.Command {
 	return passthrough(&cli.Command{
 		Name:      "exec",
@@ -24,7 +26,7 @@ func (a *app) execCommand(o *options) *cli.Command {
 			case len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h"):
 				return cli.ShowSubcommandHelp(c)
 			case len(argv) > 0 && strings.HasPrefix(argv[0], "-"):
-				return fmt.Errorf("exec: unknown option %q", argv[0])
+				return fmt.Errorf("exec: unknown option %q: %w", argv[0], errMisplaced)
 			}
 			if len(argv) == 0 {
 				return errors.New("exec: no command given")

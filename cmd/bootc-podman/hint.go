@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"al.essio.dev/pkg/shellescape"
@@ -14,8 +15,9 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// hint is the next step after an error, "" when there is none to give.
-func hint(err error) string {
+// hint is the next step after an error, "" when there is none to give. words
+// are the global options as they were given.
+func hint(err error, words []string) string {
 	var (
 		lookup   *wrapper.LookupError
 		readOnly *wrapper.ReadOnlyError
@@ -30,7 +32,8 @@ func hint(err error) string {
 	case errors.Is(err, wrapper.ErrContainer):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
-		return `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`
+		self := shellescape.QuoteCommand(append([]string{"bootc-podman"}, words...))
+		return fmt.Sprintf("%q makes an empty one; so does %q", self+" init", self+" image pull")
 	case errors.Is(err, storageconf.ErrNotBootcHost):
 		return "this is no bootc host; name the root of one with --sysroot"
 	case errors.As(err, &readOnly) && readOnly.Medium:
@@ -42,6 +45,10 @@ func hint(err error) string {
 			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", shellescape.Quote(mismatch.Database), shellescape.Quote(mismatch.Database+".bak"))
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
+	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:
+		return ""
+	case errors.Is(err, fs.ErrPermission):
+		return "root may be needed"
 	case errors.As(err, &lookup) && lookup.Podman && lookup.Code == wrapper.ExitNotFound:
 		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
 	case errors.Is(err, errUnknownCommand):

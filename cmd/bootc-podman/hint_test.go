@@ -13,7 +13,9 @@ import (
 )
 
 func TestHint(t *testing.T) {
-	podman := func(program string, code int) error { return &wrapper.LookupError{Program: program, Podman: true, Code: code} }
+	podman := func(program string, code int) error {
+		return &wrapper.LookupError{Program: program, Podman: true, Code: code}
+	}
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -56,7 +58,7 @@ func TestHint(t *testing.T) {
 			for how, err := range map[string]error{
 				"as it is": tt.err, "wrapped": fmt.Errorf("open: %w", tt.err), "with an exit status": orCode(tt.err, exitFailed),
 			} {
-				if got := hint(err); got != tt.want {
+				if got := hint(err, nil); got != tt.want {
 					t.Errorf("%s: got %q, want %q", how, got, tt.want)
 				}
 			}

@@ -19,6 +19,7 @@ func (a *app) initCommand(o *options) *cli.Command {
 			if err != nil {
 				return err
 			}
+			defer s.Close()
 			created, err := s.Create(c.Context)
 			switch {
 			case err != nil:

@@ -8,6 +8,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -19,15 +20,29 @@ func main() {
 		self = ""
 	}
 	env := os.Environ()
-	// A relative path in it is to be ignored (XDG base directory specification);
-	// the storage library would read a storage.conf below the working directory.
-	if dir := os.Getenv("XDG_CONFIG_HOME"); !filepath.IsAbs(dir) {
-		_ = os.Unsetenv("XDG_CONFIG_HOME") // fails for an invalid name only
-	}
+	// The storage library also reads the user's own storage.conf. Under sudo that
+	// may be another user's, who could name a mount_program for root to run; and
+	// with a relative XDG_CONFIG_HOME it would be one in the working directory.
+	_ = os.Setenv("XDG_CONFIG_HOME", configHome()) // fails for an invalid name only
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
 		execer: wrapper.System{}, runner: wrapper.System{},
 	}
 	os.Exit(a.run(context.Background(), os.Args))
+}
+
+// configHome is the user's configuration directory if it is root's and we are,
+// else one that does not exist.
+func configHome() string {
+	dir := os.Getenv("XDG_CONFIG_HOME")
+	if dir == "" {
+		dir = filepath.Join(os.Getenv("HOME"), ".config")
+	}
+	if fi, err := os.Stat(dir); err == nil && filepath.IsAbs(dir) && os.Geteuid() == 0 {
+		if owner, ok := fi.Sys().(*syscall.Stat_t); ok && owner.Uid == 0 {
+			return dir
+		}
+	}
+	return "/proc/none"
 }
