@@ -24,8 +24,8 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 		return err
 	}
 	defer func() { s.Close() }()
-	if !s.Store.Exists {
-		if s, err = s.createFor(ctx, verb == "image" && bringsImage(rest)); err != nil {
+	if !s.Store.Exists && verb == "image" && bringsImage(rest) {
+		if s, err = s.createFirst(ctx); err != nil {
 			return err
 		}
 	}
@@ -36,14 +36,15 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	return s.Become(ctx, cmd)
 }
 
-// createFor makes the missing store, if that is allowed, and opens it anew: what
-// podman made it with, its driver above all, is known only now.
-func (s *Session) createFor(ctx context.Context, allowed bool) (*Session, error) {
-	if !allowed {
-		return s, s.errNoStore()
-	}
-	if _, err := s.Create(ctx); err != nil || s.host.DryRun != nil {
+// createFirst makes the missing store and opens it anew: what podman made it with,
+// its driver above all, is known only then.
+func (s *Session) createFirst(ctx context.Context) (*Session, error) {
+	if _, err := s.Create(ctx); err != nil {
 		return s, err
+	}
+	if s.host.DryRun != nil {
+		s.Store.Exists = true // as far as a dry run goes
+		return s, nil
 	}
 	s.Close()
 	return s.host.Open()
@@ -70,9 +71,6 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 		return err
 	}
 	defer s.Close()
-	if !s.Store.Exists {
-		return s.errNoStore()
-	}
 	cmd, err := s.Program(argv...)
 	if err != nil {
 		return err

@@ -213,8 +213,11 @@ func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int
 }
 
 // Become makes this process cmd inside the store's namespace; it returns only
-// on failure, which is storageconf.ErrNoStore when there is no store.
+// on failure, or after a dry run. A missing store is storageconf.ErrNoStore.
 func (s *Session) Become(ctx context.Context, cmd Cmd) error {
+	if !s.Store.Exists {
+		return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
+	}
 	if s.host.DryRun != nil {
 		return s.explainRun(s.Store.Path(), s.Change, cmd)
 	}
@@ -229,7 +232,7 @@ func (s *Session) Become(ctx context.Context, cmd Cmd) error {
 }
 
 // Create makes the store if it is missing, as bootc does, and tells whether it
-// had to.
+// had to. What the new store was made with is known to a new session only.
 func (s *Session) Create(ctx context.Context) (created bool, err error) {
 	if s.Store.Exists {
 		return false, nil
@@ -246,10 +249,6 @@ func (s *Session) Close() {
 	if s != nil {
 		s.auth.Close()
 	}
-}
-
-func (s *Session) errNoStore() error {
-	return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
 }
 
 // enter puts the calling thread into a namespace with the store in place, made
