@@ -26,8 +26,7 @@ load helpers
 }
 
 @test "image --help: is podman's, without store and root" {
-    run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups \
-        env HOME=/tmp "$BOOTC_PODMAN" --sysroot /nonexistent image ls --help
+    as_nobody --sysroot /nonexistent image ls --help
     assert "$status" == 0
     assert "$output" =~ 'podman image list'
 }

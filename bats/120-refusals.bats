@@ -34,13 +34,13 @@ refused() {
     oracle_init
     for command in 'image ls' 'exec true'; do
         # shellcheck disable=SC2086
-        run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp "$BOOTC_PODMAN" $command
+        as_nobody $command
         assert "$status" == 125
         assert "$stderr" =~ 'root is needed'
         assert "$stderr" =~ 'Hint: '
     done
     rm -rf "$STORE"
-    run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp "$BOOTC_PODMAN" init
+    as_nobody init
     assert "$status" == 1
     assert "$stderr" =~ 'root is needed'
     assert "$(find "${STORE%/*}" -mindepth 1)" == ""

@@ -49,6 +49,13 @@ assert() {
     esac || die "${4:-assert}: '$1' $2 '$3'"
 }
 
+# as_nobody ARG... - run bootc-podman, from where anybody may, without root.
+as_nobody() {
+    install -m 0755 "$BOOTC_PODMAN" /srv/bootc-podman
+    cd /
+    run --separate-stderr setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/tmp /srv/bootc-podman "$@"
+}
+
 podman_at_least() { [ "$(podman --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')" -ge "$1" ]; }
 
 mount_table() { cat /proc/self/mountinfo; }
