@@ -210,6 +210,14 @@ EOF
     bp 125 exec
 }
 
+@test "exec: buildah and skopeo work on the store" {
+    bp image build -q -t localhost/a ctx
+    bp exec -- skopeo inspect --format '{{.Labels.test}}' containers-storage:localhost/a
+    assert "$output" == hello
+    bp exec -- sh -c 'id=$(buildah from localhost/a) && buildah commit -q "$id" localhost/b && buildah rm "$id"'
+    oracle image exists localhost/b
+}
+
 @test "exec: scripts can compose podman commands" {
     bp image build -q -t localhost/a ctx
     run --separate-stderr sh -euc 'eval "$("$BOOTC_PODMAN" env)"
