@@ -89,7 +89,7 @@ func enterNamespace(st storageconf.Store) (*namespace, error) {
 	return &namespace{runRoot: runRoot, entered: true}, nil
 }
 
-// bindStore mounts dir, opened in this namespace, on GraphRoot.
+// bind mounts dir, opened in this namespace, on GraphRoot.
 func (*namespace) bind(dir *os.File) error {
 	if err := unix.Mount(procFD(dir), storageconf.GraphRoot, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount %q on %q: %w", dir.Name(), storageconf.GraphRoot, err)
