@@ -43,9 +43,15 @@ oracle_names() { oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '
 
     bp image inspect --format '{{.Labels.test}}' localhost/two
     assert "$output" == two inspect
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " inspect
     assert "$(oracle image inspect --format '{{.Labels.test}}' localhost/two)" == two
 
     bp image save -o two.tar localhost/two
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " save
+    bp image ls
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " ls
+    bp image exists localhost/two
+    assert "$(oracle_names)" == "localhost/one:latest localhost/two:latest " exists
     bp image rm localhost/two
     bp 1 image exists localhost/two
     assert "$(oracle_names)" == "localhost/one:latest " rm

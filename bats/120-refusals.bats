@@ -53,6 +53,14 @@ refused() {
     assert "$stderr" =~ CAP_SYS_ADMIN.*Hint:
 }
 
+@test "storage-conf: works without permission to see the store" {
+    oracle_init
+    chmod 0700 "${STORE%/*}"
+    as_nobody storage-conf
+    assert "$status" == 0
+    assert "$output" =~ 'driver = "overlay"'
+}
+
 @test "refusal: inside a container" {
     container=podman refused 125 '$container is set' --sysroot image ls
     touch /.dockerenv

@@ -6,7 +6,6 @@ package storageconf_test
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,23 +48,6 @@ func TestEffectiveHasTheOptionsOfTheHost(t *testing.T) {
 	want := readFile(t, "testdata/plain.conf") + "[storage.options]\n" + mountOpt("nodev")
 	if string(got) != want {
 		t.Errorf("want\n%s\ngot\n%s", want, got)
-	}
-}
-
-func TestEffectiveWorksWithoutPermissionToSeeTheStore(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may see every store")
-	}
-	for _, hidden := range []string{".", "ostree", "ostree/bootc", "ostree/bootc/storage"} {
-		t.Run(hidden, func(t *testing.T) {
-			root, sysroot := makeHost(t, nil), makeTree(t, "ostree/bootc/storage/vfs-images/")
-			must(t, os.Chmod(filepath.Join(sysroot, hidden), 0))
-			t.Cleanup(func() { must(t, os.Chmod(filepath.Join(sysroot, hidden), 0o700)) })
-			got, err := storageconf.Effective(root, sysroot)
-			if want := readFile(t, "testdata/plain.conf"); err != nil || string(got) != want {
-				t.Errorf("want\n%s\ngot\n%s\n%v", want, got, err)
-			}
-		})
 	}
 }
 
