@@ -77,8 +77,8 @@ func passthroughStatus(err error) error {
 
 // run is the program: it returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
-	o := &options{}
-	err := a.command(o).RunContext(ctx, args)
+	o := &options{sysroot: "/"}
+	err := a.dispatch(ctx, o, args)
 	if err == nil {
 		return 0
 	}
@@ -98,6 +98,18 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "Hint: %s\n", h)
 	}
 	return code
+}
+
+// dispatch runs the command that args name. A passthrough without options of
+// ours does not wait for the command tree: it is what scripts run in a loop.
+func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
+	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
+		return a.command(o).RunContext(ctx, args)
+	}
+	if err := a.before(o); err != nil {
+		return err
+	}
+	return a.becomePodman(ctx, o, args[1:])
 }
 
 // options are the global ones.

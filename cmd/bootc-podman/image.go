@@ -3,14 +3,18 @@
 
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+)
 
 func (a *app) imageCommand(o *options) *cli.Command {
 	return passthrough(&cli.Command{
 		Name:      "image",
 		Usage:     "run a podman image command on the bootc-owned store",
 		UsageText: "bootc-podman [options] image podman-image-arguments",
-		Action:    func(c *cli.Context) error { return a.becomePodman(c, o, "image") },
+		Action:    func(c *cli.Context) error { return a.passOn(c, o) },
 	})
 }
 
@@ -19,14 +23,19 @@ func (a *app) imagesCommand(o *options) *cli.Command {
 		Name:      "images",
 		Usage:     "list the images of the bootc-owned store, short for image ls",
 		UsageText: "bootc-podman [options] images podman-images-arguments",
-		Action:    func(c *cli.Context) error { return a.becomePodman(c, o, "images") },
+		Action:    func(c *cli.Context) error { return a.passOn(c, o) },
 	})
 }
 
-func (a *app) becomePodman(c *cli.Context, o *options, verb string) error {
+func (a *app) passOn(c *cli.Context, o *options) error {
+	return a.becomePodman(c.Context, o, append([]string{c.Command.Name}, c.Args().Slice()...))
+}
+
+// becomePodman passes args, "image" or "images" and what follows, on to podman.
+func (a *app) becomePodman(ctx context.Context, o *options, args []string) error {
 	var global []string
 	if o.logLevel != "" {
 		global = []string{"--log-level", o.logLevel}
 	}
-	return a.host(o).BecomePodman(c.Context, global, append([]string{verb}, c.Args().Slice()...))
+	return passthroughStatus(a.host(o).BecomePodman(ctx, global, args))
 }
