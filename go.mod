@@ -15,17 +15,21 @@ require (
 	golang.org/x/sys v0.47.0
 )
 
-require github.com/rogpeppe/go-internal v1.16.0
+require (
+	github.com/distribution/reference v0.6.0
+	github.com/docker/go-units v0.5.0
+	github.com/rogpeppe/go-internal v1.16.0
+	go.podman.io/common v0.69.0 // github.com/containers/common under its maintained path
+)
 
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
-	github.com/docker/go-units v0.5.0 // indirect
 	github.com/moby/sys/capability v0.4.0 // indirect
 	github.com/moby/sys/user v0.4.1 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/xrash/smetrics v0.0.0-20240521201337-686a1a2994c1 // indirect
-	golang.org/x/tools v0.36.0 // indirect
 )
 
 tool github.com/cpuguy83/go-md2man/v2

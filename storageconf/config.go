@@ -66,29 +66,18 @@ func HostConfig(root string) (Config, error) {
 	if root == "/" {
 		root = ""
 	}
-	var host struct {
-		Storage struct {
-			Driver     string                `toml:"driver"`
-			ImageStore string                `toml:"imagestore"`
-			Options    storage.OptionsConfig `toml:"options"`
-		} `toml:"storage"`
-	}
-	err := configfile.ParseTOML(&host, &configfile.File{
-		Name:                         "storage",
-		Extension:                    "conf",
-		RootForImplicitAbsolutePaths: root,
-	})
+	host, err := readConf(&configfile.File{RootForImplicitAbsolutePaths: root})
 	if err != nil {
-		return Config{}, fmt.Errorf("read storage.conf: %w", err)
+		return Config{}, err
 	}
-	o, legacy := host.Storage.Options.Overlay, host.Storage.Options
+	o, legacy := host.Options.Overlay, host.Options
 	forceMask := o.ForceMask
 	if forceMask == "" && legacy.ForceMask != 0 {
 		forceMask = strconv.FormatUint(uint64(legacy.ForceMask), 8)
 	}
 	return Config{
-		Driver:     driverName(host.Storage.Driver),
-		ImageStore: host.Storage.ImageStore,
+		Driver:     driverName(host.Driver),
+		ImageStore: host.ImageStore,
 		// Options directly below [storage.options] are the older spelling; the
 		// driver's own table is read later by podman and so wins.
 		Overlay: OverlayOptions{
@@ -104,6 +93,27 @@ func HostConfig(root string) (Config, error) {
 		},
 		Pull: legacy.PullOptions,
 	}, nil
+}
+
+// storageTable is the table [storage] of a storage.conf, as far as we look at it.
+type storageTable struct {
+	Driver              string                `toml:"driver"`
+	GraphRoot           string                `toml:"graphroot"`
+	RootlessStoragePath string                `toml:"rootless_storage_path"`
+	ImageStore          string                `toml:"imagestore"`
+	Options             storage.OptionsConfig `toml:"options"`
+}
+
+// readConf reads the storage.conf and its drop-ins that where describes.
+func readConf(where *configfile.File) (storageTable, error) {
+	where.Name, where.Extension = "storage", "conf"
+	var conf struct {
+		Storage storageTable `toml:"storage"`
+	}
+	if err := configfile.ParseTOML(&conf, where); err != nil {
+		return storageTable{}, fmt.Errorf("read storage.conf: %w", err)
+	}
+	return conf.Storage, nil
 }
 
 // driverName is the storage driver that podman takes for a configured name.

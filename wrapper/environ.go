@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Variables that we set for every program on the store.
 const (
-	envStorageConf = "CONTAINERS_STORAGE_CONF"
+	envStorageConf = storageconf.EnvStorageConf
 	envAuthFile    = "REGISTRY_AUTH_FILE"
 )
 
@@ -24,7 +26,7 @@ func Dropped() []string {
 		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "CONTAINER_PASSPHRASE",
 		"CONTAINER_TLS_CA", "CONTAINER_TLS_CERT", "CONTAINER_TLS_KEY",
 		// Another storage configuration; the first is replaced by ours.
-		envStorageConf, "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", "STORAGE_OPTS",
+		envStorageConf, "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", storageconf.EnvStorageOpts,
 		// Another user's store: left over from a rootless podman or buildah
 		// unshare, they make podman believe that it is not root.
 		"_CONTAINERS_USERNS_CONFIGURED", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID",

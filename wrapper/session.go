@@ -138,24 +138,32 @@ func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.
 	return config, db.Check()
 }
 
-// refuseContainer uses bootc's evidence for being in a container
-// (crates/ostree-ext/src/container_utils.rs).
 func (h Host) refuseContainer() error {
 	if h.Sysroot != "/" {
 		return nil
 	}
-	for _, kv := range h.Env {
+	if evidence := InContainer(h.Root, h.Env); evidence != "" {
+		return fmt.Errorf("open bootc store: %w: %s", ErrContainer, evidence)
+	}
+	return nil
+}
+
+// InContainer returns the evidence that bootc would find for running in a
+// container (crates/ostree-ext/src/container_utils.rs), "" for none. root is the
+// root directory, env the environment.
+func InContainer(root string, env []string) (evidence string) {
+	for _, kv := range env {
 		if strings.HasPrefix(kv, "container=") {
-			return fmt.Errorf("open bootc store: %w: $container is set", ErrContainer)
+			return "$container is set"
 		}
 	}
 	for _, file := range []string{"run/.containerenv", ".dockerenv"} {
-		path := filepath.Join(h.Root, file)
+		path := filepath.Join(root, file)
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("open bootc store: %w: %q exists", ErrContainer, path)
+			return fmt.Sprintf("%q exists", path)
 		}
 	}
-	return nil
+	return ""
 }
 
 // Podman returns the command line that runs podman with args on the store. It

@@ -1,0 +1,133 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"golang.org/x/sys/unix"
+)
+
+// Directories of boot loader entries relative to a root: libostree and bootc
+// with GRUB use the first one, bootc with systemd-boot the EFI partition, which
+// is mounted in one of these places if at all.
+var entryDirs = [...]string{"boot/loader/entries", "boot/efi/loader/entries", "efi/loader/entries"}
+
+// loaderEntry is a file of the Boot Loader Specification ("Type #1").
+type loaderEntry struct {
+	// file is its name for messages.
+	file             string
+	version, sortKey string
+	// options is the kernel command line.
+	options string
+	// uki is the path of a unified kernel image, whose options are inside it.
+	uki string
+}
+
+// parseLoaderEntry reads what we need of an entry; of several lines with one
+// key the last counts.
+func parseLoaderEntry(file, text string) loaderEntry {
+	entry := loaderEntry{file: file}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "version":
+			entry.version = value
+		case "sort-key":
+			entry.sortKey = value
+		case "options":
+			entry.options = value
+		case "efi", "uki":
+			entry.uki = value
+		}
+	}
+	return entry
+}
+
+// readLoaderEntries reads the entries in dir, ordered by file name. match tells
+// by a file's name whether it is one.
+func readLoaderEntries(root *os.File, dir string, match func(name string) bool) (entries []loaderEntry, problems []error, err error) {
+	names, err := listIn(root, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		if !match(name) {
+			continue
+		}
+		file := filepath.Join(root.Name(), dir, name)
+		data, err := readIn(root, path.Join(dir, name))
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read boot entry %q: %w", file, withoutPath(err)))
+			continue
+		}
+		entries = append(entries, parseLoaderEntry(file, string(data)))
+	}
+	return entries, problems, nil
+}
+
+// unavailable tells of an error that it is normal for boot entries: /boot is
+// not mounted, or only root may look at it.
+func unavailable(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR)
+}
+
+// kernelArg returns the first value of a kernel argument in a command line.
+func kernelArg(cmdline, name string) (string, bool) {
+	for _, arg := range strings.Fields(cmdline) {
+		if value, ok := strings.CutPrefix(arg, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// compareVersions compares as strverscmp(3) does, which libostree orders its
+// entries with: numbers in the text by their value.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		numA, restA := leadingDigits(a)
+		numB, restB := leadingDigits(b)
+		if numA == "" || numB == "" {
+			if a[0] != b[0] {
+				return cmp.Compare(a[0], b[0])
+			}
+			a, b = a[1:], b[1:]
+			continue
+		}
+		numA, numB = strings.TrimLeft(numA, "0"), strings.TrimLeft(numB, "0")
+		if c := cmp.Or(cmp.Compare(len(numA), len(numB)), cmp.Compare(numA, numB)); c != 0 {
+			return c
+		}
+		a, b = restA, restB
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func leadingDigits(s string) (digits, rest string) {
+	rest = strings.TrimLeft(s, "0123456789")
+	return s[:len(s)-len(rest)], rest
+}
+
+// listIn returns the sorted names in a directory below root.
+func listIn(root *os.File, dir string) ([]string, error) {
+	f, err := storageconf.OpenIn(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}

@@ -1,0 +1,218 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The expected results were all seen from libglib 2.74.
+func TestParseKeyFileReadsAsGLib(t *testing.T) {
+	for in, want := range map[string]ini{
+		"":                             {},
+		"\n# c\n  # c\n \n":            {},
+		"[g]\nk=v":                     {"g": {"k": "v"}},
+		"  [g] \n k = v  \n":           {"g": {"k": "v  "}},
+		"[ g ]\nk=v \t\n":              {" g ": {"k": "v \t"}},
+		"[g]\r\nk=v\r\n\r\n":           {"g": {"k": "v"}},
+		"[g]\nk=v;x#y # no":            {"g": {"k": "v;x#y # no"}},
+		"[g]\nk=a=b\n":                 {"g": {"k": "a=b"}},
+		"[g]\nk=\n":                    {"g": {"k": ""}},
+		"[g]\nk=1\nk=2\n":              {"g": {"k": "2"}},
+		"[g]\nk=1\nl=1\n[h]\n[g]\nk=2": {"g": {"k": "2", "l": "1"}, "h": {}},
+		"[g]\nk=a\\sb\n":               {"g": {"k": "a\\sb"}},
+		"[g]\nk=\u00a0v\n":             {"g": {"k": "\u00a0v"}},
+		"[g]\nk=\vv\n":                 {"g": {"k": "\vv"}},
+		"[g]\nk=v\rx\n":                {"g": {"k": "v\rx"}},
+		"[g]\nk=\xff\n":                {"g": {"k": "\xff"}},
+	} {
+		got, err := parseKeyFile([]byte(in))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
+		}
+	}
+}
+
+func TestParseKeyFileNamesTheLineOfAnError(t *testing.T) {
+	for in, want := range map[string]string{
+		"k=v\n":             "line 1: key outside of any group",
+		"# c\n\n; c\n[g]\n": "line 3: neither section, comment nor key",
+		"[g]\nk\n":          "line 2: neither section, comment nor key",
+		"[g]\nk=v\\\n w\n":  "line 3: neither section, comment nor key",
+		"[g]\n\n=v\n":       "line 3: nothing before \"=\"",
+		"[g\n":              "line 1: malformed group header",
+		"[]\n":              "line 1: malformed group header",
+		"[g]x\n":            "line 1: malformed group header",
+		"[g] # c\n":         "line 1: malformed group header",
+		"[a[b]\n":           "line 1: malformed group header",
+		"[g]]\n":            "line 1: malformed group header",
+		"[g]\n[x]=v\n":      "line 2: malformed group header",
+		"\ufeff[g]\nk=v\n":  "line 1: neither section, comment nor key",
+		"[g]\rk=v\n":        "line 1: malformed group header",
+	} {
+		checkLineError(t, parseKeyFile, in, want)
+	}
+}
+
+// The expected results were all seen from tini 1.3.0.
+func TestParseTiniReadsAsTini(t *testing.T) {
+	for in, want := range map[string]ini{
+		"":                             {"": {}},
+		"\n# c\n ; c\n \n":             {"": {}},
+		"k=v\n[s]\nk=w":                {"": {"k": "v"}, "s": {"k": "w"}},
+		"  [s] \n k = v  \n":           {"": {}, "s": {"k": "v"}},
+		"[ s ]\nk=v\n":                 {"": {}, " s ": {"k": "v"}},
+		"[[s]]\nk=v\n":                 {"": {}, "s": {"k": "v"}},
+		"[]\nk=v\n":                    {"": {"k": "v"}},
+		"[s]\r\nk=v\r\n\r\n":           {"": {}, "s": {"k": "v"}},
+		"[s] # c\nk=v;x#y\n":           {"": {}, "s": {"k": "v"}},
+		"[s]\nk=v#x;y\n":               {"": {}, "s": {"k": "v"}},
+		"[s]\nk=a=b\n":                 {"": {}, "s": {"k": "a=b"}},
+		"[s]\nk=\nl=;c\n":              {"": {}, "s": {"k": "", "l": ""}},
+		"[s]\nk=1\nk=2\n":              {"": {}, "s": {"k": "2"}},
+		"[s]\nk=1\nl=1\n[t]\n[s]\nk=2": {"": {}, "s": {"k": "2", "l": "1"}, "t": {}},
+		"[s]\nk=\u00a0v\u2028\n":       {"": {}, "s": {"k": "v"}},
+		"[s]\nk=\"v w\"\n":             {"": {}, "s": {"k": "\"v w\""}},
+		"[s]\nk=v\\\nl=w\n":            {"": {}, "s": {"k": "v\\", "l": "w"}},
+		"[s]\nk=a\rb\n":                {"": {}, "s": {"k": "a\rb"}},
+	} {
+		got, err := parseTini([]byte(in))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
+		}
+	}
+}
+
+func TestParseTiniNamesTheLineOfAnError(t *testing.T) {
+	for in, want := range map[string]string{
+		"[s\nk=v\n":               "line 1: malformed section header",
+		"[":                       "line 1: malformed section header",
+		"[s]x\n":                  "line 1: malformed section header",
+		"\n[s#]\n":                "line 2: malformed section header",
+		"[s]\nk\n":                "line 2: neither section, comment nor key",
+		"[s]\nk#=v\n":             "line 2: neither section, comment nor key",
+		"[s]\nk=v\\\n  more\n":    "line 3: neither section, comment nor key",
+		"[s]\n\n=v\n":             "line 3: nothing before \"=\"",
+		"[s]\n # c\n\n \u00a0= v": "line 4: nothing before \"=\"",
+		"[s]\nk=v # \xff\n":       "line 2: not UTF-8",
+		"\ufeff[s]\n":             "line 1: neither section, comment nor key",
+	} {
+		checkLineError(t, parseTini, in, want)
+	}
+}
+
+func checkLineError(t *testing.T, parse func([]byte) (ini, error), in, want string) {
+	t.Helper()
+	got, err := parse([]byte(in))
+	if err == nil || got != nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%q: %v, %v; want an error %q", in, got, err, want)
+	}
+}
+
+func FuzzParseINI(f *testing.F) {
+	for _, seed := range []string{
+		"", "[g]\nk=v\n", "[Image]\nImage=quay.io/x/y:1 # c\n", "# c\r\n\r\n[g] \r\n k = v\r\n",
+		"k=v", "=", "[", "]", "[]", "[[a]]", "\xff", ";", "[g]\nk=\n[g]\nk=1",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for name, parse := range map[string]func([]byte) (ini, error){"GKeyFile": parseKeyFile, "tini": parseTini} {
+			file, err := parse(data)
+			if err != nil {
+				if file != nil || strings.ContainsAny(err.Error(), "\n\r") || !strings.HasPrefix(err.Error(), "line ") {
+					t.Errorf("%s: %v, %q", name, file, err)
+				}
+				continue
+			}
+			// What was read reads back, once it is written plainly.
+			var plain strings.Builder
+			for key, value := range file[""] {
+				plain.WriteString(key + "=" + value + "\n")
+			}
+			for section, keys := range file {
+				if section != "" {
+					plain.WriteString("[" + section + "]\n")
+				}
+				for key, value := range keys {
+					if section != "" {
+						plain.WriteString(key + "=" + value + "\n")
+					}
+					if key == "" || strings.Contains(section+key+value, "\n") || strings.Contains(key, "=") {
+						t.Errorf("%s: %q %q = %q", name, section, key, value)
+					}
+				}
+			}
+			again, err := parse([]byte(plain.String()))
+			if err != nil || !reflect.DeepEqual(file, again) {
+				t.Errorf("%s: %q: %q; then %q, %v", name, data, file, again, err)
+			}
+		}
+	})
+}
+
+func TestReadInReadsOnlyRegularFilesOfModestSize(t *testing.T) {
+	top := t.TempDir()
+	root, err := os.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	outside := filepath.Join(t.TempDir(), "secret")
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(top, "good"), []byte("text"), 0o600),
+		os.WriteFile(filepath.Join(top, "largest"), make([]byte, maxFile), 0o600),
+		os.WriteFile(filepath.Join(top, "large"), make([]byte, maxFile+1), 0o600),
+		os.WriteFile(outside, []byte("secret"), 0o600),
+		os.Symlink(outside, filepath.Join(top, "absolute")),
+		os.Symlink("../good", filepath.Join(top, "climbs")),
+		os.Symlink("/dir/../good", filepath.Join(top, "link")),
+		os.Symlink("loop", filepath.Join(top, "loop")),
+		os.Mkdir(filepath.Join(top, "dir"), 0o700),
+		unix.Mkfifo(filepath.Join(top, "fifo"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{"good": "text", "link": "text", "climbs": "text", "largest": string(make([]byte, maxFile))} {
+		if got, err := readIn(root, path); err != nil || string(got) != want {
+			t.Errorf("%s: %d bytes, %v; want %d", path, len(got), err, len(want))
+		}
+	}
+	for path, want := range map[string]string{
+		"absolute": "no such file or directory",
+		"loop":     "too many levels of symbolic links",
+		"dir":      "not a regular file",
+		"fifo":     "not a regular file",
+		"large":    "file of 1048577 bytes is larger than 1048576",
+	} {
+		if got, err := readIn(root, path); err == nil || err.Error() != want || got != nil {
+			t.Errorf("%s: %q, %v; want %s", path, got, err, want)
+		}
+	}
+	if _, err := readIn(root, "missing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+// Some regular files below /proc wait for content (/proc/kmsg) instead of ending.
+func TestReadInReadsNoMoreThanTheSizeOfAFile(t *testing.T) {
+	root, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if got, err := readIn(root, "proc/self/status"); err != nil || len(got) != 0 {
+		t.Errorf("%q, %v; want nothing", got, err)
+	}
+}

@@ -1,0 +1,192 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package host
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	digits     = "0123456789"
+	lowerHex   = digits + "abcdef"
+	lowerAlnum = digits + "abcdefghijklmnopqrstuvwxyz"
+	alnum      = lowerAlnum + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+	dockerHub = "docker.io"
+	// maxPath is the longest path of a repository, without its domain.
+	maxPath = 255
+	maxTag  = 128
+)
+
+// Name is the full name of an image in a registry or a store, in the parts that
+// podman and skopeo see in it.
+type Name struct {
+	// Domain is the registry's, with its port: "quay.io", "localhost:5000". It
+	// is "" for the odd name whose first component looks like a domain but
+	// cannot be one, as in "my_site.org/image".
+	Domain string
+	// Path is that of the repository on the registry: "library/busybox".
+	Path string
+	// Tag is without ":", "" when there is none; there is no default.
+	Tag string
+	// Digest is "sha256:…" and the like, "" when there is none.
+	Digest string
+}
+
+// ParseName reads an image name and completes it with the defaults of Docker
+// Hub, so "busybox:1" is docker.io/library/busybox:1. It accepts and tells
+// apart just what ParseNormalizedNamed of github.com/distribution/reference
+// 0.6 does, on which podman builds; that module compiles its regular
+// expressions at every start of the program, and this does not.
+func ParseName(s string) (Name, error) {
+	fail := func(why string) (Name, error) {
+		return Name{}, fmt.Errorf("parse image name %q: %s", s, why)
+	}
+	if isHex(s, 64) {
+		return fail("64 hexadecimal digits are an image ID")
+	}
+	var n Name
+	domain, rest := splitDomain(s)
+	rest, digest, digested := strings.Cut(rest, "@")
+	path, tag, tagged := strings.Cut(rest, ":")
+	switch {
+	case tagged && !validTag(tag):
+		return fail("invalid tag")
+	case digested && !validDigest(digest):
+		return fail("invalid digest")
+	}
+	n.Tag, n.Digest = tag, digest
+	if validDomain(domain) {
+		n.Domain, n.Path = domain, path
+	} else {
+		n.Path = domain + "/" + path
+	}
+	if strings.ToLower(n.Path) != n.Path {
+		return fail("repository must be lower case")
+	}
+	for component := range strings.SplitSeq(n.Path, "/") {
+		if !validComponent(component) {
+			return fail("invalid repository")
+		}
+	}
+	if len(n.Path) > maxPath {
+		return fail("repository too long")
+	}
+	return n, nil
+}
+
+// Repository is the name without tag and digest.
+func (n Name) Repository() string {
+	if n.Domain == "" {
+		return n.Path
+	}
+	return n.Domain + "/" + n.Path
+}
+
+// String is the full name, which ParseName reads back as the same Name.
+func (n Name) String() string {
+	s := n.Repository()
+	if n.Tag != "" {
+		s += ":" + n.Tag
+	}
+	if n.Digest != "" {
+		s += "@" + n.Digest
+	}
+	return s
+}
+
+// splitDomain cuts the registry off a name, or supplies Docker Hub where the
+// name begins with no registry.
+func splitDomain(s string) (domain, rest string) {
+	domain, rest, found := strings.Cut(s, "/")
+	switch {
+	case !found:
+		return dockerHub, "library/" + s
+	case domain == "index.docker.io":
+		domain = dockerHub
+	case domain == "localhost" || strings.ContainsAny(domain, ".:") || strings.ToLower(domain) != domain:
+		// Upper case is not allowed in a path, so it tells a domain too.
+	default:
+		domain, rest = dockerHub, s
+	}
+	if domain == dockerHub && !strings.Contains(rest, "/") {
+		rest = "library/" + rest
+	}
+	return domain, rest
+}
+
+// validDomain tells whether s is a host name or address, with or without port.
+func validDomain(s string) bool {
+	host, port, hasPort := strings.Cut(s, ":")
+	if bracketed, found := strings.CutPrefix(s, "["); found {
+		address, after, closed := strings.Cut(bracketed, "]")
+		if !closed || address == "" || !only(address, lowerHex+"ABCDEF:") {
+			return false
+		}
+		if host, port, hasPort = strings.Cut(after, ":"); host != "" {
+			return false
+		}
+	} else if !validHostName(host) {
+		return false
+	}
+	return !hasPort || port != "" && only(port, digits)
+}
+
+func validHostName(s string) bool {
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || !only(label, alnum+"-") || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// validComponent tells whether s can stand between two slashes of a path:
+// lower case letters and digits, joined by a dot, one or two underscores, or
+// any number of dashes.
+func validComponent(s string) bool {
+	for {
+		rest := strings.TrimLeft(s, lowerAlnum)
+		switch {
+		case len(rest) == len(s):
+			return false
+		case rest == "":
+			return true
+		case strings.HasPrefix(rest, "__"):
+			s = rest[2:]
+		case rest[0] == '_' || rest[0] == '.':
+			s = rest[1:]
+		case rest[0] == '-':
+			s = strings.TrimLeft(rest, "-")
+		default:
+			return false
+		}
+	}
+}
+
+func validTag(s string) bool {
+	return s != "" && len(s) <= maxTag && only(s, alnum+"_.-") && s[0] != '.' && s[0] != '-'
+}
+
+// validDigest tells whether s is a digest of an algorithm that the image
+// specification registers, as it is always written: in lower case.
+func validDigest(s string) bool {
+	algorithm, hex, _ := strings.Cut(s, ":")
+	var length int
+	switch algorithm {
+	case "sha256":
+		length = 64
+	case "sha384":
+		length = 96
+	case "sha512":
+		length = 128
+	}
+	return length != 0 && isHex(hex, length)
+}
+
+// only tells whether every character of s is in set.
+func only(s, set string) bool {
+	return strings.TrimLeft(s, set) == ""
+}

@@ -1,0 +1,472 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package images knows which image is where on a bootc host: in its deployments,
+// in the bootc-owned store, in podman's own store, and bound to a deployment; and
+// what bootc's garbage collection will make of each.
+//
+// It reads files and asks ostree; it takes no lock and writes nothing. Files
+// that are replaced while they are read are read as they were before or after.
+package images
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// Type is the way an image is on a host. The first three are bootc's.
+type Type string
+
+// The types of images.
+const (
+	// Host is an image that was made a deployment, in the ostree repository or a
+	// composefs deployment.
+	Host Type = "host"
+	// Unified is an image in the bootc-owned store.
+	Unified Type = "unified"
+	// Logical is an image that a deployment names in usr/lib/bootc/bound-images.d.
+	Logical Type = "logical"
+	// Default is an image in the store that plain podman uses.
+	Default Type = "default"
+)
+
+// StoreName says where an image's content is.
+type StoreName string
+
+// The stores of a host.
+const (
+	OSTreeStore    StoreName = "ostree"
+	ComposefsStore StoreName = "composefs"
+	BootcStore     StoreName = "bootc"
+	DefaultStore   StoreName = "default"
+)
+
+// Image is an image under one of its names. Its JSON form is described by
+// docs/list-v1.schema.json.
+type Image struct {
+	Type Type `json:"image_type"`
+	// Name is spelled as bootc does: with its transport in the ostree
+	// repository, bare in a containers-storage, as it was written when bound.
+	Name string `json:"image"`
+	// ID is the digest of the image configuration in hex, by which podman knows
+	// an image.
+	ID string `json:"id"`
+	// Digest is the manifest digest, "sha256:…".
+	Digest string `json:"digest"`
+	// Size is in bytes: in a containers-storage what podman prints, else the sum
+	// of the layers as they were fetched. It is nil when not known.
+	Size         *int64     `json:"size"`
+	Created      *time.Time `json:"created"`
+	Architecture string     `json:"architecture"`
+	// Store is where the content is, "" for a bound image that is not there.
+	Store StoreName `json:"store"`
+	// Deployments are those that boot the image or have it bound, whatever way
+	// they spell its name.
+	Deployments []DeploymentRef `json:"deployments"`
+	// Present tells of a bound image whether the bootc-owned store has it.
+	Present *bool `json:"present,omitempty"`
+	// KeptBy is what keeps bootc's garbage collection from removing the image.
+	KeptBy []Keeper `json:"kept_by"`
+	// WillBePruned tells that nothing does.
+	WillBePruned bool `json:"will_be_pruned"`
+}
+
+// DeploymentRef names a deployment.
+type DeploymentRef struct {
+	ID   string    `json:"id"`
+	Role host.Role `json:"role"`
+}
+
+// Options say what to look at, and by which means.
+type Options struct {
+	Sysroot host.Sysroot
+	// Env and Euid are the caller's environment and effective user.
+	Env    []string
+	Euid   int
+	Runner wrapper.Runner
+	// Type is the only type wanted, "" for all of bootc's.
+	Type Type
+	// AllStores adds the images of the default store.
+	AllStores bool
+}
+
+// ErrNotOnHost says that something is not to be had in a container.
+var ErrNotOnHost = errors.New("a container has no deployments")
+
+func (o Options) wants(t Type) bool {
+	switch {
+	case t == Default:
+		return o.AllStores
+	case o.Type == Host: // bootc's meaning of the type
+		return t != Logical
+	}
+	return o.Type == "" || o.Type == t
+}
+
+// inContainer tells whether the sysroot is that of a container, not of a host.
+func (o Options) inContainer() bool {
+	return o.Sysroot.Running != "" && wrapper.InContainer(o.Sysroot.Running, o.Env) != ""
+}
+
+// List returns the images of a host, hosts' first, then those of the bootc-owned
+// store, bound ones and those of the default store, by name. In a container only
+// the bound images of its own root are known, as in bootc. Each problem is an
+// error that names a file, ref or image which could not be read, and whose
+// absence from the list bootc would not tolerate; the rest is listed
+// all the same.
+func List(ctx context.Context, o Options) (list []Image, problems []error) {
+	inv := newInventory(o)
+	if o.inContainer() {
+		return inv.listContainer()
+	}
+	defer inv.close()
+	inv.read(ctx)
+	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead)
+	inv.users = inv.findUsers()
+	inv.addHostImages()
+	inv.addStoreImages(inv.bootc, Unified, BootcStore)
+	inv.addBoundImages()
+	inv.addStoreImages(inv.podman, Default, DefaultStore)
+	return inv.list, inv.problems
+}
+
+// inventory is what was read, and the list being made of it.
+type inventory struct {
+	Options
+	located storageconf.Store
+	host    *host.Host
+	// hostRead tells that nothing was wrong with it or with bound images.
+	hostRead bool
+	// repo is nil where there is no ostree repository, or nobody wants it read.
+	repo []host.RepoImage
+	// bootc and podman are the two containers-storages, nil for none.
+	bootc, podman *Store
+	// bound are the bound images of each deployment that has a readable root,
+	// running those of the root that is, or will be, running.
+	bound   map[string][]host.BoundImage
+	running []host.BoundImage
+
+	keepers keepers
+	// users are the deployments that boot an image of the bootc-owned store or
+	// have it bound.
+	users      map[*StoreImage][]DeploymentRef
+	shortNames func() (ShortNames, error)
+	list       []Image
+	problems   []error
+}
+
+func newInventory(o Options) *inventory {
+	return &inventory{
+		Options: o,
+		host:    &host.Host{},
+		shortNames: sync.OnceValues(func() (ShortNames, error) {
+			return ReadShortNames(o.Sysroot.Dir)
+		}),
+	}
+}
+
+// read reads all sources at once; they are independent.
+func (inv *inventory) read(ctx context.Context) {
+	var err error
+	if inv.located, err = storageconf.Locate(inv.Sysroot.Dir); err != nil {
+		inv.problems = []error{err}
+		return
+	}
+	var wg sync.WaitGroup
+	problems := make([][]error, 4)
+	start := func(i int, wanted bool, read func() []error) {
+		if wanted {
+			wg.Go(func() { problems[i] = read() })
+		}
+	}
+	start(0, true, inv.readHost)
+	start(1, inv.wants(Host), func() []error { return inv.readRepo(ctx) })
+	start(2, inv.wants(Unified) || inv.wants(Logical), inv.readBootcStore)
+	start(3, inv.wants(Default), inv.readDefaultStore)
+	wg.Wait()
+	inv.problems = slices.Concat(problems...)
+}
+
+func (inv *inventory) readHost() (problems []error) {
+	h, problems := host.ReadSysroot(inv.Sysroot)
+	if h == nil {
+		return problems
+	}
+	inv.host = h
+	inv.bound = map[string][]host.BoundImage{}
+	for i, d := range h.Deployments {
+		root, err := inv.Sysroot.OpenRoot(d)
+		if errors.Is(err, host.ErrNoRoot) {
+			continue
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("open root of %s deployment %s: %w", d.Role, d.ID(), err))
+			continue
+		}
+		bound, bad := host.BoundImages(root)
+		root.Close()
+		inv.bound[d.ID()] = bound
+		for _, err := range bad {
+			problems = append(problems, fmt.Errorf("%s deployment %s: %w", d.Role, d.ID(), err))
+		}
+		if i == 0 {
+			inv.running = bound
+		}
+	}
+	inv.hostRead = len(problems) == 0
+	// What runs need not be a deployment as it was made: see ostree admin unlock.
+	if inv.located.Physical == "." {
+		return problems
+	}
+	bound, bad := inv.readBoundOf(inv.Sysroot.Dir)
+	inv.running = bound
+	return append(problems, bad...)
+}
+
+// readBoundOf reads the bound images of a root that is no deployment's directory.
+func (inv *inventory) readBoundOf(dir string) ([]host.BoundImage, []error) {
+	root, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, []error{err}
+	}
+	defer root.Close()
+	return host.BoundImages(root)
+}
+
+func (inv *inventory) readRepo(ctx context.Context) []error {
+	repo, err := inv.Sysroot.OpenRepo(inv.Runner, inv.Env)
+	if errors.Is(err, host.ErrNoRepo) {
+		return nil
+	}
+	if err != nil {
+		return []error{err}
+	}
+	defer repo.Close()
+	var problems []error
+	inv.repo, problems = repo.Images(ctx)
+	return problems
+}
+
+func (inv *inventory) readBootcStore() (problems []error) {
+	inv.bootc, problems = OpenBootcStore(inv.located, inv.Sysroot.Dir)
+	return problems
+}
+
+func (inv *inventory) readDefaultStore() (problems []error) {
+	inv.podman, problems = OpenDefaultStore(inv.Sysroot.Dir, inv.Euid)
+	return problems
+}
+
+// listContainer lists what there is in a container.
+func (inv *inventory) listContainer() ([]Image, []error) {
+	if inv.Type == Host || inv.Type == Unified {
+		return nil, []error{fmt.Errorf("list %s images: %w", inv.Type, ErrNotOnHost)}
+	}
+	inv.running, inv.problems = inv.readBoundOf(inv.Sysroot.Dir)
+	inv.addBoundImages()
+	return inv.list, inv.problems
+}
+
+// addHostImages lists the images that deployments are made from.
+func (inv *inventory) addHostImages() {
+	if !inv.wants(Host) {
+		return
+	}
+	var rows []Image
+	for _, img := range inv.repo {
+		row := Image{
+			Type: Host, Name: img.Image.String(), Store: OSTreeStore,
+			ID: hexOf(img.Manifest.Config.Digest), Digest: img.ManifestDigest,
+			Size: known(img.Size), Created: knownTime(img.Created), Architecture: img.Config.Architecture,
+			KeptBy: inv.keepers.refs[img.Image.String()],
+		}
+		for _, d := range inv.host.Deployments {
+			// By commit: an upgrade through the bootc-owned store leaves the ref of
+			// the name at the commit before.
+			if d.Commit == img.Checksum {
+				row.Deployments = append(row.Deployments, ref(d))
+			}
+		}
+		row.WillBePruned = inv.keepers.decided && len(row.KeptBy) == 0
+		rows = append(rows, row)
+	}
+	for _, d := range inv.host.Deployments {
+		if d.Verity != "" && d.Image != nil {
+			rows = append(rows, Image{
+				Type: Host, Name: d.Image.Image.String(), Store: ComposefsStore,
+				Digest: d.ManifestDigest, Created: knownTime(d.Created), Architecture: d.Architecture,
+				Deployments: []DeploymentRef{ref(d)},
+				KeptBy:      []Keeper{{Deployment: d.ID(), By: ByOrigin}},
+			})
+		}
+	}
+	inv.add(rows)
+}
+
+// addStoreImages lists each name of each image in a containers-storage.
+func (inv *inventory) addStoreImages(store *Store, t Type, name StoreName) {
+	if store == nil || !inv.wants(t) {
+		return
+	}
+	var rows []Image
+	for _, img := range store.Images {
+		row := inv.storeImage(store, img, name)
+		row.Type = t
+		for _, row.Name = range img.Names {
+			rows = append(rows, row)
+		}
+	}
+	inv.add(rows)
+}
+
+// storeImage describes an image of a containers-storage, without type and name.
+func (inv *inventory) storeImage(store *Store, img *StoreImage, name StoreName) Image {
+	row := Image{
+		ID: img.ID, Digest: img.Digest, Size: known(img.Size), Created: knownTime(img.Created), Store: name,
+	}
+	if config, err := store.Config(img); err == nil {
+		row.Architecture = config.Architecture
+	} else if !errors.Is(err, ErrNotImage) {
+		inv.problems = append(inv.problems, err)
+	}
+	if name == BootcStore {
+		row.KeptBy = inv.keepers.of(img.Names)
+		row.WillBePruned = inv.keepers.decided && len(row.KeptBy) == 0
+		row.Deployments = inv.users[img]
+	}
+	return row
+}
+
+// addBoundImages lists the images bound to the running root, as they are in the
+// bootc-owned store.
+func (inv *inventory) addBoundImages() {
+	if !inv.wants(Logical) {
+		return
+	}
+	for _, b := range inv.running {
+		row := Image{}
+		present := false
+		if inv.bootc != nil {
+			img, err := inv.inBootcStore(b.Image)
+			if err != nil {
+				inv.problems = append(inv.problems, fmt.Errorf("%s: %w", b.Unit, err))
+			}
+			if img != nil {
+				present = true
+				row = inv.storeImage(inv.bootc, img, BootcStore)
+			}
+		}
+		row.Type, row.Name, row.Present = Logical, b.Image, &present
+		row.Deployments = inv.binding(b.Image)
+		inv.list = append(inv.list, complete(row))
+	}
+}
+
+// inBootcStore finds the image that podman in the bootc-owned store means by
+// name, nil when it would say that there is none.
+func (inv *inventory) inBootcStore(name string) (*StoreImage, error) {
+	if found, err := inv.bootc.Exists(name, inv.shortNames); err != nil || !found {
+		return nil, err
+	}
+	return inv.bootc.Lookup(name, inv.shortNames)
+}
+
+// findUsers finds the deployments that boot each image of the bootc-owned store
+// or have it bound, by whatever name podman would find it.
+func (inv *inventory) findUsers() map[*StoreImage][]DeploymentRef {
+	users := map[*StoreImage][]DeploymentRef{}
+	if inv.bootc == nil {
+		return users
+	}
+	for _, d := range inv.host.Deployments {
+		var names []string
+		if d.Image != nil {
+			names = append(names, d.Image.Image.InStore())
+		}
+		for _, b := range inv.bound[d.ID()] {
+			names = append(names, b.Image)
+		}
+		for _, name := range names {
+			img, err := inv.bootc.Lookup(name, inv.shortNames)
+			if err == nil && !slices.Contains(users[img], ref(d)) {
+				users[img] = append(users[img], ref(d))
+			}
+		}
+	}
+	return users
+}
+
+// binding returns the deployments that have an image bound under this name.
+func (inv *inventory) binding(name string) (refs []DeploymentRef) {
+	for _, d := range inv.host.Deployments {
+		if slices.ContainsFunc(inv.bound[d.ID()], func(b host.BoundImage) bool { return b.Image == name }) {
+			refs = append(refs, ref(d))
+		}
+	}
+	return refs
+}
+
+func (inv *inventory) close() {
+	for _, store := range []*Store{inv.bootc, inv.podman} {
+		if store != nil {
+			store.Close()
+		}
+	}
+}
+
+func ref(d host.Deployment) DeploymentRef { return DeploymentRef{ID: d.ID(), Role: d.Role} }
+
+// known returns nil for a size that is not known, which is -1.
+func known(size int64) *int64 {
+	if size < 0 {
+		return nil
+	}
+	return &size
+}
+
+func knownTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// hexOf returns the hexadecimal part of a digest.
+func hexOf(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex
+}
+
+func (inv *inventory) add(rows []Image) {
+	slices.SortStableFunc(rows, func(a, b Image) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	for _, row := range rows {
+		inv.list = append(inv.list, complete(row))
+	}
+}
+
+// complete makes lists that are empty so in JSON too, rather than null.
+func complete(row Image) Image {
+	if row.Deployments == nil {
+		row.Deployments = []DeploymentRef{}
+	}
+	if row.KeptBy == nil {
+		row.KeptBy = []Keeper{}
+	}
+	return row
+}

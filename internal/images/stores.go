@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// OpenBootcStore reads the bootc-owned store, nil when there is none. root is
+// where the host's storage.conf is looked for. Problems are those of ReadStore.
+func OpenBootcStore(located storageconf.Store, root string) (*Store, []error) {
+	dir, err := located.Open()
+	if errors.Is(err, storageconf.ErrNoStore) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("open bootc-owned store: %w", err)}
+	}
+	config, err := storageconf.HostConfig(root)
+	if err != nil {
+		dir.Close()
+		return nil, []error{err}
+	}
+	dirs := []*os.File{dir}
+	if config.ImageStore != "" {
+		images, err := openStoreDir(root, config.ImageStore)
+		if err != nil {
+			dir.Close()
+			return nil, []error{err}
+		}
+		dirs = []*os.File{images, dir}
+	}
+	return ReadStore(dirs...)
+}
+
+// OpenDefaultStore reads the store of plain podman when user uid runs it on the
+// host whose root is root, nil when there is none. Problems are those of
+// ReadStore and of storageconf.DefaultStores.
+func OpenDefaultStore(root string, uid int) (*Store, []error) {
+	paths, err := storageconf.DefaultStores(root, uid)
+	if err != nil {
+		return nil, []error{err}
+	}
+	var dirs []*os.File
+	for _, path := range paths {
+		dir, err := openStoreDir(root, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, []error{err}
+		}
+		dirs = append(dirs, dir)
+	}
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	return ReadStore(dirs...)
+}
+
+func openStoreDir(root, path string) (*os.File, error) {
+	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return storageconf.OpenIn(dir, path, unix.O_RDONLY|unix.O_DIRECTORY)
+}
