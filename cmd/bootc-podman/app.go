@@ -53,6 +53,13 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// problems is an error of several that stand side by side; each gets a line.
+type problems []error
+
+func (p problems) Error() string { return errors.Join(p...).Error() }
+
+func (p problems) Unwrap() []error { return p }
+
 func usageErrorf(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
@@ -93,7 +100,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(a.stderr, "Error: %v\n", err)
+	all := problems{err}
+	errors.As(err, &all)
+	for _, err := range all {
+		fmt.Fprintf(a.stderr, "Error: %v\n", err)
+	}
 	if h := hint(err, o.words()); h != "" {
 		fmt.Fprintf(a.stderr, "Hint: %s\n", h)
 	}
@@ -104,7 +115,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 // ours does not wait for the command tree: it is what scripts run in a loop.
 func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
-		return a.command(o).RunContext(ctx, args)
+		tree := a.command(o)
+		return tree.RunContext(ctx, optionsFirst(tree, args))
 	}
 	if err := a.before(o); err != nil {
 		return err
@@ -170,7 +182,8 @@ func (a *app) command(o *options) *cli.App {
 		},
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
-			a.initCommand(o), a.storageConfCommand(o), a.versionCommand(),
+			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
+			a.statusCommand(o), a.versionCommand(),
 		},
 	}
 }
@@ -230,6 +243,24 @@ func (a *app) verb(o *options, c *cli.Command) *cli.Command {
 			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().First())
 		}
 		o.dryRun = o.dryRun || ctx.Bool("dry-run")
+		return action(ctx)
+	}
+	return c
+}
+
+// reading is a verb that changes nothing; it takes as many operands as its
+// ArgsUsage has words.
+func reading(c *cli.Command) *cli.Command {
+	action, operands := c.Action, strings.Fields(c.ArgsUsage)
+	c.HideHelpCommand = true
+	c.OnUsageError = usageError
+	c.Action = func(ctx *cli.Context) error {
+		switch n := ctx.NArg(); {
+		case n > len(operands):
+			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().Get(len(operands)))
+		case n < len(operands):
+			return usageErrorf("%s: no %s given", c.Name, operands[n])
+		}
 		return action(ctx)
 	}
 	return c

@@ -32,15 +32,15 @@ func main() {
 	os.Exit(a.run(context.Background(), os.Args))
 }
 
-// configHome is the user's configuration directory if it is root's and we are,
+// configHome is the user's configuration directory if it is really that user's,
 // else one that does not exist.
 func configHome() string {
 	dir := os.Getenv("XDG_CONFIG_HOME")
 	if dir == "" {
 		dir = filepath.Join(os.Getenv("HOME"), ".config")
 	}
-	if fi, err := os.Stat(dir); err == nil && filepath.IsAbs(dir) && os.Geteuid() == 0 {
-		if owner, ok := fi.Sys().(*syscall.Stat_t); ok && owner.Uid == 0 {
+	if fi, err := os.Stat(dir); err == nil && filepath.IsAbs(dir) {
+		if owner, ok := fi.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Geteuid() {
 			return dir
 		}
 	}

@@ -104,6 +104,11 @@ func (r ImageReference) Canonical() (ImageReference, error) {
 	return r, nil
 }
 
+// NamesInRegistry tells whether the name is one that a registry could have.
+func (r ImageReference) NamesInRegistry() bool {
+	return r.Transport == Registry || r.Transport == ContainersStorage
+}
+
 // InStore is what podman is asked for to find the image in a store or to pull
 // it there. It has no transport for an image of a registry, since podman puts
 // that in its store under the bare name.

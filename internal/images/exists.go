@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -21,27 +22,53 @@ func Exists(ctx context.Context, o Options, in StoreName, name string) (bool, er
 	}
 	inv := newInventory(o)
 	defer inv.close()
-	store, problems := inv.open(ctx, in)
+	switch in {
+	case DefaultStore:
+		return inv.existsIn(inv.readDefaultStore(), inv.podman, name)
+	case OSTreeStore:
+		return inv.existsInRepo(ctx, name)
+	}
+	var err error
+	if inv.located, err = storageconf.Locate(inv.Sysroot.Dir); err != nil {
+		return false, err
+	}
+	return inv.existsIn(inv.readBootcStore(), inv.bootc, name)
+}
+
+// existsIn looks into a store that was read. What is wrong with other images than
+// the one asked for does not matter.
+func (inv *inventory) existsIn(problems []error, store *Store, name string) (bool, error) {
 	if store == nil {
 		return false, errors.Join(problems...)
 	}
 	return store.Exists(name, inv.shortNames)
 }
 
-// open reads one store; what is wrong with other images than the one asked for
-// does not matter.
-func (inv *inventory) open(ctx context.Context, in StoreName) (*Store, []error) {
-	if in == DefaultStore {
-		return inv.podman, inv.readDefaultStore()
-	}
-	var err error
-	if inv.located, err = storageconf.Locate(inv.Sysroot.Dir); err != nil {
-		return nil, []error{err}
-	}
-	if in == BootcStore {
-		problems := inv.readBootcStore()
-		return inv.bootc, problems
-	}
+func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, error) {
 	problems := inv.readRepo(ctx)
-	return nil, problems
+	asStore := newStore()
+	for _, img := range inv.repo {
+		if img.Image.String() == name {
+			return true, nil
+		}
+		record := &StoreImage{
+			ID: hexOf(img.Manifest.Config.Digest), Digest: img.ManifestDigest, Digests: []string{img.ManifestDigest},
+		}
+		if parsed, err := host.ParseName(img.Image.Name); err == nil && img.Image.NamesInRegistry() {
+			if parsed.Tag == "" && parsed.Digest == "" {
+				parsed.Tag = "latest"
+			}
+			record.Names = []string{parsed.String()}
+		}
+		asStore.add(record)
+	}
+	_, err := asStore.Lookup(name, inv.shortNames)
+	switch {
+	case err == nil:
+		return true, nil
+	// A ref that cannot be read may be the one.
+	case errors.Is(err, ErrNotFound):
+		return false, errors.Join(problems...)
+	}
+	return false, err
 }

@@ -64,6 +64,7 @@ type StoreImage struct {
 	// -1 when not known.
 	Size int64
 
+	// home is nil for an image that is none of a containers-storage.
 	home     *home
 	topLayer string
 	// bigData holds the size of each item.
@@ -145,7 +146,7 @@ type record struct {
 //   - sizes are not known when a layers.json cannot be read,
 //   - the size of an image is not known when a layer of it is missing.
 func ReadStore(dirs ...*os.File) (*Store, []error) {
-	s := &Store{layers: map[string]*layer{}}
+	s := newStore()
 	// All images are opened before any layers, so that a layer which an image
 	// names is there unless it was removed meanwhile.
 	imageFiles := make([]*os.File, len(dirs))
@@ -182,11 +183,17 @@ func ReadStore(dirs ...*os.File) (*Store, []error) {
 	if s.imagesErr != nil {
 		return s, problems
 	}
-	s.byID, s.byName, s.byDigest = map[string]*StoreImage{}, map[string]*StoreImage{}, map[string][]*StoreImage{}
 	for i, h := range s.homes {
 		problems = append(problems, s.addImages(h, records[i])...)
 	}
 	return s, problems
+}
+
+func newStore() *Store {
+	return &Store{
+		layers: map[string]*layer{},
+		byID:   map[string]*StoreImage{}, byName: map[string]*StoreImage{}, byDigest: map[string][]*StoreImage{},
+	}
 }
 
 // Close closes the directories of the store.
@@ -328,25 +335,7 @@ func (s *Store) addImages(h *home, records []record) (problems []error) {
 		if img.Digest == "" && len(img.Digests) > 0 {
 			img.Digest = img.Digests[0]
 		}
-		for _, name := range img.Names {
-			// A name belongs to one image only. Where an interrupted writer left
-			// two, the storage library takes it from the first.
-			other := s.byName[name]
-			if other != nil && other.home != h {
-				continue
-			}
-			if other != nil && other != img {
-				other.Names = slices.DeleteFunc(other.Names, func(n string) bool { return n == name })
-			}
-			s.byName[name] = img
-		}
-		s.Images = append(s.Images, img)
-		if other := s.byID[img.ID]; other == nil || other.home == h {
-			s.byID[img.ID] = img
-		}
-		for _, digest := range img.Digests {
-			s.byDigest[digest] = append(s.byDigest[digest], img)
-		}
+		s.add(img)
 		var err error
 		if img.Size, err = s.size(img, r); err != nil {
 			err = fmt.Errorf("sum up image %q: %w", img.ID, err)
@@ -358,6 +347,29 @@ func (s *Store) addImages(h *home, records []record) (problems []error) {
 		}
 	}
 	return problems
+}
+
+// add makes an image one of the store, after all that take precedence.
+func (s *Store) add(img *StoreImage) {
+	for _, name := range img.Names {
+		// A name belongs to one image only. Where an interrupted writer left
+		// two, the storage library takes it from the first.
+		other := s.byName[name]
+		if other != nil && other.home != img.home {
+			continue
+		}
+		if other != nil && other != img {
+			other.Names = slices.DeleteFunc(other.Names, func(n string) bool { return n == name })
+		}
+		s.byName[name] = img
+	}
+	s.Images = append(s.Images, img)
+	if other := s.byID[img.ID]; other == nil || other.home == img.home {
+		s.byID[img.ID] = img
+	}
+	for _, digest := range img.Digests {
+		s.byDigest[digest] = append(s.byDigest[digest], img)
+	}
 }
 
 // manifestDigests lists the digests an image can be found by. The order is that
@@ -581,6 +593,9 @@ func (s *Store) manifestAt(img *StoreImage, key string) (*manifest, error) {
 
 // blob reads a big data item of the image.
 func (img *StoreImage) blob(key string) ([]byte, error) {
+	if img.home == nil {
+		return nil, fs.ErrNotExist
+	}
 	path, err := img.blobPath(key)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,61 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// optionsFirst moves the options that follow a command's operands before them,
+// as everybody is used to from podman; the command line library stops at the
+// first operand. Arguments of a passthrough are left alone.
+func optionsFirst(tree *cli.App, args []string) []string {
+	i := 1
+	for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--" {
+		i += length(tree.Flags, args[i:])
+	}
+	if i >= len(args) {
+		return args
+	}
+	c := tree.Command(args[i])
+	if c == nil || c.SkipFlagParsing {
+		return args
+	}
+	options, operands := slices.Clone(args[:i+1]), []string(nil)
+	for rest := args[i+1:]; len(rest) > 0; {
+		n := length(c.Flags, rest)
+		switch {
+		case rest[0] == "--":
+			operands = append(operands, rest[1:]...)
+			n = len(rest)
+		case len(rest[0]) < 2 || rest[0][0] != '-':
+			operands = append(operands, rest[0])
+			n = 1
+		case n > len(rest): // The value is missing: let the library say so.
+			return append(options, rest...)
+		default:
+			options = append(options, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	if len(operands) == 0 {
+		return options
+	}
+	return slices.Concat(options, []string{"--"}, operands)
+}
+
+// length is the number of words that the option args[0] should take up, with its
+// value.
+func length(flags []cli.Flag, args []string) int {
+	name := strings.TrimLeft(args[0], "-")
+	for _, flag := range flags {
+		if f, ok := flag.(cli.DocGenerationFlag); ok && slices.Contains(flag.Names(), name) && f.TakesValue() {
+			return 2
+		}
+	}
+	return 1
+}

@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+func (a *app) listCommand(o *options) *cli.Command {
+	var p listPrinter
+	return reading(&cli.Command{
+		Name:      "list",
+		Usage:     "list which image is where, without podman",
+		UsageText: "bootc-podman [options] list [options]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all-stores", Usage: "add the images of podman's own store"},
+			&cli.StringFlag{Name: "format", Usage: "print a table, json, or what the Go `TEMPLATE` makes of each image", Destination: &p.format},
+			lenientFlag(),
+			&cli.BoolFlag{Name: "no-trunc", Usage: "print digests and IDs whole", Destination: &p.whole},
+			&cli.BoolFlag{Name: "noheading", Aliases: []string{"n"}, Usage: "print no heading above a table", Destination: &p.noHeading},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs", Destination: &p.quiet},
+			&cli.StringFlag{Name: "type", Usage: "list only images of `TYPE`: all, host, logical or unified", Value: "all"},
+		},
+		Action: func(c *cli.Context) error {
+			query := a.query(o)
+			query.AllStores = c.Bool("all-stores")
+			var err error
+			if query.Type, err = imageType(c.String("type")); err != nil {
+				return err
+			}
+			if err := p.check(); err != nil {
+				return err
+			}
+			list, bad := images.List(c.Context, query)
+			if err := a.settle(c, bad); err != nil {
+				return err
+			}
+			return p.print(a.stdout, list)
+		},
+	})
+}
+
+func imageType(word string) (images.Type, error) {
+	if word == "all" {
+		return "", nil
+	}
+	t := images.Type(word)
+	if !slices.Contains([]images.Type{images.Host, images.Logical, images.Unified}, t) {
+		return "", usageErrorf("list: unknown type %q: want all, host, logical or unified", word)
+	}
+	return t, nil
+}
+
+// query says to package images what to look at.
+func (a *app) query(o *options) images.Options {
+	return images.Options{Sysroot: host.At(o.sysroot), Env: a.env, Euid: a.euid, Runner: a.runner}
+}
+
+func lenientFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "lenient", Usage: "only warn of what cannot be read"}
+}
+
+// settle makes problems an error or, with --lenient, warnings.
+func (a *app) settle(c *cli.Context, found problems) error {
+	if len(found) == 0 {
+		return nil
+	}
+	if !c.Bool("lenient") {
+		return found
+	}
+	for _, problem := range found {
+		fmt.Fprintf(a.stderr, "Warning: %v\n", problem)
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+	"go.podman.io/common/pkg/report"
+
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+func (a *app) statusCommand(o *options) *cli.Command {
+	return reading(&cli.Command{
+		Name:      "status",
+		Usage:     "tell what the host boots, and whether its images are where they should be",
+		UsageText: "bootc-podman [options] status [options]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "format", Usage: "print text, json, or what the Go `TEMPLATE` makes of it", Value: "text"},
+			lenientFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			show, err := statusPrinter(c.String("format"))
+			if err != nil {
+				return err
+			}
+			status, bad := images.ReadStatus(c.Context, a.query(o))
+			if err := a.settle(c, bad); err != nil || status == nil {
+				return err
+			}
+			return show(a.stdout, status)
+		},
+	})
+}
+
+// statusPrinter returns what prints a status in a format.
+func statusPrinter(format string) (func(io.Writer, *images.Status) error, error) {
+	switch format {
+	case "text":
+		return printStatus, nil
+	case "json":
+		return func(w io.Writer, s *images.Status) error { return printJSON(w, s) }, nil
+	}
+	f, err := report.New(io.Discard, "status").Parse(report.OriginUser, format)
+	if err != nil {
+		return nil, usageErrorf("status: read --format: %w", err)
+	}
+	return func(w io.Writer, s *images.Status) error {
+		f.Init(w, 12, 2, 2, ' ', 0)
+		if err := f.Execute([]*images.Status{s}); err != nil {
+			return fmt.Errorf("print status: %w", err)
+		}
+		return f.Flush()
+	}, nil
+}
+
+func printStatus(w io.Writer, s *images.Status) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", label, fmt.Sprintf(format, args...))
+	}
+	kind := string(s.Kind)
+	if kind == "" {
+		kind = "no deployments"
+	}
+	line("Host:", "%s (read from %s: %s)", kind, s.Source, s.SourceReason)
+	for _, d := range []struct {
+		label string
+		*images.Deployment
+	}{{"Booted:", s.Booted}, {"Staged:", s.Staged}, {"Rollback:", s.Rollback}} {
+		if d.Deployment != nil {
+			printDeployment(line, d.label, *d.Deployment)
+		} else {
+			line(d.label, "none")
+		}
+	}
+	for _, d := range s.Others {
+		printDeployment(line, "Other:", d)
+	}
+	if s.RollbackQueued {
+		line("", "the rollback deployment boots next")
+	}
+	line("Unified:", "%s: %s", onOff(s.Unified.On), s.Unified.Reason)
+	for _, u := range s.Stores {
+		line("Store:", "%s, %s in %s, %s", u.Store, humanSize(u.Size), count(u.Images, "image"), u.Path)
+	}
+	line("Bound:", "%d of %s present", s.Bound.Present, count(s.Bound.Total, "image"))
+	for _, name := range s.Bound.Missing {
+		line("", "missing: %s", name)
+	}
+	if fs := s.Filesystem; fs != nil {
+		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size)), fs.Reflink)
+	}
+	return tw.Flush()
+}
+
+func printDeployment(line func(label, format string, args ...any), label string, d images.Deployment) {
+	image := d.Image
+	switch {
+	case d.Incompatible:
+		image = "packages were layered on the image locally"
+	case image == "":
+		image = "not from a container image"
+	}
+	line(label, "%s", image)
+	if d.Digest != "" {
+		line("", "%s", d.Digest)
+	}
+	var facts []string
+	if d.Version != "" {
+		facts = append(facts, "version "+d.Version)
+	}
+	if d.Created != nil {
+		facts = append(facts, "built "+units.HumanDuration(time.Since(*d.Created))+" ago")
+	}
+	if d.Pinned {
+		facts = append(facts, "pinned")
+	}
+	line("", "%s", strings.Join(slices.Concat([]string{d.ID}, facts), ", "))
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+// count puts a number before a noun.
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
