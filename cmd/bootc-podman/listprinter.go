@@ -66,8 +66,7 @@ func (p listPrinter) print(w io.Writer, list []images.Image) error {
 		rows[i] = imageRow{image: img, whole: p.whole, now: now}
 	}
 	if f.RenderHeaders && !p.noHeading {
-		headers := report.Headers(imageRow{}, map[string]string{"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED"})
-		if err := f.Execute(headers); err != nil {
+		if err := f.Execute([]map[string]string{headings()}); err != nil {
 			return fmt.Errorf("print heading: %w", err)
 		}
 	}
@@ -106,6 +105,17 @@ type imageRow struct {
 	image images.Image
 	whole bool
 	now   time.Time
+}
+
+// headings are the names of columns by the fields of templates.
+func headings() map[string]string {
+	h := map[string]string{"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED"}
+	for _, field := range []string{
+		"Architecture", "Created", "Deployments", "Digest", "Image", "Repository", "Size", "State", "Store", "Tag", "Type",
+	} {
+		h[field] = strings.ToUpper(field)
+	}
+	return h
 }
 
 const none = "<none>"

@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Operating system images in the ostree repository of a scratch host, made with
+# the plain ostree command line in the form that ostree-ext stores them in.
+
+REPO=/sysroot/ostree/repo
+# The time that images are built at, in seconds and as it is written.
+OS_TIME=1785578400 OS_CREATED=2026-08-01T10:00:00Z
+
+os_ostree() { ostree --repo="$REPO" "$@"; }
+
+# os_tree DIR TEXT - the tree of a bootable system in a few files.
+os_tree() {
+    mkdir -p "$1"/{sysroot,proc,run,sys,dev,var,tmp,boot,usr/etc,usr/bin,usr/lib/modules/6.1,usr/lib/bootc/bound-images.d}
+    ln -sfn sysroot/ostree "$1/ostree"
+    ln -sfn usr/lib "$1/lib"
+    echo kernel >"$1/usr/lib/modules/6.1/vmlinuz"
+    echo initramfs >"$1/usr/lib/modules/6.1/initramfs.img"
+    printf 'NAME=Scratch\nID=scratch\nVERSION_ID=%s\n' "$2" >"$1/usr/lib/os-release"
+    echo "$2" >"$1/usr/lib/version"
+}
+
+# os_bind TREE IMAGE UNIT - bind an image to a system.
+os_bind() {
+    local dir=$1/usr/lib/bootc/bound-images.d units=/usr/share/containers/systemd
+    mkdir -p "$1$units" "$dir"
+    printf '[Unit]\nDescription=An application\n[Container]\nImage=%s\n' "$2" >"$1$units/$3"
+    ln -s "$units/$3" "$dir/$3"
+}
+
+# os_blob FILE - "DIGEST SIZE DIFFID" of a layer, from its tar archive.
+os_blob() {
+    gzip -nk "$1"
+    echo "$(sha256sum <"$1.gz" | cut -d' ' -f1) $(stat -c %s "$1.gz") $(sha256sum <"$1" | cut -d' ' -f1)"
+}
+
+# os_layer DIR - a layer as ostree-ext imports it; prints what os_blob prints.
+os_layer() {
+    local blob
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$1" -cf "$1.tar" .
+    blob=$(os_blob "$1.tar")
+    os_ostree commit --no-bindings --tar-autocreate-parents --tree="tar=$1.tar" --timestamp="@$OS_TIME" \
+        --branch "ostree/container/blob/sha256_3A_${blob%% *}" --add-metadata-string=ostree.importer.version=0.15.3 >/dev/null
+    echo "$blob"
+}
+
+# os_manifest VERSION FINAL BLOB... - write manifest.json and config.json of an
+# image with the layers BLOB. FINAL is the diff ID of the last layer of its
+# ostree base, "" for none.
+os_manifest() {
+    local version=$1 final=$2 blob layers='[]' diffs='[]'
+    shift 2
+    for blob; do
+        # shellcheck disable=SC2086 # three words
+        set -- $blob
+        layers=$(jq -c --arg digest "sha256:$1" --argjson size "$2" \
+            '. + [{mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest: $digest, size: $size}]' <<<"$layers")
+        diffs=$(jq -c --arg diff "sha256:$3" '. + [$diff]' <<<"$diffs")
+    done
+    jq -nSc --arg version "$version" --arg final "$final" --arg created "$OS_CREATED" --argjson diffs "$diffs" '{
+        architecture: "amd64", os: "linux", created: $created,
+        config: {Labels: ({"containers.bootc": "1", "org.opencontainers.image.version": $version}
+            + if $final == "" then {} else {"ostree.final-diffid": "sha256:\($final)"} end)},
+        rootfs: {type: "layers", diff_ids: $diffs}}' | tr -d '\n' >config.json
+    jq -nSc --argjson layers "$layers" --arg config "sha256:$(sha256sum <config.json | cut -d' ' -f1)" \
+        --argjson size "$(stat -c %s config.json)" '{
+        schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
+        config: {mediaType: "application/vnd.oci.image.config.v1+json", digest: $config, size: $size},
+        layers: $layers}' | tr -d '\n' >manifest.json
+}
+
+# os_commit REF DIR [ARG...] - the merge commit of the image in manifest.json
+# with the content of DIR; prints the commit.
+os_commit() {
+    local ref=$1 dir=$2
+    shift 2
+    os_ostree commit --no-bindings --branch "ostree/container/image/$ref" --tree="dir=$dir" \
+        --owner-uid=0 --owner-gid=0 --no-xattrs --timestamp="@$OS_TIME" \
+        --add-metadata-string=ostree.manifest-digest="sha256:$(sha256sum <manifest.json | cut -d' ' -f1)" \
+        --add-metadata-string=ostree.manifest="$(cat manifest.json)" \
+        --add-metadata-string=ostree.container.image-config="$(cat config.json)" \
+        --add-metadata-string=ostree.importer.version=0.15.3 "$@"
+}
+
+# os_image REF VERSION DIR... - an image without an ostree base, a layer for each
+# DIR. REF is escaped. Prints the commit.
+os_image() {
+    local ref=$1 version=$2 blobs=() hex merged
+    shift 2
+    merged=$(mktemp -d merged.XXXXXX)
+    for dir; do
+        blobs+=("$(os_layer "$dir")")
+        hex=${blobs[-1]%% *}
+        os_ostree checkout --union --whiteouts --user-mode "ostree/container/blob/sha256_3A_$hex" "$merged"
+    done
+    os_manifest "$version" "" "${blobs[@]}"
+    os_commit "$ref" "$merged"
+}
+
+# os_chunked_image REF VERSION BASE DERIVED - an image with an ostree base of two
+# chunks and a layer derived from it. Prints the commit.
+os_chunked_image() {
+    local ref=$1 version=$2 base=$3 derived=$4 base_commit sum path blobs=() merged chunk
+    base_commit=$(os_ostree commit --no-bindings --branch tmp --tree="dir=$base" --owner-uid=0 --owner-gid=0 --no-xattrs \
+        --timestamp="@$OS_TIME" --add-metadata=ostree.bootable=true --add-metadata-string=version="$version")
+    # A chunk is a flat directory of files named by their own checksums.
+    chunk=$(mktemp -d chunk.XXXXXX)
+    while read -r _ _ _ _ sum path; do
+        cp -a "$base$path" "$chunk/$sum"
+    done < <(os_ostree ls -R -C tmp /usr/lib | grep '^-')
+    # What a chunk's blob looks like matters to no reader of the repository.
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$base" -cf "$base.tar" .
+    tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C "$chunk" -cf "$chunk.tar" .
+    blobs=("$(os_blob "$base.tar")" "$(os_blob "$chunk.tar")")
+    os_ostree refs --create="ostree/container/blob/sha256_3A_${blobs[0]%% *}" tmp
+    os_ostree commit --no-bindings --branch "ostree/container/blob/sha256_3A_${blobs[1]%% *}" --tree="dir=$chunk" \
+        --owner-uid=0 --owner-gid=0 --no-xattrs --timestamp=@0 >/dev/null
+    blobs+=("$(os_layer "$derived")")
+    merged=$(mktemp -d merged.XXXXXX)
+    os_ostree checkout --union --user-mode tmp "$merged"
+    os_ostree checkout --union --whiteouts --user-mode "ostree/container/blob/sha256_3A_${blobs[2]%% *}" "$merged"
+    os_ostree refs --delete tmp
+    os_manifest "$version" "${blobs[1]##* }" "${blobs[@]}"
+    os_commit "$ref" "$merged" --parent="$base_commit"
+}
+
+# os_deploy COMMIT IMGREF - deploy a commit with the image reference as its
+# origin; prints the name of the deployment.
+os_deploy() {
+    [ -d /sysroot/ostree/deploy/default ] || ostree admin --sysroot=/sysroot os-init default >&2
+    printf '[origin]\ncontainer-image-reference=%s\n' "$2" >origin
+    # A flag that makes deployments immutable would outlive the test.
+    OSTREE_SYSROOT_DEBUG=mutable-deployments ostree admin --sysroot=/sysroot deploy --os=default --retain --origin-file=origin "$1" >/dev/null
+    ls -td /sysroot/ostree/deploy/default/deploy/"$1".[0-9] | head -1 | xargs basename
+}
+
+# os_boot DEPLOYMENT - make the running system look booted into a deployment.
+os_boot() {
+    local entry
+    for entry in /sysroot/ostree/boot.?/default/*/*; do
+        [ "$(readlink -f "$entry")" = "/sysroot/ostree/deploy/default/deploy/$1" ] || continue
+        umount -q /proc/cmdline || true
+        echo "root=/dev/vda ostree=/ostree/${entry#/sysroot/ostree/}" >/run/cmdline
+        mount --bind /run/cmdline /proc/cmdline
+        touch /run/ostree-booted
+        return
+    done
+    echo "no boot entry for $1" >&2
+    return 1
+}
