@@ -90,6 +90,7 @@ os_image() {
     local ref=$1 version=$2 blobs=() hex merged
     shift 2
     merged=$(mktemp -d merged.XXXXXX)
+    chmod 0755 "$merged"
     for dir; do
         blobs+=("$(os_layer "$dir")")
         hex=${blobs[-1]%% *}
@@ -119,6 +120,7 @@ os_chunked_image() {
         --owner-uid=0 --owner-gid=0 --no-xattrs --timestamp=@0 >/dev/null
     blobs+=("$(os_layer "$derived")")
     merged=$(mktemp -d merged.XXXXXX)
+    chmod 0755 "$merged"
     os_ostree checkout --union --user-mode tmp "$merged"
     os_ostree checkout --union --whiteouts --user-mode "ostree/container/blob/sha256_3A_${blobs[2]%% *}" "$merged"
     os_ostree refs --delete tmp

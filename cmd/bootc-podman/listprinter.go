@@ -52,7 +52,7 @@ func (p listPrinter) formatter(w io.Writer) (*report.Formatter, error) {
 func (p listPrinter) print(w io.Writer, list []images.Image) error {
 	switch {
 	case p.isJSON():
-		return printJSON(w, slices.Concat([]images.Image{}, list))
+		return printJSON(w, append([]images.Image{}, list...))
 	case p.quiet:
 		return p.printIDs(w, list)
 	}

@@ -76,7 +76,8 @@ type Image struct {
 	// Deployments are those that boot the image or have it bound, whatever way
 	// they spell its name.
 	Deployments []DeploymentRef `json:"deployments"`
-	// Present tells of a bound image whether the bootc-owned store has it.
+	// Present tells of a bound image whether the bootc-owned store has it, nil when
+	// that is not known.
 	Present *bool `json:"present,omitempty"`
 	// KeptBy is what keeps bootc's garbage collection from removing the image.
 	KeptBy []Keeper `json:"kept_by"`
@@ -152,8 +153,10 @@ type inventory struct {
 	hostRead bool
 	// repo is nil where there is no ostree repository, or nobody wants it read.
 	repo []host.RepoImage
-	// bootc and podman are the two containers-storages, nil for none.
+	// bootc and podman are the two containers-storages, nil for none, or for one
+	// that could not be read.
 	bootc, podman *Store
+	bootcUnread   bool
 	// bound are the bound images of each deployment that has a readable root,
 	// running those of the root that is, or will be, running.
 	bound   map[string][]host.BoundImage
@@ -262,6 +265,7 @@ func (inv *inventory) readRepo(ctx context.Context) []error {
 
 func (inv *inventory) readBootcStore() (problems []error) {
 	inv.bootc, problems = OpenBootcStore(inv.located, inv.Sysroot.Dir)
+	inv.bootcUnread = inv.bootc == nil && len(problems) > 0
 	return problems
 }
 
@@ -358,21 +362,30 @@ func (inv *inventory) addBoundImages() {
 	}
 	for _, b := range inv.running {
 		row := Image{}
-		present := false
-		if inv.bootc != nil {
-			img, err := inv.inBootcStore(b.Image)
-			if err != nil {
-				inv.problems = append(inv.problems, fmt.Errorf("%s: %w", b.Unit, err))
-			}
-			if img != nil {
-				present = true
-				row = inv.storeImage(inv.bootc, img, BootcStore)
-			}
+		img, known := inv.findBound(b)
+		if img != nil {
+			row = inv.storeImage(inv.bootc, img, BootcStore)
 		}
-		row.Type, row.Name, row.Present = Logical, b.Image, &present
+		if known {
+			row.Present = new(img != nil)
+		}
+		row.Type, row.Name = Logical, b.Image
 		row.Deployments = inv.binding(b.Image)
 		inv.list = append(inv.list, complete(row))
 	}
+}
+
+// findBound finds a bound image in the bootc-owned store, nil when it is not there.
+// Where the store could not be read, that is not known.
+func (inv *inventory) findBound(b host.BoundImage) (img *StoreImage, known bool) {
+	if inv.bootc == nil {
+		return nil, !inv.bootcUnread
+	}
+	img, err := inv.inBootcStore(b.Image)
+	if err != nil && inv.bootc.Err() == nil {
+		inv.problems = append(inv.problems, fmt.Errorf("%s: %w", b.Unit, err))
+	}
+	return img, err == nil
 }
 
 // inBootcStore finds the image that podman in the bootc-owned store means by

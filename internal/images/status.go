@@ -229,16 +229,11 @@ func (inv *inventory) usage() []StoreUsage {
 func (inv *inventory) boundStatus() BoundStatus {
 	s := BoundStatus{Total: len(inv.running), Missing: []string{}}
 	for _, b := range inv.running {
-		var img *StoreImage
-		if inv.bootc != nil {
-			var err error
-			if img, err = inv.inBootcStore(b.Image); err != nil {
-				inv.problems = append(inv.problems, fmt.Errorf("%s: %w", b.Unit, err))
-			}
-		}
-		if img != nil {
+		img, known := inv.findBound(b)
+		switch {
+		case img != nil:
 			s.Present++
-		} else {
+		case known:
 			s.Missing = append(s.Missing, b.Image)
 		}
 	}

@@ -203,6 +203,9 @@ func (s *Store) Close() {
 	}
 }
 
+// Err is why some or all images of the store, or their sizes, are not known.
+func (s *Store) Err() error { return cmp.Or(s.imagesErr, s.layersErr) }
+
 // Path is the first directory of the store.
 func (s *Store) Path() string { return s.homes[0].dir.Name() }
 
