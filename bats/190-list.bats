@@ -5,6 +5,8 @@
 # Which image is where: list, exists and status on a host with real images in a
 # real ostree repository and a store that bootc made.
 
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
 load helpers
 load os-images
 
@@ -89,11 +91,10 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
 }
 
 @test "list: sizes, IDs and digests of the store are podman's" {
-    bp list --type unified --format '{{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Size}}' --no-trunc
-    local ours=$output
-    oracle images --no-trunc --digests --format '{{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Size}}' |
-        grep -v '^<none>' | sed 's/ sha256:/ /' | LC_ALL=C sort >want
-    sed 's/^\([^ ]* [^ ]* [^ ]*\) /\1 /' <<<"$ours" | LC_ALL=C sort | diff want -
+    local format='{{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Size}}'
+    oracle images --no-trunc --digests --format "$format" | grep -v '^<none>' | sed 's/ sha256:/ /' | LC_ALL=C sort >want
+    bp list --type unified --no-trunc --format "$format"
+    LC_ALL=C sort <<<"$output" | diff want -
 }
 
 @test "list: deployments, what keeps an image, and what will be pruned" {
@@ -194,8 +195,7 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
 }
 
 @test "list, exists, status: read-only, without podman, and nothing opened for writing" {
-    local bin tool
-    bin=$BATS_TEST_TMPDIR/bin
+    local bin=$BATS_TEST_TMPDIR/bin
     mkdir "$bin"
     ln -s "$(command -v ostree)" "$bin/"
     mount -o remount,bind,ro /sysroot

@@ -129,13 +129,13 @@ os_chunked_image() {
 }
 
 # os_deploy COMMIT IMGREF - deploy a commit with the image reference as its
-# origin; prints the name of the deployment.
+# origin, for the first time; prints the name of the deployment.
 os_deploy() {
     [ -d /sysroot/ostree/deploy/default ] || ostree admin --sysroot=/sysroot os-init default >&2
     printf '[origin]\ncontainer-image-reference=%s\n' "$2" >origin
     # A flag that makes deployments immutable would outlive the test.
     OSTREE_SYSROOT_DEBUG=mutable-deployments ostree admin --sysroot=/sysroot deploy --os=default --retain --origin-file=origin "$1" >/dev/null
-    ls -td /sysroot/ostree/deploy/default/deploy/"$1".[0-9] | head -1 | xargs basename
+    echo "$1.0"
 }
 
 # os_boot DEPLOYMENT - make the running system look booted into a deployment.

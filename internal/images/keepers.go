@@ -4,6 +4,8 @@
 package images
 
 import (
+	"slices"
+
 	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
@@ -33,14 +35,18 @@ type keepers struct {
 	// names are those without a transport, for the bootc-owned store; refs are
 	// image references, for the ostree repository.
 	names, refs map[string][]Keeper
-	// decided is false where bootc collects nothing.
-	decided bool
+	// namesDecided and refsDecided are false where bootc collects nothing, or
+	// what it keeps is not all known.
+	namesDecided, refsDecided bool
 }
 
 // findKeepers collects what keeps images. complete tells that all deployments
 // and their bound images were read; where they were not, bootc gives up.
 func findKeepers(h *host.Host, bound map[string][]host.BoundImage, complete bool) keepers {
-	k := keepers{names: map[string][]Keeper{}, refs: map[string][]Keeper{}, decided: complete}
+	k := keepers{
+		names: map[string][]Keeper{}, refs: map[string][]Keeper{},
+		namesDecided: complete, refsDecided: complete && h.Kind == host.OSTree,
+	}
 	for _, d := range h.Deployments {
 		if d.Image != nil {
 			keeper := Keeper{Deployment: d.ID(), By: ByOrigin}
@@ -48,17 +54,25 @@ func findKeepers(h *host.Host, bound map[string][]host.BoundImage, complete bool
 			ref := d.Image.Image.String()
 			k.refs[ref] = append(k.refs[ref], keeper)
 		}
+		// ostree-ext, unlike bootc, keeps the image that such a deployment was
+		// made from, which we do not know.
+		if d.Incompatible {
+			k.refsDecided = false
+		}
 		// On composefs hosts bootc does not look at bound images.
 		if h.Kind != host.OSTree {
 			continue
 		}
 		for _, b := range bound[d.ID()] {
-			k.names[b.Image] = append(k.names[b.Image], Keeper{Deployment: d.ID(), By: ByBinding})
+			// Two units can bind one image.
+			if keeper := (Keeper{Deployment: d.ID(), By: ByBinding}); !slices.Contains(k.names[b.Image], keeper) {
+				k.names[b.Image] = append(k.names[b.Image], keeper)
+			}
 		}
 	}
 	// And nothing is collected there that no deployment is known for.
 	if h.Kind != host.OSTree && len(k.names) == 0 {
-		k.decided = false
+		k.namesDecided = false
 	}
 	return k
 }
@@ -66,7 +80,11 @@ func findKeepers(h *host.Host, bound map[string][]host.BoundImage, complete bool
 // of returns what keeps an image that has these names in the bootc-owned store.
 func (k keepers) of(names []string) (all []Keeper) {
 	for _, name := range names {
-		all = append(all, k.names[name]...)
+		for _, keeper := range k.names[name] {
+			if !slices.Contains(all, keeper) {
+				all = append(all, keeper)
+			}
+		}
 	}
 	return all
 }

@@ -29,16 +29,15 @@ func OpenBootcStore(located storageconf.Store, root string) (*Store, []error) {
 		dir.Close()
 		return nil, []error{err}
 	}
-	dirs := []*os.File{dir}
-	if config.ImageStore != "" {
-		images, err := openStoreDir(root, config.ImageStore)
-		if err != nil {
-			dir.Close()
-			return nil, []error{err}
-		}
-		dirs = []*os.File{images, dir}
+	if config.ImageStore == "" {
+		return ReadStore(dir)
 	}
-	return ReadStore(dirs...)
+	dirs, err := openStoreDirs(root, config.ImageStore)
+	if err != nil {
+		dir.Close()
+		return nil, []error{err}
+	}
+	return ReadStore(append(dirs, dir)...)
 }
 
 // OpenDefaultStore reads the store of plain podman when user uid runs it on the
@@ -49,16 +48,9 @@ func OpenDefaultStore(root string, uid int) (*Store, []error) {
 	if err != nil {
 		return nil, []error{err}
 	}
-	var dirs []*os.File
-	for _, path := range paths {
-		dir, err := openStoreDir(root, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, []error{err}
-		}
-		dirs = append(dirs, dir)
+	dirs, err := openStoreDirs(root, paths...)
+	if err != nil {
+		return nil, []error{err}
 	}
 	if len(dirs) == 0 {
 		return nil, nil
@@ -66,11 +58,25 @@ func OpenDefaultStore(root string, uid int) (*Store, []error) {
 	return ReadStore(dirs...)
 }
 
-func openStoreDir(root, path string) (*os.File, error) {
-	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+// openStoreDirs opens those of the directories that podman made already.
+func openStoreDirs(root string, paths ...string) (dirs []*os.File, err error) {
+	in, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	return storageconf.OpenIn(dir, path, unix.O_RDONLY|unix.O_DIRECTORY)
+	defer in.Close()
+	for _, path := range paths {
+		dir, err := storageconf.OpenIn(in, path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			for _, dir := range dirs {
+				dir.Close()
+			}
+			return nil, err
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
 }
