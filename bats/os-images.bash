@@ -131,7 +131,7 @@ os_chunked_image() {
 # os_deploy COMMIT IMGREF - deploy a commit with the image reference as its
 # origin, for the first time; prints the name of the deployment.
 os_deploy() {
-    [ -d /sysroot/ostree/deploy/default ] || ostree admin --sysroot=/sysroot os-init default >&2
+    [ -d /sysroot/ostree/deploy/default ] || ostree admin --sysroot=/sysroot os-init default >/dev/null
     printf '[origin]\ncontainer-image-reference=%s\n' "$2" >origin
     # A flag that makes deployments immutable would outlive the test.
     OSTREE_SYSROOT_DEBUG=mutable-deployments ostree admin --sysroot=/sysroot deploy --os=default --retain --origin-file=origin "$1" >/dev/null

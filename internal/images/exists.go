@@ -39,9 +39,17 @@ func Exists(ctx context.Context, o Options, in StoreName, name string) (bool, er
 // the one asked for does not matter.
 func (inv *inventory) existsIn(problems []error, store *Store, name string) (bool, error) {
 	if store == nil {
-		return false, errors.Join(problems...)
+		return false, first(problems)
 	}
 	return store.Exists(name, inv.shortNames)
+}
+
+// first is the first of the problems: an error is one line.
+func first(problems []error) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return problems[0]
 }
 
 func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, error) {
@@ -68,7 +76,7 @@ func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, erro
 		return true, nil
 	// A ref that cannot be read may be the one.
 	case errors.Is(err, ErrNotFound):
-		return false, errors.Join(problems...)
+		return false, first(problems)
 	}
 	return false, err
 }

@@ -4,6 +4,7 @@
 package images
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"unsafe"
@@ -52,8 +53,8 @@ func readFilesystem(located storageconf.Store) (*Filesystem, error) {
 		return nil, fmt.Errorf("look at filesystem of %q: %w", dir.Name(), err)
 	}
 	fs := &Filesystem{
-		Size:      st.Blocks * uint64(st.Bsize),
-		Available: st.Bfree * uint64(st.Bsize),
+		Size:      st.Blocks * uint64(st.Frsize),
+		Available: st.Bfree * uint64(st.Frsize),
 		ReadOnly:  st.Flags&unix.ST_RDONLY != 0,
 	}
 	fs.Type, fs.Reflink = identify(dir, st.Type)
@@ -87,7 +88,9 @@ const bcachefsMagic = 0xca451a4e
 // See ioctl_xfs_fsgeometry(2): the structure of version 1 has 112 bytes, its
 // flags at 92.
 const (
-	xfsGeometry        = 0x8070_5864
+	// The bits that say that something is read are others on POWER.
+	ioctlRead          = unix.BLKGETSIZE64 & 0xc000_0000
+	xfsGeometry        = ioctlRead | xfsGeometrySize<<16 | 'X'<<8 | 100
 	xfsGeometrySize    = 112
 	xfsGeometryFlags   = 92
 	xfsGeometryReflink = 1 << 20
@@ -100,8 +103,7 @@ func xfsReflink(dir *os.File) Capability {
 	if errno != 0 {
 		return Unknown
 	}
-	flags := *(*uint32)(unsafe.Pointer(&geometry[xfsGeometryFlags]))
-	if flags&xfsGeometryReflink != 0 {
+	if binary.NativeEndian.Uint32(geometry[xfsGeometryFlags:])&xfsGeometryReflink != 0 {
 		return Yes
 	}
 	return No

@@ -165,7 +165,10 @@ type inventory struct {
 	keepers keepers
 	// users are the deployments that boot an image of the bootc-owned store or
 	// have it bound.
-	users      map[*StoreImage][]DeploymentRef
+	users map[*StoreImage][]DeploymentRef
+	// described are the images of which storeImage made a row: none is read, nor
+	// complained about, for each of its names.
+	described  map[*StoreImage]Image
 	shortNames func() (ShortNames, error)
 	list       []Image
 	problems   []error
@@ -173,8 +176,9 @@ type inventory struct {
 
 func newInventory(o Options) *inventory {
 	return &inventory{
-		Options: o,
-		host:    &host.Host{},
+		Options:   o,
+		host:      &host.Host{},
+		described: map[*StoreImage]Image{},
 		shortNames: sync.OnceValues(func() (ShortNames, error) {
 			return ReadShortNames(o.Sysroot.Dir)
 		}),
@@ -236,7 +240,10 @@ func (inv *inventory) readHost() (problems []error) {
 	}
 	bound, bad := inv.readBoundOf(inv.Sysroot.Dir)
 	inv.running = bound
-	return append(problems, bad...)
+	for _, err := range bad {
+		problems = append(problems, fmt.Errorf("root directory %q: %w", inv.Sysroot.Dir, err))
+	}
+	return problems
 }
 
 // readBoundOf reads the bound images of a root that is no deployment's directory.
@@ -260,6 +267,9 @@ func (inv *inventory) readRepo(ctx context.Context) []error {
 	defer repo.Close()
 	var problems []error
 	inv.repo, problems = repo.Images(ctx)
+	if len(problems) == 0 && inv.repo == nil {
+		inv.repo = []host.RepoImage{}
+	}
 	return problems
 }
 
@@ -280,6 +290,7 @@ func (inv *inventory) listContainer() ([]Image, []error) {
 		return nil, []error{fmt.Errorf("list %s images: %w", inv.Type, ErrNotOnHost)}
 	}
 	inv.running, inv.problems = inv.readBoundOf(inv.Sysroot.Dir)
+	inv.bootcUnread = true
 	inv.addBoundImages()
 	return inv.list, inv.problems
 }
@@ -304,7 +315,7 @@ func (inv *inventory) addHostImages() {
 				row.Deployments = append(row.Deployments, ref(d))
 			}
 		}
-		row.WillBePruned = inv.keepers.decided && len(row.KeptBy) == 0
+		row.WillBePruned = inv.keepers.refsDecided && len(row.KeptBy) == 0
 		rows = append(rows, row)
 	}
 	for _, d := range inv.host.Deployments {
@@ -338,6 +349,9 @@ func (inv *inventory) addStoreImages(store *Store, t Type, name StoreName) {
 
 // storeImage describes an image of a containers-storage, without type and name.
 func (inv *inventory) storeImage(store *Store, img *StoreImage, name StoreName) Image {
+	if row, done := inv.described[img]; done {
+		return row
+	}
 	row := Image{
 		ID: img.ID, Digest: img.Digest, Size: known(img.Size), Created: knownTime(img.Created), Store: name,
 	}
@@ -348,9 +362,10 @@ func (inv *inventory) storeImage(store *Store, img *StoreImage, name StoreName) 
 	}
 	if name == BootcStore {
 		row.KeptBy = inv.keepers.of(img.Names)
-		row.WillBePruned = inv.keepers.decided && len(row.KeptBy) == 0
+		row.WillBePruned = inv.keepers.namesDecided && len(row.KeptBy) == 0
 		row.Deployments = inv.users[img]
 	}
+	inv.described[img] = row
 	return row
 }
 
@@ -360,8 +375,9 @@ func (inv *inventory) addBoundImages() {
 	if !inv.wants(Logical) {
 		return
 	}
+	var rows []Image
 	for _, b := range inv.running {
-		row := Image{}
+		row := Image{Deployments: inv.binding(b.Image)}
 		img, known := inv.findBound(b)
 		if img != nil {
 			row = inv.storeImage(inv.bootc, img, BootcStore)
@@ -370,9 +386,9 @@ func (inv *inventory) addBoundImages() {
 			row.Present = new(img != nil)
 		}
 		row.Type, row.Name = Logical, b.Image
-		row.Deployments = inv.binding(b.Image)
-		inv.list = append(inv.list, complete(row))
+		rows = append(rows, row)
 	}
+	inv.add(rows)
 }
 
 // findBound finds a bound image in the bootc-owned store, nil when it is not there.

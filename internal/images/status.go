@@ -34,7 +34,7 @@ type Status struct {
 	// Unified tells whether bootc upgrades this host through the bootc-owned
 	// store.
 	Unified Unification `json:"unified"`
-	// Stores are those that exist.
+	// Stores are those that exist and could be read.
 	Stores []StoreUsage `json:"stores"`
 	// Bound are the bound images of the running root.
 	Bound BoundStatus `json:"bound_images"`
@@ -170,6 +170,8 @@ func (inv *inventory) unified() Unification {
 		return Unification{Reason: "no deployment is booted here"}
 	case booted.Image == nil:
 		return Unification{Reason: "the booted deployment was not made from an image"}
+	case inv.bootcUnread:
+		return Unification{Reason: "the bootc-owned store cannot be read"}
 	case inv.bootc == nil:
 		return Unification{Reason: "there is no bootc-owned store"}
 	}
@@ -201,7 +203,7 @@ func (inv *inventory) unified() Unification {
 }
 
 func (inv *inventory) usage() []StoreUsage {
-	var all []StoreUsage
+	all := []StoreUsage{}
 	if inv.repo != nil {
 		u := StoreUsage{Store: OSTreeStore, Path: inv.Sysroot.RepoPath(), Images: len(inv.repo)}
 		layers := map[string]bool{}
@@ -219,8 +221,11 @@ func (inv *inventory) usage() []StoreUsage {
 		name  StoreName
 		store *Store
 	}{{BootcStore, inv.bootc}, {DefaultStore, inv.podman}} {
-		if c.store != nil {
-			all = append(all, StoreUsage{Store: c.name, Path: c.store.Path(), Images: len(c.store.Images), Size: c.store.Usage()})
+		if c.store == nil {
+			continue
+		}
+		if size := c.store.Usage(); size >= 0 {
+			all = append(all, StoreUsage{Store: c.name, Path: c.store.Path(), Images: len(c.store.Images), Size: size})
 		}
 	}
 	return all
