@@ -56,6 +56,9 @@ type Deployment struct {
 	// Incompatible tells that packages were layered on it locally, which bootc
 	// cannot handle. Image is nil then.
 	Incompatible bool
+	// Layered is the reference of the image that the packages were layered on,
+	// where the origin file tells.
+	Layered *SignedReference
 	// ManifestDigest is that of the image's manifest as it was fetched,
 	// "sha256:…", "" when not known.
 	ManifestDigest string

@@ -16,8 +16,10 @@ type Origin struct {
 	// from a container image.
 	Image *SignedReference
 	// Incompatible tells that rpm-ostree changed the deployment, which bootc
-	// cannot represent. Image is nil then.
+	// cannot represent. Image is nil then, and Layered what it would else be, nil
+	// too if that does not parse.
 	Incompatible bool
+	Layered      *SignedReference
 	// Pinned tells that the deployment must not be removed (ostree admin pin).
 	Pinned bool
 	// BootType is how a composefs deployment boots, "bls" or "uki".
@@ -42,10 +44,7 @@ func ParseOSTreeOrigin(data []byte) (Origin, error) {
 	pinned := strings.TrimRight(file["libostree-transient"]["pinned"], " \t\f\r")
 	origin := Origin{Pinned: pinned == "true" || pinned == "1"}
 	for _, group := range []string{"rpmostree", "packages", "overrides", "modules"} {
-		if file[group] != nil {
-			origin.Incompatible = true
-			return origin, nil
-		}
+		origin.Incompatible = origin.Incompatible || file[group] != nil
 	}
 	ref, ok := file["origin"][originKey]
 	if !ok {
@@ -53,8 +52,14 @@ func ParseOSTreeOrigin(data []byte) (Origin, error) {
 	}
 	// GLib escapes so when it writes, and undoes it when it reads a string.
 	ref = strings.NewReplacer(`\\`, `\`, `\s`, " ", `\n`, "\n", `\t`, "\t", `\r`, "\r").Replace(ref)
-	if origin.Image, err = parseOriginImage(ref); err != nil {
+	image, err := parseOriginImage(ref)
+	switch {
+	case origin.Incompatible:
+		origin.Layered = image
+	case err != nil:
 		return Origin{}, err
+	default:
+		origin.Image = image
 	}
 	return origin, nil
 }

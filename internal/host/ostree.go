@@ -229,5 +229,5 @@ func (r *sysrootReader) readOrigin(d *Deployment) {
 		r.problem("read origin %q: %w", filepath.Join(r.phys.Name(), file), withoutPath(err))
 		return
 	}
-	d.Image, d.Incompatible, d.Pinned = origin.Image, origin.Incompatible, origin.Pinned
+	d.Image, d.Incompatible, d.Layered, d.Pinned = origin.Image, origin.Incompatible, origin.Layered, origin.Pinned
 }

@@ -28,6 +28,8 @@ var (
 	ErrNoRepo = errors.New("no ostree repository")
 	// ErrNoOSTree says that the program ostree is missing.
 	ErrNoOSTree = errors.New("program ostree needed")
+	// ErrParent says that a repository takes objects from another one.
+	ErrParent = errors.New("parent repositories are not supported")
 	// ErrNoManifest says that a commit was not made from a container image.
 	ErrNoManifest = errors.New("not the commit of a container image")
 )
@@ -118,12 +120,41 @@ func (s Sysroot) OpenRepo(runner wrapper.Runner, env []string) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseEscape(dir); err != nil {
+		dir.Close()
+		return nil, err
+	}
 	program, err := wrapper.LookPath("ostree", env)
 	if err != nil {
 		dir.Close()
 		return nil, fmt.Errorf("read %q: %w: %w", dir.Name(), ErrNoOSTree, err)
 	}
 	return &Repo{dir: dir, program: program, env: ostreeEnv(env), runner: runner}, nil
+}
+
+// refuseEscape refuses a repository that would make ostree read, or wait for,
+// something outside of it; ostree knows nothing of a sysroot's limits.
+func refuseEscape(repo *os.File) error {
+	for _, name := range []string{"objects", "refs", "refs/heads"} {
+		dir, err := storageconf.OpenIn(repo, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		if err != nil {
+			return err
+		}
+		dir.Close()
+	}
+	path := filepath.Join(repo.Name(), "config")
+	data, err := readIn(repo, "config")
+	if err != nil {
+		return fmt.Errorf("read %q: %w", path, withoutPath(err))
+	}
+	config, err := parseKeyFile(data)
+	if err != nil {
+		return fmt.Errorf("read %q: %w", path, err)
+	}
+	if parent := config["core"]["parent"]; parent != "" {
+		return fmt.Errorf("read %q: %w: %q", path, ErrParent, parent)
+	}
+	return nil
 }
 
 // Close closes the repository.
@@ -152,14 +183,40 @@ func (r *Repo) ostree(ctx context.Context, subcommand string, args ...string) ([
 }
 
 // Images returns the container images in the repository, ordered by ref, and
-// what is wrong with those that are left out.
+// what is wrong with those that are left out. Refs that an upgrade removes
+// meanwhile are not missed.
 func (r *Repo) Images(ctx context.Context) (images []RepoImage, problems []error) {
-	out, err := r.ostree(ctx, "refs", "--list", strings.TrimSuffix(ImageRefPrefix, "/"))
+	const tries = 5
+	var err error
+	for range tries {
+		var refs []string
+		// Listing itself fails when a directory of refs goes away under it.
+		if refs, err = r.imageRefs(ctx); err != nil {
+			continue
+		}
+		images, problems = r.images(ctx, refs)
+		if len(problems) == 0 {
+			return images, nil
+		}
+		now, err := r.imageRefs(ctx)
+		if err == nil && slices.Equal(now, refs) {
+			return images, problems
+		}
+	}
 	if err != nil {
 		return nil, []error{fmt.Errorf("list images in %q: %w", r.dir.Name(), err)}
 	}
+	return images, problems
+}
+
+func (r *Repo) imageRefs(ctx context.Context) ([]string, error) {
+	out, err := r.ostree(ctx, "refs", "--list", strings.TrimSuffix(ImageRefPrefix, "/"))
 	refs := strings.Fields(string(out))
 	slices.Sort(refs)
+	return refs, err
+}
+
+func (r *Repo) images(ctx context.Context, refs []string) (images []RepoImage, problems []error) {
 	found, errs := make([]RepoImage, len(refs)), make([]error, len(refs))
 	parallel(len(refs), func(i int) {
 		found[i], errs[i] = r.image(ctx, refs[i])

@@ -4,6 +4,7 @@
 package host
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -276,7 +279,8 @@ func TestOpenRepoTellsWhatIsMissing(t *testing.T) {
 	if !errors.Is(err, ErrNoRepo) {
 		t.Errorf("no repository: got %v", err)
 	}
-	makeDirs(t, phys, "ostree/repo")
+	makeDirs(t, phys, "ostree/repo/objects", "ostree/repo/refs/heads")
+	writeFile(t, phys, "ostree/repo/config", "[core]\nmode=bare\n")
 	_, err = Sysroot{Dir: phys}.OpenRepo(wrapper.System{}, []string{"PATH=" + phys})
 	var lookup *wrapper.LookupError
 	if !errors.Is(err, ErrNoOSTree) || !errors.As(err, &lookup) {
@@ -294,6 +298,72 @@ func TestOpenRepoStaysInTheSysroot(t *testing.T) {
 	}
 	if _, err := (Sysroot{Dir: phys}).OpenRepo(wrapper.System{}, os.Environ()); !errors.Is(err, ErrNoRepo) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenRepoRefusesARepositoryThatLeadsOutOfIt(t *testing.T) {
+	outside := filepath.Join(newRepo(t), "ostree/repo")
+	for name, harm := range map[string]func(repo string) error{
+		"objects": func(repo string) error {
+			return errors.Join(os.RemoveAll(repo+"/objects"), os.Symlink(outside+"/objects", repo+"/objects"))
+		},
+		"refs": func(repo string) error {
+			return errors.Join(os.RemoveAll(repo+"/refs"), os.Symlink(outside+"/refs", repo+"/refs"))
+		},
+		"config": func(repo string) error {
+			return os.WriteFile(repo+"/config", []byte("[core]\nmode=bare-user-only\nparent="+outside+"\n"), 0o644)
+		},
+		// ostree would wait for a writer.
+		"a FIFO": func(repo string) error {
+			return errors.Join(os.Remove(repo+"/config"), unix.Mkfifo(repo+"/config", 0o644))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			phys := newRepo(t)
+			if err := harm(filepath.Join(phys, "ostree/repo")); err != nil {
+				t.Fatal(err)
+			}
+			if repo, err := (Sysroot{Dir: phys}).OpenRepo(wrapper.System{}, os.Environ()); err == nil {
+				repo.Close()
+				t.Error("it was opened")
+			}
+		})
+	}
+}
+
+// vanishing is a runner for which a ref goes away after the first listing.
+type vanishing struct {
+	wrapper.System
+	t     *testing.T
+	phys  string
+	ref   string
+	lists int
+}
+
+func (v *vanishing) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
+	out, err := v.System.Output(ctx, cmd)
+	if cmd.Args[1] == "refs" {
+		if v.lists++; v.lists == 1 {
+			ostreeCmd(v.t, "--repo="+filepath.Join(v.phys, "ostree/repo"), "refs", "--delete", v.ref)
+		}
+	}
+	return out, err
+}
+
+func TestImagesDoesNotMissARefThatIsRemovedMeanwhile(t *testing.T) {
+	phys := newRepo(t)
+	meta := map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": "{}"}
+	commitImage(t, phys, imageRef(t, "docker://quay.io/example/stays:1"), meta)
+	commitImage(t, phys, imageRef(t, "docker://quay.io/example/goes:1"), meta)
+	repo, err := Sysroot{Dir: phys}.OpenRepo(&vanishing{t: t, phys: phys, ref: imageRef(t, "docker://quay.io/example/goes:1")}, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer repo.Close()
+	images, problems := repo.Images(t.Context())
+	oneLineNaming(t, problems)
+	if len(images) != 1 || images[0].Image.Name != "quay.io/example/stays:1" {
+		t.Errorf("got %+v", images)
 	}
 }
 
