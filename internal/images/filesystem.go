@@ -57,11 +57,11 @@ func readFilesystem(located storageconf.Store) (*Filesystem, error) {
 		Available: st.Bfree * uint64(st.Frsize),
 		ReadOnly:  st.Flags&unix.ST_RDONLY != 0,
 	}
-	fs.Type, fs.Reflink = identify(dir, st.Type)
+	fs.Type, fs.Reflink = identify(dir, uint32(st.Type))
 	return fs, nil
 }
 
-func identify(dir *os.File, magic int64) (string, Capability) {
+func identify(dir *os.File, magic uint32) (string, Capability) {
 	switch magic {
 	case unix.XFS_SUPER_MAGIC:
 		return "xfs", xfsReflink(dir)
@@ -80,7 +80,7 @@ func identify(dir *os.File, magic int64) (string, Capability) {
 	case bcachefsMagic:
 		return "bcachefs", Yes
 	}
-	return fmt.Sprintf("%#x", uint32(magic)), Unknown
+	return fmt.Sprintf("%#x", magic), Unknown
 }
 
 const bcachefsMagic = 0xca451a4e

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -188,12 +189,19 @@ func newInventory(o Options) *inventory {
 // read reads all sources at once; they are independent.
 func (inv *inventory) read(ctx context.Context) {
 	var err error
-	if inv.located, err = storageconf.Locate(inv.Sysroot.Dir); err != nil {
+	inv.located, err = storageconf.Locate(inv.Sysroot.Dir)
+	switch {
+	case inv.Sysroot.Running != "" && errors.Is(err, fs.ErrPermission):
+		// On composefs hosts the store lies in a directory for root alone. The
+		// rest is there to be read.
+		inv.located, inv.bootcUnread = storageconf.Store{Sysroot: inv.Sysroot.Dir, Physical: "sysroot"}, true
+	case err != nil:
 		inv.problems = []error{err}
 		return
 	}
 	var wg sync.WaitGroup
-	problems := make([][]error, 4)
+	problems := make([][]error, 5)
+	problems[4] = some(err)
 	start := func(i int, wanted bool, read func() []error) {
 		if wanted {
 			wg.Go(func() { problems[i] = read() })
@@ -201,7 +209,7 @@ func (inv *inventory) read(ctx context.Context) {
 	}
 	start(0, true, inv.readHost)
 	start(1, inv.wants(Host), func() []error { return inv.readRepo(ctx) })
-	start(2, inv.wants(Unified) || inv.wants(Logical), inv.readBootcStore)
+	start(2, !inv.bootcUnread && (inv.wants(Unified) || inv.wants(Logical)), inv.readBootcStore)
 	start(3, inv.wants(Default), inv.readDefaultStore)
 	wg.Wait()
 	inv.problems = slices.Concat(problems...)

@@ -48,15 +48,17 @@ func findKeepers(h *host.Host, bound map[string][]host.BoundImage, complete bool
 		namesDecided: complete, refsDecided: complete && h.Kind == host.OSTree,
 	}
 	for _, d := range h.Deployments {
-		if d.Image != nil {
-			keeper := Keeper{Deployment: d.ID(), By: ByOrigin}
+		keeper := Keeper{Deployment: d.ID(), By: ByOrigin}
+		switch {
+		case d.Image != nil:
 			k.names[d.Image.Image.Name] = append(k.names[d.Image.Image.Name], keeper)
 			ref := d.Image.Image.String()
 			k.refs[ref] = append(k.refs[ref], keeper)
-		}
-		// ostree-ext, unlike bootc, keeps the image that such a deployment was
-		// made from, which we do not know.
-		if d.Incompatible {
+		// ostree-ext, unlike bootc, does not mind layered packages.
+		case d.Layered != nil:
+			ref := d.Layered.Image.String()
+			k.refs[ref] = append(k.refs[ref], keeper)
+		case d.Incompatible:
 			k.refsDecided = false
 		}
 		// On composefs hosts bootc does not look at bound images.

@@ -165,15 +165,8 @@ func (s *Status) setDeployments(h *host.Host) {
 // bootc_composefs/update.rs).
 func (inv *inventory) unified() Unification {
 	booted := inv.host.Booted()
-	switch {
-	case booted == nil:
+	if booted == nil {
 		return Unification{Reason: "no deployment is booted here"}
-	case booted.Image == nil:
-		return Unification{Reason: "the booted deployment was not made from an image"}
-	case inv.bootcUnread:
-		return Unification{Reason: "the bootc-owned store cannot be read"}
-	case inv.bootc == nil:
-		return Unification{Reason: "there is no bootc-owned store"}
 	}
 	target := booted
 	for i, d := range inv.host.Deployments {
@@ -181,16 +174,26 @@ func (inv *inventory) unified() Unification {
 			target = &inv.host.Deployments[i]
 		}
 	}
+	switch {
+	case target.Image == nil:
+		return Unification{Reason: "the booted deployment was not made from an image"}
+	case inv.bootcUnread:
+		return Unification{Reason: "the bootc-owned store cannot be read"}
+	case inv.bootc == nil:
+		return Unification{Reason: "there is no bootc-owned store"}
+	}
 	candidates := []*host.Deployment{target}
-	if inv.host.Kind == host.Composefs && target != booted {
+	if inv.host.Kind == host.Composefs && target != booted && booted.Image != nil {
 		candidates = append(candidates, booted)
 	}
+	reason := fmt.Sprintf("the bootc-owned store does not have %s", target.Image.Image.InStore())
 	for _, d := range candidates {
 		name := d.Image.Image.InStore()
 		img, err := inv.inBootcStore(name)
 		switch {
 		case err != nil:
-			return Unification{Reason: err.Error()}
+			reason = err.Error()
+			continue
 		case img == nil:
 			continue
 		case d.ManifestDigest == "" || slices.Contains(img.Digests, d.ManifestDigest):
@@ -199,7 +202,7 @@ func (inv *inventory) unified() Unification {
 		return Unification{On: true, Reason: fmt.Sprintf(
 			"the bootc-owned store has an image %s, but %s, not the %s %s", name, img.Digest, d.Role, d.ManifestDigest)}
 	}
-	return Unification{Reason: fmt.Sprintf("the bootc-owned store does not have %s", target.Image.Image.InStore())}
+	return Unification{Reason: reason}
 }
 
 func (inv *inventory) usage() []StoreUsage {
