@@ -15,6 +15,9 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
+BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
+FISHCOMPDIR ?= $(DATADIR)/fish/vendor_completions.d
+ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
 
 GOLANGCI_LINT_VERSION ?= v2.15.0
 BATS ?= bats
@@ -22,9 +25,10 @@ BATS_FLAGS ?=
 FUZZTIME ?= 30s
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+COMPLETIONS := cmd/bootc-podman/completions/bootc-podman
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats)
+SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -77,6 +81,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@$(MAKE) --no-print-directory install GO=false DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
 	@cd build/root && find . -type f | sort >../installed && cat ../installed
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
+	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (30s)
@@ -112,7 +117,7 @@ fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
 	$< fmt ./...
 
 .PHONY: install
-install: install-bin install-man ## Install what "make all" built
+install: install-bin install-man install-completions ## Install what "make all" built
 
 .PHONY: install-bin
 install-bin:
@@ -123,9 +128,16 @@ install-man:
 	install -d "$(DESTDIR)$(MANDIR)/man8"
 	install -m 0644 $(MAN_PAGES) "$(DESTDIR)$(MANDIR)/man8"
 
+.PHONY: install-completions
+install-completions:
+	install -D -m 0644 $(COMPLETIONS).bash "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman"
+	install -D -m 0644 $(COMPLETIONS).fish "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish"
+	install -D -m 0644 $(COMPLETIONS).zsh "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
+
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
 	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman"
+	rm -f "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman" "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish" "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
 	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
 
 .PHONY: dist

@@ -4,12 +4,14 @@
 package storageconf
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"go.podman.io/storage/pkg/configfile"
+	"go.podman.io/storage/pkg/homedir"
 )
 
 // Variables of the caller that lead plain podman to another store.
@@ -24,55 +26,78 @@ const (
 // containers-storage.conf(5) with the files below root; for the running host,
 // whose root is "/", also by CONTAINERS_STORAGE_CONF and STORAGE_OPTS of this
 // process. The paths are those seen from root and need not exist. A malformed
-// file is an error naming file and line.
+// file is an error naming file and line; so is what podman refuses, an image
+// store that is the graph root.
 func DefaultStores(root string, uid int) ([]string, error) {
 	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
-	var options string
 	if root == "/" {
 		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", EnvStorageConf
-		options = os.Getenv(EnvStorageOpts)
 	}
 	conf, err := readConf(&where)
 	if err != nil {
 		return nil, err
 	}
-	graphRoot := conf.GraphRoot
-	switch {
-	case graphRoot != "":
-	case uid == 0:
-		graphRoot = "/var/lib/containers/storage"
-	case conf.RootlessStoragePath != "":
-		graphRoot = conf.RootlessStoragePath
+	graphRoot, err := conf.graphRoot(uid)
+	if err != nil {
+		return nil, err
+	}
+	stores := []string{graphRoot}
+	switch conf.ImageStore {
+	case "":
+	case graphRoot:
+		return nil, fmt.Errorf("read storage.conf: imagestore %q is the graphroot", graphRoot)
 	default:
-		graphRoot = filepath.Join(dataHome(), "containers/storage")
+		stores = []string{conf.ImageStore, graphRoot}
 	}
-	stores := []string{expandPath(graphRoot, uid)}
-	if conf.ImageStore != "" {
-		stores = []string{conf.ImageStore, stores[0]}
+	lists := conf.Options.AdditionalImageStores.Values
+	// STORAGE_OPTS, even an empty one, replaces every option of the configuration.
+	if options, ok := os.LookupEnv(EnvStorageOpts); ok && root == "/" {
+		lists = imageStoreOptions(options)
 	}
-	additional := conf.Options.AdditionalImageStores.Values
-	// STORAGE_OPTS replaces every option of the configuration.
-	if options != "" {
-		additional = nil
-		for opt := range strings.SplitSeq(options, ",") {
-			if key, value, _ := strings.Cut(opt, "="); key == "imagestore" || strings.HasSuffix(key, ".imagestore") {
-				additional = append(additional, value)
+	for _, list := range lists {
+		for path := range strings.SplitSeq(list, ",") {
+			if path != "" {
+				stores = append(stores, filepath.Clean(path))
 			}
 		}
 	}
-	return append(stores, additional...), nil
+	return stores, nil
 }
 
-// dataHome is $XDG_DATA_HOME or what stands for it.
-func dataHome() string {
-	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
-		return dir
+// graphRoot is where podman keeps what the user uid does not only read.
+func (s storageTable) graphRoot(uid int) (string, error) {
+	path := s.GraphRoot
+	if path == "" && uid != 0 {
+		path = s.RootlessStoragePath
 	}
-	return filepath.Join(os.Getenv("HOME"), ".local/share")
+	switch {
+	case path != "":
+		// As the storage library replaces variables, with its own one first.
+		path = os.ExpandEnv(strings.ReplaceAll(path, "$UID", strconv.Itoa(uid)))
+		return filepath.Clean(path), nil
+	case uid == 0:
+		return "/var/lib/containers/storage", nil
+	}
+	data, err := homedir.GetDataHome()
+	if err != nil {
+		return "", fmt.Errorf("find store of user %d: %w", uid, err)
+	}
+	return filepath.Join(data, "containers/storage"), nil
 }
 
-// expandPath replaces variables in a configured path as the storage library does.
-func expandPath(path string, uid int) string {
-	path = os.ExpandEnv(strings.ReplaceAll(path, "$UID", strconv.Itoa(uid)))
-	return filepath.Clean(path)
+// imageStoreOptions returns the values of those driver options in a
+// comma-separated list that name image stores.
+func imageStoreOptions(options string) (values []string) {
+	for option := range strings.SplitSeq(options, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		// The name of a driver may come first: "overlay.imagestore".
+		if _, name, ok := strings.Cut(key, "."); ok {
+			key = name
+		}
+		if key == "imagestore" || key == "additionalimagestore" {
+			values = append(values, strings.TrimSpace(value))
+		}
+	}
+	return values
 }

@@ -53,12 +53,28 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// problems is an error of several that stand side by side; each gets a line.
+// problems is an error of several that stand side by side, with --lenient mere
+// warnings.
 type problems []error
 
 func (p problems) Error() string { return errors.Join(p...).Error() }
 
 func (p problems) Unwrap() []error { return p }
+
+// sideBySide returns the errors of which err is but a list.
+func sideBySide(err error) (all []error) {
+	var list interface{ Unwrap() []error }
+	if !errors.As(err, &list) {
+		return []error{err}
+	}
+	if joined := errors.Join(list.Unwrap()...); joined == nil || joined.Error() != err.Error() {
+		return []error{err}
+	}
+	for _, one := range list.Unwrap() {
+		all = append(all, sideBySide(one)...)
+	}
+	return all
+}
 
 func usageErrorf(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
@@ -100,13 +116,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 			return code
 		}
 	}
-	all := problems{err}
-	errors.As(err, &all)
-	for _, err := range all {
-		fmt.Fprintf(a.stderr, "Error: %v\n", err)
+	for _, one := range sideBySide(err) {
+		fmt.Fprintf(a.stderr, "Error: %s\n", printable(one.Error()))
 	}
 	if h := hint(err, o.words()); h != "" {
-		fmt.Fprintf(a.stderr, "Hint: %s\n", h)
+		fmt.Fprintf(a.stderr, "Hint: %s\n", printable(h))
 	}
 	return code
 }
@@ -183,7 +197,7 @@ func (a *app) command(o *options) *cli.App {
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
-			a.statusCommand(o), a.versionCommand(),
+			a.statusCommand(o), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}
 }

@@ -4,8 +4,12 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,7 +37,7 @@ func TestHelpListsEveryCommandAndOption(t *testing.T) {
 				t.Fatalf("exit status %d: %s", code, stderr)
 			}
 			tree := newTestApp(t).command(&options{})
-			for _, c := range tree.Commands {
+			for _, c := range tree.VisibleCommands() {
 				if !strings.Contains(stdout, "\n   "+c.Name+" ") || !strings.Contains(stdout, c.Usage) {
 					t.Errorf("command %s is missing in\n%s", c.Name, stdout)
 				}
@@ -87,6 +91,8 @@ func TestUsageErrors(t *testing.T) {
 		{name: "argument to init", args: []string{"init", "x"}, message: `init: unexpected argument "x"`, hint: usageHint},
 		{name: "argument to storage-conf", args: []string{"storage-conf", "x"}, message: `storage-conf: unexpected argument "x"`, hint: usageHint},
 		{name: "argument to version", args: []string{"version", "x"}, message: `version: unexpected argument "x"`, hint: usageHint},
+		{name: "option of another command", args: []string{"status", "-q"}, message: "-q", hint: usageHint},
+		{name: "dry run of a command that only reads", args: []string{"list", "--dry-run"}, message: "-dry-run", hint: usageHint},
 		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: "read --log-level: ", hint: usageHint},
 		{name: "unknown log level of a passthrough", args: []string{"--log-level=loud", "image", "ls"}, message: "read --log-level: ", hint: usageHint},
 		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
@@ -277,4 +283,94 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPassthroughIsTheSameWithAndWithoutTheCommandTree compares "image …", which
+// goes past the tree of commands, with what an option of ours in front does.
+func TestPassthroughIsTheSameWithAndWithoutTheCommandTree(t *testing.T) {
+	for _, args := range [][]string{
+		{"images"},
+		{"image"},
+		{"images", "-q", "--no-trunc"},
+		{"image", "ls", "--filter", "dangling=true", "x", "-a"},
+		{"image", "rm", "--", "--", "x"},
+		{"image", "--sysroot", "/x", "--dry-run", "ls"},
+		{"image", "--log-level", "debug", "ls"},
+		{"image", "help"},
+		{"images", "help"},
+		{"images", "h"},
+		{"image", "rm", ""},
+		{"images", "--generate-bash-completion"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			a := newTestApp(t)
+			want, stderr, code := a.onHost(t, append([]string{"--dry-run"}, args...)...)
+			if want == "" || stderr != "" || code != 0 {
+				t.Fatalf("exit status %d: %s", code, stderr)
+			}
+			var got, errs bytes.Buffer
+			a.stdout, a.stderr = &got, &errs
+			o := &options{sysroot: a.sysroot, dryRun: true}
+			if err := a.dispatch(t.Context(), o, append([]string{"bootc-podman"}, args...)); err != nil || errs.String() != "" {
+				t.Fatalf("%v, %s", err, errs.String())
+			}
+			if got.String() != want {
+				t.Errorf("without the tree\n%s\nwith it\n%s", got.String(), want)
+			}
+		})
+	}
+	// Help needs no host: podman is run in both ways. The rest is refused.
+	for _, args := range [][]string{
+		{"image", "--help"}, {"images", "x", "--help"}, {"images", "-h"}, {"image", "ls"}, {"images", "--version"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			a := newTestApp(t)
+			stdout, stderr, code := a.start(t, args...)
+			short := a.execer.cmds
+			a.execer.cmds = nil
+			treeOut, treeErr, treeCode := a.start(t, append([]string{"--sysroot", "/"}, args...)...)
+			if stdout != treeOut || stderr != treeErr || code != treeCode {
+				t.Errorf("without the tree exit status %d, %q, %q; with it %d, %q, %q", code, stdout, stderr, treeCode, treeOut, treeErr)
+			}
+			if fmt.Sprint(short) != fmt.Sprint(a.execer.cmds) {
+				t.Errorf("without the tree became %v, with it %v", short, a.execer.cmds)
+			}
+		})
+	}
+}
+
+func TestErrorsSideBySideGetALineEach(t *testing.T) {
+	one, two, three := errors.New("one"), errors.New("two"), errors.New("three")
+	for _, tt := range []struct {
+		name string
+		err  error
+		want []string
+	}{
+		{name: "one", err: one, want: []string{"one"}},
+		{name: "one problem", err: problems{one}, want: []string{"one"}},
+		{name: "problems", err: problems{one, two}, want: []string{"one", "two"}},
+		{name: "joined", err: errors.Join(one, two), want: []string{"one", "two"}},
+		{name: "joined with an exit status", err: orCode(errors.Join(one, two), exitUnknown), want: []string{"one", "two"}},
+		{name: "joined once more", err: problems{errors.Join(one, two), three}, want: []string{"one", "two", "three"}},
+		{name: "joined, in a sentence", err: fmt.Errorf("read: %w", errors.Join(one, two)), want: []string{"read: one\ntwo"}},
+		{name: "a sentence of two", err: fmt.Errorf("%w: %w", one, two), want: []string{"one: two"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, err := range sideBySide(tt.err) {
+				got = append(got, err.Error())
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestErrorsDoNotReachTheTerminalRaw(t *testing.T) {
+	a := newTestApp(t)
+	// A program's last words, and the name of a file: nobody quoted them.
+	a.execer.err = errors.New("exit status 1: \x1b[2J\nHint: rm -rf \xff")
+	stdout, stderr, code := a.start(t, "image", "--help")
+	failure{code: 125, message: `exit status 1: \x1b[2J\nHint: rm -rf \xff`}.check(t, stdout, stderr, code)
 }

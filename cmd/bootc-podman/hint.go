@@ -11,6 +11,8 @@ import (
 
 	"al.essio.dev/pkg/shellescape"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -18,6 +20,17 @@ import (
 // hint is the next step after an error, "" when there is none to give. words
 // are the global options as they were given.
 func hint(err error, words []string) string {
+	step := nextStep(err, words)
+	if !errors.As(err, new(problems)) {
+		return step
+	}
+	if step != "" {
+		step += "; "
+	}
+	return step + "--lenient leaves out what cannot be read"
+}
+
+func nextStep(err error, words []string) string {
 	var (
 		lookup   *wrapper.LookupError
 		readOnly *wrapper.ReadOnlyError
@@ -29,7 +42,7 @@ func hint(err error, words []string) string {
 		return "run it as root, for example with sudo"
 	case errors.Is(err, wrapper.ErrNotPrivileged):
 		return "this root may not mount; a unit's CapabilityBoundingSet= or an unprivileged container takes that away"
-	case errors.Is(err, wrapper.ErrContainer):
+	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, images.ErrNotOnHost):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
 		self := shellescape.QuoteCommand(append([]string{"bootc-podman"}, words...))
@@ -45,6 +58,8 @@ func hint(err error, words []string) string {
 			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", shellescape.Quote(mismatch.Database), shellescape.Quote(mismatch.Database+".bak"))
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
+	case errors.Is(err, host.ErrNoOSTree):
+		return "images of the ostree repository are read with ostree; install it"
 	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:
 		return ""
 	case errors.Is(err, fs.ErrPermission):

@@ -6,8 +6,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"testing"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -16,6 +19,9 @@ func TestHint(t *testing.T) {
 	podman := func(program string, code int) error {
 		return &wrapper.LookupError{Program: program, Podman: true, Code: code}
 	}
+	ostree := func(code int, why error) error {
+		return fmt.Errorf("read %q: %w: %w", "/repo", host.ErrNoOSTree, &wrapper.LookupError{Program: "ostree", Code: code, Err: why})
+	}
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -23,6 +29,7 @@ func TestHint(t *testing.T) {
 	}{
 		{name: "no root", err: wrapper.ErrNotRoot, want: "run it as root, for example with sudo"},
 		{name: "in a container", err: wrapper.ErrContainer, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
+		{name: "in a container, without programs", err: images.ErrNotOnHost, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
 		{name: "no store", err: storageconf.ErrNoStore, want: `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`},
 		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "this is no bootc host; name the root of one with --sysroot"},
 		{
@@ -46,6 +53,9 @@ func TestHint(t *testing.T) {
 		{name: "no podman", err: podman("podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
 		{name: "no podman there", err: podman("/opt/bin/podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
 		{name: "podman that cannot be executed", err: podman("/opt/bin/podman", wrapper.ExitNotExecutable)},
+		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
+		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
+		{name: "file for root only", err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},
 		{name: "usage", err: usageErrorf("read options: bogus"), want: usageHint},
 		{
@@ -63,6 +73,20 @@ func TestHint(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHintAtLenient is about errors that the option --lenient makes warnings.
+func TestHintAtLenient(t *testing.T) {
+	const lenient = "--lenient leaves out what cannot be read"
+	for want, err := range map[string]error{
+		lenient:                          problems{errors.New("damaged"), errors.New("damaged too")},
+		"root may be needed; " + lenient: problems{errors.New("damaged"), fmt.Errorf("open: %w", fs.ErrPermission)},
+		"":                               errors.Join(errors.New("damaged")),
+	} {
+		if got := hint(err, nil); got != want {
+			t.Errorf("%v: got %q, want %q", err, got, want)
+		}
 	}
 }
 

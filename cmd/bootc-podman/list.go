@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -39,7 +40,7 @@ func (a *app) listCommand(o *options) *cli.Command {
 				return err
 			}
 			list, bad := images.List(c.Context, query)
-			if err := a.settle(c, bad); err != nil {
+			if err := a.settle(c, bad, len(list) > 0); err != nil {
 				return err
 			}
 			return p.print(a.stdout, list)
@@ -67,16 +68,19 @@ func lenientFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "lenient", Usage: "only warn of what cannot be read"}
 }
 
-// settle makes problems an error or, with --lenient, warnings.
-func (a *app) settle(c *cli.Context, found problems) error {
-	if len(found) == 0 {
+// settle makes what was found wrong an error or, with --lenient, warnings. rest
+// tells that something was read all the same.
+func (a *app) settle(c *cli.Context, found []error, rest bool) error {
+	switch {
+	case len(found) == 0:
 		return nil
+	case c.Bool("lenient"):
+		for _, problem := range sideBySide(problems(found)) {
+			fmt.Fprintf(a.stderr, "Warning: %s\n", printable(problem.Error()))
+		}
+		return nil
+	case rest:
+		return problems(found)
 	}
-	if !c.Bool("lenient") {
-		return found
-	}
-	for _, problem := range found {
-		fmt.Fprintf(a.stderr, "Warning: %v\n", problem)
-	}
-	return nil
+	return errors.Join(found...)
 }

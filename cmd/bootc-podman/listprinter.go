@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/docker/go-units"
 	"go.podman.io/common/pkg/report"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 )
 
@@ -33,7 +35,14 @@ func (p listPrinter) check() error {
 	if p.isJSON() || p.quiet {
 		return nil
 	}
-	if _, err := p.formatter(io.Discard); err != nil {
+	// An image that has everything: a template that fails on it is wrong.
+	hex := strings.Repeat("0", 64)
+	sample := images.Image{
+		Type: images.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
+		Size: new(int64), Created: new(time.Time), Architecture: "amd64", Store: images.OSTreeStore,
+		Deployments: []images.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
+	}
+	if _, err := p.render([]images.Image{sample}); err != nil {
 		return usageErrorf("list: read --format: %w", err)
 	}
 	return nil
@@ -56,9 +65,20 @@ func (p listPrinter) print(w io.Writer, list []images.Image) error {
 	case p.quiet:
 		return p.printIDs(w, list)
 	}
-	f, err := p.formatter(w)
+	out, err := p.render(list)
 	if err != nil {
-		return err
+		return fmt.Errorf("print images: %w", err)
+	}
+	_, err = w.Write(out)
+	return err
+}
+
+// render makes the table, or what the template says, of a list.
+func (p listPrinter) render(list []images.Image) ([]byte, error) {
+	var out bytes.Buffer
+	f, err := p.formatter(&out)
+	if err != nil {
+		return nil, err
 	}
 	rows := make([]imageRow, len(list))
 	now := time.Now()
@@ -66,26 +86,26 @@ func (p listPrinter) print(w io.Writer, list []images.Image) error {
 		rows[i] = imageRow{image: img, whole: p.whole, now: now}
 	}
 	if f.RenderHeaders && !p.noHeading {
-		if err := f.Execute([]map[string]string{headings()}); err != nil {
-			return fmt.Errorf("print heading: %w", err)
+		if err := f.Execute([]map[string]any{headings()}); err != nil {
+			return nil, err
 		}
 	}
 	if err := f.Execute(rows); err != nil {
-		return fmt.Errorf("print images: %w", err)
+		return nil, err
 	}
-	return f.Flush()
+	err = f.Flush()
+	return out.Bytes(), err
 }
 
 // printIDs prints each ID once.
 func (p listPrinter) printIDs(w io.Writer, list []images.Image) error {
-	var seen []string
+	seen := map[string]bool{"": true}
 	for _, img := range list {
-		id := imageRow{image: img, whole: p.whole}.ID()
-		if id == "" || slices.Contains(seen, id) {
+		if seen[img.ID] {
 			continue
 		}
-		seen = append(seen, id)
-		if _, err := fmt.Fprintln(w, id); err != nil {
+		seen[img.ID] = true
+		if _, err := fmt.Fprintln(w, imageRow{image: img, whole: p.whole}.ID()); err != nil {
 			return err
 		}
 	}
@@ -100,18 +120,32 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// imageRow is an image as templates see it: its methods are the fields.
+// imageRow is an image as templates see it: its methods are the fields. They
+// return nothing that a terminal would take for more than text, since names are
+// whatever somebody wrote into a file of the image.
 type imageRow struct {
 	image images.Image
 	whole bool
 	now   time.Time
 }
 
-// headings are the names of columns by the fields of templates.
-func headings() map[string]string {
-	h := map[string]string{"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED"}
+// MarshalJSON is for the function json of templates.
+func (r imageRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.image) }
+
+// words is a list that templates print with commas; they can also join it, or
+// range over it.
+type words []string
+
+func (w words) String() string { return strings.Join(w, ",") }
+
+// headings are the names of columns by the fields of templates, and of the same
+// types, so that what a template does to a field can be done to its heading.
+func headings() map[string]any {
+	h := map[string]any{
+		"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Deployments": words{"DEPLOYMENTS"},
+	}
 	for _, field := range []string{
-		"Architecture", "Created", "Deployments", "Digest", "Image", "Repository", "Size", "State", "Store", "Tag", "Type",
+		"Architecture", "Created", "Digest", "Image", "Repository", "Size", "State", "Store", "Tag", "Type",
 	} {
 		h[field] = strings.ToUpper(field)
 	}
@@ -121,21 +155,21 @@ func headings() map[string]string {
 const none = "<none>"
 
 // Image is the name in bootc's spelling.
-func (r imageRow) Image() string { return r.image.Name }
+func (r imageRow) Image() string { return printable(r.image.Name) }
 
 // Type is the image type: host, unified, logical or default.
 func (r imageRow) Type() string { return string(r.image.Type) }
 
 // Repository is the name without tag and digest, nor the transport of a registry.
 func (r imageRow) Repository() string {
-	repository, _ := splitName(r.image.Name)
-	return repository
+	repository, _ := r.splitName()
+	return printable(repository)
 }
 
 // Tag is the tag, "<none>" for an image without one.
 func (r imageRow) Tag() string {
-	_, tag := splitName(r.image.Name)
-	return tag
+	_, tag := r.splitName()
+	return printable(tag)
 }
 
 // ID is the image ID, truncated unless all of it is wanted.
@@ -150,10 +184,10 @@ func (r imageRow) Digest() string {
 }
 
 func (r imageRow) cut(s string, n int) string {
-	if r.whole || len(s) <= n {
-		return s
+	if !r.whole && len(s) > n {
+		s = s[:n]
 	}
-	return s[:n]
+	return printable(s)
 }
 
 // Created is CreatedSince.
@@ -167,12 +201,12 @@ func (r imageRow) CreatedSince() string {
 	return units.HumanDuration(r.now.Sub(*r.image.Created)) + " ago"
 }
 
-// CreatedAt is when the image was built.
+// CreatedAt is when the image was built, to the second.
 func (r imageRow) CreatedAt() string {
 	if r.image.Created == nil {
 		return ""
 	}
-	return r.image.Created.String()
+	return r.image.Created.UTC().Truncate(time.Second).String()
 }
 
 // Size is the size in decimal units.
@@ -184,16 +218,16 @@ func (r imageRow) Size() string {
 }
 
 // Architecture is in the words of the image specification.
-func (r imageRow) Architecture() string { return r.image.Architecture }
+func (r imageRow) Architecture() string { return printable(r.image.Architecture) }
 
 // Store is where the content is.
 func (r imageRow) Store() string { return string(r.image.Store) }
 
 // Deployments are the IDs of those that boot the image or have it bound.
-func (r imageRow) Deployments() []string {
-	var ids []string
+func (r imageRow) Deployments() words {
+	var ids words
 	for _, d := range r.image.Deployments {
-		ids = append(ids, d.ID)
+		ids = append(ids, printable(d.ID))
 	}
 	return ids
 }
@@ -216,9 +250,17 @@ func (r imageRow) State() string {
 	return strings.Join(roles, ",")
 }
 
-// splitName splits a name as podman images shows it.
+// splitName splits the name as podman images shows it.
+func (r imageRow) splitName() (repository, tag string) {
+	name, registry := strings.CutPrefix(r.image.Name, "docker://")
+	if transport, rest, ok := strings.Cut(name, ":"); ok && !registry && r.image.Type == images.Host {
+		repository, tag = splitName(rest)
+		return transport + ":" + repository, tag
+	}
+	return splitName(name)
+}
+
 func splitName(name string) (repository, tag string) {
-	name = strings.TrimPrefix(name, "docker://")
 	if repository, _, digest := strings.Cut(name, "@"); digest {
 		name = repository
 	}

@@ -32,17 +32,25 @@ func main() {
 	os.Exit(a.run(context.Background(), os.Args))
 }
 
-// configHome is the user's configuration directory if it is really that user's,
-// else one that does not exist.
+// configHome is the user's configuration directory if it is really that user's
+// and nobody else can write to it, else one that does not exist.
 func configHome() string {
 	dir := os.Getenv("XDG_CONFIG_HOME")
 	if dir == "" {
 		dir = filepath.Join(os.Getenv("HOME"), ".config")
 	}
-	if fi, err := os.Stat(dir); err == nil && filepath.IsAbs(dir) {
-		if owner, ok := fi.Sys().(*syscall.Stat_t); ok && int(owner.Uid) == os.Geteuid() {
-			return dir
-		}
+	const none = "/proc/none"
+	// A link could lead elsewhere by the time the file is read.
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil || !filepath.IsAbs(dir) {
+		return none
 	}
-	return "/proc/none"
+	fi, err := os.Stat(dir)
+	if err != nil || fi.Mode()&0o002 != 0 { // /tmp is root's too
+		return none
+	}
+	if owner, ok := fi.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
+		return none
+	}
+	return dir
 }

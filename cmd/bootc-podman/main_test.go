@@ -52,9 +52,11 @@ type testApp struct {
 func newTestApp(t *testing.T) *testApp {
 	t.Helper()
 	dir := t.TempDir()
-	// The storage library reads the user's storage.conf by these.
+	// The storage library finds the user's configuration and store by these.
 	t.Setenv("HOME", filepath.Join(dir, "home"))
-	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
+	for _, name := range []string{"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"} {
+		t.Setenv(name, filepath.Join(dir, strings.ToLower(name)))
+	}
 	a := &testApp{
 		execer: &recordingExecer{}, runner: &recordingRunner{},
 		dir: dir, sysroot: filepath.Join(dir, "sysroot"), bin: filepath.Join(dir, "bin"),
@@ -71,7 +73,9 @@ func newTestApp(t *testing.T) *testApp {
 	}
 	a.writeFile(t, "bin/podman", 0o755, "#!/bin/false\n")
 	a.writeFile(t, "bin/tool", 0o755, "#!/bin/false\n")
-	a.makeDir(t, "sysroot/ostree/repo")
+	a.makeDir(t, "sysroot/ostree/repo/objects")
+	a.makeDir(t, "sysroot/ostree/repo/refs/heads")
+	a.writeFile(t, "sysroot/ostree/repo/config", 0o644, "[core]\nrepo_version=1\nmode=bare\n")
 	a.makeDir(t, "sysroot/ostree/bootc/storage")
 	return a
 }
@@ -89,6 +93,13 @@ func (a *testApp) writeFile(t *testing.T, path string, mode os.FileMode, content
 	t.Helper()
 	a.makeDir(t, filepath.Dir(path))
 	if err := os.WriteFile(filepath.Join(a.dir, path), []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (a *testApp) link(t *testing.T, target, path string) {
+	t.Helper()
+	if err := os.Symlink(target, filepath.Join(a.dir, path)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -162,5 +173,62 @@ func (f failure) check(t *testing.T, stdout, stderr string, code int) {
 	}
 	if hint != f.hint || len(lines) > 2 || strings.Count(stderr, "Error") != 1 {
 		t.Errorf("standard error\n%swant one error, and the hint %q", stderr, f.hint)
+	}
+}
+
+func TestConfigHomeIsTheUsersOwn(t *testing.T) {
+	const none = "/proc/none"
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{"own": 0o700, "home/.config": 0o755, "group": 0o775, "all": 0o777, "sticky": 0o777 | os.ModeSticky} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Another user's: root cannot but make one, others know of one.
+	others := "/proc/1"
+	if os.Geteuid() == 0 {
+		others = filepath.Join(dir, "others")
+		if err := os.Mkdir(others, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(others, 1000, 1000); err != nil {
+			t.Skip(err)
+		}
+	}
+	for link, target := range map[string]string{"to-own": dir + "/own", "to-sticky": dir + "/sticky", "to-others": others} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	for _, tt := range []struct{ name, xdg, home, want string }{
+		{name: "XDG_CONFIG_HOME", xdg: dir + "/own", home: dir + "/home", want: dir + "/own"},
+		{name: "HOME", home: dir + "/home", want: dir + "/home/.config"},
+		{name: "neither", want: none},
+		{name: "missing", xdg: dir + "/missing", want: none},
+		{name: "relative", xdg: "own", want: none},
+		{name: "relative home", home: "home", want: none},
+		{name: "another user's", xdg: others, want: none},
+		{name: "the group's too", xdg: dir + "/group", want: dir + "/group"},
+		{name: "everybody's", xdg: dir + "/all", want: none},
+		{name: "everybody's like /tmp", xdg: dir + "/sticky", want: none},
+		{name: "link", xdg: dir + "/to-own", want: dir + "/own"},
+		{name: "link to everybody's", xdg: dir + "/to-sticky", want: none},
+		{name: "link to another user's", xdg: dir + "/to-others", want: none},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("XDG_CONFIG_HOME", tt.xdg)
+			t.Setenv("HOME", tt.home)
+			if got := configHome(); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

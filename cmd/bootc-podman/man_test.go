@@ -35,7 +35,7 @@ func manualOptions(t *testing.T, page string) []string {
 func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
 	tree := newTestApp(t).command(&options{})
 	options := map[string][]cli.Flag{"bootc-podman.8.md": tree.Flags}
-	for _, c := range tree.Commands {
+	for _, c := range tree.VisibleCommands() {
 		options["bootc-podman-"+c.Name+".8.md"] = c.Flags
 	}
 	for page, flags := range options {

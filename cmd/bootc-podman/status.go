@@ -4,8 +4,11 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,7 +36,10 @@ func (a *app) statusCommand(o *options) *cli.Command {
 				return err
 			}
 			status, bad := images.ReadStatus(c.Context, a.query(o))
-			if err := a.settle(c, bad); err != nil || status == nil {
+			if status == nil {
+				return errors.Join(bad...)
+			}
+			if err := a.settle(c, bad, true); err != nil {
 				return err
 			}
 			return show(a.stdout, status)
@@ -44,25 +50,49 @@ func (a *app) statusCommand(o *options) *cli.Command {
 // statusPrinter returns what prints a status in a format.
 func statusPrinter(format string) (func(io.Writer, *images.Status) error, error) {
 	switch format {
-	case "text":
+	case "", "text":
 		return printStatus, nil
 	case "json":
 		return func(w io.Writer, s *images.Status) error { return printJSON(w, s) }, nil
 	}
-	f, err := report.New(io.Discard, "status").Parse(report.OriginUser, format)
-	if err != nil {
+	// Now, and not on the host that lacks something, is the time to tell of a
+	// field that does not exist.
+	some := &images.Deployment{Created: &time.Time{}}
+	full := &images.Status{
+		Booted: some, Staged: some, Rollback: some, Others: []images.Deployment{*some},
+		Stores: make([]images.StoreUsage, 3), Bound: images.BoundStatus{Missing: []string{"x"}}, Filesystem: &images.Filesystem{},
+	}
+	if err := executeStatus(io.Discard, format, full); err != nil {
 		return nil, usageErrorf("status: read --format: %w", err)
 	}
 	return func(w io.Writer, s *images.Status) error {
-		f.Init(w, 12, 2, 2, ' ', 0)
-		if err := f.Execute([]*images.Status{s}); err != nil {
+		escapeAll(reflect.ValueOf(s))
+		if err := executeStatus(w, format, s); err != nil {
 			return fmt.Errorf("print status: %w", err)
 		}
-		return f.Flush()
+		return nil
 	}, nil
 }
 
+// executeStatus prints what a template makes of a status, or nothing.
+func executeStatus(w io.Writer, format string, s *images.Status) error {
+	var out bytes.Buffer
+	f, err := report.New(&out, "status").Parse(report.OriginUser, format)
+	if err != nil {
+		return err
+	}
+	if err := f.Execute([]*images.Status{s}); err != nil {
+		return err
+	}
+	if err := f.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(out.Bytes())
+	return err
+}
+
 func printStatus(w io.Writer, s *images.Status) error {
+	escapeAll(reflect.ValueOf(s))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(tw, "%s\t%s\n", label, fmt.Sprintf(format, args...))

@@ -1,0 +1,295 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// directive tells the shell what to do with candidates. It is a set of bits that
+// cobra, podman's command line library, defines in its completions.go; these are
+// the ones we use ourselves.
+type directive int
+
+const (
+	// orFiles has the shell complete files when there is no candidate.
+	orFiles directive = 0
+	noFiles directive = 4
+	// onlyDirs has the shell complete directories.
+	onlyDirs directive = 16
+)
+
+// completeCommand is what the scripts in completions/ call with the words after
+// our name, up to the cursor. Like podman's command of the same name it prints a
+// candidate for the last word a line, maybe with a tab and a description, and
+// then a line of a colon and the directive. It says nothing else and always
+// succeeds: whoever presses the tab key wants no message.
+func (a *app) completeCommand(o *options) *cli.Command {
+	return passthrough(&cli.Command{
+		Name:      "__complete",
+		Usage:     "complete a command line for the shell",
+		UsageText: "bootc-podman __complete words",
+		Hidden:    true,
+		Action: func(c *cli.Context) error {
+			logrus.SetOutput(io.Discard)
+			candidates, how := a.complete(c.Context, o, c.Args().Slice())
+			for _, candidate := range candidates {
+				// Anything else the shell or the terminal would take for more than a name.
+				if plain := strings.ReplaceAll(candidate, "\t", ""); printable(plain) == plain {
+					fmt.Fprintln(a.stdout, candidate)
+				}
+			}
+			fmt.Fprintf(a.stdout, ":%d\n", how)
+			return nil
+		},
+	})
+}
+
+// complete completes the last of words.
+func (a *app) complete(ctx context.Context, o *options, words []string) ([]string, directive) {
+	if len(words) == 0 {
+		words = []string{""}
+	}
+	tree := a.command(&options{})
+	tree.Setup() // adds help
+	before, last := words[:len(words)-1], words[len(words)-1]
+	line := readCommandLine(tree, before)
+	if dir, err := filepath.Abs(line.values["sysroot"]); err == nil && line.values["sysroot"] != "" {
+		o.sysroot = dir
+	}
+	if c := line.command; c != nil && c.SkipFlagParsing {
+		return a.completePassthrough(ctx, o, c.Name, append(line.operands, last))
+	}
+	candidates, how := a.completeOwn(ctx, o, tree, line, &last)
+	return slices.DeleteFunc(candidates, func(c string) bool { return !strings.HasPrefix(c, last) }), how
+}
+
+// completeOwn returns what may stand in the place of the last word, whatever is
+// there of it already. Of --option=value the value is completed: last becomes that.
+func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line commandLine, last *string) ([]string, directive) {
+	if line.unknown {
+		return nil, noFiles
+	}
+	if line.option != "" {
+		return line.optionValues(line.option)
+	}
+	if strings.HasPrefix(*last, "-") && !line.onlyOperands {
+		name, value, found := strings.Cut(strings.TrimLeft(*last, "-"), "=")
+		if !found {
+			return optionNames(line.flags), noFiles
+		}
+		if *last = value; takesValue(line.flags, name) {
+			return line.optionValues(name)
+		}
+		return nil, noFiles
+	}
+	if line.command == nil {
+		return commandNames(tree), noFiles
+	}
+	if len(line.operands) > 0 {
+		return nil, noFiles
+	}
+	switch line.command.Name {
+	case "completion":
+		return shells(), noFiles
+	case "exists":
+		return a.imageNames(ctx, o, line.values["store"]), noFiles
+	case "help":
+		return commandNames(tree), noFiles
+	}
+	return nil, noFiles
+}
+
+// completePassthrough completes the last of the words after a command that does
+// not read them itself.
+func (a *app) completePassthrough(ctx context.Context, o *options, command string, words []string) ([]string, directive) {
+	switch command {
+	case "image", "images":
+		out, err := a.host(o).Complete(ctx, append([]string{command}, words...))
+		if err != nil {
+			return nil, noFiles
+		}
+		return readCompletion(string(out))
+	case "exec":
+		if len(words) > 1 && words[0] == "--" {
+			words = words[1:]
+		}
+		if len(words) == 1 && !strings.Contains(words[0], "/") {
+			return a.programs(words[0]), noFiles
+		}
+		return nil, orFiles
+	}
+	return nil, noFiles
+}
+
+// readCompletion reads what a command __complete printed.
+func readCompletion(out string) ([]string, directive) {
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	end := len(lines) - 1
+	word, found := strings.CutPrefix(lines[end], ":")
+	if how, err := strconv.Atoi(word); found && err == nil {
+		return lines[:end], directive(how)
+	}
+	return nil, noFiles
+}
+
+// commandLine is what the words before the one being typed come to.
+type commandLine struct {
+	// command is nil when it is still to come; flags are those that may follow.
+	command *cli.Command
+	unknown bool
+	flags   []cli.Flag
+	// values are those of options, by name; option is one whose value is still
+	// to come, "" for none.
+	values map[string]string
+	option string
+	// onlyOperands says that two dashes were there.
+	onlyOperands bool
+	operands     []string
+}
+
+func readCommandLine(tree *cli.App, words []string) commandLine {
+	line := commandLine{flags: tree.Flags, values: map[string]string{}}
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		switch {
+		case line.command != nil && line.command.SkipFlagParsing:
+			line.operands = slices.Clone(words[i:])
+			return line
+		case line.onlyOperands && line.command != nil:
+			line.operands = append(line.operands, word)
+		case word == "--":
+			line.onlyOperands = true
+		case len(word) > 1 && word[0] == '-' && !line.onlyOperands:
+			name, value, found := strings.Cut(strings.TrimLeft(word, "-"), "=")
+			if !found && takesValue(line.flags, name) {
+				if i++; i == len(words) {
+					line.option = name
+					return line
+				}
+				value = words[i]
+			}
+			line.values[name] = value
+		case line.command == nil:
+			if line.command = tree.Command(word); line.command == nil {
+				line.unknown = true
+				return line
+			}
+			line.flags = append(slices.Clone(line.command.Flags), cli.HelpFlag)
+			line.onlyOperands = false
+		default:
+			line.operands = append(line.operands, word)
+		}
+	}
+	return line
+}
+
+func takesValue(flags []cli.Flag, name string) bool {
+	return slices.ContainsFunc(flags, func(flag cli.Flag) bool {
+		f, ok := flag.(cli.DocGenerationFlag)
+		return ok && f.TakesValue() && slices.Contains(flag.Names(), name)
+	})
+}
+
+// optionValues returns what an option may be given.
+func (l commandLine) optionValues(option string) ([]string, directive) {
+	switch option {
+	case "format":
+		if l.command.Name == "status" {
+			return []string{"text", "json"}, noFiles
+		}
+		return []string{"table", "json"}, noFiles
+	case "log-level":
+		return strings.Fields("trace debug info warn error fatal panic"), noFiles
+	case "store":
+		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
+	case "sysroot":
+		return nil, onlyDirs
+	case "type":
+		return []string{"all", string(images.Host), string(images.Logical), string(images.Unified)}, noFiles
+	}
+	return nil, orFiles
+}
+
+func optionNames(flags []cli.Flag) (names []string) {
+	for _, flag := range flags {
+		f, ok := flag.(cli.DocGenerationFlag)
+		if !ok {
+			continue
+		}
+		for _, name := range flag.Names() {
+			dashes := "--"
+			if len(name) == 1 {
+				dashes = "-"
+			}
+			names = append(names, described(dashes+name, f.GetUsage()))
+		}
+	}
+	return names
+}
+
+func commandNames(tree *cli.App) (names []string) {
+	for _, c := range tree.Commands {
+		if !c.Hidden {
+			names = append(names, described(c.Name, c.Usage))
+		}
+	}
+	return names
+}
+
+// described is a candidate with its usage text, where backquotes mark the name of
+// an option's value.
+func described(word, usage string) string { return word + "\t" + strings.ReplaceAll(usage, "`", "") }
+
+// imageNames returns the names in a store, "" for the bootc-owned one, as far as
+// they can be read.
+func (a *app) imageNames(ctx context.Context, o *options, store string) (names []string) {
+	query := a.query(o)
+	query.Type = images.Unified
+	switch images.StoreName(store) {
+	case "":
+		store = string(images.BootcStore)
+	case images.DefaultStore:
+		query.Type, query.AllStores = images.Default, true
+	case images.OSTreeStore:
+		query.Type = images.Host
+	}
+	list, _ := images.List(ctx, query)
+	for _, img := range list {
+		if string(img.Store) == store {
+			names = append(names, img.Name)
+		}
+	}
+	return slices.Compact(names)
+}
+
+// programs returns the names of the programs in PATH that begin with prefix.
+func (a *app) programs(prefix string) (names []string) {
+	for _, dir := range filepath.SplitList(wrapper.Getenv(a.env, "PATH")) {
+		entries, _ := os.ReadDir(dir) // sorted
+		for _, entry := range entries {
+			if !strings.HasPrefix(entry.Name(), prefix) {
+				continue
+			}
+			if info, err := os.Stat(filepath.Join(dir, entry.Name())); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+				names = append(names, entry.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

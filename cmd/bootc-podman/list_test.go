@@ -1,0 +1,531 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+// storedImage is an image that a test puts into a containers-storage.
+type storedImage struct {
+	names []string
+	// size is that of its only layer, in bytes.
+	size int64
+	id   string
+}
+
+// writeStore makes a containers-storage of these images, whose IDs it fills in,
+// in a directory below the test's own.
+func (a *testApp) writeStore(t *testing.T, dir string, stored ...*storedImage) {
+	t.Helper()
+	records, layers := []map[string]any{}, []map[string]any{}
+	for i, img := range stored {
+		config := fmt.Sprintf(`{"architecture":"amd64","os":"linux","created":"2020-01-02T03:04:05.678Z","number":%d}`, i)
+		img.id = fmt.Sprintf("%x", sha256.Sum256([]byte(config)))
+		manifest := `{"schemaVersion":2,"config":{"digest":"sha256:` + img.id + `"}}`
+		layer := fmt.Sprintf("%064d", i)
+		layers = append(layers, map[string]any{"id": layer, "diff-digest": "sha256:" + layer, "diff-size": img.size})
+		blobs := map[string]string{"manifest": manifest, "sha256:" + img.id: config}
+		sizes := map[string]int64{}
+		for name, content := range blobs {
+			sizes[name] = 0 // so that the size is the layer's
+			if name != "manifest" {
+				name = "=" + base64.StdEncoding.EncodeToString([]byte(name))
+			}
+			a.writeFile(t, dir+"/overlay-images/"+img.id+"/"+name, 0o600, content)
+		}
+		records = append(records, map[string]any{
+			"id": img.id, "names": img.names, "layer": layer, "created": "2020-01-02T03:04:05.678Z",
+			"digest":         fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(manifest))),
+			"big-data-names": []string{"manifest", "sha256:" + img.id}, "big-data-sizes": sizes,
+		})
+	}
+	a.writeFile(t, dir+"/overlay-images/images.json", 0o600, jsonOf(t, records))
+	a.writeFile(t, dir+"/overlay-layers/layers.json", 0o600, jsonOf(t, layers))
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	content, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+const (
+	bootcStore   = "sysroot/ostree/bootc/storage"
+	defaultStore = "sysroot/var/lib/containers/storage"
+	deployment   = "sysroot/ostree/deploy/default/deploy/"
+)
+
+var commit = strings.Repeat("c", 64) + ".0"
+
+// bind binds an image to the deployment of the test's host.
+func (a *testApp) bind(t *testing.T, unit, image string) {
+	t.Helper()
+	a.writeFile(t, deployment+commit+"/usr/share/"+unit, 0o644, "[Image]\nImage="+image+"\n")
+	a.makeDir(t, deployment+commit+"/usr/lib/bootc/bound-images.d")
+	a.link(t, "/usr/share/"+unit, deployment+commit+"/usr/lib/bootc/bound-images.d/"+unit)
+}
+
+// newListApp is a host with a deployment of quay.io/os:1, whose ostree has no
+// images. Its store has the image, and another with two names; the latter is
+// bound, and one that is missing. Podman's own store has one image.
+func newListApp(t *testing.T) (a *testApp, os, app, own *storedImage) {
+	t.Helper()
+	a = newTestApp(t)
+	a.euid = 0
+	a.writeFile(t, "bin/ostree", 0o755, "#!/bin/false\n")
+	os = &storedImage{names: []string{"quay.io/os:1"}, size: 1234567890}
+	app = &storedImage{names: []string{"quay.io/app:latest", "localhost:5000/app:2"}, size: 999}
+	a.writeStore(t, bootcStore, os, app)
+	own = &storedImage{names: []string{"quay.io/own:3"}, size: 5}
+	a.writeStore(t, defaultStore, &storedImage{names: []string{"quay.io/os:1"}}, &storedImage{names: []string{"quay.io/other:1"}}, own)
+	a.writeFile(t, deployment+commit+".origin", 0o644, "[origin]\ncontainer-image-reference=ostree-unverified-registry:quay.io/os:1\n")
+	a.bind(t, "app.image", "quay.io/app:latest")
+	a.bind(t, "missing.image", "quay.io/missing")
+	return a, os, app, own
+}
+
+// checkOutput fails unless a command did well and printed just want.
+func checkOutput(t *testing.T, stdout, stderr string, code int, want string) {
+	t.Helper()
+	if stdout != want || stderr != "" || code != 0 {
+		t.Errorf("exit status %d, %q, got\n%s\nwant\n%s", code, stderr, stdout, want)
+	}
+}
+
+func TestListPrintsATable(t *testing.T) {
+	a, _, _, _ := newListApp(t)
+	stdout, stderr, code := a.onHost(t, "list", "--format", "table")
+	if plain, _, _ := a.onHost(t, "list"); plain != stdout {
+		t.Errorf("without --format got\n%s\nwith it\n%s", plain, stdout)
+	}
+	if bare, _, _ := a.onHost(t, "list", "-n"); bare == "" || !strings.HasSuffix(stdout, "\n"+bare) {
+		t.Errorf("without heading got\n%s\nwith it\n%s", bare, stdout)
+	}
+	// How many years ago it was depends on the day, and with it the width.
+	stdout = regexp.MustCompile(`\d+ years ago`).ReplaceAllString(stdout, "N years ago")
+	var lines []string
+	for line := range strings.Lines(stdout) {
+		lines = append(lines, strings.Join(regexp.MustCompile(` {2,}`).Split(strings.TrimRight(line, "\n"), -1), "|"))
+	}
+	digest := regexp.MustCompile(`sha256:[0-9a-f]{12}\b`)
+	want := `REPOSITORY|TAG|TYPE|DIGEST|CREATED|SIZE|STATE
+localhost:5000/app|2|unified|DIGEST|N years ago|999 B|other
+quay.io/app|latest|unified|DIGEST|N years ago|999 B|other
+quay.io/os|1|unified|DIGEST|N years ago|1.23 GB|other
+quay.io/app|latest|logical|DIGEST|N years ago|999 B|other
+quay.io/missing|<none>|logical|<none>|missing`
+	got := digest.ReplaceAllString(strings.Join(lines, "\n"), "DIGEST")
+	checkOutput(t, got, stderr, code, want)
+}
+
+func TestListPrintsIDsOnce(t *testing.T) {
+	a, os, app, own := newListApp(t)
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{name: "truncated", args: []string{"-q"}, want: app.id[:12] + "\n" + os.id[:12] + "\n"},
+		{name: "whole", args: []string{"--quiet", "--no-trunc"}, want: app.id + "\n" + os.id + "\n"},
+		{name: "of all stores", args: []string{"-q", "--all-stores"}, want: app.id[:12] + "\n" + os.id[:12] + "\n" + own.id[:12] + "\n"},
+		{name: "of what is missing too", args: []string{"-q", "--type", "logical"}, want: app.id[:12] + "\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			stdout, stderr, code := a.onHost(t, append([]string{"list"}, tt.args...)...)
+			checkOutput(t, stdout, stderr, code, tt.want)
+		})
+	}
+	t.Run("two that begin alike", func(t *testing.T) {
+		var out bytes.Buffer
+		list := []images.Image{{ID: "0123456789abc"}, {}, {ID: "0123456789abd"}, {ID: "0123456789abc"}}
+		if err := (listPrinter{quiet: true}).print(&out, list); err != nil || out.String() != "0123456789ab\n0123456789ab\n" {
+			t.Errorf("got %q, %v", out.String(), err)
+		}
+	})
+}
+
+func TestListOfNothing(t *testing.T) {
+	const heading = "REPOSITORY  TAG         TYPE        DIGEST      CREATED     SIZE        STATE\n"
+	for _, tt := range []struct {
+		args, want string
+	}{
+		{"list", heading},
+		{"list --format table", heading},
+		{"list --format table --noheading", ""},
+		{"list --format json", "[]\n"},
+		{"list --format {{.Image}}", ""},
+		{"list -q", ""},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			a := newTestApp(t)
+			a.writeFile(t, "bin/ostree", 0o755, "")
+			stdout, stderr, code := a.onHost(t, strings.Fields(tt.args)...)
+			checkOutput(t, stdout, stderr, code, tt.want)
+		})
+	}
+}
+
+func TestListSelectsByTypeAndStore(t *testing.T) {
+	a, _, _, _ := newListApp(t)
+	unified := "localhost:5000/app:2 quay.io/app:latest quay.io/os:1 "
+	logical := "quay.io/app:latest quay.io/missing "
+	for _, tt := range []struct{ args, want string }{
+		{"", unified + logical},
+		{"--type all", unified + logical},
+		{"--type host", unified},
+		{"--type unified", unified},
+		{"--type logical", logical},
+		{"--all-stores --type logical", logical + "quay.io/os:1 quay.io/other:1 quay.io/own:3 "},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			args := append([]string{"list", "--format", "json"}, strings.Fields(tt.args)...)
+			stdout, stderr, code := a.onHost(t, args...)
+			var list []images.Image
+			if err := json.Unmarshal([]byte(stdout), &list); err != nil || stderr != "" || code != 0 {
+				t.Fatalf("%v, exit status %d, %q, %s", err, code, stderr, stdout)
+			}
+			var got string
+			for _, img := range list {
+				got += img.Name + " "
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// fullImage is an image of which everything is known.
+func fullImage() images.Image {
+	size, created := int64(1234567), time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.UTC)
+	return images.Image{
+		Type: images.Host, Name: "docker://quay.io/example/os:42",
+		ID: strings.Repeat("1a", 32), Digest: "sha256:" + strings.Repeat("2b", 32),
+		Size: &size, Created: &created, Architecture: "amd64", Store: images.OSTreeStore,
+		Deployments: []images.DeploymentRef{{ID: "default/x.0", Role: host.Booted}, {ID: "default/y.0", Role: host.Rollback}},
+		KeptBy:      []images.Keeper{},
+	}
+}
+
+func printList(t *testing.T, p listPrinter, list ...images.Image) string {
+	t.Helper()
+	if err := p.check(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := p.print(&out, list); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestListTemplateFields(t *testing.T) {
+	img := fullImage()
+	ago := time.Now().Add(-3 * 24 * time.Hour)
+	recent := img
+	recent.Created = &ago
+	for _, tt := range []struct {
+		field, heading, want, bare string
+		img                        images.Image
+	}{
+		{field: "Repository", heading: "REPOSITORY", want: "quay.io/example/os"},
+		{field: "Tag", heading: "TAG", want: "42", bare: "<none>"},
+		{field: "Type", heading: "TYPE", want: "host"},
+		{field: "Image", heading: "IMAGE", want: "docker://quay.io/example/os:42"},
+		{field: "ID", heading: "IMAGE ID", want: "1a1a1a1a1a1a"},
+		{field: "Digest", heading: "DIGEST", want: "sha256:2b2b2b2b2b2b", bare: "<none>"},
+		{field: "Created", heading: "CREATED", want: "3 days ago", img: recent},
+		{field: "CreatedSince", heading: "CREATED", want: "3 days ago", img: recent},
+		{field: "CreatedAt", heading: "CREATED AT", want: "2024-05-06 07:08:09 +0000 UTC"},
+		{field: "Size", heading: "SIZE", want: "1.23 MB"},
+		{field: "Architecture", heading: "ARCHITECTURE", want: "amd64"},
+		{field: "Store", heading: "STORE", want: "ostree"},
+		{field: "Deployments", heading: "DEPLOYMENTS", want: "default/x.0,default/y.0"},
+		{field: "State", heading: "STATE", want: "booted,rollback"},
+	} {
+		t.Run(tt.field, func(t *testing.T) {
+			if tt.img.ID == "" {
+				tt.img = img
+			}
+			if got := printList(t, listPrinter{format: "{{." + tt.field + "}}"}, tt.img, images.Image{}); got != tt.want+"\n"+tt.bare+"\n" {
+				t.Errorf("got %q, want %q, and for an image without %q", got, tt.want, tt.bare)
+			}
+			if got := printList(t, listPrinter{format: "table {{." + tt.field + "}}"}, tt.img); got != tt.heading+"\n"+tt.want+"\n" {
+				t.Errorf("in a table got %q, want %q and %q", got, tt.heading, tt.want)
+			}
+		})
+	}
+	rows := reflect.TypeFor[imageRow]()
+	for i := range rows.NumMethod() {
+		if name := rows.Method(i).Name; name != "MarshalJSON" && headings()[name] == nil {
+			t.Errorf("field %s is without heading", name)
+		}
+	}
+}
+
+func TestListTemplates(t *testing.T) {
+	img := fullImage()
+	for _, tt := range []struct {
+		name, want string
+		printer    listPrinter
+	}{
+		{name: "whole digest and ID", printer: listPrinter{format: "{{.ID}} {{.Digest}}", whole: true}, want: img.ID + " " + img.Digest + "\n"},
+		{name: "words of a table become columns", printer: listPrinter{format: "table {{.Tag}} {{.Store}}"}, want: "TAG         STORE\n42          ostree\n"},
+		{name: "tab in a table", printer: listPrinter{format: `table {{.Tag}}\t{{.Store}}`}, want: "TAG         STORE\n42          ostree\n"},
+		{name: "table without heading", printer: listPrinter{format: "table {{.Tag}}", noHeading: true}, want: "42\n"},
+		{name: "tab without table", printer: listPrinter{format: `{{.Tag}}\t{{.Store}}`}, want: "42\tostree\n"},
+		{name: "newline", printer: listPrinter{format: `{{.Tag}}\n{{.Store}}\n`}, want: "42\nostree\n"},
+		{name: "range of its own", printer: listPrinter{format: "{{range .}}<{{.Tag}}>{{end}}"}, want: "<42>\n"},
+		{name: "deployments joined", printer: listPrinter{format: `table {{join .Deployments ";"}}`}, want: "DEPLOYMENTS\ndefault/x.0;default/y.0\n"},
+		{name: "deployments one by one", printer: listPrinter{format: `{{range .Deployments}}<{{.}}>{{end}}`}, want: "<default/x.0><default/y.0>\n"},
+		{name: "JSON of a field", printer: listPrinter{format: "{{json .Tag}}"}, want: "\"42\"\n"},
+		{name: "JSON of an image", printer: listPrinter{format: "{{json .}}"}, want: jsonOf(t, img) + "\n"},
+		{name: "no template at all", printer: listPrinter{format: "x"}, want: "x\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := printList(t, tt.printer, img); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestListTakesNamesApartLikePodman(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0", 64)
+	for _, tt := range []struct {
+		name, want string
+		imageType  images.Type
+	}{
+		{name: "quay.io/x:1", want: "quay.io/x 1"},
+		{name: "quay.io/x", want: "quay.io/x <none>"},
+		{name: "host:5000/x", want: "host:5000/x <none>"},
+		{name: "host:5000/x:1", want: "host:5000/x 1"},
+		{name: "quay.io/x" + digest, want: "quay.io/x <none>"},
+		{name: "quay.io/x:1" + digest, want: "quay.io/x 1"},
+		{name: "host:5000/x" + digest, want: "host:5000/x <none>"},
+		{name: "docker://quay.io/x:1", want: "quay.io/x 1"},
+		{name: "docker://quay.io/x:1", imageType: images.Host, want: "quay.io/x 1"},
+		{name: "containers-storage:localhost/x:1", imageType: images.Host, want: "containers-storage:localhost/x 1"},
+		{name: "containers-storage:x", imageType: images.Host, want: "containers-storage:x <none>"},
+		{name: "oci:dir", imageType: images.Host, want: "oci:dir <none>"},
+		{name: "oci:1", imageType: images.Logical, want: "oci 1"},
+		{name: "oci-archive:/srv/x.tar", imageType: images.Host, want: "oci-archive:/srv/x.tar <none>"},
+		{name: "", want: " <none>"},
+		{name: ":1", want: ":1 <none>"},
+		{name: "docker://", imageType: images.Host, want: " <none>"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img := images.Image{Name: tt.name, Type: tt.imageType}
+			if got := printList(t, listPrinter{format: "{{.Repository}} {{.Tag}}"}, img); got != tt.want+"\n" {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestListState(t *testing.T) {
+	yes, no := true, false
+	twice := []images.DeploymentRef{{ID: "a", Role: host.Booted}, {ID: "b", Role: host.Other}, {ID: "c", Role: host.Other}}
+	for _, tt := range []struct {
+		want string
+		img  images.Image
+	}{
+		{want: "", img: images.Image{}},
+		{want: "missing", img: images.Image{Present: &no, WillBePruned: true, Deployments: twice}},
+		{want: "will be pruned", img: images.Image{Present: &yes, WillBePruned: true, Deployments: twice}},
+		{want: "booted,other", img: images.Image{Present: &yes, Deployments: twice}},
+	} {
+		if got := printList(t, listPrinter{format: "{{.State}}"}, tt.img); got != tt.want+"\n" {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
+func TestSizesAreSpelledLikePodman(t *testing.T) {
+	for size, want := range map[int64]string{
+		0: "0 B", 1: "1 B", 999: "999 B", 1000: "1 kB", 1234: "1.23 kB", 27983: "28 kB",
+		123456789: "123 MB", 1234567890: "1.23 GB", 12345678901: "12.3 GB",
+	} {
+		if got := humanSize(size); got != want {
+			t.Errorf("%d: got %q, want %q", size, got, want)
+		}
+	}
+}
+
+func TestListUsageErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, message string
+		args          []string
+	}{
+		{name: "operand", args: []string{"x"}, message: `list: unexpected argument "x"`},
+		{name: "unknown type", args: []string{"--type", "default"}, message: `list: unknown type "default"`},
+		{name: "empty type", args: []string{"--type="}, message: `list: unknown type ""`},
+		{name: "IDs in a format", args: []string{"-q", "--format", "json"}, message: "list: --quiet and --format exclude each other"},
+		{name: "IDs in a table", args: []string{"--quiet", "--format=table"}, message: "list: --quiet and --format exclude each other"},
+		{name: "malformed template", args: []string{"--format", "{{.Tag"}, message: "list: read --format: "},
+		{name: "unknown function", args: []string{"--format", "{{nope .Tag}}"}, message: `"nope"`},
+		{name: "unknown field", args: []string{"--format", "{{.Nope}}"}, message: "Nope"},
+		{name: "unknown field of a table", args: []string{"--format", "table {{.Tag}} {{.Nope}}"}, message: "Nope"},
+		{name: "what cannot be done to a field", args: []string{"--format", "{{slice .Tag 100}}"}, message: "list: read --format: "},
+		{name: "a template with a newline", args: []string{"--format", "{{.Tag}}\n{{\x1b}}"}, message: "list: read --format: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			// On a host that cannot be read: usage comes first.
+			a := newTestApp(t)
+			a.remove(t, "sysroot")
+			stdout, stderr, code := a.onHost(t, append([]string{"list"}, tt.args...)...)
+			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+func TestListPrintsNothingWhenATemplateFailsLate(t *testing.T) {
+	a, _, _, _ := newListApp(t)
+	// Only what is missing has no ID.
+	for _, format := range []string{"{{slice .ID 0 5}}", "table {{slice .ID 0 5}}"} {
+		stdout, stderr, code := a.onHost(t, "list", "--format", format)
+		failure{code: 1, message: "print images: template: "}.check(t, stdout, stderr, code)
+	}
+}
+
+func TestListTellsEachProblemOnALine(t *testing.T) {
+	a, _, _, _ := newListApp(t)
+	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/a.image", 0o644, "")
+	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/b\n\x1b.image", 0o644, "")
+	a.writeFile(t, defaultStore+"/overlay-images/images.json", 0o644, "{")
+	problems := []string{`bound-images.d/a.image": not a symbolic link`, `b\n\x1b.image": not a symbolic link`, "images.json"}
+
+	stdout, stderr, code := a.onHost(t, "list", "--all-stores")
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	if stdout != "" || code != 1 || len(lines) != 4 || lines[3] != "Hint: --lenient leaves out what cannot be read" {
+		t.Fatalf("exit status %d, %q and\n%s", code, stdout, stderr)
+	}
+	for i, want := range problems {
+		if !strings.HasPrefix(lines[i], "Error: ") || !strings.Contains(lines[i], want) {
+			t.Errorf("line %d is %q, want an error with %q", i, lines[i], want)
+		}
+	}
+
+	stdout, lenient, code := a.onHost(t, "list", "--all-stores", "--lenient", "--format", "{{.Image}}")
+	want := "localhost:5000/app:2\nquay.io/app:latest\nquay.io/os:1\nquay.io/app:latest\nquay.io/missing\n"
+	if stdout != want || code != 0 {
+		t.Errorf("lenient: exit status %d and\n%swant\n%s", code, stdout, want)
+	}
+	if warnings := strings.ReplaceAll(strings.Join(lines[:3], "\n")+"\n", "Error: ", "Warning: "); lenient != warnings {
+		t.Errorf("lenient: got\n%swant\n%s", lenient, warnings)
+	}
+}
+
+func TestListOfWhatIsNoHost(t *testing.T) {
+	const (
+		hostHint      = "this is no bootc host; name the root of one with --sysroot"
+		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
+		ostreeHint    = "images of the ostree repository are read with ostree; install it"
+	)
+	for _, tt := range []struct {
+		name, args string
+		with       func(t *testing.T, a *testApp)
+		here       bool
+		failure
+	}{
+		{
+			name: "no bootc host", args: "list", with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
+			failure: failure{code: 1, message: "no ostree or composefs directory", hint: hostHint},
+		},
+		{
+			name: "no sysroot", args: "list", with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot") },
+			failure: failure{code: 1, message: "no such file or directory"},
+		},
+		{name: "container", args: "list --type unified", here: true, failure: failure{code: 1, message: "list unified images: a container has no deployments", hint: containerHint}},
+		{name: "no ostree", args: "list", failure: failure{code: 1, message: "program ostree needed", hint: ostreeHint}},
+		{
+			name: "no ostree, but images", args: "list",
+			with: func(t *testing.T, a *testApp) {
+				a.writeStore(t, bootcStore, &storedImage{names: []string{"quay.io/x:1"}})
+			},
+			failure: failure{code: 1, message: "program ostree needed", hint: ostreeHint + "; --lenient leaves out what cannot be read"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newTestApp(t)
+			if tt.with != nil {
+				tt.with(t, a)
+			}
+			start := a.onHost
+			if tt.here {
+				start = a.start
+			}
+			stdout, stderr, code := start(t, strings.Fields(tt.args)...)
+			tt.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+func TestTerminalsGetTextOnly(t *testing.T) {
+	// What is written to a terminal here would clear it, set its title, begin a
+	// row of its own, hide what follows, or end a cell of the table.
+	const evil = "quay.io/\x1b[2J\x1b]0;x\a\r\nb\tc\u202e\u009b\xff"
+	const tame = `quay.io/\x1b[2J\x1b]0;x\a\r\nb\tc\u202e\u009b\xff`
+	img := fullImage()
+	img.Name, img.ID, img.Digest, img.Architecture = "docker://"+evil+":\x1b[1m", evil, evil, evil
+	img.Deployments = []images.DeploymentRef{{ID: evil, Role: host.Booted}}
+	format := "{{.Image}} {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Architecture}} {{.Deployments}} {{.State}}"
+	for _, p := range []listPrinter{
+		{}, {quiet: true}, {format: format, whole: true}, {format: "table " + format, whole: true}, {format: "{{range .Deployments}}{{.}}{{end}}"},
+	} {
+		got := printList(t, p, img)
+		if got = strings.ReplaceAll(got, "\n", ""); got != printable(got) || !strings.Contains(got, `\x1b[2J`) {
+			t.Errorf("%+v printed %q", p, got)
+		}
+		if p.whole && (!strings.Contains(got, tame) || !strings.Contains(got, ` \x1b[1m`)) {
+			t.Errorf("%+v printed\n%s\nwant %s", p, got, tame)
+		}
+	}
+	var list []images.Image
+	if err := json.Unmarshal([]byte(printList(t, listPrinter{format: "json"}, img)), &list); err != nil || list[0].Name != strings.ToValidUTF8(img.Name, "\ufffd") {
+		t.Errorf("JSON is to keep names as they are: %v, %v", list, err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]string{
+		"": "", "a b": "a b", `"\n"`: `"\n"`, "größe 日本 \ufffd": "größe 日本 \ufffd",
+		"a\nb": `a\nb`, "\x00\x7f": `\x00\x7f`, "\xc3": `\xc3`, "\u2028": `\u2028`,
+	} {
+		if got := printable(s); got != want {
+			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestProblemsDoNotReachTheTerminalRaw(t *testing.T) {
+	a, _, _, _ := newListApp(t)
+	a.bind(t, "\x1b[2J\n.image", "quay.io/x:-")
+	for _, word := range []string{"Error", "Warning"} {
+		args := []string{"list", "--format", "{{.Image}}"}
+		if word == "Warning" {
+			args = append(args, "--lenient")
+		}
+		_, stderr, _ := a.onHost(t, args...)
+		if line, _, _ := strings.Cut(stderr, "\n"); !strings.HasPrefix(line, word+`: \x1b[2J\n.image: `) || line != printable(line) {
+			t.Errorf("got %q, want the unit's name escaped", stderr)
+		}
+	}
+}

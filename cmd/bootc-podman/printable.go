@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// printable returns s with everything escaped as in Go that is not a visible
+// character or a plain space: a newline is the two characters "\n". Names come
+// from files that anybody may have written, and a terminal obeys what it is sent.
+func printable(s string) string {
+	var out strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if strconv.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			out.WriteString(s[:n])
+		} else {
+			quoted := strconv.Quote(s[:n])
+			out.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[n:]
+	}
+	return out.String()
+}
+
+// escapeAll makes every text in the value that v points to printable.
+func escapeAll(v reflect.Value) {
+	// What is unexported belongs to others, to package time for one.
+	if v.Kind() != reflect.Pointer && !v.CanSet() {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			escapeAll(v.Elem())
+		}
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			escapeAll(field)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			escapeAll(v.Index(i))
+		}
+	case reflect.String:
+		v.SetString(printable(v.String()))
+	}
+}

@@ -1,0 +1,264 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+// fullStatus is a status in which nothing is left out.
+func fullStatus() *images.Status {
+	created := time.Now().Add(-5 * 24 * time.Hour)
+	return &images.Status{
+		Schema: 1, Kind: host.OSTree, Source: images.FromBootc, SourceReason: "bootc status",
+		Booted: &images.Deployment{
+			ID: "default/b.0", Role: host.Booted, Pinned: true, Image: "docker://quay.io/example/os:42",
+			Digest: "sha256:0123", Version: "42.1", Architecture: "amd64", Created: &created,
+		},
+		Staged:   &images.Deployment{ID: "default/s.0", Role: host.Staged, Image: "docker://quay.io/example/os:43"},
+		Rollback: &images.Deployment{ID: "default/r.1", Role: host.Rollback, Incompatible: true},
+		Others:   []images.Deployment{{ID: "other/o.0", Role: host.Other}}, RollbackQueued: true,
+		Unified: images.Unification{On: true, Reason: "the bootc-owned store has it"},
+		Stores: []images.StoreUsage{
+			{Store: images.OSTreeStore, Path: "/sysroot/ostree/repo", Images: 1, Size: 1234567890},
+			{Store: images.BootcStore, Path: "/sysroot/ostree/bootc/storage", Images: 2, Size: 999},
+			{Store: images.DefaultStore, Path: "/var/lib/containers/storage"},
+		},
+		Bound:      images.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
+		Filesystem: &images.Filesystem{Type: "xfs", Reflink: images.Yes, Size: 2e12, Available: 1.5e12},
+	}
+}
+
+func TestStatusAsText(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		status     *images.Status
+	}{
+		{
+			name: "everything", status: fullStatus(),
+			want: `Host:        ostree (read from bootc: bootc status)
+Booted:      docker://quay.io/example/os:42
+             sha256:0123
+             default/b.0, version 42.1, built 5 days ago, pinned
+Staged:      docker://quay.io/example/os:43
+             default/s.0
+Rollback:    packages were layered on the image locally
+             default/r.1
+Other:       not from a container image
+             other/o.0
+             the rollback deployment boots next
+Unified:     on: the bootc-owned store has it
+Store:       ostree, 1.23 GB in 1 image, /sysroot/ostree/repo
+Store:       bootc, 999 B in 2 images, /sysroot/ostree/bootc/storage
+Store:       default, 0 B in 0 images, /var/lib/containers/storage
+Bound:       1 of 3 images present
+             missing: quay.io/a
+             missing: quay.io/b
+Filesystem:  xfs, 1.5 TB of 2 TB free, reflinks: yes
+`,
+		},
+		{
+			name: "nothing", status: &images.Status{Source: images.FromSysroot, SourceReason: "not the running host", Unified: images.Unification{Reason: "no deployment is booted here"}},
+			want: `Host:      no deployments (read from sysroot: not the running host)
+Booted:    none
+Staged:    none
+Rollback:  none
+Unified:   off: no deployment is booted here
+Bound:     0 of 0 images present
+`,
+		},
+		{
+			name: "text that a terminal would obey",
+			status: &images.Status{
+				Kind: host.Composefs, Source: images.FromSysroot, SourceReason: "\x1b[2J",
+				Booted:  &images.Deployment{ID: "a\tb", Image: "x\n\x1b[2J", Version: "\x9b", Digest: "\r"},
+				Unified: images.Unification{Reason: "\a"}, Bound: images.BoundStatus{Missing: []string{"a\nb"}},
+				Stores: []images.StoreUsage{{Store: images.BootcStore, Path: "\v"}},
+			},
+			want: `Host:      composefs (read from sysroot: \x1b[2J)
+Booted:    x\n\x1b[2J
+           \r
+           a\tb, version \x9b
+Staged:    none
+Rollback:  none
+Unified:   off: \a
+Store:     bootc, 0 B in 0 images, \v
+Bound:     0 of 0 images present
+           missing: a\nb
+`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, format := range []string{"text", ""} {
+				show, err := statusPrinter(format)
+				var out bytes.Buffer
+				if err == nil {
+					err = show(&out, tt.status)
+				}
+				if err != nil || out.String() != tt.want {
+					t.Errorf("format %q: %v, got\n%swant\n%s", format, err, out.String(), tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestStatusAsJSONAndTemplate(t *testing.T) {
+	for _, tt := range []struct{ name, format, want string }{
+		{name: "field", format: "{{.Booted.Digest}}", want: "sha256:0123\n"},
+		{name: "of the manual page", format: "{{.Unified.On}}", want: "true\n"},
+		{name: "tab", format: `{{.Kind}}\t{{.Source}}`, want: "ostree\tbootc\n"},
+		{name: "range over stores", format: "{{range .Stores}}{{.Store}} {{end}}", want: "ostree bootc default \n"},
+		{name: "index of a store", format: "{{(index .Stores 1).Path}}", want: "/sysroot/ostree/bootc/storage\n"},
+		{name: "other deployments", format: "{{(index .Others 0).ID}}", want: "other/o.0\n"},
+		{name: "JSON of a part", format: "{{json .Bound}}", want: `{"present":1,"total":3,"missing":["quay.io/a","quay.io/b"]}` + "\n"},
+		{name: "filesystem", format: "{{.Filesystem.Type}}", want: "xfs\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			show, err := statusPrinter(tt.format)
+			var out bytes.Buffer
+			if err == nil {
+				err = show(&out, fullStatus())
+			}
+			if err != nil || out.String() != tt.want {
+				t.Errorf("got %q, %v, want %q", out.String(), err, tt.want)
+			}
+		})
+	}
+	t.Run("JSON keeps text as it is", func(t *testing.T) {
+		status := fullStatus()
+		status.Booted.Version = "\x1b<\n"
+		show, err := statusPrinter("json")
+		var out bytes.Buffer
+		if err == nil {
+			err = show(&out, status)
+		}
+		var back *images.Status
+		if err == nil {
+			err = json.Unmarshal(out.Bytes(), &back)
+		}
+		// The monotonic clock is not written.
+		created := status.Booted.Created.UTC().Round(0)
+		status.Booted.Created = &created
+		*back.Booted.Created = back.Booted.Created.UTC()
+		if err != nil || !reflect.DeepEqual(status, back) || !strings.HasPrefix(out.String(), "{\n  \"schema\": 1,\n") {
+			t.Errorf("%v, got\n%s", err, out.String())
+		}
+	})
+	t.Run("text that a terminal would obey", func(t *testing.T) {
+		status := fullStatus()
+		status.Booted.Version = "\x1b[2J\n"
+		show, err := statusPrinter("{{.Booted.Version}}")
+		var out bytes.Buffer
+		if err == nil {
+			err = show(&out, status)
+		}
+		if want := `\x1b[2J\n` + "\n"; err != nil || out.String() != want {
+			t.Errorf("got %q, %v, want %q", out.String(), err, want)
+		}
+	})
+}
+
+// newStatusApp is the host of newListApp, without a repository that would have
+// to tell of the deployment.
+func newStatusApp(t *testing.T) *testApp {
+	t.Helper()
+	a, _, _, _ := newListApp(t)
+	a.remove(t, "sysroot/ostree/repo")
+	return a
+}
+
+func TestStatusOfAHost(t *testing.T) {
+	a := newStatusApp(t)
+	stdout, stderr, code := a.onHost(t, "status")
+	// How large this machine's disk is does not matter here.
+	stdout, _, _ = strings.Cut(stdout, "Filesystem:")
+	checkOutput(t, stdout, stderr, code, `Host:        ostree (read from sysroot: not the running host)
+Booted:      none
+Staged:      none
+Rollback:    none
+Other:       docker://quay.io/os:1
+             default/`+commit+`
+Unified:     off: no deployment is booted here
+Store:       bootc, 1.23 GB in 2 images, `+a.store()+`
+Store:       default, 5 B in 3 images, `+a.sysroot+`/var/lib/containers/storage
+Bound:       1 of 2 images present
+             missing: quay.io/missing
+`)
+	if n := len(a.execer.cmds); n != 0 {
+		t.Errorf("became %v", a.execer.cmds)
+	}
+}
+
+func TestStatusUsageErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, message string
+		args          []string
+	}{
+		{name: "operand", args: []string{"x"}, message: `status: unexpected argument "x"`},
+		{name: "malformed template", args: []string{"--format", "{{"}, message: "status: read --format: "},
+		{name: "unknown field", args: []string{"--format", "{{.Nope}}"}, message: "Nope"},
+		{name: "unknown field of a deployment", args: []string{"--format", "{{.Staged.Nope}}"}, message: "Nope"},
+		{name: "unknown field of a store", args: []string{"--format", "{{range .Stores}}{{.Nope}}{{end}}"}, message: "Nope"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newTestApp(t)
+			a.remove(t, "sysroot")
+			stdout, stderr, code := a.onHost(t, append([]string{"status"}, tt.args...)...)
+			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+func TestStatusPrintsNothingWhenATemplateFailsLate(t *testing.T) {
+	a := newStatusApp(t)
+	stdout, stderr, code := a.onHost(t, "status", "--format", "{{.Kind}} {{.Booted.Digest}}")
+	failure{code: 1, message: "print status: template: "}.check(t, stdout, stderr, code)
+}
+
+func TestStatusTellsEachProblemOnALine(t *testing.T) {
+	a := newStatusApp(t)
+	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/a.image", 0o644, "")
+	a.writeFile(t, bootcStore+"/overlay-layers/layers.json", 0o644, "{")
+	stdout, stderr, code := a.onHost(t, "status")
+	lines := strings.Split(stderr, "\n")
+	if stdout != "" || code != 1 || len(lines) < 4 || lines[len(lines)-2] != "Hint: --lenient leaves out what cannot be read" {
+		t.Fatalf("exit status %d, %q and\n%s", code, stdout, stderr)
+	}
+	for _, line := range lines[:len(lines)-2] {
+		if !strings.HasPrefix(line, "Error: ") {
+			t.Errorf("line %q is no error", line)
+		}
+	}
+	stdout, stderr, code = a.onHost(t, "status", "--lenient", "--format", "{{.Kind}}")
+	if stdout != "ostree\n" || code != 0 || strings.Count(stderr, "Warning: ") != len(lines)-2 || strings.Count(stderr, "\n") != len(lines)-2 {
+		t.Errorf("lenient: exit status %d, %q and\n%s", code, stdout, stderr)
+	}
+}
+
+// There is nothing that --lenient could show then, not even null.
+func TestStatusOfWhatIsNoHost(t *testing.T) {
+	for _, args := range [][]string{{"status"}, {"status", "--lenient"}, {"status", "--lenient", "--format", "json"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			a := newTestApp(t)
+			a.remove(t, "sysroot/ostree")
+			stdout, stderr, code := a.onHost(t, args...)
+			failure{code: 1, message: "no ostree or composefs directory", hint: "this is no bootc host; name the root of one with --sysroot"}.check(t, stdout, stderr, code)
+
+			stdout, stderr, code = a.start(t, args...)
+			failure{
+				code: 1, message: "read status: a container has no deployments",
+				hint: "run it on the bootc host itself, or name a host's root with --sysroot",
+			}.check(t, stdout, stderr, code)
+		})
+	}
+}
