@@ -55,6 +55,8 @@ setup_file() {
     export OS41 OS42 OS43 OTHER D41 D42 D43
 }
 
+setup() { cd "$BATS_TEST_TMPDIR"; }
+
 teardown_file() {
     umount /proc/cmdline
     umount /sysroot
@@ -209,6 +211,27 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     done
     mount_table | diff before -
     mount -o remount,bind,rw /sysroot
+}
+
+@test "list, exists: no errors while podman works on the store" {
+    source_archive coming coming
+    (
+        # shellcheck disable=SC2030
+        while [ ! -e stop ]; do
+            oracle load -q -i /srv/coming.tar
+            oracle rmi localhost/coming
+        done
+    ) >/dev/null 2>&1 3>&- &
+    local worker=$! i failed=0
+    for ((i = 0; i < 300; i++)); do
+        "$BOOTC_PODMAN" list --type unified --format json >out 2>>err || failed=$((failed + 1))
+        "$BOOTC_PODMAN" exists quay.io/example/app:1 2>>err || failed=$((failed + 1))
+    done
+    touch stop
+    wait "$worker" || true
+    cat err
+    assert "$failed" == 0
+    oracle rmi -i localhost/coming
 }
 
 @test "list: an unprivileged user, where file modes allow" {

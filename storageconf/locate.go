@@ -51,7 +51,9 @@ type Store struct {
 // Locate finds the store below sysroot. Symbolic links are followed as if the
 // directory that the path starts from, sysroot or the physical root in it, were
 // "/", so they never lead out of sysroot. A missing store is not an error: the
-// result then says where it belongs. It returns ErrNotBootcHost when sysroot is no bootc host.
+// result then says where it belongs. It returns ErrNotBootcHost when sysroot is no
+// bootc host. With an error about the store alone it says where the store belongs,
+// too.
 func Locate(sysroot string) (Store, error) {
 	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
 	root, err := openDir(st.Sysroot)
@@ -81,11 +83,11 @@ func Locate(sysroot string) (Store, error) {
 		st.Exists = true
 		dir.Close()
 	case !errors.Is(err, fs.ErrNotExist):
-		return Store{}, fmt.Errorf("open bootc store: %w", err)
+		return st, fmt.Errorf("open bootc store: %w", err)
 	default:
 		for _, path := range []string{st.BootcRoot, filepath.Join(st.BootcRoot, storeName)} {
 			if isLink(phys, path) && !existsIn(phys, path) {
-				return Store{}, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), path), ErrDangling)
+				return st, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), path), ErrDangling)
 			}
 		}
 	}

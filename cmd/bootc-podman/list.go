@@ -61,7 +61,7 @@ func imageType(word string) (images.Type, error) {
 
 // query says to package images what to look at.
 func (a *app) query(o *options) images.Options {
-	return images.Options{Sysroot: host.At(o.sysroot), Env: a.env, Euid: a.euid, Runner: a.runner}
+	return images.Options{Sysroot: host.At(o.sysroot), Root: a.root, Env: a.env, Euid: a.euid, Runner: a.runner}
 }
 
 func lenientFlag() cli.Flag {

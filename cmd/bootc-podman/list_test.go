@@ -68,7 +68,7 @@ func jsonOf(t *testing.T, v any) string {
 
 const (
 	bootcStore   = "sysroot/ostree/bootc/storage"
-	defaultStore = "sysroot/var/lib/containers/storage"
+	defaultStore = "root/var/lib/containers/storage"
 	deployment   = "sysroot/ostree/deploy/default/deploy/"
 )
 
@@ -410,7 +410,7 @@ func TestListTellsEachProblemOnALine(t *testing.T) {
 	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/a.image", 0o644, "")
 	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/b\n\x1b.image", 0o644, "")
 	a.writeFile(t, defaultStore+"/overlay-images/images.json", 0o644, "{")
-	problems := []string{`bound-images.d/a.image": not a symbolic link`, `b\n\x1b.image": not a symbolic link`, "images.json"}
+	problems := []string{"images.json", `bound-images.d/a.image": not a symbolic link`, `b\n\x1b.image": not a symbolic link`}
 
 	stdout, stderr, code := a.onHost(t, "list", "--all-stores")
 	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
@@ -517,15 +517,15 @@ func TestPrintable(t *testing.T) {
 
 func TestProblemsDoNotReachTheTerminalRaw(t *testing.T) {
 	a, _, _, _ := newListApp(t)
-	a.bind(t, "\x1b[2J\n.image", "quay.io/x:-")
+	a.writeFile(t, "sysroot/ostree/bootc/storage/overlay-images/images.json", 0o644, `[{"id": "\u001b[2J", "names": ["localhost/x:1"]}]`)
 	for _, word := range []string{"Error", "Warning"} {
 		args := []string{"list", "--format", "{{.Image}}"}
 		if word == "Warning" {
 			args = append(args, "--lenient")
 		}
 		_, stderr, _ := a.onHost(t, args...)
-		if line, _, _ := strings.Cut(stderr, "\n"); !strings.HasPrefix(line, word+`: \x1b[2J\n.image: `) || line != printable(line) {
-			t.Errorf("got %q, want the unit's name escaped", stderr)
+		if line, _, _ := strings.Cut(stderr, "\n"); !strings.HasPrefix(line, word+": ") || line != printable(line) || !strings.Contains(line, `images/\x1b[2J`) {
+			t.Errorf("got %q, want it escaped", stderr)
 		}
 	}
 }

@@ -190,7 +190,7 @@ Other:       docker://quay.io/os:1
              default/`+commit+`
 Unified:     off: no deployment is booted here
 Store:       bootc, 1.23 GB in 2 images, `+a.store()+`
-Store:       default, 5 B in 3 images, `+a.sysroot+`/var/lib/containers/storage
+Store:       default, 5 B in 3 images, `+a.root+`/var/lib/containers/storage
 Bound:       1 of 2 images present
              missing: quay.io/missing
 `)

@@ -41,6 +41,9 @@ type Host struct {
 	// Deployments are in the order staged, booted, rollback, then the others as
 	// the boot loader has them.
 	Deployments []Deployment
+	// Unordered tells that the boot loader's entries could not be read, so that the
+	// order of deployments that are neither booted nor staged means nothing.
+	Unordered bool
 	// RollbackQueued tells that the rollback deployment is next to boot.
 	RollbackQueued bool
 }

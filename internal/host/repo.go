@@ -268,29 +268,38 @@ func (r *Repo) show(ctx context.Context, rev string) (RepoCommit, error) {
 	return parseCommit(string(out))
 }
 
-// parseCommit reads what "ostree show --raw" prints: a line with the checksum,
+// parseCommit reads what "ostree show --raw" prints of the commit of an image.
+func parseCommit(out string) (RepoCommit, error) {
+	checksum, parent, meta, err := commitMeta(out)
+	if err != nil {
+		return RepoCommit{}, err
+	}
+	return imageCommit(checksum, parent, meta)
+}
+
+// commitMeta reads what "ostree show --raw" prints: a line with the checksum,
 // then the commit as GVariant text, type (a{sv}aya(say)sstayay), then perhaps
 // more.
-func parseCommit(out string) (RepoCommit, error) {
+func commitMeta(out string) (checksum, parent string, meta map[string]any, err error) {
 	line, text, _ := strings.Cut(out, "\n")
 	checksum, ok := strings.CutPrefix(line, "commit ")
 	if !ok || !isHex(checksum, commitDigits) {
-		return RepoCommit{}, fmt.Errorf("parse commit: unexpected %.80q", line)
+		return "", "", nil, fmt.Errorf("parse commit: unexpected %.80q", line)
 	}
 	v, err := (&variantText{text: text}).value()
 	if err != nil {
-		return RepoCommit{}, fmt.Errorf("parse commit: %w", err)
+		return "", "", nil, fmt.Errorf("parse commit: %w", err)
 	}
 	fields, _ := v.([]any)
 	if len(fields) < 2 {
-		return RepoCommit{}, fmt.Errorf("parse commit: %w", errVariant)
+		return "", "", nil, fmt.Errorf("parse commit: %w", errVariant)
 	}
-	meta, ok := fields[0].(map[string]any)
-	parent, err := byteArray(fields[1])
+	meta, ok = fields[0].(map[string]any)
+	below, err := byteArray(fields[1])
 	if !ok || err != nil {
-		return RepoCommit{}, fmt.Errorf("parse commit: %w", errVariant)
+		return "", "", nil, fmt.Errorf("parse commit: %w", errVariant)
 	}
-	return imageCommit(checksum, hex.EncodeToString(parent), meta)
+	return checksum, hex.EncodeToString(below), meta, nil
 }
 
 // imageCommit reads an image's metadata in a commit. Version and time are by

@@ -230,6 +230,7 @@ func (r *sysrootReader) loaderEntries(match func(name string) bool, dirs ...stri
 // one unless it is booted or staged. The rules are those of bootc status.
 func (r *sysrootReader) setRoles(ordered bool) {
 	all := r.host.Deployments
+	r.host.Unordered = !ordered && len(all) > 1
 	booted := slices.IndexFunc(all, func(d Deployment) bool { return d.Role == Booted })
 	var candidates []int
 	for i, d := range all {

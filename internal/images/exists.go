@@ -17,27 +17,29 @@ import (
 // the name it has there ("docker://quay.io/os:42"). A store that does not exist
 // has no images; an error means that this cannot be told.
 func Exists(ctx context.Context, o Options, in StoreName, name string) (bool, error) {
-	if o.inContainer() {
-		return false, fmt.Errorf("look into %s store: %w", in, ErrNotOnHost)
-	}
 	inv := newInventory(o)
 	defer inv.close()
-	switch in {
-	case DefaultStore:
-		return inv.existsIn(inv.readDefaultStore(), inv.podman, name)
-	case OSTreeStore:
+	var problems []error
+	switch {
+	case in == DefaultStore:
+		inv.podman, problems = OpenDefaultStore(o.Root, o.Euid)
+		return inv.existsIn(inv.podman, problems, name)
+	case o.inContainer():
+		return false, fmt.Errorf("look into %s store: %w", in, ErrNotOnHost)
+	case in == OSTreeStore:
 		return inv.existsInRepo(ctx, name)
 	}
-	var err error
-	if inv.located, err = storageconf.Locate(inv.Sysroot.Dir); err != nil {
+	located, err := storageconf.Locate(inv.Sysroot.Dir)
+	if err != nil {
 		return false, err
 	}
-	return inv.existsIn(inv.readBootcStore(), inv.bootc, name)
+	inv.bootc, problems = OpenBootcStore(located, o.Root)
+	return inv.existsIn(inv.bootc, problems, name)
 }
 
 // existsIn looks into a store that was read. What is wrong with other images than
 // the one asked for does not matter.
-func (inv *inventory) existsIn(problems []error, store *Store, name string) (bool, error) {
+func (inv *inventory) existsIn(store *Store, problems []error, name string) (bool, error) {
 	if store == nil {
 		return false, first(problems)
 	}
@@ -54,29 +56,43 @@ func first(problems []error) error {
 
 func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, error) {
 	problems := inv.readRepo(ctx)
+	wanted, err := host.ParseImageReference(name)
+	withTransport := err == nil
 	asStore := newStore()
 	for _, img := range inv.repo {
-		if img.Image.String() == name {
+		if withTransport && img.Image.Transport == wanted.Transport && fullName(img.Image) == fullName(wanted) {
 			return true, nil
 		}
 		record := &StoreImage{
 			ID: hexOf(img.Manifest.Config.Digest), Digest: img.ManifestDigest, Digests: []string{img.ManifestDigest},
 		}
-		if parsed, err := host.ParseName(img.Image.Name); err == nil && img.Image.NamesInRegistry() {
-			if parsed.Tag == "" && parsed.Digest == "" {
-				parsed.Tag = "latest"
-			}
-			record.Names = []string{parsed.String()}
+		if img.Image.NamesInRegistry() {
+			record.Names = []string{fullName(img.Image)}
 		}
 		asStore.add(record)
 	}
-	_, err := asStore.Lookup(name, inv.shortNames)
-	switch {
-	case err == nil:
-		return true, nil
-	// A ref that cannot be read may be the one.
-	case errors.Is(err, ErrNotFound):
-		return false, first(problems)
+	if !withTransport {
+		_, err = asStore.Lookup(name, inv.shortNames)
+		if err == nil || !errors.Is(err, ErrNotFound) {
+			return err == nil, err
+		}
 	}
-	return false, err
+	// A ref that cannot be read may be the one.
+	return false, first(problems)
+}
+
+// fullName is the name of an image as podman would write it out, or as it is
+// where podman would not take it.
+func fullName(image host.ImageReference) string {
+	name, err := host.ParseName(image.Name)
+	if err != nil || !image.NamesInRegistry() {
+		return image.Name
+	}
+	switch {
+	case name.Digest != "": // podman does not look at the tag then.
+		name.Tag = ""
+	case name.Tag == "":
+		name.Tag = "latest"
+	}
+	return name.String()
 }

@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -95,13 +94,17 @@ type DeploymentRef struct {
 // Options say what to look at, and by which means.
 type Options struct {
 	Sysroot host.Sysroot
+	// Root is where this machine's own configuration is, which podman here goes
+	// by whatever the sysroot: "/".
+	Root string
 	// Env and Euid are the caller's environment and effective user.
 	Env    []string
 	Euid   int
 	Runner wrapper.Runner
 	// Type is the only type wanted, "" for all of bootc's.
 	Type Type
-	// AllStores adds the images of the default store.
+	// AllStores adds the images of the default store, which is this machine's
+	// whatever the sysroot.
 	AllStores bool
 }
 
@@ -136,7 +139,10 @@ func List(ctx context.Context, o Options) (list []Image, problems []error) {
 	}
 	defer inv.close()
 	inv.read(ctx)
-	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead)
+	if inv.wants(Logical) {
+		inv.problems = append(inv.problems, inv.runningProblems...)
+	}
+	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead)
 	inv.users = inv.findUsers()
 	inv.addHostImages()
 	inv.addStoreImages(inv.bootc, Unified, BootcStore)
@@ -150,8 +156,9 @@ type inventory struct {
 	Options
 	located storageconf.Store
 	host    *host.Host
-	// hostRead tells that nothing was wrong with it or with bound images.
-	hostRead bool
+	// hostRead and boundRead tell that nothing was wrong with it, or with any
+	// bound images.
+	hostRead, boundRead bool
 	// repo is nil where there is no ostree repository, or nobody wants it read.
 	repo []host.RepoImage
 	// bootc and podman are the two containers-storages, nil for none, or for one
@@ -162,14 +169,14 @@ type inventory struct {
 	// running those of the root that is, or will be, running.
 	bound   map[string][]host.BoundImage
 	running []host.BoundImage
+	// boundProblems are those of deployments that do not run, runningProblems
+	// those of the running root. bootc's list does not look at the former.
+	boundProblems, runningProblems []error
 
 	keepers keepers
 	// users are the deployments that boot an image of the bootc-owned store or
 	// have it bound.
-	users map[*StoreImage][]DeploymentRef
-	// described are the images of which storeImage made a row: none is read, nor
-	// complained about, for each of its names.
-	described  map[*StoreImage]Image
+	users      map[*StoreImage][]DeploymentRef
 	shortNames func() (ShortNames, error)
 	list       []Image
 	problems   []error
@@ -177,11 +184,10 @@ type inventory struct {
 
 func newInventory(o Options) *inventory {
 	return &inventory{
-		Options:   o,
-		host:      &host.Host{},
-		described: map[*StoreImage]Image{},
+		Options: o,
+		host:    &host.Host{},
 		shortNames: sync.OnceValues(func() (ShortNames, error) {
-			return ReadShortNames(o.Sysroot.Dir)
+			return ReadShortNames(o.Root)
 		}),
 	}
 }
@@ -190,15 +196,12 @@ func newInventory(o Options) *inventory {
 func (inv *inventory) read(ctx context.Context) {
 	var err error
 	inv.located, err = storageconf.Locate(inv.Sysroot.Dir)
-	switch {
-	case inv.Sysroot.Running != "" && errors.Is(err, fs.ErrPermission):
-		// On composefs hosts the store lies in a directory for root alone. The
-		// rest is there to be read.
-		inv.located, inv.bootcUnread = storageconf.Store{Sysroot: inv.Sysroot.Dir, Physical: "sysroot"}, true
-	case err != nil:
+	if errors.Is(err, storageconf.ErrNotBootcHost) || inv.located.Physical == "" {
 		inv.problems = []error{err}
 		return
 	}
+	// Without the store, the rest is there to be read.
+	inv.bootcUnread = err != nil
 	var wg sync.WaitGroup
 	problems := make([][]error, 5)
 	problems[4] = some(err)
@@ -221,47 +224,70 @@ func (inv *inventory) readHost() (problems []error) {
 		return problems
 	}
 	inv.host = h
-	inv.bound = map[string][]host.BoundImage{}
-	for i, d := range h.Deployments {
-		root, err := inv.Sysroot.OpenRoot(d)
-		if errors.Is(err, host.ErrNoRoot) {
-			continue
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("open root of %s deployment %s: %w", d.Role, d.ID(), err))
-			continue
-		}
-		bound, bad := host.BoundImages(root)
-		root.Close()
+	inv.bound, inv.boundRead = map[string][]host.BoundImage{}, true
+	for _, d := range h.Deployments {
+		bound, bad := inv.readBoundOf(d)
 		inv.bound[d.ID()] = bound
-		for _, err := range bad {
-			problems = append(problems, fmt.Errorf("%s deployment %s: %w", d.Role, d.ID(), err))
+		inv.boundRead = inv.boundRead && len(bad) == 0
+		if d.Role == host.Booted && inv.located.Physical != "." {
+			continue // the running root has the same
 		}
-		if i == 0 {
-			inv.running = bound
+		for _, err := range bad {
+			inv.boundProblems = append(inv.boundProblems, fmt.Errorf("%s deployment %s: %w", d.Role, d.ID(), err))
 		}
 	}
 	inv.hostRead = len(problems) == 0
-	// What runs need not be a deployment as it was made: see ostree admin unlock.
-	if inv.located.Physical == "." {
-		return problems
-	}
-	bound, bad := inv.readBoundOf(inv.Sysroot.Dir)
-	inv.running = bound
-	for _, err := range bad {
-		problems = append(problems, fmt.Errorf("root directory %q: %w", inv.Sysroot.Dir, err))
-	}
+	inv.findRunning()
 	return problems
 }
 
-// readBoundOf reads the bound images of a root that is no deployment's directory.
-func (inv *inventory) readBoundOf(dir string) ([]host.BoundImage, []error) {
+// readBoundOf reads the bound images of a deployment that has a root to read.
+func (inv *inventory) readBoundOf(d host.Deployment) ([]host.BoundImage, []error) {
+	root, err := inv.Sysroot.OpenRoot(d)
+	if errors.Is(err, host.ErrNoRoot) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("open root: %w", err)}
+	}
+	defer root.Close()
+	return host.BoundImages(root)
+}
+
+// findRunning finds the bound images of the root that runs or, on a host that
+// does not, will run. What runs need not be a deployment as it was made, see
+// ostree admin unlock.
+func (inv *inventory) findRunning() {
+	switch {
+	case inv.located.Physical != ".":
+		inv.running, inv.runningProblems = inv.readBoundIn(inv.Sysroot.Dir)
+	case !inv.host.Unordered && len(inv.host.Deployments) > 0:
+		inv.running = inv.bound[inv.host.Deployments[0].ID()]
+		inv.runningProblems = inv.boundProblems
+	default: // Any of them may.
+		for _, d := range inv.host.Deployments {
+			for _, b := range inv.bound[d.ID()] {
+				if !slices.Contains(inv.running, b) {
+					inv.running = append(inv.running, b)
+				}
+			}
+		}
+		inv.runningProblems = inv.boundProblems
+	}
+}
+
+// readBoundIn reads the bound images of a root that is no deployment's directory.
+func (inv *inventory) readBoundIn(dir string) (bound []host.BoundImage, problems []error) {
 	root, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, []error{err}
 	}
 	defer root.Close()
-	return host.BoundImages(root)
+	bound, bad := host.BoundImages(root)
+	for _, err := range bad {
+		problems = append(problems, fmt.Errorf("root directory %q: %w", dir, err))
+	}
+	return bound, problems
 }
 
 func (inv *inventory) readRepo(ctx context.Context) []error {
@@ -282,13 +308,13 @@ func (inv *inventory) readRepo(ctx context.Context) []error {
 }
 
 func (inv *inventory) readBootcStore() (problems []error) {
-	inv.bootc, problems = OpenBootcStore(inv.located, inv.Sysroot.Dir)
+	inv.bootc, problems = settled(func() (*Store, []error) { return OpenBootcStore(inv.located, inv.Root) })
 	inv.bootcUnread = inv.bootc == nil && len(problems) > 0
 	return problems
 }
 
 func (inv *inventory) readDefaultStore() (problems []error) {
-	inv.podman, problems = OpenDefaultStore(inv.Sysroot.Dir, inv.Euid)
+	inv.podman, problems = settled(func() (*Store, []error) { return OpenDefaultStore(inv.Root, inv.Euid) })
 	return problems
 }
 
@@ -297,7 +323,7 @@ func (inv *inventory) listContainer() ([]Image, []error) {
 	if inv.Type == Host || inv.Type == Unified {
 		return nil, []error{fmt.Errorf("list %s images: %w", inv.Type, ErrNotOnHost)}
 	}
-	inv.running, inv.problems = inv.readBoundOf(inv.Sysroot.Dir)
+	inv.running, inv.problems = inv.readBoundIn(inv.Sysroot.Dir)
 	inv.bootcUnread = true
 	inv.addBoundImages()
 	return inv.list, inv.problems
@@ -346,7 +372,7 @@ func (inv *inventory) addStoreImages(store *Store, t Type, name StoreName) {
 	}
 	var rows []Image
 	for _, img := range store.Images {
-		row := inv.storeImage(store, img, name)
+		row := inv.storeImage(img, name)
 		row.Type = t
 		for _, row.Name = range img.Names {
 			rows = append(rows, row)
@@ -356,24 +382,18 @@ func (inv *inventory) addStoreImages(store *Store, t Type, name StoreName) {
 }
 
 // storeImage describes an image of a containers-storage, without type and name.
-func (inv *inventory) storeImage(store *Store, img *StoreImage, name StoreName) Image {
-	if row, done := inv.described[img]; done {
-		return row
-	}
+func (inv *inventory) storeImage(img *StoreImage, name StoreName) Image {
 	row := Image{
 		ID: img.ID, Digest: img.Digest, Size: known(img.Size), Created: knownTime(img.Created), Store: name,
 	}
-	if config, err := store.Config(img); err == nil {
-		row.Architecture = config.Architecture
-	} else if !errors.Is(err, ErrNotImage) {
-		inv.problems = append(inv.problems, err)
+	if img.config != nil {
+		row.Architecture = img.config.Architecture
 	}
 	if name == BootcStore {
 		row.KeptBy = inv.keepers.of(img.Names)
 		row.WillBePruned = inv.keepers.namesDecided && len(row.KeptBy) == 0
 		row.Deployments = inv.users[img]
 	}
-	inv.described[img] = row
 	return row
 }
 
@@ -388,7 +408,7 @@ func (inv *inventory) addBoundImages() {
 		row := Image{Deployments: inv.binding(b.Image)}
 		img, known := inv.findBound(b)
 		if img != nil {
-			row = inv.storeImage(inv.bootc, img, BootcStore)
+			row = inv.storeImage(img, BootcStore)
 		}
 		if known {
 			row.Present = new(img != nil)
@@ -399,17 +419,15 @@ func (inv *inventory) addBoundImages() {
 	inv.add(rows)
 }
 
-// findBound finds a bound image in the bootc-owned store, nil when it is not there.
-// Where the store could not be read, that is not known.
+// findBound finds a bound image in the bootc-owned store, nil when it is not there,
+// as a name is not that podman would not take. Where the store could not be read,
+// that is not known.
 func (inv *inventory) findBound(b host.BoundImage) (img *StoreImage, known bool) {
 	if inv.bootc == nil {
 		return nil, !inv.bootcUnread
 	}
 	img, err := inv.inBootcStore(b.Image)
-	if err != nil && inv.bootc.Err() == nil {
-		inv.problems = append(inv.problems, fmt.Errorf("%s: %w", b.Unit, err))
-	}
-	return img, err == nil
+	return img, err == nil || inv.bootc.Err() == nil
 }
 
 // inBootcStore finds the image that podman in the bootc-owned store means by

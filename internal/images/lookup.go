@@ -32,7 +32,7 @@ func (s *Store) Exists(name string, short func() (ShortNames, error)) (bool, err
 	if err != nil {
 		return false, err
 	}
-	m, err := s.manifest(img)
+	m, err := img.manifest()
 	if errors.Is(err, fs.ErrPermission) {
 		return false, err
 	}
@@ -249,7 +249,7 @@ func (s *Store) instance(img *StoreImage) (*StoreImage, error) {
 	if img == nil {
 		return nil, nil
 	}
-	m, err := s.manifest(img)
+	m, err := img.manifest()
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, err
@@ -269,7 +269,7 @@ func (s *Store) instance(img *StoreImage) (*StoreImage, error) {
 // runsHere tells whether digest is that of a manifest list in which img is the
 // image for this machine.
 func (s *Store) runsHere(img *StoreImage, digest string) bool {
-	m, err := s.manifestAt(img, manifestKey+"-"+digest)
+	m, err := img.manifestAt(manifestKey + "-" + digest)
 	return err == nil && m.isList() && slices.Contains(img.Digests, m.choose())
 }
 

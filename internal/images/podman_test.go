@@ -150,13 +150,13 @@ func TestStoreShowsImagesAsPodmanDoes(t *testing.T) {
 	}
 	img, err := s.Lookup("localhost/alpha", noShortNames(t))
 	must(t, err)
-	config, err := s.Config(img)
+	config, err := img.Config()
 	if err != nil || config.Config.Labels["version"] != "alpha" || config.Architecture == "" || config.OS != "linux" {
 		t.Errorf("Config() = %+v, %v", config, err)
 	}
 	list, err := s.Lookup("containers-storage:localhost/full", noShortNames(t))
 	must(t, err)
-	if _, err := s.Config(list); !errors.Is(err, ErrNotImage) {
+	if _, err := list.Config(); !errors.Is(err, ErrNotImage) {
 		t.Errorf("Config() of a manifest list = %v; want ErrNotImage", err)
 	}
 }

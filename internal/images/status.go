@@ -102,6 +102,10 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	if inv.located == (storageconf.Store{}) {
 		return nil, inv.problems
 	}
+	inv.problems = append(inv.problems, inv.runningProblems...)
+	if inv.located.Physical != "." {
+		inv.problems = append(inv.problems, inv.boundProblems...)
+	}
 	s := &Status{Schema: 1, Source: FromSysroot}
 	h, reason := inv.askBootc(ctx)
 	if h != nil {

@@ -21,8 +21,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,9 +44,8 @@ const (
 	manifestKey = "manifest"
 )
 
-// ErrNotImage says that an image record is a manifest list, which has no
-// configuration.
-var ErrNotImage = errors.New("manifest list")
+// ErrNotImage says that an image record has no configuration.
+var ErrNotImage = errors.New("no image configuration")
 
 // StoreImage is one record of images.json.
 type StoreImage struct {
@@ -67,6 +68,10 @@ type StoreImage struct {
 	// home is nil for an image that is none of a containers-storage.
 	home     *home
 	topLayer string
+	// configKey names the big data item with the configuration, "" where only the
+	// manifest tells. config is its content, nil if it was not read or there is none.
+	configKey string
+	config    *Config
 	// bigData holds the size of each item.
 	bigData int64
 	// damage is why the layers of the image are no good.
@@ -219,14 +224,17 @@ func some(err error) []error {
 // findDriver returns the storage driver by the directory <driver>-images, "" if
 // there is none.
 func findDriver(dir *os.File) (string, error) {
-	for _, driver := range []string{"overlay", "btrfs", "zfs", "vfs"} {
-		f, err := storageconf.OpenIn(dir, driver+"-images", unix.O_PATH|unix.O_DIRECTORY)
-		if err == nil {
-			f.Close()
-			return driver, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("find image records: %w", err)
+	// What an earlier driver left is mostly empty.
+	for _, records := range []string{"-images/images.json", "-images"} {
+		for _, driver := range []string{"overlay", "btrfs", "zfs", "vfs"} {
+			f, err := storageconf.OpenIn(dir, driver+records, unix.O_PATH)
+			if err == nil {
+				f.Close()
+				return driver, nil
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				return "", fmt.Errorf("find image records: %w", err)
+			}
 		}
 	}
 	return "", nil
@@ -335,6 +343,9 @@ func (s *Store) addImages(h *home, records []record) (problems []error) {
 		r := &records[i]
 		img := &StoreImage{ID: r.ID, Names: r.Names, Digest: r.Digest, Created: r.Created, home: h, topLayer: r.TopLayer}
 		img.Digests = manifestDigests(r)
+		if key := "sha256:" + r.ID; r.BigDataDigests[key] == key {
+			img.configKey = key
+		}
 		if img.Digest == "" && len(img.Digests) > 0 {
 			img.Digest = img.Digests[0]
 		}
@@ -513,28 +524,56 @@ type Config struct {
 	} `json:"config"`
 }
 
-// Config reads the configuration of an image. The error is ErrNotImage for a
-// manifest list.
-func (s *Store) Config(img *StoreImage) (Config, error) {
-	m, err := s.manifest(img)
-	if err != nil {
-		return Config{}, err
+// readConfigs reads the configurations of the images that have a name: an image
+// gets it last, when it is made.
+func (s *Store) readConfigs() (problems []error) {
+	errs := make([]error, len(s.Images))
+	var wg sync.WaitGroup
+	workers := runtime.NumCPU()
+	for worker := range workers {
+		wg.Go(func() {
+			for i := worker; i < len(s.Images); i += workers {
+				if len(s.Images[i].Names) > 0 {
+					s.Images[i].config, errs[i] = s.Images[i].Config()
+				}
+			}
+		})
 	}
-	if m.isList() {
-		return Config{}, fmt.Errorf("read configuration of image %q: %w", img.ID, ErrNotImage)
-	}
-	blob, err := img.blob(m.Config.Digest)
-	if err != nil {
-		return Config{}, fmt.Errorf("read configuration of image %q: %w", img.ID, err)
-	}
-	if want, ok := strings.CutPrefix(m.Config.Digest, "sha256:"); ok {
-		if sum := sha256.Sum256(blob); hex.EncodeToString(sum[:]) != want {
-			return Config{}, fmt.Errorf("read configuration of image %q: content does not match digest %s", img.ID, m.Config.Digest)
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, ErrNotImage) {
+			problems = append(problems, err)
 		}
 	}
-	var c Config
-	if err := json.Unmarshal(blob, &c); err != nil {
-		return Config{}, fmt.Errorf("decode configuration of image %q: %w", img.ID, err)
+	return problems
+}
+
+// Config reads the configuration of the image. The error is ErrNotImage for a
+// manifest list, and for an image of Docker's first schema, which has none.
+func (img *StoreImage) Config() (*Config, error) {
+	key := img.configKey
+	if key == "" {
+		m, err := img.manifest()
+		if err != nil {
+			return nil, err
+		}
+		key = m.Config.Digest
+		if m.isList() || key == "" {
+			return nil, fmt.Errorf("read configuration of image %q: %w", img.ID, ErrNotImage)
+		}
+	}
+	blob, err := img.blob(key)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration of image %q: %w", img.ID, err)
+	}
+	if want, ok := strings.CutPrefix(key, "sha256:"); ok {
+		if sum := sha256.Sum256(blob); hex.EncodeToString(sum[:]) != want {
+			return nil, fmt.Errorf("read configuration of image %q: content does not match digest %s", img.ID, key)
+		}
+	}
+	c := &Config{}
+	if err := json.Unmarshal(blob, c); err != nil {
+		return nil, fmt.Errorf("decode configuration of image %q: %w", img.ID, err)
 	}
 	return c, nil
 }
@@ -578,11 +617,11 @@ func (m *manifest) isImage() bool {
 }
 
 // manifest reads the manifest of an image that was written last.
-func (s *Store) manifest(img *StoreImage) (*manifest, error) {
-	return s.manifestAt(img, manifestKey)
+func (img *StoreImage) manifest() (*manifest, error) {
+	return img.manifestAt(manifestKey)
 }
 
-func (s *Store) manifestAt(img *StoreImage, key string) (*manifest, error) {
+func (img *StoreImage) manifestAt(key string) (*manifest, error) {
 	blob, err := img.blob(key)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest of image %q: %w", img.ID, err)

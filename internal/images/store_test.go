@@ -316,7 +316,7 @@ func TestReadStoreLeavesTheStoreAsItIs(t *testing.T) {
 	dir := generate(t, 20, 100)
 	before := list(t, dir)
 	s := readGood(t, dir)
-	_, _ = s.Config(s.Images[0])
+	_, _ = s.Images[0].Config()
 	_, _ = s.Exists("localhost/image-0:latest", noShortNames(t))
 	if after := list(t, dir); !slices.Equal(before, after) {
 		t.Errorf("the store changed from\n%q to\n%q", before, after)
@@ -349,7 +349,7 @@ func TestConfigReadsTheImageConfiguration(t *testing.T) {
 		"other content":    {manifest: fmt.Appendf(nil, `{"config":{"digest":%q}}`, digestOf(nil)), config: config, want: "does not match"},
 		"no JSON":          {manifest: fmt.Appendf(nil, `{"config":{"digest":%q}}`, digestOf([]byte("x"))), config: []byte("x"), want: "decode configuration"},
 		"missing":          {manifest: []byte(`{"config":{"digest":"sha256:c"}}`), want: "file does not exist"},
-		"manifest list":    {manifest: []byte(`{"manifests":[]}`), want: "manifest list"},
+		"manifest list":    {manifest: []byte(`{"manifests":[]}`), want: ErrNotImage.Error()},
 		"bad manifest":     {manifest: []byte(`{`), want: "decode manifest"},
 		"too big":          {manifest: make([]byte, maxBlob+1), want: "more than the limit"},
 		"missing manifest": {want: "read manifest"},
@@ -361,13 +361,13 @@ func TestConfigReadsTheImageConfiguration(t *testing.T) {
 			}
 			s := readGood(t, dir)
 			if test.config != nil {
-				m, err := s.manifest(s.Images[0])
+				m, err := s.Images[0].manifest()
 				must(t, err)
 				path, err := s.byID[id("a")].blobPath(m.Config.Digest)
 				must(t, err)
 				addBlob(t, dir, id("a"), filepath.Base(path), test.config)
 			}
-			got, err := s.Config(s.Images[0])
+			got, err := s.Images[0].Config()
 			if test.want != "" {
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("Config() = %v; want an error with %q", err, test.want)
@@ -385,7 +385,7 @@ func TestConfigTakesNoPathForAnID(t *testing.T) {
 	dir := storeDir(t, encode(t, []object{imageRecord("../overlay-layers", "")}), nil)
 	must(t, os.WriteFile(filepath.Join(dir, "overlay-layers/manifest"), []byte(`{}`), 0o600))
 	s := readGood(t, dir)
-	if _, err := s.Config(s.Images[0]); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "cannot be a file name") {
+	if _, err := s.Images[0].Config(); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "cannot be a file name") {
 		t.Errorf("Config() = %v; want an error about the ID", err)
 	}
 }
@@ -461,7 +461,7 @@ func FuzzReadStore(f *testing.F) {
 			if img.Size < -1 {
 				t.Errorf("size of %q is %d", img.ID, img.Size)
 			}
-			_, _ = s.Config(img)
+			_, _ = img.Config()
 			for _, name := range append([]string{img.ID, img.Digest}, img.Names...) {
 				_, _ = s.Exists(name, func() (ShortNames, error) { return ShortNames{}, nil })
 			}

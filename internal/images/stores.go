@@ -14,6 +14,28 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
+// settled opens a store and reads the configurations of its images. A writer that
+// is at work removes what was just named elsewhere, so anything wrong is looked at
+// until it stays as it is.
+func settled(open func() (*Store, []error)) (store *Store, problems []error) {
+	const tries = 5
+	var before string
+	for range tries {
+		if store != nil {
+			store.Close()
+		}
+		if store, problems = open(); store != nil {
+			problems = append(problems, store.readConfigs()...)
+		}
+		now := fmt.Sprint(problems)
+		if len(problems) == 0 || now == before {
+			break
+		}
+		before = now
+	}
+	return store, problems
+}
+
 // OpenBootcStore reads the bootc-owned store, nil when there is none. root is
 // where the host's storage.conf is looked for. Problems are those of ReadStore.
 func OpenBootcStore(located storageconf.Store, root string) (*Store, []error) {
@@ -61,6 +83,9 @@ func OpenDefaultStore(root string, uid int) (*Store, []error) {
 // openStoreDirs opens those of the directories that podman made already.
 func openStoreDirs(root string, paths ...string) (dirs []*os.File, err error) {
 	in, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -54,10 +54,10 @@ func TestReadStorePrefersTheFirstDirectory(t *testing.T) {
 			t.Errorf("Lookup(%q) = %+v, %v; want image %d", name, img, err, want)
 		}
 	}
-	if m, err := s.manifest(s.Images[0]); err != nil || m.Config.Digest != filepath.Base(first) {
+	if m, err := s.Images[0].manifest(); err != nil || m.Config.Digest != filepath.Base(first) {
 		t.Errorf("manifest of the first is %+v, %v", m, err)
 	}
-	if m, err := s.manifest(s.Images[2]); err != nil || m.Config.Digest != filepath.Base(second) {
+	if m, err := s.Images[2].manifest(); err != nil || m.Config.Digest != filepath.Base(second) {
 		t.Errorf("manifest of the same image elsewhere is %+v, %v", m, err)
 	}
 	if got, want := s.Usage(), int64(100+10+5+3*7); got != want || s.Path() != first {

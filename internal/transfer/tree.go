@@ -1,0 +1,282 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"golang.org/x/sys/unix"
+)
+
+// ErrBothEtc says that a layer has both /etc and /usr/etc, one of which would
+// hide the other. ostree deploys no such tree either.
+var ErrBothEtc = errors.New("both /etc and /usr/etc")
+
+const (
+	// What names a whiteout, and the one that hides all of a directory, from the
+	// OCI image specification, layer.md.
+	whiteoutPrefix = ".wh."
+	opaqueWhiteout = ".wh..wh..opq"
+	// The label of a file is the host's, not the image's.
+	selinuxXattr = "security.selinux"
+)
+
+// entry is a path of a layer with its object.
+type entry struct {
+	// path is relative, "." for the root.
+	path string
+	// sum is that of a "dirmeta" object when isDir, else of a "file" object.
+	sum   host.Checksum
+	isDir bool
+}
+
+// dirNode is a directory on the way from the root to what the walker looks at.
+type dirNode struct {
+	path   string
+	meta   host.Checksum
+	parent *dirNode
+	// added tells which layers have an entry for the directory already.
+	added []bool
+}
+
+// walker turns the tree of a commit into the entries of layers.
+type walker struct {
+	repo   *host.Repo
+	merged *mergedTree
+	layers [][]entry
+	// first is the layer of what owner does not name, and of all directories.
+	first int
+	// owner tells which layer has a file object, for chunks of an ostree base.
+	owner map[host.Checksum]int
+	// rootEtc tells that the root has an "etc".
+	rootEtc bool
+	// opaqueEtc is the whiteout of layers below in /usr when it is that of /etc,
+	// too.
+	opaqueEtc *host.Checksum
+}
+
+// mergedTree is what we need of the tree that all layers make together.
+type mergedTree struct {
+	// dirs has the "dirmeta" object of each directory.
+	dirs map[string]host.Checksum
+	// injected has the files for which injectedFile is true.
+	injected map[string]bool
+}
+
+// injectedFile tells of the files that container builds leave behind. An import
+// removes them, where they are empty, from the merged tree only, by cleanup_root
+// in ostree-ext's container/store.rs.
+func injectedFile(p string) bool { return p == "etc/hostname" || p == "etc/resolv.conf" }
+
+// readMerged reads the tree of the commit made of an image.
+func readMerged(ctx context.Context, repo *host.Repo, commit string) (*mergedTree, error) {
+	m := &mergedTree{dirs: map[string]host.Checksum{}, injected: map[string]bool{}}
+	w := walker{repo: repo, layers: make([][]entry, 1)}
+	if err := w.commit(ctx, commit); err != nil {
+		return nil, err
+	}
+	for _, e := range w.layers[0] {
+		switch {
+		case e.isDir:
+			m.dirs[e.path] = e.sum
+		case injectedFile(e.path):
+			m.injected[e.path] = true
+		}
+	}
+	return m, nil
+}
+
+// commit adds the tree of a commit to the layers.
+func (w *walker) commit(ctx context.Context, commit string) error {
+	root, err := w.repo.CommitTree(commit)
+	if err == nil {
+		err = w.dir(ctx, &dirNode{path: ".", meta: root.Meta}, root.Tree, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("read commit %s: %w", commit, err)
+	}
+	return nil
+}
+
+// maxDepth bounds the recursion. Paths are no longer than 4096 bytes on Linux.
+const maxDepth = 2048
+
+func (w *walker) dir(ctx context.Context, node *dirNode, sum host.Checksum, depth int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if depth > maxDepth {
+		return fmt.Errorf("directory %q: nested too deeply", node.path)
+	}
+	tree, err := w.repo.Tree(sum)
+	if err != nil {
+		return fmt.Errorf("directory %q: %w", node.path, err)
+	}
+	switch node.path {
+	case ".":
+		w.rootEtc = has(tree, "etc")
+	case "usr":
+		if w.rootEtc && has(tree, "etc") {
+			return ErrBothEtc
+		}
+	}
+	w.addDir(w.first, node)
+	if node.path == "etc" && w.opaqueEtc != nil {
+		w.addFile(node, opaqueWhiteout, *w.opaqueEtc)
+	}
+	for _, f := range tree.Files {
+		w.addFile(node, f.Name, f.File)
+		if node.path == "usr" && f.Name == opaqueWhiteout {
+			// An /etc without entries of its own is hidden whole.
+			if w.opaqueEtc = &f.File; !has(tree, "etc") {
+				w.addFile(node, whiteoutPrefix+"etc", f.File)
+			}
+		}
+	}
+	for _, d := range tree.Dirs {
+		parent, p := place(node, d.Name)
+		child := &dirNode{path: p, meta: d.Meta, parent: parent}
+		if err := w.dir(ctx, child, d.Tree, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func has(tree host.Tree, name string) bool {
+	return slices.ContainsFunc(tree.Files, func(f host.TreeFile) bool { return f.Name == name }) ||
+		slices.ContainsFunc(tree.Dirs, func(d host.TreeDir) bool { return d.Name == name })
+}
+
+// place returns where in the image a name of a directory belongs: in ostree /etc
+// is /usr/etc, and so is its whiteout.
+func place(dir *dirNode, name string) (parent *dirNode, p string) {
+	if dir.path == "usr" && (name == "etc" || name == whiteoutPrefix+"etc") {
+		dir = dir.parent
+	}
+	return dir, path.Join(dir.path, name)
+}
+
+// addDir adds a directory and those it lies in to a layer.
+func (w *walker) addDir(layer int, node *dirNode) {
+	if node == nil || node.added != nil && node.added[layer] {
+		return
+	}
+	w.addDir(layer, node.parent)
+	if node.added == nil {
+		node.added = make([]bool, len(w.layers))
+	}
+	node.added[layer] = true
+	sum := node.meta
+	// A layer may name a directory only to put something into it. What the
+	// import made of that need not be what a container store makes of it, and
+	// what counts is what was booted.
+	if w.merged != nil {
+		if merged, ok := w.merged.dirs[node.path]; ok {
+			sum = merged
+		}
+	}
+	w.layers[layer] = append(w.layers[layer], entry{path: node.path, sum: sum, isDir: true})
+}
+
+// addFile adds what is no directory to the layer it belongs to.
+func (w *walker) addFile(dir *dirNode, name string, sum host.Checksum) {
+	dir, p := place(dir, name)
+	if w.merged != nil && injectedFile(p) && !w.merged.injected[p] {
+		return
+	}
+	layer, ok := w.owner[sum]
+	if !ok {
+		layer = w.first
+	}
+	w.addDir(layer, dir)
+	w.layers[layer] = append(w.layers[layer], entry{path: p, sum: sum})
+}
+
+// copyBuffer is the size of the buffers for the content of files, in bytes.
+const copyBuffer = 256 << 10
+
+// writeTar writes the archive of a layer: in the PAX format of
+// pax(1), each file by itself, times at the epoch, extended attributes in
+// records "SCHILY.xattr.". The bytes depend on the objects alone. When check is
+// set, files are compared with the names of their objects.
+func writeTar(ctx context.Context, w io.Writer, repo *host.Repo, layer []entry, check bool) error {
+	tw := tar.NewWriter(w)
+	buf := make([]byte, copyBuffer)
+	for _, e := range layer {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		write := writeFile
+		if e.isDir {
+			write = writeDir
+		}
+		if err := write(tw, repo, e, check, buf); err != nil {
+			return fmt.Errorf("%q: %w", e.path, err)
+		}
+	}
+	return tw.Close()
+}
+
+func writeDir(tw *tar.Writer, repo *host.Repo, e entry, _ bool, _ []byte) error {
+	meta, err := repo.DirMeta(e.sum)
+	if err != nil {
+		return err
+	}
+	hdr := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
+	hdr.Typeflag = tar.TypeDir
+	return tw.WriteHeader(hdr)
+}
+
+func writeFile(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte) error {
+	f, err := repo.OpenFile(e.sum, check)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hdr := header(e.path, f.UID, f.GID, f.Mode, f.Xattrs)
+	hdr.Typeflag, hdr.Size = tar.TypeReg, f.Size
+	if f.Mode&unix.S_IFMT == unix.S_IFLNK {
+		hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, f.Target
+	}
+	if err := tw.WriteHeader(hdr); err != nil || hdr.Typeflag == tar.TypeSymlink {
+		return err
+	}
+	// Only the writer's own methods: its ReadFrom would go around buf.
+	_, err = io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, buf)
+	if err != nil {
+		return err
+	}
+	// A file that is shorter than it was said to be.
+	return tw.Flush()
+}
+
+func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) *tar.Header {
+	hdr := &tar.Header{
+		Name:    name,
+		Uid:     int(uid),
+		Gid:     int(gid),
+		Mode:    int64(mode & 0o7777),
+		ModTime: time.Unix(0, 0),
+		Format:  tar.FormatPAX,
+	}
+	for _, x := range xattrs {
+		if x.Name == selinuxXattr {
+			continue
+		}
+		if hdr.PAXRecords == nil {
+			hdr.PAXRecords = map[string]string{}
+		}
+		hdr.PAXRecords["SCHILY.xattr."+x.Name] = string(x.Value)
+	}
+	return hdr
+}
