@@ -50,7 +50,7 @@ func (a *app) completeCommand(o *options) *cli.Command {
 			for _, candidate := range candidates {
 				// Anything else the shell or the terminal would take for more than a name.
 				if plain := strings.ReplaceAll(candidate, "\t", ""); printable(plain) == plain {
-					fmt.Fprintln(a.stdout, candidate)
+					fmt.Fprintf(a.stdout, "%s\n", candidate)
 				}
 			}
 			fmt.Fprintf(a.stdout, ":%d\n", how)

@@ -43,7 +43,7 @@ func (a *app) listCommand(o *options) *cli.Command {
 			if err := a.settle(c, bad, len(list) > 0); err != nil {
 				return err
 			}
-			return p.print(a.stdout, list)
+			return p.printList(a.stdout, list)
 		},
 	})
 }

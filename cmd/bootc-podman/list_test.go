@@ -155,7 +155,7 @@ func TestListPrintsIDsOnce(t *testing.T) {
 	t.Run("two that begin alike", func(t *testing.T) {
 		var out bytes.Buffer
 		list := []images.Image{{ID: "0123456789abc"}, {}, {ID: "0123456789abd"}, {ID: "0123456789abc"}}
-		if err := (listPrinter{quiet: true}).print(&out, list); err != nil || out.String() != "0123456789ab\n0123456789ab\n" {
+		if err := (listPrinter{quiet: true}).printList(&out, list); err != nil || out.String() != "0123456789ab\n0123456789ab\n" {
 			t.Errorf("got %q, %v", out.String(), err)
 		}
 	})
@@ -230,7 +230,7 @@ func printList(t *testing.T, p listPrinter, list ...images.Image) string {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := p.print(&out, list); err != nil {
+	if err := p.printList(&out, list); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

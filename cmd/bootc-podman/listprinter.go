@@ -58,7 +58,7 @@ func (p listPrinter) formatter(w io.Writer) (*report.Formatter, error) {
 	return report.New(w, "list").Parse(report.OriginUser, p.format)
 }
 
-func (p listPrinter) print(w io.Writer, list []images.Image) error {
+func (p listPrinter) printList(w io.Writer, list []images.Image) error {
 	switch {
 	case p.isJSON():
 		return printJSON(w, append([]images.Image{}, list...))

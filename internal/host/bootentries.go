@@ -14,8 +14,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Directories of boot loader entries relative to a root: libostree and bootc
@@ -83,14 +84,15 @@ func unavailable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR)
 }
 
-// kernelArg returns the first value of a kernel argument in a command line.
-func kernelArg(cmdline, name string) (string, bool) {
+// kernelArg returns the first value of a kernel argument in a command line, "" for
+// none.
+func kernelArg(cmdline, name string) string {
 	for _, arg := range strings.Fields(cmdline) {
 		if value, ok := strings.CutPrefix(arg, name+"="); ok {
-			return value, true
+			return value
 		}
 	}
-	return "", false
+	return ""
 }
 
 // compareVersions compares as strverscmp(3) does, which libostree orders its

@@ -114,7 +114,7 @@ func boundImage(root, dir *os.File, name string) (string, error) {
 	// bootc reads an empty name but always fails to pull it, and with it every
 	// upgrade; better to say which file is to blame.
 	if image == "" {
-		return "", errors.New("Image is empty")
+		return "", errors.New("empty value of Image")
 	}
 	return unescapePercent(image)
 }

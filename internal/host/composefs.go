@@ -33,7 +33,7 @@ const (
 // composefsArg returns the digest in the kernel argument composefs=[?]<digest>,
 // where "?" makes fs-verity optional.
 func composefsArg(cmdline string) (verity string, ok bool) {
-	arg, _ := kernelArg(cmdline, "composefs")
+	arg := kernelArg(cmdline, "composefs")
 	verity = strings.TrimPrefix(arg, "?")
 	return verity, isHex(verity, verityDigits)
 }

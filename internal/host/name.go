@@ -41,11 +41,9 @@ type Name struct {
 // 0.6 does, on which podman builds; that module compiles its regular
 // expressions at every start of the program, and this does not.
 func ParseName(s string) (Name, error) {
-	fail := func(why string) (Name, error) {
-		return Name{}, fmt.Errorf("parse image name %q: %s", s, why)
-	}
+	fail := func(why string) error { return fmt.Errorf("parse image name %q: %s", s, why) }
 	if isHex(s, 64) {
-		return fail("64 hexadecimal digits are an image ID")
+		return Name{}, fail("64 hexadecimal digits are an image ID")
 	}
 	var n Name
 	domain, rest := splitDomain(s)
@@ -53,9 +51,9 @@ func ParseName(s string) (Name, error) {
 	path, tag, tagged := strings.Cut(rest, ":")
 	switch {
 	case tagged && !validTag(tag):
-		return fail("invalid tag")
+		return Name{}, fail("invalid tag")
 	case digested && !validDigest(digest):
-		return fail("invalid digest")
+		return Name{}, fail("invalid digest")
 	}
 	n.Tag, n.Digest = tag, digest
 	if validDomain(domain) {
@@ -64,15 +62,15 @@ func ParseName(s string) (Name, error) {
 		n.Path = domain + "/" + path
 	}
 	if strings.ToLower(n.Path) != n.Path {
-		return fail("repository must be lower case")
+		return Name{}, fail("repository must be lower case")
 	}
 	for component := range strings.SplitSeq(n.Path, "/") {
 		if !validComponent(component) {
-			return fail("invalid repository")
+			return Name{}, fail("invalid repository")
 		}
 	}
 	if len(n.Path) > maxPath {
-		return fail("repository too long")
+		return Name{}, fail("repository too long")
 	}
 	return n, nil
 }

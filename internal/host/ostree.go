@@ -14,8 +14,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Files of a host booted by ostree, relative to its root directory. Both hold a
@@ -58,7 +59,7 @@ func (r *sysrootReader) ostreeEntries() []Deployment {
 	slices.SortStableFunc(entries, func(a, b loaderEntry) int { return compareVersions(b.version, a.version) })
 	var deployments []Deployment
 	for _, entry := range entries {
-		arg, _ := kernelArg(entry.options, "ostree")
+		arg := kernelArg(entry.options, "ostree")
 		d, err := r.bootLink(arg)
 		if err != nil {
 			r.problem("read boot entry %q: %w", entry.file, err)
@@ -202,7 +203,7 @@ func (r *sysrootReader) markBooted(deployments []Deployment) {
 	}
 	i := slices.IndexFunc(deployments, booted)
 	if i < 0 {
-		arg, _ := kernelArg(r.cmdline, "ostree")
+		arg := kernelArg(r.cmdline, "ostree")
 		named, err := r.bootLink(arg)
 		if err != nil {
 			return

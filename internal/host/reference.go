@@ -70,7 +70,7 @@ func parseTransport(s string) (Transport, error) {
 	case Registry, OCI, OCIArchive, DockerArchive, ContainersStorage, Dir, DockerDaemon:
 		return t, nil
 	case "docker":
-		return "", errors.New("no // after docker:")
+		return "", errors.New("transport docker without //")
 	default:
 		return "", fmt.Errorf("unknown transport %q", word)
 	}

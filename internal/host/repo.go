@@ -18,9 +18,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -158,7 +159,7 @@ func refuseEscape(repo *os.File) error {
 }
 
 // Close closes the repository.
-func (r *Repo) Close() error { return r.dir.Close() }
+func (r *Repo) Close() { r.dir.Close() }
 
 // ostreeEnv is the environment for ostree. Nothing else of the caller's is
 // handed on: G_MESSAGES_DEBUG, for one, makes GLib write to standard output.

@@ -13,8 +13,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Relative to the physical root of a host.
@@ -167,7 +168,7 @@ func identify(root *os.File, path string) (identity, bool) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return identity{}, false
 	}
-	return identity{dev: uint64(st.Dev), ino: st.Ino}, true
+	return identity{dev: st.Dev, ino: st.Ino}, true
 }
 
 // isHex tells whether s is a number of just so many lower-case hexadecimal

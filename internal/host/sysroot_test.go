@@ -17,8 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 func makeDirs(t testing.TB, root string, dirs ...string) {
@@ -106,7 +107,7 @@ func backingRoot(t testing.TB, dir string) string {
 	if err := unix.Stat(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	data := binary.NativeEndian.AppendUint64(nil, uint64(st.Dev))
+	data := binary.NativeEndian.AppendUint64(nil, st.Dev)
 	data = binary.NativeEndian.AppendUint64(data, st.Ino)
 	return string(vardict(map[string]variant{"backing-root-device-inode": {kind: "(tt)", data: data}}))
 }

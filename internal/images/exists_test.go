@@ -53,7 +53,7 @@ func TestExistsTakesAMissingStoreForEmpty(t *testing.T) {
 	for _, in := range []StoreName{BootcStore, DefaultStore, OSTreeStore} {
 		wantExists(t, h.options(), in, map[string]bool{"quay.io/example/web:1": false, commitOf("1"): false})
 	}
-	composefs := newComposefsHost(t, "a", map[string]string{"a": "docker://quay.io/example/os:42"})
+	composefs := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42"})
 	wantExists(t, composefs.options(), OSTreeStore, map[string]bool{"quay.io/example/os:42": false})
 }
 

@@ -58,14 +58,14 @@ type seen struct {
 }
 
 func tryReflink(t *testing.T, dir string) Capability {
-	a, err := os.Create(filepath.Join(dir, "a"))
+	a, err := os.OpenFile(filepath.Join(dir, "a"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return Unknown
 	}
 	defer a.Close()
 	_, err = a.Write(bytes.Repeat([]byte("x"), 1<<16))
 	must(t, err)
-	b, err := os.Create(filepath.Join(dir, "b"))
+	b, err := os.OpenFile(filepath.Join(dir, "b"), os.O_RDWR|os.O_CREATE, 0o600)
 	must(t, err)
 	defer b.Close()
 	if unix.IoctlFileClone(int(b.Fd()), int(a.Fd())) != nil {

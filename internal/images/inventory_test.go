@@ -54,9 +54,9 @@ func newHost(t testing.TB) *scratchHost {
 	return h
 }
 
-// newComposefsHost makes a running composefs host that has booted the deployment
-// named after booted; each follows an image of this name.
-func newComposefsHost(t testing.TB, booted string, images map[string]string) *scratchHost {
+// newComposefsHost makes a running composefs host that has booted deployment "a";
+// each deployment follows an image.
+func newComposefsHost(t testing.TB, images map[string]string) *scratchHost {
 	t.Helper()
 	h := scratch(t)
 	h.mkdir("sysroot/composefs/bootc")
@@ -68,7 +68,7 @@ func newComposefsHost(t testing.TB, booted string, images map[string]string) *sc
 		h.write(state+verity(c)+".origin", "[origin]\ncontainer-image-reference = ostree-unverified-image:"+image+
 			"\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:"+strings.Repeat(c, 64)+"\n")
 	}
-	h.write("proc/cmdline", "composefs="+verity(booted)+"\n")
+	h.write("proc/cmdline", "composefs="+verity("a")+"\n")
 	h.write("proc/self/mountinfo", "")
 	return h
 }
@@ -219,8 +219,8 @@ func (h *scratchHost) commit(c string, names ...string) (checksum string) {
 func (h *scratchHost) options() Options {
 	return Options{
 		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
-		Env:     []string{"PATH=" + os.Getenv("PATH")},
-		Runner:  wrapper.System{},
+		Env:    []string{"PATH=" + os.Getenv("PATH")},
+		Runner: wrapper.System{},
 	}
 }
 
@@ -444,7 +444,7 @@ func TestListKeepsWhatPackagesWereLayeredOnInTheRepositoryOnly(t *testing.T) {
 }
 
 func TestListReadsComposefsHosts(t *testing.T) {
-	h := newComposefsHost(t, "a", map[string]string{"a": "docker://quay.io/example/os:42", "c": "containers-storage:localhost/os"})
+	h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42", "c": "containers-storage:localhost/os"})
 	// Nothing but the booted root can be looked into, and bound images are not
 	// kept on such a host.
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
@@ -466,7 +466,7 @@ func TestListReadsComposefsHosts(t *testing.T) {
 }
 
 func TestListPrunesNothingWhereNoComposefsDeploymentFollowsAnImage(t *testing.T) {
-	h := newComposefsHost(t, "a", nil)
+	h := newComposefsHost(t, nil)
 	h.write("sysroot/state/deploy/"+verity("a")+"/"+verity("a")+".origin", "[boot]\nboot_type = bls\n")
 	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"localhost/x:1"}})
 	wantRows(t, h.options(), nil, "unified bootc localhost/x:1")
@@ -665,7 +665,7 @@ func TestListOnAComposefsHostNeedsNoPrivilegesForTheRest(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to become another user")
 	}
-	h := newComposefsHost(t, "a", map[string]string{"a": "docker://quay.io/example/os:42"})
+	h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42"})
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
 	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"quay.io/example/os:42"}})
 	must(t, os.Chmod(h.path("sysroot/composefs"), 0o700))

@@ -79,7 +79,7 @@ func (s *Store) lookup(name string, short func() (ShortNames, error)) (*StoreIma
 	case isID(hex):
 		return s.instance(s.byKey(hex))
 	case byDigest:
-		return nil, errors.New("no 64 hexadecimal digits after sha256:")
+		return nil, errors.New("not 64 hexadecimal digits after sha256")
 	}
 	parsed, err := host.ParseName(name)
 	if err != nil {
@@ -253,8 +253,9 @@ func (s *Store) instance(img *StoreImage) (*StoreImage, error) {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, err
-	case err != nil || !m.isList():
-		// An image without a good manifest can still be listed, and removed.
+	case err != nil: // An image without a good manifest can still be listed, and removed.
+		return img, nil //nolint:nilerr // see above
+	case !m.isList():
 		return img, nil
 	}
 	digest := m.choose()

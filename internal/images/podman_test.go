@@ -30,7 +30,7 @@ func newPodman(t *testing.T) realPodman {
 	}
 	// podman takes no runroot of more than 50 characters, and t.TempDir() holds
 	// the name of the test.
-	dir, err := os.MkdirTemp("", "store")
+	dir, err := os.MkdirTemp("", "store") //nolint:usetesting // see above
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return realPodman{filepath.Join(dir, "root"), filepath.Join(dir, "run")}

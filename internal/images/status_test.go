@@ -57,12 +57,12 @@ func bootcStatus(t testing.TB, name string) string {
 	return string(data)
 }
 
-// withStaged stages the deployment of one status in another.
-func withStaged(t testing.TB, status, from, image string) string {
+// withStaged stages a deployment of another image in a status.
+func withStaged(t testing.TB, status, image string) string {
 	t.Helper()
 	var doc, other object
 	must(t, json.Unmarshal([]byte(status), &doc))
-	must(t, json.Unmarshal([]byte(bootcStatus(t, from)), &other))
+	must(t, json.Unmarshal([]byte(bootcStatus(t, "composefs")), &other))
 	staged := other["status"].(object)["rollback"].(object)
 	transport, name, _ := strings.Cut(image, ":")
 	staged["image"].(object)["image"] = object{"transport": transport, "image": name}
@@ -121,19 +121,19 @@ func TestStatusTellsWhetherStorageIsUnified(t *testing.T) {
 			[]stored{{names: []string{"localhost/os:dev"}, digest: digest("5")}},
 			Unification{true, "the bootc-owned store has the booted image containers-storage:localhost/os:dev"},
 		}, {
-			"composefs, target", withStaged(t, composefs, "composefs", "registry:"+os43),
+			"composefs, target", withStaged(t, composefs, "registry:"+os43),
 			[]stored{{names: []string{os43}, digest: digest("6")}},
 			Unification{true, "the bootc-owned store has the staged image " + os43},
 		}, {
-			"composefs, booted", withStaged(t, composefs, "composefs", "registry:"+os43),
+			"composefs, booted", withStaged(t, composefs, "registry:"+os43),
 			[]stored{{names: []string{"localhost/os:dev"}, digest: digest("5")}},
 			Unification{true, "the bootc-owned store has the booted image containers-storage:localhost/os:dev"},
 		}, {
-			"composefs, booted, target of another transport", withStaged(t, composefs, "composefs", "oci:/x"),
+			"composefs, booted, target of another transport", withStaged(t, composefs, "oci:/x"),
 			[]stored{{names: []string{"localhost/os:dev"}, digest: digest("5")}},
 			Unification{true, "the bootc-owned store has the booted image containers-storage:localhost/os:dev"},
 		}, {
-			"composefs, neither", withStaged(t, composefs, "composefs", "registry:"+os43),
+			"composefs, neither", withStaged(t, composefs, "registry:"+os43),
 			[]stored{},
 			Unification{false, "the bootc-owned store does not have " + os43},
 		},
@@ -296,7 +296,7 @@ func TestStatusIsTheSameFromBothSources(t *testing.T) {
 }
 
 func TestStatusOfHosts(t *testing.T) {
-	composefs := newComposefsHost(t, "a", map[string]string{"a": "docker://quay.io/example/os:42", "c": "docker://quay.io/example/os:41"})
+	composefs := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42", "c": "docker://quay.io/example/os:41"})
 	fresh := newHost(t)
 	ostree(t, "--repo="+fresh.path("sysroot/ostree/repo"), "init", "--mode=bare-user-only")
 	for _, test := range []struct {
