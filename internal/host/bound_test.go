@@ -138,7 +138,7 @@ func TestBoundImagesReportsEachBadEntry(t *testing.T) {
 		"Image before any section":   {"x.image", "Image=a\n", "no Image in section Image"},
 		"empty Image":                {"x.image", "[Image]\nImage=\n", "empty value of Image"},
 		"Image in a comment":         {"x.image", "[Image]\nImage= # a\n", "empty value of Image"},
-		"last Image is empty":         {"x.image", "[Image]\nImage=a\nImage=\n", "empty value of Image"},
+		"last Image is empty":        {"x.image", "[Image]\nImage=a\nImage=\n", "empty value of Image"},
 		"AuthFile":                   {"x.image", "[Image]\nImage=a\nAuthFile=/etc/auth.json\n", "AuthFile is not supported for bound images"},
 		"empty AuthFile":             {"x.image", "[Image]\nAuthFile=\nImage=a\n", "AuthFile is not supported for bound images"},
 		"specifier":                  {"x.image", "[Image]\nImage=a:%a\n", `systemd specifier in Image "a:%a"`},

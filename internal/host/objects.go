@@ -18,8 +18,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 var (

@@ -336,6 +336,11 @@ func describe(t testing.TB, root string) map[string]string {
 			text += fmt.Sprintf(" %s=%q", name, buf[:n])
 		}
 		rel, err := filepath.Rel(root, path)
+		if rel == "." {
+			// containers/storage gives the root of an overlay a mode of its own,
+			// whatever the layers of an image say.
+			text = ""
+		}
 		files[rel] = text
 		return err
 	})

@@ -157,6 +157,11 @@ const (
 // serve answers the requests of a connection one after the other (RFC 9112).
 func (r *Registry) serve(conn net.Conn) {
 	in := bufio.NewReaderSize(conn, maxLine)
+	// podman tries TLS first, and gives up after ten seconds without an answer.
+	// No request begins as TLS does (RFC 8446, section 5.1: a handshake is 22).
+	if first, err := in.Peek(1); err != nil || first[0] == 22 {
+		return
+	}
 	for {
 		req, err := readRequest(in)
 		if err != nil {
