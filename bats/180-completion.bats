@@ -29,11 +29,12 @@ setup() {
 
 # candidates WORD... - leaves the candidates for the last word, on one line and
 # without descriptions, in $output and the directive in $directive.
+# Podman's releases order names differently.
 candidates() {
     bp __complete "$@"
     assert "$stderr" == "" "standard error"
     directive=${lines[-1]}
-    output=$(head -n -1 <<<"$output" | cut -f 1 | paste -sd ' ')
+    output=$(head -n -1 <<<"$output" | cut -f 1 | LC_ALL=C sort | paste -sd ' ')
 }
 
 # in_bash LINE [REPLACED] - what bash gets for LINE, whose end REPLACED would be
@@ -45,7 +46,7 @@ in_bash() {
         compopt() { echo "compopt $*"; }
         COMP_LINE=$1 COMP_POINT=${#1}
         _bootc_podman bootc-podman "$2"
-        printf "%s\n" "${COMPREPLY[@]}"' bash "$1" "${2-${1##* }}"
+        printf "%s\n" "${COMPREPLY[@]}" | LC_ALL=C sort' bash "$1" "${2-${1##* }}"
     echo "$output"
     echo "$stderr"
     assert "$status" == 0
