@@ -197,7 +197,8 @@ func (a *app) command(o *options) *cli.App {
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
-			a.statusCommand(o), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
+			a.statusCommand(o), a.setUnifiedCommand(o), a.copyToStorageCommand(o),
+			a.pullFromDefaultStorageCommand(o), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}
 }
@@ -262,15 +263,16 @@ func (a *app) verb(o *options, c *cli.Command) *cli.Command {
 	return c
 }
 
-// reading is a verb that changes nothing; it takes as many operands as its
-// ArgsUsage has words.
-func reading(c *cli.Command) *cli.Command {
-	action, operands := c.Action, strings.Fields(c.ArgsUsage)
+// plainVerb is a verb that does not know --dry-run; it takes as many operands as its
+// ArgsUsage has words, any number more if that ends in "...".
+func plainVerb(c *cli.Command) *cli.Command {
+	usage, more := strings.CutSuffix(c.ArgsUsage, "...")
+	action, operands := c.Action, strings.Fields(usage)
 	c.HideHelpCommand = true
 	c.OnUsageError = usageError
 	c.Action = func(ctx *cli.Context) error {
 		switch n := ctx.NArg(); {
-		case n > len(operands):
+		case n > len(operands) && !more:
 			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().Get(len(operands)))
 		case n < len(operands):
 			return usageErrorf("%s: no %s given", c.Name, operands[n])

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -99,6 +100,9 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	}
 	if line.command == nil {
 		return commandNames(tree), noFiles
+	}
+	if line.command.Name == "pull-from-default-storage" {
+		return a.imageNames(ctx, o, string(images.DefaultStore)), noFiles
 	}
 	if len(line.operands) > 0 {
 		return nil, noFiles
@@ -209,14 +213,18 @@ func takesValue(flags []cli.Flag, name string) bool {
 func (l commandLine) optionValues(option string) ([]string, directive) {
 	switch option {
 	case "format":
-		if l.command.Name == "status" {
-			return []string{"text", "json"}, noFiles
+		if l.command.Name == "list" {
+			return []string{"table", "json"}, noFiles
 		}
-		return []string{"table", "json"}, noFiles
+		return []string{"text", "json"}, noFiles
+	case "from":
+		return []string{string(transfer.FromDefault), string(transfer.FromRegistry), string(transfer.FromOSTree)}, noFiles
 	case "log-level":
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
+	case "source", "target":
+		return nil, noFiles
 	case "sysroot":
 		return nil, onlyDirs
 	case "type":

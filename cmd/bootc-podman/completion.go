@@ -23,7 +23,7 @@ var (
 func shells() []string { return []string{"bash", "fish", "zsh"} }
 
 func (a *app) completionCommand() *cli.Command {
-	return reading(&cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "completion",
 		Usage:     "print the script that completes our command lines in bash, fish or zsh",
 		UsageText: "bootc-podman completion bash|fish|zsh",

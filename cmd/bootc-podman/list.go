@@ -16,7 +16,7 @@ import (
 
 func (a *app) listCommand(o *options) *cli.Command {
 	var p listPrinter
-	return reading(&cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "list",
 		Usage:     "list which image is where, without podman",
 		UsageText: "bootc-podman [options] list [options]",

@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) statusCommand(o *options) *cli.Command {
-	return reading(&cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "status",
 		Usage:     "tell what the host boots, and whether its images are where they should be",
 		UsageText: "bootc-podman [options] status [options]",

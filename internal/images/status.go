@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -200,7 +199,7 @@ func (inv *inventory) unified() Unification {
 			continue
 		case img == nil:
 			continue
-		case d.ManifestDigest == "" || slices.Contains(img.Digests, d.ManifestDigest):
+		case d.ManifestDigest == "" || img.Is(d.ManifestDigest):
 			return Unification{On: true, Reason: fmt.Sprintf("the bootc-owned store has the %s image %s", d.Role, name)}
 		}
 		return Unification{On: true, Reason: fmt.Sprintf(

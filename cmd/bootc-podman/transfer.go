@@ -1,0 +1,154 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+)
+
+func (a *app) setUnifiedCommand(o *options) *cli.Command {
+	var choice transfer.Choice
+	return plainVerb(&cli.Command{
+		Name:      "set-unified",
+		Usage:     "bring the booted image into the bootc-owned store",
+		UsageText: "bootc-podman [options] set-unified [options]",
+		Flags: append(transferFlags(),
+			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &choice.AcceptNewer},
+			&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
+			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
+			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry or ostree"},
+			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
+		),
+		Action: func(c *cli.Context) error {
+			choice.From = transfer.Source(c.String("from"))
+			if choice.From != "" && !slices.Contains([]transfer.Source{transfer.FromDefault, transfer.FromRegistry, transfer.FromOSTree}, choice.From) {
+				return usageErrorf("set-unified: unknown source %q: want default, registry or ostree", choice.From)
+			}
+			if format := c.String("format"); format != "text" && format != "json" {
+				return usageErrorf("set-unified: unknown format %q: want text or json", format)
+			}
+			t := a.transfer(c, o)
+			if c.Bool("plan") {
+				p, err := transfer.PlanUnified(c.Context, t, choice)
+				if err != nil {
+					return err
+				}
+				return a.printPlan(p, c.String("format"))
+			}
+			p, err := transfer.SetUnified(c.Context, t, choice)
+			if err != nil {
+				return err
+			}
+			return a.printUnified(p)
+		},
+	})
+}
+
+func (a *app) copyToStorageCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "copy-to-storage",
+		Usage:     "copy the booted image to podman's own store",
+		UsageText: "bootc-podman [options] copy-to-storage [options]",
+		Flags: append(transferFlags(),
+			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of the ostree repository, named with its transport, instead of the booted one"},
+			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
+		),
+		Action: func(c *cli.Context) error {
+			target := c.String("target")
+			from, digest, err := transfer.CopyToStorage(c.Context, a.transfer(c, o), c.String("source"), target)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "Copied %s to containers-storage:%s\nPushed: containers-storage:%[2]s %s\n", from, target, digest)
+			return err
+		},
+	})
+}
+
+func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "pull-from-default-storage",
+		Usage:     "copy images from podman's own store to the bootc-owned one",
+		UsageText: "bootc-podman [options] pull-from-default-storage image...",
+		ArgsUsage: "image...",
+		Flags:     transferFlags(),
+		Action: func(c *cli.Context) error {
+			return transfer.PullFromDefault(c.Context, a.transfer(c, o), c.Args().Slice())
+		},
+	})
+}
+
+func transferFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-wait", Usage: "fail if another transfer is at work"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out what podman says while it works"},
+	}
+}
+
+func (a *app) transfer(c *cli.Context, o *options) transfer.Options {
+	t := transfer.Options{
+		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
+		NoWait: c.Bool("no-wait"), Force: c.Bool("force"),
+		Waiting: func() { fmt.Fprintf(a.stderr, "Waiting for another transfer to end.\n") },
+		Missed: func(p *transfer.Plan, why error) {
+			fmt.Fprintf(a.stderr, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
+		},
+	}
+	if !c.Bool("quiet") {
+		t.Stderr = a.stderr
+	}
+	return t
+}
+
+// printUnified says what was done, as bootc does where it says anything.
+func (a *app) printUnified(p *transfer.Plan) error {
+	if p.Method == transfer.Nothing {
+		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", p.Name)
+		return err
+	}
+	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", p.Name)
+	return err
+}
+
+func (a *app) printPlan(p *transfer.Plan, format string) error {
+	if format == "json" {
+		return printJSON(a.stdout, p)
+	}
+	lines := []string{
+		fmt.Sprintf("Image:   %s, %s", p.Image, p.Role),
+		"Digest:  " + p.Digest,
+		fmt.Sprintf("Source:  %s: %s", p.Source, p.Reason),
+		"Method:  " + string(p.Method),
+	}
+	if p.Fetch > 0 {
+		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")
+	}
+	if p.Write != nil {
+		lines = append(lines, "Write:   "+humanSize(*p.Write))
+	}
+	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", humanSize(int64(p.Available)), p.Reflink))
+	identity, kept := "the booted digest", "keeps it"
+	if !p.Exact {
+		identity = "another digest than the booted one"
+	}
+	if !p.Kept {
+		kept = "will remove it: no deployment names it so"
+	}
+	lines = append(lines, fmt.Sprintf("After:   %s in the bootc-owned store, with %s; bootc %s", p.Name, identity, kept))
+	for i, step := range p.Steps {
+		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step))
+	}
+	for i, line := range lines {
+		lines[i] = printable(line)
+	}
+	_, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n"))
+	return err
+}

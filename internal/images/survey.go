@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// Survey is what deciding about an image of a host takes: what it boots, and what
+// its stores hold.
+type Survey struct {
+	// Host is described as far as its ostree repository tells.
+	Host *host.Host
+	// Store says where the bootc-owned store is, or would be.
+	Store storageconf.Store
+	// Bootc and Default are the two containers-storages, nil for none.
+	Bootc, Default *Store
+	// Repo are the images in the ostree repository.
+	Repo []host.RepoImage
+	// Filesystem is the one of the bootc-owned store.
+	Filesystem *Filesystem
+
+	inv     *inventory
+	keepers keepers
+}
+
+// NewSurvey reads a host; it has to be closed. Any problem is an error: what
+// could not be read may be what matters.
+func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
+	if o.inContainer() {
+		return nil, fmt.Errorf("read host: %w", ErrNotOnHost)
+	}
+	o.Type, o.AllStores = "", true
+	inv := newInventory(o)
+	inv.read(ctx)
+	if len(inv.problems) == 0 {
+		inv.describe(ctx)
+	}
+	fs, err := readFilesystem(inv.located)
+	if err = errors.Join(first(inv.problems), err); err != nil {
+		inv.close()
+		return nil, err
+	}
+	return &Survey{
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Filesystem: fs,
+		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
+	}, nil
+}
+
+// Close closes the stores.
+func (s *Survey) Close() { s.inv.close() }
+
+// Find finds the image that podman means by name in one of the two
+// containers-storages, nil when it would say that there is none.
+func (s *Survey) Find(in *Store, name string) (*StoreImage, error) {
+	if in == nil {
+		return nil, nil
+	}
+	if found, err := in.Exists(name, s.inv.shortNames); err != nil || !found {
+		return nil, err
+	}
+	return in.Lookup(name, s.inv.shortNames)
+}
+
+// Keepers are what would keep an image with this name in the bootc-owned store;
+// decided is false where bootc collects nothing.
+func (s *Survey) Keepers(name string) (keepers []Keeper, decided bool) {
+	return s.keepers.of([]string{name}), s.keepers.namesDecided
+}
+
+// ByDigest returns the images with a manifest digest.
+func (s *Store) ByDigest(digest string) []*StoreImage { return s.byDigest[digest] }
+
+// OriginalDigest is an annotation of the manifest of an image that was exported
+// from elsewhere: the digest of the manifest it had there.
+const OriginalDigest = "io.bootc-podman.original-digest"
+
+// Is tells whether img has a manifest digest, or is the same image exported, whose
+// digest is another.
+func (img *StoreImage) Is(digest string) bool {
+	return slices.Contains(img.Digests, digest) || digest != "" && img.annotation(OriginalDigest) == digest
+}
+
+// annotation is an annotation of the image's manifest, "" when there is none.
+func (img *StoreImage) annotation(key string) string {
+	blob, err := img.blob(manifestKey)
+	if err != nil {
+		return ""
+	}
+	var m struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if json.Unmarshal(blob, &m) != nil {
+		return ""
+	}
+	return m.Annotations[key]
+}

@@ -1,0 +1,250 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+// Source is where an image comes from.
+type Source string
+
+// The sources of an image, in the order they are considered.
+const (
+	FromBootc    Source = "bootc"
+	FromDefault  Source = "default"
+	FromRegistry Source = "registry"
+	FromOSTree   Source = "ostree"
+)
+
+// Plan is how the image that a host boots comes into the bootc-owned store. It is
+// made before anything is changed; Run does what it says.
+type Plan struct {
+	// Schema is the version of the JSON form.
+	Schema int `json:"schema"`
+	// Image is the reference that the deployment follows; Name is what the image
+	// is called in the store. Role is the deployment's.
+	Image string    `json:"image"`
+	Name  string    `json:"name"`
+	Role  host.Role `json:"role"`
+	// Digest is the manifest digest of what is booted, and of what will be in
+	// the store unless that is exported from ostree.
+	Digest string `json:"digest"`
+	// Source is where the image comes from, Reason why from there.
+	Source Source `json:"source"`
+	Reason string `json:"reason"`
+	// Take is what is taken from the source: an image ID, or a name there.
+	Take string `json:"take"`
+	// Method is by which means: nothing to do, a new name, a copy, a pull or an
+	// export, each with podman.
+	Method Method `json:"method"`
+	// Fetch is the number of bytes that come over the network; Write bounds from
+	// below what is written, nil when not known. Available are the bytes free on
+	// the store's filesystem, whose files can share extents as Reflink says.
+	Fetch     int64             `json:"bytes_to_fetch"`
+	Write     *int64            `json:"bytes_to_write"`
+	Available uint64            `json:"bytes_available"`
+	Reflink   images.Capability `json:"reflink"`
+	// Exact tells that the image in the store has the booted digest. An exported
+	// one has the same content and another digest.
+	Exact bool `json:"exact"`
+	// Kept tells whether bootc's garbage collection keeps the image under Name.
+	Kept bool `json:"kept"`
+	// Steps are what Run does, in order.
+	Steps []string `json:"steps"`
+
+	commit string
+}
+
+// Method is a way to move an image.
+type Method string
+
+// The methods. All are podman's: no image is moved without copying its bytes yet.
+const (
+	Nothing  Method = "none"
+	Tag      Method = "tag"
+	Copy     Method = "copy"
+	Pull     Method = "pull"
+	Reexport Method = "export"
+)
+
+// Choice is what the user has to say about a plan.
+type Choice struct {
+	// From is the only source to consider, "" for any.
+	From Source
+	// Without are sources that turned out not to have it.
+	Without []Source
+	// AcceptNewer takes an image of the same name and another digest.
+	AcceptNewer bool
+}
+
+var (
+	// ErrNotFromImage says that the booted deployment was not made from an image.
+	ErrNotFromImage = errors.New("not made from a container image")
+	// ErrNotBooted says that no deployment is booted.
+	ErrNotBooted = errors.New("no deployment is booted")
+	// ErrNoSource says that no source has the booted image.
+	ErrNoSource = errors.New("no source has the booted image")
+	// ErrComposefs says that images of composefs hosts are not moved yet.
+	ErrComposefs = errors.New("not supported on composefs hosts yet; use bootc image set-unified")
+)
+
+// NewPlan decides how the booted image comes into the bootc-owned store: what is
+// booted, exactly, from the nearest source that has it.
+func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
+	booted := s.Host.Booted()
+	switch {
+	case s.Host.Kind == host.Composefs:
+		return nil, ErrComposefs
+	case booted == nil:
+		return nil, ErrNotBooted
+	case booted.Image == nil:
+		return nil, fmt.Errorf("onboard deployment %s: %w", booted.ID(), ErrNotFromImage)
+	}
+	p := &Plan{
+		Schema: 1, Image: booted.Image.Image.String(), Name: booted.Image.Image.Name, Role: booted.Role,
+		Digest: booted.ManifestDigest, Available: s.Filesystem.Available, Reflink: s.Filesystem.Reflink,
+		Exact: true, commit: booted.Commit,
+	}
+	keepers, _ := s.Keepers(p.Name)
+	p.Kept = len(keepers) > 0
+	var refused []error
+	for _, try := range []struct {
+		source Source
+		decide func(*images.Survey, *host.Deployment, Choice) error
+	}{
+		{FromBootc, p.fromBootc},
+		{FromDefault, p.fromDefault},
+		{FromRegistry, p.fromRegistry},
+		{FromOSTree, p.fromOSTree},
+	} {
+		if choice.From != "" && choice.From != try.source && try.source != FromBootc || slices.Contains(choice.Without, try.source) {
+			continue
+		}
+		err := try.decide(s, booted, choice)
+		if err == nil {
+			p.Source = try.source
+			p.Steps = p.steps()
+			return p, nil
+		}
+		refused = append(refused, fmt.Errorf("%s: %w", try.source, err))
+	}
+	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, errors.Join(refused...))
+}
+
+// errNotThere is why a source is passed over.
+var errNotThere = errors.New("does not have it")
+
+// fromBootc looks whether the store has the image already, exported perhaps.
+func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	if s.Bootc == nil {
+		return errNotThere
+	}
+	named, err := s.Find(s.Bootc, p.Name)
+	if err != nil {
+		return err
+	}
+	if named != nil && (choice.AcceptNewer || named.Is(p.Digest)) {
+		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
+		p.Exact = slices.Contains(named.Digests, p.Digest)
+		return nil
+	}
+	for _, img := range s.Bootc.ByDigest(p.Digest) {
+		p.Method, p.Take, p.Reason = Tag, img.ID, "the bootc-owned store has it under another name"
+		return nil
+	}
+	return errNotThere
+}
+
+func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	named, err := s.Find(s.Default, p.Name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case named != nil && named.Is(p.Digest):
+		p.Reason = "podman's own store has it"
+	case named != nil && choice.AcceptNewer:
+		p.Reason = "podman's own store has an image of this name"
+	case named != nil:
+		return fmt.Errorf("has %s under this name, not what is booted", named.Digest)
+	default:
+		return errNotThere
+	}
+	p.Method, p.Take, p.Write = Copy, p.Name, sizeOf(named)
+	p.Exact = slices.Contains(named.Digests, p.Digest)
+	return nil
+}
+
+func sizeOf(img *images.StoreImage) *int64 {
+	if img.Size < 0 {
+		return nil
+	}
+	return &img.Size
+}
+
+func (p *Plan) fromRegistry(s *images.Survey, booted *host.Deployment, choice Choice) error {
+	if booted.Image.Image.Transport != host.Registry {
+		return fmt.Errorf("image is of transport %s", booted.Image.Image.Transport)
+	}
+	name, err := host.ParseName(p.Name)
+	if err != nil {
+		return err
+	}
+	p.Method, p.Reason = Pull, reason(choice, "no store of this host has what is booted")
+	name.Tag, name.Digest = "", p.Digest
+	p.Take = name.String()
+	if choice.AcceptNewer {
+		p.Take, p.Exact = p.Name, false
+	}
+	for _, img := range s.Repo {
+		if img.ManifestDigest == p.Digest {
+			p.Fetch = img.Size
+		}
+	}
+	return nil
+}
+
+// reason is why an image comes from a source, unless it was asked for.
+func reason(choice Choice, why string) string {
+	if choice.From != "" {
+		return "as asked for"
+	}
+	return why
+}
+
+func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	for _, img := range s.Repo {
+		if img.Checksum == p.commit {
+			p.Method, p.Take, p.Exact, p.Fetch = Reexport, p.commit, false, 0
+			p.Reason = reason(choice, "no other source has what is booted")
+			return nil
+		}
+	}
+	return errNotThere
+}
+
+// steps say in words what Run does.
+func (p *Plan) steps() []string {
+	switch p.Method {
+	case Tag:
+		return []string{fmt.Sprintf("tag image %.12s as %s in the bootc-owned store", p.Take, p.Name), "verify"}
+	case Copy:
+		return []string{fmt.Sprintf("copy %s from podman's own store", p.Take), "verify"}
+	case Pull:
+		steps := []string{"pull " + p.Take}
+		if p.Take != p.Name {
+			steps = append(steps, "tag it as "+p.Name)
+		}
+		return append(steps, "verify")
+	case Reexport:
+		return []string{"export the booted commit from the ostree repository as " + p.Name, "verify"}
+	}
+	return []string{}
+}

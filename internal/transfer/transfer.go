@@ -1,0 +1,358 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// Options say for which host images are moved, and by which means.
+type Options struct {
+	images.Options
+	// Host runs podman. Its environment, user and sysroot are those of Options.
+	Host wrapper.Host
+	// Dir is a directory for a lock and for short-lived files, /run/bootc-podman.
+	Dir string
+	// Stderr gets what podman says while it works.
+	Stderr io.Writer
+	// NoWait fails rather than wait for another transfer; Waiting is called before
+	// waiting for one.
+	NoWait  bool
+	Waiting func()
+	// Missed is called before the next source is tried, with why the one of the plan
+	// did not do.
+	Missed func(p *Plan, why error)
+	// Force does without the check of free space.
+	Force bool
+}
+
+var (
+	// ErrBusy says that another transfer is at work.
+	ErrBusy = errors.New("another transfer is at work")
+	// ErrNoSpace says that an image would not fit.
+	ErrNoSpace = errors.New("not enough free space")
+	// ErrNotVerified says that an image is not what it was to be.
+	ErrNotVerified = errors.New("not what was to be there")
+)
+
+// PlanUnified plans what SetUnified would do, and changes nothing.
+func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
+	s, err := images.NewSurvey(ctx, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return NewPlan(s, choice)
+}
+
+// SetUnified brings the booted image into the bootc-owned store, so that bootc
+// upgrades through it, and returns what was done. It can be repeated, and a run
+// after one that was killed completes it. Errors are those of NewPlan, ErrBusy,
+// ErrNoSpace, ErrNotVerified, and those of podman.
+func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
+	unlock, err := o.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for {
+		p, err := PlanUnified(ctx, o, choice)
+		if err != nil || p.Method == Nothing {
+			return p, err
+		}
+		if p.Write != nil && uint64(*p.Write) > p.Available && !o.Force {
+			return p, fmt.Errorf("copy %s: %w: %d bytes needed, %d available", p.Name, ErrNoSpace, *p.Write, p.Available)
+		}
+		before, err := o.imageIDs()
+		if err != nil {
+			return p, err
+		}
+		err = o.run(ctx, p)
+		// A registry may be out of reach, or not have the exact image any more.
+		if exit := new(wrapper.ExitError); errors.As(err, &exit) && p.Source == FromRegistry && choice.From == "" && ctx.Err() == nil {
+			o.Missed(p, err)
+			choice.Without = append(choice.Without, FromRegistry)
+			continue
+		}
+		if err != nil {
+			return p, err
+		}
+		return p, o.verify(ctx, p, before)
+	}
+}
+
+// run does what a plan says.
+func (o Options) run(ctx context.Context, p *Plan) error {
+	session, err := o.Host.Open()
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	podman := func(args ...string) error {
+		cmd, err := session.Podman(ctx, args...)
+		if err != nil {
+			return err
+		}
+		cmd.Stderr = o.Stderr
+		return session.Run(ctx, cmd)
+	}
+	switch p.Method {
+	case Tag:
+		return podman("image", "tag", p.Take, p.Name)
+	case Copy:
+		return o.push(ctx, session, p.Take, p.Name)
+	case Pull:
+		if err := podman("image", "pull", "--", p.Take); err != nil || p.Take == p.Name {
+			return err
+		}
+		return podman("image", "tag", p.Take, p.Name)
+	case Reexport:
+		return o.export(ctx, p.commit, p.Name, func(args, env []string) error {
+			cmd, err := session.Podman(ctx, append([]string{"image"}, args...)...)
+			if err != nil {
+				return err
+			}
+			cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
+			return session.Run(ctx, cmd)
+		})
+	}
+	return nil
+}
+
+// PullFromDefault copies images from podman's own store to the bootc-owned one,
+// as bootc image pull-from-default-storage does.
+func PullFromDefault(ctx context.Context, o Options, names []string) error {
+	unlock, err := o.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	session, err := o.Host.Open()
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	for _, name := range names {
+		if err := o.push(ctx, session, name, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// push copies an image of podman's own store to the bootc-owned one, in the words
+// of bootc (crates/lib/src/podstorage.rs).
+func (o Options) push(ctx context.Context, session *wrapper.Session, name, as string) error {
+	to := fmt.Sprintf("containers-storage:[%s@%s+%s]%s", session.Config.Driver, storageconf.GraphRoot, storageconf.RunRoot, as)
+	cmd, err := o.Host.DefaultPodman("image", "push", "--remove-signatures", "--", name, to)
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = o.Stderr
+	return session.Run(ctx, cmd)
+}
+
+// CopyToStorage copies an image of the ostree repository, the booted one if source
+// is "", to podman's own store under the name target. It returns what was copied,
+// and the manifest digest it has there, which is another than it was fetched with:
+// the layers were not kept as they came.
+func CopyToStorage(ctx context.Context, o Options, source, target string) (from, digest string, err error) {
+	unlock, err := o.lock()
+	if err != nil {
+		return "", "", err
+	}
+	defer unlock()
+	s, err := images.NewSurvey(ctx, o.Options)
+	if err != nil {
+		return "", "", err
+	}
+	defer s.Close()
+	commit, from, err := findCommit(s, source)
+	if err != nil {
+		return "", "", err
+	}
+	err = o.export(ctx, commit, target, func(args, env []string) error {
+		cmd, err := o.Host.DefaultPodman(args...)
+		if err != nil {
+			return err
+		}
+		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
+		return o.Host.Runner.Run(ctx, cmd)
+	})
+	if err != nil {
+		return from, "", err
+	}
+	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil {
+		return from, "", errors.Join(problems...)
+	}
+	defer store.Close()
+	img, err := store.Lookup(target, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+	if err != nil {
+		return from, "", err
+	}
+	return from, img.Digest, nil
+}
+
+// findCommit finds the commit of an image in the ostree repository. What is booted
+// is found by its commit, since a ref of its name can be older.
+func findCommit(s *images.Survey, source string) (commit, name string, err error) {
+	if source == "" {
+		booted := s.Host.Booted()
+		switch {
+		case s.Host.Kind == host.Composefs:
+			return "", "", ErrComposefs
+		case booted == nil:
+			return "", "", ErrNotBooted
+		case booted.Image == nil:
+			return "", "", fmt.Errorf("copy deployment %s: %w", booted.ID(), ErrNotFromImage)
+		}
+		return booted.Commit, booted.Image.Image.String(), nil
+	}
+	ref, err := host.ParseImageReference(source)
+	if err != nil {
+		return "", "", err
+	}
+	for _, img := range s.Repo {
+		if img.Image == ref {
+			return img.Checksum, ref.String(), nil
+		}
+	}
+	return "", "", fmt.Errorf("find %s in the ostree repository: %w", ref, images.ErrNotFound)
+}
+
+// export serves the image of a commit in the ostree repository under a name, and
+// calls pull with what podman has to be told to pull it.
+func (o Options) export(ctx context.Context, commit, name string, pull func(args, env []string) error) error {
+	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	image, err := repo.Commit(ctx, commit)
+	if err != nil {
+		return err
+	}
+	export, err := NewExport(ctx, repo, image, nil)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(o.Dir, exportDirs)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	registry, err := export.Serve(ctx, dir, name, nil)
+	if err != nil {
+		return err
+	}
+	err = pull(registry.PullCmd())
+	// Where the registry failed, podman knows only that it ended.
+	if served := registry.Close(); served != nil {
+		return served
+	}
+	return err
+}
+
+// verify looks at what is there now and, if that is not what a plan says, removes
+// what was not there before.
+func (o Options) verify(ctx context.Context, p *Plan, before []string) error {
+	s, err := images.NewSurvey(ctx, o.Options)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	img, err := s.Find(s.Bootc, p.Name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify %s: %w", p.Name, err)
+	case img != nil && (img.Is(p.Digest) || p.Take == p.Name && !p.Exact):
+		return nil
+	}
+	found := "nothing"
+	if img != nil {
+		found = img.Digest
+	}
+	failed := fmt.Errorf("verify %s: %w: %s instead of %s", p.Name, ErrNotVerified, found, p.Digest)
+	if img == nil || slices.Contains(before, img.ID) {
+		return failed
+	}
+	session, err := o.Host.Open()
+	if err != nil {
+		return errors.Join(failed, err)
+	}
+	defer session.Close()
+	cmd, err := session.Podman(ctx, "image", "rm", img.ID)
+	if err == nil {
+		err = session.Run(ctx, cmd)
+	}
+	return errors.Join(failed, err)
+}
+
+// imageIDs lists the images of the bootc-owned store.
+func (o Options) imageIDs() (ids []string, err error) {
+	located, err := storageconf.Locate(o.Sysroot.Dir)
+	if err != nil {
+		return nil, err
+	}
+	store, problems := images.OpenBootcStore(located, o.Root)
+	if store == nil {
+		return nil, errors.Join(problems...)
+	}
+	defer store.Close()
+	for _, img := range store.Images {
+		ids = append(ids, img.ID)
+	}
+	return ids, nil
+}
+
+// exportDirs is what the names of directories begin with that an export needs.
+const exportDirs = "export-"
+
+// lock keeps other transfers away until unlock, and clears away what one left that
+// was killed.
+func (o Options) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(o.Dir, "transfer.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) && !o.NoWait {
+		if o.Waiting != nil {
+			o.Waiting()
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrBusy
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
+	}
+	stale, _ := filepath.Glob(filepath.Join(o.Dir, exportDirs+"*"))
+	for _, dir := range stale {
+		if err := os.RemoveAll(dir); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return func() { f.Close() }, nil
+}

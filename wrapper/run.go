@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"context"
+	"os"
+	"slices"
+)
+
+// Run runs cmd inside the store's namespace and waits for it. A missing store is
+// made. The error is an *ExitError when the program fails. After a Run that made
+// the store, its driver is known to a new session only.
+func (s *Session) Run(ctx context.Context, cmd Cmd) error {
+	if s.host.DryRun != nil {
+		return s.explainRun(s.Store.Path(), s.Change, cmd)
+	}
+	done := make(chan error, 1)
+	// The thread that enters the namespace ends with its goroutine.
+	go func() {
+		ns, err := s.enter(ctx)
+		if err == nil {
+			if ns.runRoot != nil {
+				cmd.Files = append([]*os.File{ns.runRoot}, cmd.Files...)
+			}
+			err = s.host.Runner.Run(ctx, cmd)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// DefaultPodman returns the command line that runs podman with args on the store
+// it uses by itself, with the caller's own environment.
+func (s *Session) DefaultPodman(args ...string) (Cmd, error) {
+	return s.host.DefaultPodman(args...)
+}
+
+// DefaultPodman is that of a Session, where none is needed.
+func (h Host) DefaultPodman(args ...string) (Cmd, error) {
+	podman, err := FindPodman(h.Env, h.Self)
+	if err != nil {
+		return Cmd{}, err
+	}
+	env := slices.Clone(h.Env)
+	if Getenv(env, "HOME") == "" {
+		env = append(env, "HOME=/root")
+	}
+	return Cmd{Path: podman[0], Args: append(podman, args...), Env: env}, nil
+}
