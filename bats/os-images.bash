@@ -152,3 +152,19 @@ os_boot() {
     echo "no boot entry for $1" >&2
     return 1
 }
+
+# os_import REF DIR - the image that skopeo copied to DIR (transport dir), imported
+# as ostree-ext does, with its own manifest. Prints the commit.
+os_import() {
+    local ref=$1 from=$2 merged hex
+    merged=$(mktemp -d merged.XXXXXX)
+    chmod 0755 "$merged"
+    cp "$from/manifest.json" manifest.json
+    cp "$from/$(jq -r '.config.digest | ltrimstr("sha256:")' manifest.json)" config.json
+    for hex in $(jq -r '.layers[].digest | ltrimstr("sha256:")' manifest.json); do
+        gzip -dc "$from/$hex" | os_ostree commit --no-bindings --tar-autocreate-parents --tree=tar=/proc/self/fd/0 \
+            --timestamp="@$OS_TIME" --branch "ostree/container/blob/sha256_3A_$hex" >/dev/null
+        os_ostree checkout --union --whiteouts --user-mode "ostree/container/blob/sha256_3A_$hex" "$merged"
+    done
+    os_commit "$ref" "$merged"
+}

@@ -33,7 +33,7 @@ oracle_init() {
 
 # new_sysroot - a bootc host without a store: /sysroot as ostree makes it.
 new_sysroot() {
-    rm -rf /sysroot/ostree /sysroot/composefs /run/bootc /run/bootc-podman
+    rm -rf /sysroot/ostree /sysroot/composefs /sysroot/boot /run/bootc /run/bootc-podman
     ostree admin init-fs --modern /sysroot
 }
 

@@ -14,7 +14,11 @@ import (
 // the store, its driver is known to a new session only.
 func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	if s.host.DryRun != nil {
-		return s.explainRun(s.Store.Path(), s.Change, cmd)
+		change := s.Change
+		if !slices.Equal(cmd.Env, change.apply(s.host.Env)) {
+			change = EnvChange{} // plain podman's
+		}
+		return s.explainRun(s.Store.Path(), change, cmd)
 	}
 	done := make(chan error, 1)
 	// The thread that enters the namespace ends with its goroutine.
@@ -33,11 +37,6 @@ func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 
 // DefaultPodman returns the command line that runs podman with args on the store
 // it uses by itself, with the caller's own environment.
-func (s *Session) DefaultPodman(args ...string) (Cmd, error) {
-	return s.host.DefaultPodman(args...)
-}
-
-// DefaultPodman is that of a Session, where none is needed.
 func (h Host) DefaultPodman(args ...string) (Cmd, error) {
 	podman, err := FindPodman(h.Env, h.Self)
 	if err != nil {

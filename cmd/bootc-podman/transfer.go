@@ -36,7 +36,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 				return usageErrorf("set-unified: unknown format %q: want text or json", format)
 			}
 			t := a.transfer(c, o)
-			if c.Bool("plan") {
+			if c.Bool("plan") || o.dryRun {
 				p, err := transfer.PlanUnified(c.Context, t, choice)
 				if err != nil {
 					return err
@@ -62,6 +62,9 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
 		),
 		Action: func(c *cli.Context) error {
+			if o.dryRun {
+				return usageErrorf("copy-to-storage: --dry-run is not supported")
+			}
 			target := c.String("target")
 			from, digest, err := transfer.CopyToStorage(c.Context, a.transfer(c, o), c.String("source"), target)
 			if err != nil {

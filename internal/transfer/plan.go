@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
@@ -114,7 +115,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	}
 	keepers, _ := s.Keepers(p.Name)
 	p.Kept = len(keepers) > 0
-	var refused []error
+	var refused []string
 	for _, try := range []struct {
 		source Source
 		decide func(*images.Survey, *host.Deployment, Choice) error
@@ -133,9 +134,9 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 			p.Steps = p.steps()
 			return p, nil
 		}
-		refused = append(refused, fmt.Errorf("%s: %w", try.source, err))
+		refused = append(refused, fmt.Sprintf("%s: %v", try.source, err))
 	}
-	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, errors.Join(refused...))
+	return nil, fmt.Errorf("onboard %s, %s: %w: %s", p.Image, p.Digest, ErrNoSource, strings.Join(refused, "; "))
 }
 
 // errNotThere is why a source is passed over.

@@ -1,0 +1,240 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Moving images: the booted one into the bootc-owned store and into podman's own.
+
+load helpers
+load os-images
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
+setup_file() {
+    mount_sysroot xfs
+    ln -sfn sysroot/ostree /ostree
+    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
+    cat >/srv/registry.yml <<EOF
+version: 0.1
+storage: {filesystem: {rootdirectory: /srv/registry}}
+http: {addr: "$REGISTRY"}
+EOF
+    mkdir -p /etc/containers/registries.conf.d
+    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
+    serve
+    cd /srv || return 1
+    # An operating system of two layers, the second of which removes a file of the
+    # first, and its next version.
+    os_tree tree 42
+    echo program >tree/usr/bin/program
+    chmod 4755 tree/usr/bin/program
+    head -c 3000000 /dev/urandom >tree/usr/lib/blob
+    echo removed >tree/usr/lib/removed
+    printf 'FROM scratch\nCOPY tree /\nLABEL containers.bootc=1 version=42\nENV A=B\n' >Containerfile.base
+    echo new >new
+    scratch_podman build -q --layers -t localhost/base -f Containerfile.base . >/dev/null
+    printf 'FROM localhost/base\nCOPY new /usr/lib/new\nENTRYPOINT ["/usr/bin/program"]\n' >Containerfile
+    scratch_podman build -q --layers -t "$REGISTRY/os:42" -f Containerfile . >/dev/null
+    scratch_podman push -q "$REGISTRY/os:42"
+    skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/os:42" dir:os42
+    echo newer >new
+    scratch_podman build -q --layers -t "$REGISTRY/os:43" -f Containerfile . >/dev/null
+    DIGEST=sha256:$(sha256sum <os42/manifest.json | cut -d' ' -f1)
+    REF=docker_3A__2F__2F_127_2E_0_2E_0_2E_1_3A_${REGISTRY#*:}/os_3A_42
+    export REGISTRY DIGEST REF
+}
+
+teardown_file() {
+    kill "$(cat /srv/registry.pid)" || true
+    umount -q /proc/cmdline || true
+    umount /sysroot
+}
+
+# serve - start the registry.
+serve() {
+    local server
+    server=$(command -v docker-registry || command -v registry || command -v distribution)
+    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
+    echo $! >/srv/registry.pid
+    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+}
+
+# A host that has booted the image of the registry, as of version 42.
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    umount -q /proc/cmdline || true
+    new_sysroot
+    podman rmi -af >/dev/null 2>&1 || true
+    boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
+}
+
+# boot REF IMGREF - import the image under REF and boot it.
+boot() {
+    COMMIT=$(os_import "$1" /srv/os42)
+    os_boot "$(os_deploy "$COMMIT" "$2")"
+}
+
+digest_of() { oracle image inspect --format '{{.Digest}}' "$1"; }
+
+# same_tree DIR - DIR is what ostree has of the booted commit, with /etc back in place.
+same_tree() {
+    os_ostree checkout "$COMMIT" checkout
+    [ ! -d checkout/usr/etc ] || mv checkout/usr/etc checkout/etc
+    diff -r --no-dereference checkout "$1"
+    # The storage library decides on the mode of the root directory itself.
+    (cd checkout && find . -mindepth 1 -printf '%p %y %m %U %G %l\n' | LC_ALL=C sort) >want
+    (cd "$1" && find . -mindepth 1 -printf '%p %y %m %U %G %l\n' | LC_ALL=C sort) | diff want -
+}
+
+@test "set-unified: the exact image comes from the registry, though its tag moved on" {
+    scratch_podman push -q "$REGISTRY/os:43" "docker://$REGISTRY/os:42"
+    bp set-unified --plan --format json
+    assert "$(jq -r '.source, .method, .digest, .exact, .kept' <<<"$output")" == "$(printf '%s\n' registry pull "$DIGEST" true true)"
+    [ ! -e "$STORE" ]
+    bp set-unified
+    assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    bp status --format '{{.Unified.On}} {{.Unified.Reason}}'
+    assert "$output" == "true the bootc-owned store has the booted image $REGISTRY/os:42"
+    bp list --type unified --format '{{.State}}'
+    assert "$output" !~ pruned
+    bp set-unified
+    assert "$output" == "Image $REGISTRY/os:42 is already in bootc storage."
+    scratch_podman push -q "$REGISTRY/os:42"
+}
+
+@test "set-unified: from podman's own store, if it is what is booted" {
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --plan --format json
+    assert "$(jq -r '.source, .method' <<<"$output")" == "$(printf '%s\n' default copy)"
+    kill "$(cat /srv/registry.pid)"
+    bp set-unified
+    serve
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+}
+
+@test "set-unified: an image in podman's own store that moved on is passed over, unless accepted" {
+    scratch_podman save -q -o 43.tar "$REGISTRY/os:43"
+    podman load -q -i 43.tar
+    podman tag "$REGISTRY/os:43" "$REGISTRY/os:42"
+    bp set-unified --plan --format json
+    assert "$(jq -r .source <<<"$output")" == registry
+    bp 1 set-unified --from default
+    assert "$stderr" =~ "no source has the booted image: bootc: does not have it; default: has sha256:[0-9a-f]{64} under this name, not what is booted"
+    [ ! -e "$STORE" ]
+    bp set-unified --accept-newer
+    assert "$(digest_of "$REGISTRY/os:42")" == "$(podman image inspect --format '{{.Digest}}' "$REGISTRY/os:42")"
+}
+
+@test "set-unified: exported from ostree where the registry is out of reach" {
+    kill "$(cat /srv/registry.pid)"
+    bp set-unified
+    serve
+    assert "$stderr" =~ "Warning: registry: .*trying the next source"
+    assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
+    bp image inspect "$REGISTRY/os:42"
+    assert "$(jq -r '.[0].Annotations["io.bootc-podman.original-digest"], .[0].Config.Labels["containers.bootc"], .[0].Config.Entrypoint[0], .[0].Config.Env[-1]' <<<"$output")" == \
+        "$(printf '%s\n' "$DIGEST" 1 /usr/bin/program A=B)"
+    bp status --format '{{.Unified.On}} {{.Unified.Reason}}'
+    assert "$output" == "true the bootc-owned store has the booted image $REGISTRY/os:42"
+    bp set-unified
+    assert "$output" =~ "already in bootc storage"
+}
+
+@test "set-unified: a local image that podman has no more" {
+    new_sysroot
+    boot containers-storage_3A_localhost/os ostree-unverified-image:containers-storage:localhost/os
+    bp set-unified
+    oracle image exists localhost/os
+    podman image ls -q >out
+    assert "$(cat out)" == "" "podman's own store is left alone"
+}
+
+@test "copy-to-storage: what podman mounts is what ostree checks out" {
+    bp copy-to-storage
+    assert "$output" =~ "Pushed: containers-storage:localhost/bootc sha256:[0-9a-f]{64}"
+    same_tree "$(podman image mount localhost/bootc)"
+    podman image unmount localhost/bootc
+    # And it is an ordinary image.
+    printf 'FROM localhost/bootc\nLABEL derived=1\n' | podman build -q -t localhost/derived -
+    podman push -q --tls-verify=false localhost/bootc "docker://$REGISTRY/exported"
+    bp copy-to-storage --source "docker://$REGISTRY/os:42" --target localhost/other
+    podman image exists localhost/other
+    bp 1 copy-to-storage --source docker://quay.io/nope:1
+    assert "$stderr" =~ "no such image"
+}
+
+@test "copy-to-storage: the booted commit, though its name stands for another" {
+    # As after an upgrade through the bootc-owned store.
+    os_tree other 7
+    os_image "$REF" 7 other
+    bp copy-to-storage
+    same_tree "$(podman image mount localhost/bootc)"
+    podman image unmount localhost/bootc
+}
+
+@test "pull-from-default-storage: with its digest" {
+    podman pull -q "$REGISTRY/os:42"
+    bp pull-from-default-storage "$REGISTRY/os:42"
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    bp 1 pull-from-default-storage localhost/absent
+    bp 2 pull-from-default-storage
+}
+
+@test "transfer: a damaged repository is named, and nothing changes" {
+    local object
+    object=$(os_ostree ls -C "$COMMIT" /usr/lib/blob | awk '{ print $5 }')
+    object=$REPO/objects/${object:0:2}/${object:2}.file
+    cp -a "$object" object
+    chmod u+w "$object"
+    printf x | dd of="$object" conv=notrunc status=none
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "$(basename "$object")|${object##*/objects/}"
+    rm "$object"
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "no such file"
+    bp image ls -q || true
+    assert "$output" == ""
+    mv object "$object"
+    bp set-unified --from ostree
+}
+
+@test "transfer: killed at any moment, a rerun completes" {
+    local i
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        "$BOOTC_PODMAN" set-unified --from ostree >out 2>&1 3>&- &
+        local pid=$!
+        pause "0.0$((i * 7))"
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" || true
+        if [ -e "$STORE" ]; then bp image ls; fi
+    done
+    bp set-unified --from ostree
+    assert "$(ls -d /run/bootc-podman/export-* 2>/dev/null)" == ""
+    bp set-unified
+    assert "$output" =~ "already in bootc storage"
+    assert "$(mount_table | grep -c /run/bootc)" == 0
+}
+
+@test "transfer: a full filesystem" {
+    bp init
+    head -c "$(($(df --output=avail -B1 /sysroot | tail -1) - 2000000))" /dev/zero >/sysroot/filler
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "no space left"
+    rm /sysroot/filler
+    bp image ls -q
+    assert "$output" == ""
+    bp set-unified --from ostree
+}
+
+@test "transfer: one at a time" {
+    mkdir -p /run/bootc-podman
+    exec 8>/run/bootc-podman/transfer.lock
+    flock 8
+    bp 1 set-unified --no-wait
+    assert "$stderr" =~ "another transfer is at work"
+    "$BOOTC_PODMAN" set-unified 2>err >out 3>&- 8>&- &
+    local pid=$!
+    wait_for grep -q Waiting err
+    exec 8>&-
+    wait "$pid"
+    grep -q enabled out
+}
