@@ -224,7 +224,7 @@ type File struct {
 	Size int64
 	// Target is that of a symbolic link.
 	Target string
-	// Xattrs is ordered by name.
+	// Xattrs is ordered by name; none is empty.
 	Xattrs []Xattr
 
 	sum   Checksum
@@ -341,6 +341,10 @@ func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 		n, err := get(name, buf)
 		if err != nil {
 			return nil, fmt.Errorf("extended attribute %q: %w", name, err)
+		}
+		// libostree ignores those without a value.
+		if n == 0 {
+			continue
 		}
 		xattrs = append(xattrs, Xattr{Name: name, Value: slices.Clone(buf[:n])})
 	}

@@ -153,6 +153,12 @@ func readLayers(ctx context.Context, repo *host.Repo, commit string, manifest ho
 	}
 	for i := baseLayers; i < len(commits); i++ {
 		w := walker{repo: repo, merged: merged, layers: tree, first: i}
+		// Where two layers have a directory, ostree keeps the metadata that it
+		// has in the lower one, container stores that in the upper one. What was
+		// booted counts.
+		if i > 0 {
+			w.dirs = merged.dirs
+		}
 		if err := w.commit(ctx, commits[i]); err != nil {
 			return nil, err
 		}
@@ -173,6 +179,9 @@ func readChunks(repo *host.Repo, commits []string) (map[host.Checksum]int, error
 		tree, err := repo.Tree(root.Tree)
 		if err != nil {
 			return nil, err
+		}
+		if len(tree.Dirs) > 0 {
+			return nil, fmt.Errorf("read commit %s: not the chunk of an ostree base: it has directories", commit)
 		}
 		for _, f := range tree.Files {
 			sum, err := host.ParseChecksum(f.Name)

@@ -4,9 +4,20 @@
 package transfer
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"golang.org/x/sys/unix"
 )
 
 const imageName = "quay.io/example/os:42"
@@ -33,6 +44,8 @@ func systemTree(m treeMaker) {
 	m.xattr("usr/lib/xattrs", "user.bytes", "\x00\xff=\n")
 	m.xattr("usr/lib/xattrs", "user.long", strings.Repeat("x", 1000))
 	m.xattr("usr/lib", "user.dir", "of a directory")
+	m.xattr("usr/lib", "security.selinux", "system_u:object_r:lib_t:s0\x00")
+	m.xattr("usr/lib/xattrs", "security.selinux", "system_u:object_r:lib_t:s0\x00")
 	m.file("usr/lib/big", strings.Repeat("0123456789abcdef", 100_000), 0o644)
 	m.file("usr/lib/empty", "", 0o644)
 	m.file("usr/lib/empty2", "", 0o600)
@@ -83,8 +96,8 @@ func lastTree(m treeMaker) {
 	m.file("usr/lib/.wh.link", "", 0o644)
 }
 
-// images are those that exports are tested with.
-var images = map[string]func(f *fixture){
+// testImages are those that exports are tested with.
+var testImages = map[string]func(f *fixture){
 	"plain": func(f *fixture) {
 		f.layer(f.tree(systemTree))
 		f.layer(f.tree(derivedTree))
@@ -122,9 +135,10 @@ var images = map[string]func(f *fixture){
 }
 
 func TestExportEqualsACheckoutOfTheImage(t *testing.T) {
-	for name, image := range images {
+	for name, image := range testImages {
 		for _, driver := range []string{"vfs", "overlay"} {
 			t.Run(name+" "+driver, func(t *testing.T) {
+				t.Parallel()
 				f := newFixture(t)
 				image(f)
 				commit := f.merge()
@@ -138,5 +152,351 @@ func TestExportEqualsACheckoutOfTheImage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestExportIsAnOrdinaryImage(t *testing.T) {
+	f := newFixture(t)
+	f.base(f.tree(systemTree), "/usr/lib")
+	f.layer(f.tree(derivedTree))
+	f.setLabel("html", "<&> \u2028 é")
+	f.config["x-unknown"] = map[string]any{"big": json.Number("12345678901234567890"), "keep": nil}
+	f.config["history"] = []map[string]any{
+		{"created_by": "base", "comment": "first", "created": created},
+		{"created_by": "chunk", "x-unknown": true},
+		{"created_by": "ENV a=b", "empty_layer": true},
+		{"created_by": "RUN <x>", "comment": "derived", "author": "me", "empty_layer": false},
+		{"created_by": "CMD", "empty_layer": true},
+	}
+	f.manifest.Annotations = map[string]string{"org.opencontainers.image.created": created}
+	f.manifest.Layers[0].Annotations["ostree.encapsulated"] = "true"
+	f.manifest.Layers[1].Annotations["ostree.components"] = "glibc,bash"
+	f.merge()
+	e := f.export()
+
+	var got, want map[string]any
+	if err := json.Unmarshal(e.Config, &got); err != nil {
+		t.Fatal(err)
+	}
+	delete(f.config["config"].(map[string]any)["Labels"].(map[string]any), "ostree.final-diffid")
+	delete(f.config["config"].(map[string]any)["Labels"].(map[string]any), "ostree.commit")
+	diffIDs := []string{e.Layers[0].Digest, e.Layers[1].Digest, e.Layers[2].Digest}
+	f.config["rootfs"] = map[string]any{"type": "layers", "diff_ids": diffIDs}
+	text, _ := json.Marshal(f.config)
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
+		t.Errorf("configuration\n got %s\nwant %s", g, w)
+	}
+	for _, verbatim := range []string{`12345678901234567890`, `"html":"<&>`, `"keep":null`} {
+		if !strings.Contains(string(e.Config), verbatim) {
+			t.Errorf("configuration has no %s: %s", verbatim, e.Config)
+		}
+	}
+	if digest := fmt.Sprintf("sha256:%x", sha256.Sum256(e.Config)); digest != e.ConfigDigest {
+		t.Errorf("configuration has digest %s, not %s", digest, e.ConfigDigest)
+	}
+
+	type descriptor struct {
+		MediaType, Digest string
+		Size              int64
+		Annotations       map[string]string
+	}
+	var manifest struct {
+		SchemaVersion int
+		MediaType     string
+		Config        descriptor
+		Layers        []descriptor
+		Annotations   map[string]string
+	}
+	if err := json.Unmarshal(e.Manifest, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	layer := func(i int, annotations map[string]string) descriptor {
+		annotations["test.index"] = fmt.Sprint(i)
+		return descriptor{"application/vnd.oci.image.layer.v1.tar", e.Layers[i].Digest, e.Layers[i].Size, annotations}
+	}
+	wantManifest := manifest
+	wantManifest.SchemaVersion, wantManifest.MediaType = 2, "application/vnd.oci.image.manifest.v1+json"
+	wantManifest.Config = descriptor{"application/vnd.oci.image.config.v1+json", e.ConfigDigest, int64(len(e.Config)), nil}
+	wantManifest.Layers = []descriptor{
+		layer(0, map[string]string{}), layer(1, map[string]string{"ostree.components": "glibc,bash"}), layer(2, map[string]string{}),
+	}
+	wantManifest.Annotations = map[string]string{"org.opencontainers.image.created": created, "io.bootc-podman.original-digest": "sha256:original"}
+	if g, w := fmt.Sprint(manifest), fmt.Sprint(wantManifest); g != w {
+		t.Errorf("manifest\n got %s\nwant %s", g, w)
+	}
+	if digest := fmt.Sprintf("sha256:%x", sha256.Sum256(e.Manifest)); digest != e.ManifestDigest {
+		t.Errorf("manifest has digest %s, not %s", digest, e.ManifestDigest)
+	}
+}
+
+func TestExportHistoryHasAnEntryForEachLayer(t *testing.T) {
+	const unknown = "bootc-podman: layer without history"
+	for name, c := range map[string]struct {
+		old    string
+		layers int
+		want   string
+	}{
+		"none":            {"", 2, unknown + "|" + unknown},
+		"fits":            {"a|-e|b", 2, "a|-e|b"},
+		"too short":       {"a|-e", 3, "a|-e|" + unknown + "|" + unknown},
+		"too long":        {"a|b|-e|c|-f", 1, "a|-e|-f"},
+		"only empty ones": {"-a|-b", 1, "-a|-b|" + unknown},
+	} {
+		var old []object
+		for by := range strings.SplitSeq(c.old, "|") {
+			if by == "" {
+				continue
+			}
+			quoted, _ := json.Marshal(by)
+			h := object{"created_by": quoted, "empty_layer": json.RawMessage("false")}
+			if by[0] == '-' {
+				h["empty_layer"] = json.RawMessage("true")
+			}
+			old = append(old, h)
+		}
+		var got []string
+		for _, h := range exportHistory(old, c.layers) {
+			var by string
+			if err := json.Unmarshal(h["created_by"], &by); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, by)
+		}
+		if got := strings.Join(got, "|"); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestExportGivesTheSameImageAgain(t *testing.T) {
+	f := newFixture(t)
+	testImages["ostree base with chunks"](f)
+	f.merge()
+	repo, image := f.open()
+	last := map[int]int64{}
+	e, err := NewExport(t.Context(), repo, image, func(layer int, bytes int64) {
+		if bytes <= last[layer] {
+			t.Errorf("layer %d: %d bytes after %d", layer, bytes, last[layer])
+		}
+		last[layer] = bytes
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for i, layer := range e.Layers {
+		if last[i] != layer.Size {
+			t.Errorf("layer %d: told of %d bytes, has %d", i, last[i], layer.Size)
+		}
+		sum := sha256.New()
+		n, err := e.writeLayer(t.Context(), sum, i, false, func(int, int64) {})
+		if err != nil || n != layer.Size || fmt.Sprintf("sha256:%x", sum.Sum(nil)) != layer.Digest {
+			t.Errorf("layer %d: %d bytes, %v, not what was measured", i, n, err)
+		}
+		size += n
+	}
+	if size != e.Size {
+		t.Errorf("size %d, layers have %d", e.Size, size)
+	}
+	again := f.export()
+	if string(again.Manifest) != string(e.Manifest) || string(again.Config) != string(e.Config) {
+		t.Errorf("a second export differs:\n%s\n%s", e.Manifest, again.Manifest)
+	}
+}
+
+func TestExportAcceptsLabelsTheKernelShows(t *testing.T) {
+	f := newFixture(t)
+	f.layer(f.tree(systemTree))
+	f.merge()
+	before := f.export()
+	// As on a host with SELinux, where unlabelled files appear with one.
+	for _, name := range []string{"usr/bin/sh", "usr/lib/link"} {
+		object := f.object(name)
+		if err := unix.Lsetxattr(object, "security.selinux", []byte("system_u:object_r:unlabeled_t:s0"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := f.export(); after.ManifestDigest != before.ManifestDigest {
+		t.Error("a label changed the export")
+	}
+}
+
+// object is the file of the object at a path in the image's first layer.
+func (f *fixture) object(path string) string {
+	f.Helper()
+	sum := strings.Fields(f.ostree("ls", "-C", f.layers[0], "/"+path))[4]
+	return filepath.Join(f.repo, "objects", sum[:2], sum[2:]+".file")
+}
+
+func (f *fixture) metadata(kind string) string {
+	f.Helper()
+	files, err := filepath.Glob(f.repo + "/objects/*/*." + kind)
+	if err != nil || len(files) == 0 {
+		f.Fatal("no object of kind ", kind, err)
+	}
+	return files[0]
+}
+
+// replace writes an object anew, since the old file may have other names.
+func (f *fixture) replace(path string, change func([]byte) []byte) {
+	f.Helper()
+	var st unix.Stat_t
+	data, err := os.ReadFile(path)
+	err = errors.Join(err, unix.Lstat(path, &st), os.Remove(path), os.WriteFile(path, change(data), 0o600),
+		os.Chown(path, int(st.Uid), int(st.Gid)), unix.Chmod(path, st.Mode&0o7777))
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func flipLast(data []byte) []byte { data[len(data)-1] ^= 1; return data }
+
+func TestExportNamesWhatIsWrong(t *testing.T) {
+	plain := func(f *fixture) {
+		f.layer(f.tree(systemTree))
+		f.layer(f.tree(lastTree))
+	}
+	for name, c := range map[string]struct {
+		image  func(f *fixture)
+		damage func(f *fixture) (names string)
+		is     error
+	}{
+		"missing file": {plain, func(f *fixture) string {
+			path := f.object("usr/bin/su")
+			os.Remove(path)
+			return path
+		}, os.ErrNotExist},
+		"changed content": {plain, func(f *fixture) string {
+			path := f.object("usr/lib/big")
+			f.replace(path, flipLast)
+			return path
+		}, host.ErrCorruptObject},
+		"shorter content": {plain, func(f *fixture) string {
+			path := f.object("usr/lib/big")
+			f.replace(path, func(data []byte) []byte { return data[1:] })
+			return path
+		}, host.ErrCorruptObject},
+		"emptied file": {plain, func(f *fixture) string {
+			path := f.object("usr/lib/big")
+			f.replace(path, func([]byte) []byte { return nil })
+			return path
+		}, host.ErrCorruptObject},
+		"changed mode": {plain, func(f *fixture) string {
+			path := f.object("usr/bin/su")
+			os.Chmod(path, 0o755)
+			return path
+		}, host.ErrCorruptObject},
+		"changed owner of a link": {plain, func(f *fixture) string {
+			path := f.object("usr/lib/link")
+			os.Lchown(path, 0, 0)
+			return path
+		}, host.ErrCorruptObject},
+		"added attribute": {plain, func(f *fixture) string {
+			path := f.object("usr/bin/su")
+			unix.Setxattr(path, "user.added", []byte("x"), 0)
+			return path
+		}, host.ErrCorruptObject},
+		"FIFO": {plain, func(f *fixture) string {
+			path := f.object("usr/bin/su")
+			os.Remove(path)
+			unix.Mkfifo(path, 0o600)
+			return path
+		}, nil},
+		"changed directory": {plain, func(f *fixture) string {
+			path := f.metadata("dirtree")
+			f.replace(path, flipLast)
+			return path
+		}, host.ErrCorruptObject},
+		"changed metadata of a directory": {plain, func(f *fixture) string {
+			for _, path := range []string{f.metadata("dirmeta")} {
+				f.replace(path, flipLast)
+			}
+			return ".dirmeta"
+		}, host.ErrCorruptObject},
+		"missing ref of a layer": {plain, func(f *fixture) string {
+			ref := f.layerRef(f.manifest.Layers[1].Digest)
+			f.ostree("refs", "--delete", ref)
+			return ref
+		}, nil},
+		"repository of another mode": {plain, func(f *fixture) string {
+			f.ostree("config", "set", "core.mode", "bare-user")
+			return f.repo + `/config": mode "bare-user"`
+		}, host.ErrRepoMode},
+		"no configuration": {func(f *fixture) {
+			plain(f)
+			delete(f.config, "architecture")
+		}, nil, ErrNoConfig},
+		"no layers": {func(f *fixture) {
+			plain(f)
+			f.manifest.Layers = nil
+		}, nil, ErrNoLayers},
+		"end of the ostree base not found": {func(f *fixture) {
+			plain(f)
+			f.setLabel("ostree.final-diffid", "sha256:no")
+		}, func(*fixture) string { return "ostree.final-diffid" }, nil},
+		"no chunk": {func(f *fixture) {
+			plain(f)
+			f.setLabel("ostree.final-diffid", f.diffIDs[1])
+		}, func(f *fixture) string { return "not the chunk of an ostree base" }, nil},
+		"two directories for /etc": {func(f *fixture) {
+			f.layer(f.tree(systemTree))
+			f.layer(f.tree(func(m treeMaker) { m.file("etc/file", "file", 0o644) }))
+		}, nil, ErrBothEtc},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			c.image(f)
+			f.merge()
+			repo, image := f.open()
+			names := image.Checksum
+			if c.damage != nil {
+				names = c.damage(f)
+			}
+			_, err := NewExport(t.Context(), repo, image, nil)
+			if err == nil || !strings.Contains(err.Error(), names) || strings.Contains(err.Error(), "\n") || c.is != nil && !errors.Is(err, c.is) {
+				t.Errorf("got %v, want %v and %s", err, c.is, names)
+			}
+		})
+	}
+}
+
+func TestExportEndsWithItsContext(t *testing.T) {
+	f := newFixture(t)
+	testImages["plain"](f)
+	f.merge()
+	repo, image := f.open()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := NewExport(ctx, repo, image, func(int, int64) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAChunkBringsTheDirectoriesOfItsFiles(t *testing.T) {
+	f := newFixture(t)
+	f.base(f.tree(systemTree), "/usr/lib/group", "/usr/etc")
+	f.merge()
+	e := f.export()
+	var got []string
+	for _, entry := range e.tree[2] {
+		got = append(got, entry.path)
+	}
+	want := []string{
+		".", "etc", "etc/gone", "etc/os-release", "etc/passwd", "etc/shadow", "etc/sub", "etc/sub/conf",
+		// The same object as /etc/hostname, which is not exported.
+		"usr", "usr/lib", "usr/lib/empty",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := len(e.tree[1]); n != 0 {
+		t.Errorf("a chunk without files has %d entries", n)
+	}
+	if n, err := e.writeLayer(t.Context(), io.Discard, 1, true, func(int, int64) {}); n != 1024 || err != nil {
+		t.Errorf("an empty layer has %d bytes, %v", n, err)
 	}
 }

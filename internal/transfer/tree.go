@@ -52,6 +52,8 @@ type dirNode struct {
 type walker struct {
 	repo   *host.Repo
 	merged *mergedTree
+	// dirs, if not nil, has the metadata of directories in place of the commit's.
+	dirs   map[string]host.Checksum
 	layers [][]entry
 	// first is the layer of what owner does not name, and of all directories.
 	first int
@@ -177,13 +179,8 @@ func (w *walker) addDir(layer int, node *dirNode) {
 	}
 	node.added[layer] = true
 	sum := node.meta
-	// A layer may name a directory only to put something into it. What the
-	// import made of that need not be what a container store makes of it, and
-	// what counts is what was booted.
-	if w.merged != nil {
-		if merged, ok := w.merged.dirs[node.path]; ok {
-			sum = merged
-		}
+	if merged, ok := w.dirs[node.path]; ok {
+		sum = merged
 	}
 	w.layers[layer] = append(w.layers[layer], entry{path: node.path, sum: sum, isDir: true})
 }
