@@ -270,7 +270,7 @@ func (f *File) Read(p []byte) (int, error) {
 	n, err := f.file.Read(p)
 	if f.check != nil {
 		f.check.Write(p[:n])
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if bad := f.verify(); bad != nil {
 				err = fmt.Errorf("read %q: %w", f.file.Name(), bad)
 			}

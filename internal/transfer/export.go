@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
 )
 
 var (
@@ -44,10 +45,6 @@ const (
 	// encapsulatedAnnotation says that a layer is an ostree commit.
 	encapsulatedAnnotation = "ostree.encapsulated"
 )
-
-// OriginalDigestAnnotation of an exported manifest is the digest of the manifest
-// that the image was imported with.
-const OriginalDigestAnnotation = "io.bootc-podman.original-digest"
 
 // Layer is a layer of an exported image, an uncompressed tar archive.
 type Layer struct {
@@ -386,7 +383,7 @@ func exportManifest(old host.Manifest, oldDigest string, e *Export) ([]byte, err
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[OriginalDigestAnnotation] = oldDigest
+	annotations[images.OriginalDigest] = oldDigest
 	layers := make([]descriptor, len(e.Layers))
 	for i, l := range e.Layers {
 		kept := maps.Clone(old.Layers[i].Annotations)

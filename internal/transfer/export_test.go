@@ -16,8 +16,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
 const imageName = "quay.io/example/os:42"

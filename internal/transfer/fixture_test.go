@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -16,9 +17,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/wrapper"
-	"golang.org/x/sys/unix"
 )
 
 // need skips a test for which a program, or root, is missing.
@@ -198,7 +200,7 @@ func (f *fixture) base(dir string, prefixes ...string) {
 			}
 			sum := words[4]
 			object := filepath.Join(f.repo, "objects", sum[:2], sum[2:]+".file")
-			if err := os.Link(object, filepath.Join(chunk, sum)); err != nil && !os.IsExist(err) {
+			if err := os.Link(object, filepath.Join(chunk, sum)); err != nil && !errors.Is(err, fs.ErrExist) {
 				f.Fatal(err)
 			}
 		}
@@ -284,7 +286,7 @@ func (f *fixture) checkout(commit string) string {
 	f.Helper()
 	dir := filepath.Join(f.TempDir(), "checkout")
 	f.ostree("checkout", "--force-copy", commit, dir)
-	if err := os.Rename(filepath.Join(dir, "usr/etc"), filepath.Join(dir, "etc")); err != nil && !os.IsNotExist(err) {
+	if err := os.Rename(filepath.Join(dir, "usr/etc"), filepath.Join(dir, "etc")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.Fatal(err)
 	}
 	return dir
@@ -379,7 +381,7 @@ type store struct {
 func newStore(t testing.TB, driver string) *store {
 	need(t, "podman")
 	// podman refuses a long path for its runroot.
-	dir, err := os.MkdirTemp("", "store")
+	dir, err := os.MkdirTemp("", "store") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

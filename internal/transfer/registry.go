@@ -81,7 +81,7 @@ func (e *Export) Serve(ctx context.Context, dir, name string, progress Progress)
 		listener.Close()
 		return nil, fmt.Errorf("serve image: %w", err)
 	}
-	context.AfterFunc(r.ctx, func() { listener.Close() })
+	context.AfterFunc(r.ctx, func() { listener.Close() }) //nolint:contextcheck // derived from ctx above
 	r.handlers.Go(r.accept)
 	return r, nil
 }

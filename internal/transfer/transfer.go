@@ -255,7 +255,7 @@ func (o Options) export(ctx context.Context, commit, name string, pull func(args
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
 	registry, err := export.Serve(ctx, dir, name, nil)
 	if err != nil {
 		return err

@@ -13,8 +13,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
 // ErrBothEtc says that a layer has both /etc and /usr/etc, one of which would
