@@ -225,6 +225,21 @@ same_tree() {
     bp set-unified --from ostree
 }
 
+@test "transfer: progress as JSON lines" {
+    bp set-unified --from ostree --quiet --progress-fd 7 7> >(cat >"$BATS_TEST_TMPDIR/json" && touch "$BATS_TEST_TMPDIR/end")
+    assert "$stderr" == ""
+    wait_for test -e end
+    assert "$(jq -r .type json | sort | uniq -c | awk '{ print $2 }' | paste -sd ' ')" == "ProgressBytes ProgressSteps Start"
+    assert "$(head -1 json)" == '{"type":"Start","version":"0.1.0"}'
+    # The members that bootc's schema requires, in canonical JSON.
+    local bytes='["bytes","bytesCached","bytesTotal","description","id","steps","stepsCached","stepsTotal","subtasks","task","type"]'
+    assert "$(jq -c 'select(.type == "ProgressBytes") | keys' json | sort -u)" == "$bytes"
+    assert "$(jq -r 'select(.task == "unifying") | .subtasks[] | select(.completed) | .id' json | sort -u | paste -sd ' ')" == "export verify"
+    assert "$(jq -c . json | jq -cS . | cmp - json && echo same)" == same
+    bp 2 set-unified --progress-fd 1
+    bp 2 set-unified --progress-fd 9
+}
+
 @test "transfer: one at a time" {
     mkdir -p /run/bootc-podman
     exec 8>/run/bootc-podman/transfer.lock

@@ -223,7 +223,7 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
-	case "source", "target":
+	case "progress-fd", "source", "target":
 		return nil, noFiles
 	case "sysroot":
 		return nil, onlyDirs

@@ -5,13 +5,16 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 func (a *app) setUnifiedCommand(o *options) *cli.Command {
@@ -35,19 +38,20 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			if format := c.String("format"); format != "text" && format != "json" {
 				return usageErrorf("set-unified: unknown format %q: want text or json", format)
 			}
-			t := a.transfer(c, o)
-			if c.Bool("plan") || o.dryRun {
-				p, err := transfer.PlanUnified(c.Context, t, choice)
+			return a.transfer(c, o, func(t transfer.Options) error {
+				if c.Bool("plan") || o.dryRun {
+					p, err := transfer.PlanUnified(c.Context, t, choice)
+					if err != nil {
+						return err
+					}
+					return a.printPlan(p, c.String("format"))
+				}
+				p, err := transfer.SetUnified(c.Context, t, choice)
 				if err != nil {
 					return err
 				}
-				return a.printPlan(p, c.String("format"))
-			}
-			p, err := transfer.SetUnified(c.Context, t, choice)
-			if err != nil {
-				return err
-			}
-			return a.printUnified(p)
+				return a.printUnified(p)
+			})
 		},
 	})
 }
@@ -65,13 +69,15 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 			if o.dryRun {
 				return usageErrorf("copy-to-storage: --dry-run is not supported")
 			}
-			target := c.String("target")
-			from, digest, err := transfer.CopyToStorage(c.Context, a.transfer(c, o), c.String("source"), target)
-			if err != nil {
+			return a.transfer(c, o, func(t transfer.Options) error {
+				target := c.String("target")
+				from, digest, err := transfer.CopyToStorage(c.Context, t, c.String("source"), target)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.stdout, "Copied %s to containers-storage:%s\nPushed: containers-storage:%[2]s %s\n", from, target, digest)
 				return err
-			}
-			_, err = fmt.Fprintf(a.stdout, "Copied %s to containers-storage:%s\nPushed: containers-storage:%[2]s %s\n", from, target, digest)
-			return err
+			})
 		},
 	})
 }
@@ -84,7 +90,9 @@ func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
 		ArgsUsage: "image...",
 		Flags:     transferFlags(),
 		Action: func(c *cli.Context) error {
-			return transfer.PullFromDefault(c.Context, a.transfer(c, o), c.Args().Slice())
+			return a.transfer(c, o, func(t transfer.Options) error {
+				return transfer.PullFromDefault(c.Context, t, c.Args().Slice())
+			})
 		},
 	})
 }
@@ -92,23 +100,48 @@ func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
 func transferFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-wait", Usage: "fail if another transfer is at work"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out what podman says while it works"},
+		&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress, and what podman says while it works"},
 	}
 }
 
-func (a *app) transfer(c *cli.Context, o *options) transfer.Options {
+// transfer calls do with what the flags of c say.
+func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) error) error {
+	var outputs []progress.Output
+	if c.IsSet("progress-fd") {
+		output, err := progress.JSON(c.Int("progress-fd"))
+		if err != nil {
+			return usageErrorf("%s: %w", c.Command.Name, err)
+		}
+		outputs = append(outputs, output)
+	}
 	t := transfer.Options{
 		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"),
-		Waiting: func() { fmt.Fprintf(a.stderr, "Waiting for another transfer to end.\n") },
-		Missed: func(p *transfer.Plan, why error) {
-			fmt.Fprintf(a.stderr, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
-		},
 	}
 	if !c.Bool("quiet") {
-		t.Stderr = a.stderr
+		if f, ok := a.stderr.(*os.File); ok {
+			outputs = append(outputs, progress.Terminal(f, wrapper.Getenv(a.env, "TERM")))
+		} else {
+			outputs = append(outputs, progress.Lines(a.stderr))
+		}
 	}
-	return t
+	t.Progress = progress.New(outputs...)
+	defer func() {
+		// That nobody could be told of the progress is no failure.
+		if err := t.Progress.Close(); err != nil {
+			fmt.Fprintf(a.stderr, "Warning: tell progress: %v\n", err)
+		}
+	}()
+	talk := t.Progress.Writer(a.stderr)
+	if !c.Bool("quiet") {
+		t.Stderr = talk
+	}
+	t.Waiting = func() { fmt.Fprintf(talk, "Waiting for another transfer to end.\n") }
+	t.Missed = func(p *transfer.Plan, why error) {
+		fmt.Fprintf(talk, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
+	}
+	return do(t)
 }
 
 // printUnified says what was done, as bootc does where it says anything.
@@ -147,7 +180,7 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 	}
 	lines = append(lines, fmt.Sprintf("After:   %s in the bootc-owned store, with %s; bootc %s", p.Name, identity, kept))
 	for i, step := range p.Steps {
-		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step))
+		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step.Description))
 	}
 	for i, line := range lines {
 		lines[i] = printable(line)

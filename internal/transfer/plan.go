@@ -25,7 +25,7 @@ const (
 )
 
 // Plan is how the image that a host boots comes into the bootc-owned store. It is
-// made before anything is changed; Run does what it says.
+// made before anything is changed; SetUnified does what it says.
 type Plan struct {
 	// Schema is the version of the JSON form.
 	Schema int `json:"schema"`
@@ -57,11 +57,30 @@ type Plan struct {
 	Exact bool `json:"exact"`
 	// Kept tells whether bootc's garbage collection keeps the image under Name.
 	Kept bool `json:"kept"`
-	// Steps are what Run does, in order.
-	Steps []string `json:"steps"`
+	// Steps are what SetUnified does, in order.
+	Steps []Step `json:"steps"`
 
 	commit string
 }
+
+// Step is a part of what a plan does.
+type Step struct {
+	Name StepName `json:"name"`
+	// Description is for people.
+	Description string `json:"description"`
+}
+
+// StepName is what a step does.
+type StepName string
+
+// The steps of plans.
+const (
+	StepTag    StepName = "tag"
+	StepCopy   StepName = "copy"
+	StepPull   StepName = "pull"
+	StepExport StepName = "export"
+	StepVerify StepName = "verify"
+)
 
 // Method is a way to move an image.
 type Method string
@@ -231,21 +250,22 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 	return errNotThere
 }
 
-// steps say in words what Run does.
-func (p *Plan) steps() []string {
+func (p *Plan) steps() []Step {
+	verify := Step{StepVerify, "verify that it is what is booted"}
+	tag := Step{StepTag, fmt.Sprintf("name it %s in the bootc-owned store", p.Name)}
 	switch p.Method {
 	case Tag:
-		return []string{fmt.Sprintf("tag image %.12s as %s in the bootc-owned store", p.Take, p.Name), "verify"}
+		return []Step{tag, verify}
 	case Copy:
-		return []string{fmt.Sprintf("copy %s from podman's own store", p.Take), "verify"}
+		return []Step{{StepCopy, fmt.Sprintf("copy %s from podman's own store", p.Take)}, verify}
 	case Pull:
-		steps := []string{"pull " + p.Take}
-		if p.Take != p.Name {
-			steps = append(steps, "tag it as "+p.Name)
+		pull := Step{StepPull, "pull " + p.Take}
+		if p.Take == p.Name {
+			return []Step{pull, verify}
 		}
-		return append(steps, "verify")
+		return []Step{pull, tag, verify}
 	case Reexport:
-		return []string{"export the booted commit from the ostree repository as " + p.Name, "verify"}
+		return []Step{{StepExport, fmt.Sprintf("export the booted commit from the ostree repository as %s", p.Name)}, verify}
 	}
-	return []string{}
+	return []Step{}
 }

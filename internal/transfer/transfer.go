@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -27,8 +29,9 @@ type Options struct {
 	Host wrapper.Host
 	// Dir is a directory for a lock and for short-lived files, /run/bootc-podman.
 	Dir string
-	// Stderr gets what podman says while it works.
-	Stderr io.Writer
+	// Stderr gets what podman says while it works, Progress how far it is.
+	Stderr   io.Writer
+	Progress *progress.Reporter
 	// NoWait fails rather than wait for another transfer; Waiting is called before
 	// waiting for one.
 	NoWait  bool
@@ -81,56 +84,61 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		if err != nil {
 			return p, err
 		}
-		err = o.run(ctx, p)
+		err = o.run(ctx, p, before)
 		// A registry may be out of reach, or not have the exact image any more.
 		if exit := new(wrapper.ExitError); errors.As(err, &exit) && p.Source == FromRegistry && choice.From == "" && ctx.Err() == nil {
 			o.Missed(p, err)
 			choice.Without = append(choice.Without, FromRegistry)
 			continue
 		}
-		if err != nil {
-			return p, err
-		}
-		return p, o.verify(ctx, p, before)
+		return p, err
 	}
 }
 
-// run does what a plan says.
-func (o Options) run(ctx context.Context, p *Plan) error {
+// run takes the steps of a plan. before are the images that were there.
+func (o Options) run(ctx context.Context, p *Plan, before []string) error {
 	session, err := o.Host.Open()
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	podman := func(args ...string) error {
-		cmd, err := session.Podman(ctx, args...)
+	job := o.Progress.Sequence(progress.Task{
+		Name: "unifying", Description: "Bringing " + p.Name + " into the bootc-owned store", ID: p.Digest, Steps: int64(len(p.Steps)),
+	})
+	defer job.Stop()
+	for _, step := range p.Steps {
+		part := job.Start(progress.Subtask{Name: string(step.Name), Description: step.Description, ID: string(step.Name)})
+		if err := o.take(ctx, session, p, step.Name, before); err != nil {
+			return err
+		}
+		part.Done()
+	}
+	job.Done()
+	return nil
+}
+
+func (o Options) take(ctx context.Context, session *wrapper.Session, p *Plan, step StepName, before []string) error {
+	podman := func(env []string, args ...string) error {
+		cmd, err := session.Podman(ctx, append([]string{"image"}, args...)...)
 		if err != nil {
 			return err
 		}
-		cmd.Stderr = o.Stderr
+		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
 		return session.Run(ctx, cmd)
 	}
-	switch p.Method {
-	case Tag:
-		return podman("image", "tag", p.Take, p.Name)
-	case Copy:
+	switch step {
+	case StepTag:
+		return podman(nil, "tag", p.Take, p.Name)
+	case StepCopy:
 		return o.push(ctx, session, p.Take, p.Name)
-	case Pull:
-		if err := podman("image", "pull", "--", p.Take); err != nil || p.Take == p.Name {
-			return err
-		}
-		return podman("image", "tag", p.Take, p.Name)
-	case Reexport:
-		return o.export(ctx, p.commit, p.Name, func(args, env []string) error {
-			cmd, err := session.Podman(ctx, append([]string{"image"}, args...)...)
-			if err != nil {
-				return err
-			}
-			cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
-			return session.Run(ctx, cmd)
-		})
+	case StepPull:
+		return podman(nil, "pull", "--", p.Take)
+	case StepExport:
+		return o.export(ctx, p.commit, p.Name, func(args, env []string) error { return podman(env, args...) })
+	case StepVerify:
+		return o.verify(ctx, session, p, before)
 	}
-	return nil
+	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
 
 // PullFromDefault copies images from podman's own store to the bootc-owned one,
@@ -247,20 +255,30 @@ func (o Options) export(ctx context.Context, commit, name string, pull func(args
 	if err != nil {
 		return err
 	}
-	export, err := NewExport(ctx, repo, image, nil)
+	reading := o.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: image.ManifestDigest})
+	defer reading.Stop()
+	export, err := NewExport(ctx, repo, image, layerProgress(reading, nil))
 	if err != nil {
 		return err
 	}
+	reading.Done()
 	dir, err := os.MkdirTemp(o.Dir, exportDirs)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
-	registry, err := export.Serve(ctx, dir, name, nil)
+	exporting := o.Progress.Transfer(progress.Task{
+		Name: "exporting", Description: "Exporting " + name, ID: image.ManifestDigest,
+		Bytes: export.Size, Steps: int64(len(export.Layers)),
+	})
+	defer exporting.Stop()
+	registry, err := export.Serve(ctx, dir, name, layerProgress(exporting, export.Layers))
 	if err != nil {
 		return err
 	}
-	err = pull(registry.PullCmd())
+	if err = pull(registry.PullCmd()); err == nil {
+		exporting.Done()
+	}
 	// Where the registry failed, podman knows only that it ended.
 	if served := registry.Close(); served != nil {
 		return served
@@ -268,9 +286,30 @@ func (o Options) export(ctx context.Context, commit, name string, pull func(args
 	return err
 }
 
+// layerProgress tells a job how far its layers are; where these are not known yet,
+// their sizes are not either.
+func layerProgress(job *progress.Job, layers []Layer) Progress {
+	parts := map[int]*progress.Part{}
+	return func(i int, n int64) {
+		part := parts[i]
+		if part == nil {
+			sub := progress.Subtask{Name: "layer", Description: fmt.Sprintf("layer %d", i+1), ID: strconv.Itoa(i)}
+			if i < len(layers) {
+				sub.ID, sub.Bytes = layers[i].Digest, layers[i].Size
+			}
+			part = job.Start(sub)
+			parts[i] = part
+		}
+		part.Set(n)
+		if i < len(layers) && n == layers[i].Size {
+			part.Done()
+		}
+	}
+}
+
 // verify looks at what is there now and, if that is not what a plan says, removes
 // what was not there before.
-func (o Options) verify(ctx context.Context, p *Plan, before []string) error {
+func (o Options) verify(ctx context.Context, session *wrapper.Session, p *Plan, before []string) error {
 	s, err := images.NewSurvey(ctx, o.Options)
 	if err != nil {
 		return err
@@ -291,11 +330,6 @@ func (o Options) verify(ctx context.Context, p *Plan, before []string) error {
 	if img == nil || slices.Contains(before, img.ID) {
 		return failed
 	}
-	session, err := o.Host.Open()
-	if err != nil {
-		return errors.Join(failed, err)
-	}
-	defer session.Close()
 	cmd, err := session.Podman(ctx, "image", "rm", img.ID)
 	if err == nil {
 		err = session.Run(ctx, cmd)

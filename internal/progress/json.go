@@ -1,0 +1,267 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// protocol is the version of bootc's progress protocol that we speak.
+const protocol = "0.1.0"
+
+const (
+	// lossy is the least time from the last event to one that may be left out, as
+	// in bootc.
+	lossy = 200 * time.Millisecond
+	// alive is the most time without an event while something runs. Watchdogs are
+	// promised 5 s; the rest is for a busy machine.
+	alive = 4 * time.Second
+	// backlog is the most that waits for a reader, in bytes.
+	backlog = 1 << 20
+	// grace is what a reader that is behind gets at the end.
+	grace = 2 * time.Second
+	// pipeBuf is PIPE_BUF: a pipe that is ready takes so much without waiting.
+	pipeBuf = 4096
+)
+
+// ErrSlowReader says that nobody read the progress for so long that it was given
+// up.
+var ErrSlowReader = errors.New("reader is too slow")
+
+// jsonLines writes the events of "bootc --progress-fd": see
+// docs/progress-v0.schema.json, and crates/lib/src/progress_jsonl.rs of bootc.
+// Events are canonical JSON: members sorted, no whitespace.
+//
+// bootc waits for a reader that is behind, and the pull with it. Here what must
+// be told waits in memory, what may be left out is, and nobody is held up.
+type jsonLines struct {
+	fd      int
+	grace   time.Duration
+	pending []byte
+	first   bool // Start was sent
+	last    time.Time
+	sent    map[*Job]mark
+	err     error
+}
+
+// mark is what was last said of a job.
+type mark struct {
+	at    time.Time
+	bytes int64
+}
+
+// JSON writes to the pipe that is file descriptor fd, and takes it over: Close
+// closes it, and programs started meanwhile do not inherit it. The descriptors 0
+// to 2, and what is no pipe to write to, are refused.
+func JSON(fd int) (Output, error) {
+	if fd <= 2 {
+		return nil, fmt.Errorf("use file descriptor %d for progress: 3 is the lowest allowed", fd)
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return nil, fmt.Errorf("use file descriptor %d for progress: %w", fd, err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return nil, fmt.Errorf("use file descriptor %d for progress: not a pipe", fd)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return nil, fmt.Errorf("use file descriptor %d for progress: %w", fd, err)
+	}
+	if flags&unix.O_ACCMODE == unix.O_RDONLY {
+		return nil, fmt.Errorf("use file descriptor %d for progress: not open for writing", fd)
+	}
+	unix.CloseOnExec(fd)
+	return &jsonLines{fd: fd, grace: grace, sent: map[*Job]mark{}}, nil
+}
+
+// The members are in the order of their names.
+type startEvent struct {
+	Type    string `json:"type"`
+	Version string `json:"version"`
+}
+
+type bytesEvent struct {
+	Bytes       uint64         `json:"bytes"`
+	BytesCached uint64         `json:"bytesCached"`
+	BytesTotal  uint64         `json:"bytesTotal"`
+	Description string         `json:"description"`
+	ID          string         `json:"id"`
+	Steps       uint64         `json:"steps"`
+	StepsCached uint64         `json:"stepsCached"`
+	StepsTotal  uint64         `json:"stepsTotal"`
+	Subtasks    []bytesSubtask `json:"subtasks"`
+	Task        string         `json:"task"`
+	Type        string         `json:"type"`
+}
+
+type bytesSubtask struct {
+	Bytes       uint64 `json:"bytes"`
+	BytesCached uint64 `json:"bytesCached"`
+	BytesTotal  uint64 `json:"bytesTotal"`
+	Description string `json:"description"`
+	ID          string `json:"id"`
+	Subtask     string `json:"subtask"`
+}
+
+type stepsEvent struct {
+	Description string         `json:"description"`
+	ID          string         `json:"id"`
+	Steps       uint64         `json:"steps"`
+	StepsCached uint64         `json:"stepsCached"`
+	StepsTotal  uint64         `json:"stepsTotal"`
+	Subtasks    []stepsSubtask `json:"subtasks"`
+	Task        string         `json:"task"`
+	Type        string         `json:"type"`
+}
+
+type stepsSubtask struct {
+	Completed   bool   `json:"completed"`
+	Description string `json:"description"`
+	ID          string `json:"id"`
+	Subtask     string `json:"subtask"`
+}
+
+func (o *jsonLines) event(now time.Time, what change, job *Job, part *Part) {
+	// bootc has no event for the end of a task: its last part was that. A part
+	// that was stopped is missing from the next event.
+	if what == started || what == done && part != nil {
+		o.send(now, job)
+	}
+	if what != started && part == nil {
+		delete(o.sent, job)
+	}
+}
+
+func (o *jsonLines) tick(now time.Time, jobs []*Job) {
+	o.write(0)
+	since := now.Sub(o.last)
+	if len(o.pending) > 0 || since < lossy {
+		return
+	}
+	// One event at a time, of the job that has waited longest for it.
+	var next *Job
+	for _, job := range jobs {
+		changed := job.bytes() != o.sent[job].bytes
+		if (changed || since >= alive) && (next == nil || o.sent[job].at.Before(o.sent[next].at)) {
+			next = job
+		}
+	}
+	if next != nil {
+		o.send(now, next)
+	}
+}
+
+func (o *jsonLines) message(w io.Writer, text []byte) (int, error) { return w.Write(text) }
+
+func (o *jsonLines) close() error {
+	for end := time.Now().Add(o.grace); len(o.pending) > 0 && o.err == nil; {
+		left := time.Until(end)
+		if left <= 0 {
+			o.fail(ErrSlowReader)
+			break
+		}
+		o.write(left)
+	}
+	unix.Close(o.fd)
+	return o.err
+}
+
+func (o *jsonLines) send(now time.Time, job *Job) {
+	if o.err != nil {
+		return
+	}
+	if !o.first {
+		o.first = true
+		o.put(startEvent{Type: "Start", Version: protocol})
+	}
+	o.put(eventOf(job))
+	o.last = now
+	o.sent[job] = mark{now, job.bytes()}
+	o.write(0)
+}
+
+// eventOf lists all parts that run or are done, as bootc does.
+func eventOf(job *Job) any {
+	task := job.task
+	if !job.transfer {
+		subtasks := make([]stepsSubtask, len(job.parts))
+		for i, part := range job.parts {
+			subtasks[i] = stepsSubtask{
+				Completed: part.ended, Description: part.sub.Description, ID: part.sub.ID, Subtask: part.sub.Name,
+			}
+		}
+		return stepsEvent{
+			Description: task.Description, ID: task.ID,
+			Steps: unsigned(job.steps), StepsCached: unsigned(task.StepsCached), StepsTotal: unsigned(task.Steps),
+			Subtasks: subtasks, Task: task.Name, Type: "ProgressSteps",
+		}
+	}
+	subtasks := make([]bytesSubtask, len(job.parts))
+	for i, part := range job.parts {
+		subtasks[i] = bytesSubtask{
+			Bytes: unsigned(part.count.Load()), BytesCached: unsigned(part.sub.BytesCached), BytesTotal: unsigned(part.total.Load()),
+			Description: part.sub.Description, ID: part.sub.ID, Subtask: part.sub.Name,
+		}
+	}
+	return bytesEvent{
+		Bytes: unsigned(job.bytes()), BytesCached: unsigned(task.BytesCached), BytesTotal: unsigned(task.Bytes),
+		Description: task.Description, ID: task.ID,
+		Steps: unsigned(job.steps), StepsCached: unsigned(task.StepsCached), StepsTotal: unsigned(task.Steps),
+		Subtasks: subtasks, Task: task.Name, Type: "ProgressBytes",
+	}
+}
+
+func unsigned(n int64) uint64 { return uint64(max(n, 0)) }
+
+// put adds a line to what waits.
+func (o *jsonLines) put(event any) {
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(event); err != nil {
+		o.fail(err)
+		return
+	}
+	if len(o.pending)+line.Len() > backlog {
+		o.fail(ErrSlowReader)
+		return
+	}
+	o.pending = append(o.pending, line.Bytes()...)
+}
+
+// write gives the pipe what it takes, and waits so long for it to take anything.
+// Not waiting is done with poll(2), as O_NONBLOCK would also be seen by others
+// that have the pipe from whom we got it.
+func (o *jsonLines) write(wait time.Duration) {
+	for len(o.pending) > 0 && o.err == nil {
+		ready := []unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLOUT}}
+		n, err := unix.Poll(ready, int(wait.Milliseconds()))
+		if err == nil && n > 0 {
+			n, err = unix.Write(o.fd, o.pending[:min(len(o.pending), pipeBuf)])
+		}
+		switch {
+		case err == nil && n > 0:
+			o.pending = o.pending[n:]
+		case err == nil || errors.Is(err, unix.EAGAIN):
+			return
+		case !errors.Is(err, unix.EINTR):
+			o.fail(err)
+		}
+	}
+}
+
+func (o *jsonLines) fail(err error) {
+	if o.err == nil {
+		o.err = fmt.Errorf("write progress to file descriptor %d: %w", o.fd, err)
+	}
+	o.pending = nil
+}

@@ -1,0 +1,460 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package progress tells how far transfers are: bars on a terminal, lines in a
+// log, JSON lines for a program.
+//
+// A Reporter has tasks (a pull, an export), and those have subtasks (layers,
+// named steps). Counting is one atomic addition, so it may be done for every
+// buffer copied; the outputs look at the counters when it suits them. All of it
+// is safe for concurrent use.
+//
+// No output changes the state of a terminal, the flags of a file or the handling
+// of a signal, so there is nothing to restore, not even after SIGKILL.
+package progress
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// period is the time between two looks at the counters: 10 Hz is the most that
+// bars are drawn.
+const period = 100 * time.Millisecond
+
+// Output is one way of telling; Terminal, Lines and JSON make them. It belongs to
+// the Reporter it was given to.
+type Output interface {
+	// event tells that something began or ended. part is nil when it is the job.
+	event(now time.Time, what change, job *Job, part *Part)
+	// tick is called every period with the jobs that run.
+	tick(now time.Time, jobs []*Job)
+	// message writes text of somebody else to w, which may be where the output
+	// itself writes.
+	message(w io.Writer, text []byte) (int, error)
+	// close says what is left to say. It returns the first error of all writes.
+	close() error
+}
+
+// change is what happens to a job or to one of its parts.
+type change int
+
+const (
+	started change = iota
+	done
+	// stopped is ended and not done.
+	stopped
+)
+
+// Reporter tells its outputs how far tasks are. A nil Reporter tells nobody
+// (--quiet), as do the nil Job and the nil Part that come of it.
+type Reporter struct {
+	outputs []Output
+	ticker  sync.WaitGroup
+	stop    chan struct{} // nil as long as nothing was started
+
+	mu     sync.Mutex
+	jobs   []*Job // those that run
+	closed bool
+}
+
+// New returns a reporter to all the outputs; without any it is a quiet one. Close
+// ends it.
+func New(outputs ...Output) *Reporter {
+	if len(outputs) == 0 {
+		return nil
+	}
+	return &Reporter{outputs: outputs}
+}
+
+// Task describes something that takes its time. Its text may come from anywhere:
+// outputs for people show the ASCII of it, without control characters.
+type Task struct {
+	// Name is for programs: "pulling". Description is for people.
+	Name, Description string
+	// ID tells tasks of one name apart, as a digest or an image name does.
+	ID string
+	// Steps and Bytes are what there is to do, without what is Cached; 0 is
+	// unknown.
+	Steps, Bytes int64
+	// StepsCached and BytesCached need not be done, as they were done before.
+	StepsCached, BytesCached int64
+}
+
+// Subtask describes a part of a task.
+type Subtask struct {
+	// Name is the kind of part, for programs: "layer". Description is for people.
+	Name, Description string
+	// ID tells parts of one name apart.
+	ID string
+	// Bytes is what there is to do, 0 when unknown. Steps of a sequence have none.
+	Bytes int64
+	// BytesCached need not be done, as they were done before.
+	BytesCached int64
+}
+
+// Transfer starts a task that is measured in bytes.
+func (r *Reporter) Transfer(task Task) *Job { return r.start(task, true) }
+
+// Sequence starts a task that is measured in steps.
+func (r *Reporter) Sequence(task Task) *Job { return r.start(task, false) }
+
+func (r *Reporter) start(task Task, transfer bool) *Job {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	now := time.Now()
+	job := &Job{r: r, task: task, transfer: transfer, started: now, meter: meter{start: now}}
+	r.jobs = append(r.jobs, job)
+	if r.stop == nil {
+		r.stop = make(chan struct{})
+		r.ticker.Go(r.run)
+	}
+	r.tell(now, started, job, nil)
+	return job
+}
+
+func (r *Reporter) run() {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-ticker.C:
+			r.tick(time.Now())
+		}
+	}
+}
+
+func (r *Reporter) tick(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	for _, job := range r.jobs {
+		job.meter.update(now, job.bytes())
+		for _, part := range job.parts {
+			if !part.ended {
+				part.meter.update(now, part.count.Load())
+			}
+		}
+	}
+	for _, output := range r.outputs {
+		output.tick(now, r.jobs)
+	}
+}
+
+// tell is called with the lock held.
+func (r *Reporter) tell(now time.Time, what change, job *Job, part *Part) {
+	for _, output := range r.outputs {
+		output.event(now, what, job, part)
+	}
+}
+
+// Writer returns a writer for messages that may be written while bars are drawn
+// on the same terminal: they appear above them. Write whole lines.
+func (r *Reporter) Writer(w io.Writer) io.Writer {
+	if r == nil {
+		return w
+	}
+	return messageWriter{r, w}
+}
+
+type messageWriter struct {
+	r *Reporter
+	w io.Writer
+}
+
+func (m messageWriter) Write(text []byte) (int, error) {
+	m.r.mu.Lock()
+	defer m.r.mu.Unlock()
+	write := m.w.Write
+	for _, output := range m.r.outputs {
+		inner := write
+		write = func(text []byte) (int, error) { return output.message(writerFunc(inner), text) }
+	}
+	return write(text)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(text []byte) (int, error) { return f(text) }
+
+// Close stops what still runs, waits for the last words of the outputs and returns
+// the first error of each of them; an output that fails says nothing more, and
+// nobody else is disturbed. No goroutine is left.
+func (r *Reporter) Close() error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	for len(r.jobs) > 0 {
+		r.jobs[0].end(stopped)
+	}
+	r.closed = true
+	var errs []error
+	for _, output := range r.outputs {
+		errs = append(errs, output.close())
+	}
+	stop := r.stop
+	r.mu.Unlock()
+	if stop != nil {
+		close(stop)
+		r.ticker.Wait()
+	}
+	return errors.Join(errs...)
+}
+
+// Job is a task that was started.
+type Job struct {
+	r        *Reporter
+	transfer bool
+	started  time.Time
+
+	// The rest is guarded by the reporter's lock.
+	task     Task
+	parts    []*Part // those that run and those that are done
+	steps    int64   // parts done
+	finished int64   // their bytes
+	ended    bool
+	meter    meter
+}
+
+// SetTotal tells what there is to do, once it is known (or known better); 0 is
+// unknown.
+func (j *Job) SetTotal(steps, bytes int64) {
+	if j == nil {
+		return
+	}
+	j.r.mu.Lock()
+	defer j.r.mu.Unlock()
+	j.task.Steps, j.task.Bytes = steps, bytes
+}
+
+// SetCached tells what need not be done, once it is known.
+func (j *Job) SetCached(steps, bytes int64) {
+	if j == nil {
+		return
+	}
+	j.r.mu.Lock()
+	defer j.r.mu.Unlock()
+	j.task.StepsCached, j.task.BytesCached = steps, bytes
+}
+
+// Start starts a part of the task. Several may run at a time.
+func (j *Job) Start(sub Subtask) *Part {
+	if j == nil {
+		return nil
+	}
+	j.r.mu.Lock()
+	defer j.r.mu.Unlock()
+	if j.ended {
+		return nil
+	}
+	now := time.Now()
+	part := &Part{job: j, sub: sub, started: now, meter: meter{start: now}}
+	part.total.Store(sub.Bytes)
+	j.parts = append(j.parts, part)
+	j.r.tell(now, started, j, part)
+	return part
+}
+
+// Done tells that the task was done, and Stop that it will not be. Only the first
+// of them counts, so Stop can be deferred. Parts that still run are stopped.
+func (j *Job) Done() { j.finish(done) }
+
+// Stop is described at Done.
+func (j *Job) Stop() { j.finish(stopped) }
+
+func (j *Job) finish(what change) {
+	if j == nil {
+		return
+	}
+	j.r.mu.Lock()
+	defer j.r.mu.Unlock()
+	j.end(what)
+}
+
+// end is called with the lock held.
+func (j *Job) end(what change) {
+	if j.ended {
+		return
+	}
+	// The output shows how far the job was, so it is told before the parts that
+	// still ran are forgotten.
+	j.r.tell(time.Now(), what, j, nil)
+	j.ended = true
+	j.r.jobs = slices.DeleteFunc(j.r.jobs, func(other *Job) bool { return other == j })
+	for _, part := range j.parts {
+		part.ended = true
+	}
+}
+
+// bytes is called with the lock held.
+func (j *Job) bytes() int64 {
+	n := j.finished
+	for _, part := range j.parts {
+		if !part.ended {
+			n += part.count.Load()
+		}
+	}
+	return n
+}
+
+// Part is a subtask that was started.
+type Part struct {
+	job     *Job
+	sub     Subtask
+	started time.Time
+
+	count atomic.Int64
+	total atomic.Int64
+
+	// The rest is guarded by the reporter's lock.
+	ended bool
+	meter meter
+}
+
+// Add counts n more bytes.
+func (p *Part) Add(n int64) {
+	if p != nil {
+		p.count.Add(n)
+	}
+}
+
+// Set tells that n bytes were done so far. It may be less than before, as when a
+// download starts again.
+func (p *Part) Set(n int64) {
+	if p != nil {
+		p.count.Store(n)
+	}
+}
+
+// SetTotal tells how many bytes there are, once it is known; 0 is unknown.
+func (p *Part) SetTotal(n int64) {
+	if p != nil {
+		p.total.Store(n)
+	}
+}
+
+// Reader counts what is read from src. Methods of src other than Read are hidden.
+func (p *Part) Reader(src io.Reader) io.Reader {
+	if p == nil {
+		return src
+	}
+	return &countingReader{p, src}
+}
+
+// Writer counts what is written to dst. Methods of dst other than Write are
+// hidden.
+func (p *Part) Writer(dst io.Writer) io.Writer {
+	if p == nil {
+		return dst
+	}
+	return &countingWriter{p, dst}
+}
+
+// Done tells that the part was done, all of it: sizes that were not known exactly
+// now are. Stop tells that it was not, and that its bytes do not count, as they
+// will have to be done again. Only the first of them counts, so Stop can be
+// deferred.
+func (p *Part) Done() { p.end(done) }
+
+// Stop is described at Done.
+func (p *Part) Stop() { p.end(stopped) }
+
+func (p *Part) end(what change) {
+	if p == nil {
+		return
+	}
+	j := p.job
+	j.r.mu.Lock()
+	defer j.r.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.ended = true
+	if what == done {
+		// Equal numbers are how readers of the JSON lines know a finished part.
+		n := max(p.count.Load(), p.total.Load())
+		p.count.Store(n)
+		p.total.Store(n)
+		j.steps++
+		j.finished += n
+	} else {
+		j.parts = slices.DeleteFunc(j.parts, func(other *Part) bool { return other == p })
+	}
+	j.r.tell(time.Now(), what, j, p)
+}
+
+type countingReader struct {
+	part *Part
+	src  io.Reader
+}
+
+func (r *countingReader) Read(buf []byte) (int, error) {
+	n, err := r.src.Read(buf)
+	r.part.count.Add(int64(n))
+	return n, err
+}
+
+type countingWriter struct {
+	part *Part
+	dst  io.Writer
+}
+
+func (w *countingWriter) Write(buf []byte) (int, error) {
+	n, err := w.dst.Write(buf)
+	w.part.count.Add(int64(n))
+	return n, err
+}
+
+// memory is how far back a rate looks.
+const memory = 5 * time.Second
+
+// meter measures a rate in bytes per second: the mean at first, and later one
+// that forgets what is longer ago than memory.
+type meter struct {
+	start, at time.Time
+	bytes     int64
+	rate      float64
+}
+
+func (m *meter) update(now time.Time, bytes int64) {
+	if m.at.IsZero() {
+		m.at = m.start
+	}
+	passed := now.Sub(m.at)
+	if passed <= 0 {
+		return
+	}
+	weight := float64(passed) / float64(max(passed, min(now.Sub(m.start), memory)))
+	// Fewer bytes than before are a new beginning, not a negative rate.
+	m.rate += weight * (max(float64(bytes-m.bytes), 0)/passed.Seconds() - m.rate)
+	m.at, m.bytes = now, bytes
+}
+
+// left estimates how long the bytes up to total take; ok is false when nobody
+// knows.
+func (m *meter) left(total int64) (d time.Duration, ok bool) {
+	if total <= m.bytes || m.rate < 1 {
+		return 0, false
+	}
+	seconds := min(float64(total-m.bytes)/m.rate, 1e6)
+	return time.Duration(seconds * float64(time.Second)), true
+}

@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/docker/go-units"
+)
+
+// clean drops control characters and puts a question mark where a character is
+// not ASCII: a byte is a column then, in every locale, and nothing can steer a
+// terminal. Names of images and digests lose nothing.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r):
+			return -1
+		case r > unicode.MaxASCII:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// size is in the form that podman shows sizes in.
+func size(n int64) string { return units.HumanSizeWithPrecision(float64(max(n, 0)), 3) }
+
+func duration(d time.Duration) string { return d.Round(time.Second).String() }
+
+func rate(m *meter) string { return size(int64(m.rate)) + "/s" }
+
+// amount is "12MB of 45MB", or "12MB" when nobody knows of how many.
+func amount(n, total int64) string {
+	if total <= 0 {
+		return size(n)
+	}
+	return size(n) + " of " + size(total)
+}
+
+// count is "2 of 7", or "2".
+func count(n, total int64) string {
+	if total <= 0 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d of %d", n, total)
+}
+
+// ending is the last line about a job.
+func ending(now time.Time, what change, job *Job) string {
+	took := now.Sub(job.started)
+	text := []string{"done"}
+	if what == stopped {
+		text[0] = "stopped at " + count(job.steps, job.task.Steps)
+	}
+	if job.task.StepsCached > 0 {
+		text = append(text, fmt.Sprintf("%d already there", job.task.StepsCached))
+	}
+	if job.transfer {
+		n := job.bytes()
+		text = append(text, fmt.Sprintf("%s in %s", size(n), duration(took)))
+		if took >= time.Second {
+			text = append(text, size(int64(float64(n)/took.Seconds()))+"/s")
+		}
+	} else {
+		text = append(text, duration(took))
+	}
+	return clean(job.task.Description) + ": " + strings.Join(text, ", ")
+}
