@@ -37,6 +37,12 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 	}{
 		{name: "storageconf", want: []string{"storageconf"}},
 		{name: "wrapper", want: []string{"storageconf", "wrapper"}},
+		{name: "internal/host", want: []string{"internal/host", "storageconf", "wrapper"}},
+		{name: "internal/images", want: []string{"internal/host", "internal/images", "storageconf", "wrapper"}},
+		{name: "internal/progress", want: []string{"internal/progress"}},
+		{name: "internal/transfer", want: []string{
+			"internal/host", "internal/images", "internal/progress", "internal/transfer", "storageconf", "wrapper",
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
