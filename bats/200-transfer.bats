@@ -162,6 +162,18 @@ same_tree() {
     assert "$stderr" =~ "no such image"
 }
 
+@test "copy-to-storage: a container runs from it" {
+    # A program that needs nothing else, and is no shell.
+    install -D -m 0755 "$BOOTC_PODMAN" /srv/runs/usr/bin/program
+    mkdir -p /srv/runs/proc /srv/runs/sys /srv/runs/dev /srv/runs/run /srv/runs/tmp
+    os_ostree refs --list ostree/container >/dev/null
+    COMMIT=$(os_image docker_3A__2F__2F_quay_2E_io/example/runs 1 /srv/runs)
+    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >containers.conf
+    bp copy-to-storage --source docker://quay.io/example/runs --target localhost/runs
+    CONTAINERS_CONF=$PWD/containers.conf run podman run --rm --runtime runc --network none localhost/runs /usr/bin/program version
+    assert "$output" =~ "^bootc-podman version"
+}
+
 @test "copy-to-storage: the booted commit, though its name stands for another" {
     # As after an upgrade through the bootc-owned store.
     os_tree other 7
@@ -194,15 +206,23 @@ same_tree() {
     bp image ls -q || true
     assert "$output" == ""
     mv object "$object"
+    local layer
+    layer=$(os_ostree refs --list ostree/container/blob | head -1)
+    local commit
+    commit=$(os_ostree rev-parse "$layer")
+    os_ostree refs --delete "$layer"
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "${layer##*_3A_}"
+    os_ostree refs --create "$layer" "$commit"
     bp set-unified --from ostree
 }
 
 @test "transfer: killed at any moment, a rerun completes" {
     local i
-    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    for i in {1..40}; do
         "$BOOTC_PODMAN" set-unified --from ostree >out 2>&1 3>&- &
         local pid=$!
-        pause "0.0$((i * 7))"
+        pause "0.$(printf %03d $((RANDOM % 700)))"
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" || true
         if [ -e "$STORE" ]; then bp image ls; fi
