@@ -62,6 +62,7 @@ serve() {
 setup() {
     cd "$BATS_TEST_TMPDIR"
     umount -q /proc/cmdline || true
+    rm -f /sysroot/filler
     new_sysroot
     podman rmi -af >/dev/null 2>&1 || true
     boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
@@ -97,8 +98,8 @@ same_tree() {
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
     bp status --format '{{.Unified.On}} {{.Unified.Reason}}'
     assert "$output" == "true the bootc-owned store has the booted image $REGISTRY/os:42"
-    bp list --type unified --format '{{.State}}'
-    assert "$output" !~ pruned
+    bp list --type unified --format '{{.Image}} {{.State}}'
+    assert "$output" == "$REGISTRY/os:42 booted" "one name, or bootc could not remove it"
     bp set-unified
     assert "$output" == "Image $REGISTRY/os:42 is already in bootc storage."
     scratch_podman push -q "$REGISTRY/os:42"
@@ -125,6 +126,69 @@ same_tree() {
     [ ! -e "$STORE" ]
     bp set-unified --accept-newer
     assert "$(digest_of "$REGISTRY/os:42")" == "$(digest_of "$REGISTRY/os:42" podman)"
+}
+
+@test "set-unified: what was built upon an export is not the export" {
+    bp copy-to-storage --quiet
+    printf 'FROM localhost/bootc\nLABEL more=1\n' | podman build -q -t "$REGISTRY/os:42" -
+    bp set-unified --plan --format json
+    assert "$(jq -r .source <<<"$output")" == registry
+    bp copy-to-storage --quiet --target "$REGISTRY/os:42"
+    bp set-unified --plan --format json
+    assert "$(jq -r .source <<<"$output")" == default
+}
+
+@test "set-unified: another image of the name loses it, and is told" {
+    context other other
+    bp image build -q -t "$REGISTRY/os:42" other
+    local id=$output
+    bp set-unified --plan
+    assert "$output" =~ "Warning: image ${id:0:12} has this name now"
+    bp set-unified
+    assert "$stderr" =~ "Warning: image ${id:0:12} had this name"
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+}
+
+@test "set-unified: names that podman stores otherwise" {
+    new_sysroot
+    boot "${REF/_3A_42/_40_sha256_3A_${DIGEST#*:}}" "ostree-unverified-registry:$REGISTRY/os:42@$DIGEST"
+    bp set-unified
+    assert "$stderr" =~ "Warning: bootc will remove the image again"
+    oracle image exists "$REGISTRY/os:42@$DIGEST"
+    bp set-unified
+    assert "$output" =~ "already in bootc storage"
+    new_sysroot
+    boot oci_3A__2F_srv/os ostree-unverified-image:oci:/srv/os
+    bp 1 set-unified --plan
+    assert "$stderr" =~ "image of transport oci has no name in a store"
+}
+
+@test "copy-to-storage: a host's registries.conf cannot lead it elsewhere" {
+    printf '[[registry]]\nprefix = "localhost/bootc"\nlocation = "%s/os"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/001-evil.conf
+    scratch_podman push -q "$REGISTRY/os:43" "docker://$REGISTRY/os:latest"
+    bp '?' copy-to-storage
+    rm /etc/containers/registries.conf.d/001-evil.conf
+    assert "$status" == 1
+    assert "$stderr" =~ "not what was to be there"
+}
+
+@test "transfer: a signal ends it, and nothing is left" {
+    mkdir spool
+    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree >out 2>err 3>&- &
+    local pid=$!
+    wait_for grep -q Exporting err
+    kill -TERM "$pid"
+    wait "$pid" && die "it went on"
+    assert "$(ls spool)" == ""
+    assert "$(ls -d /run/bootc-podman/export-* 2>/dev/null)" == ""
+    # Killed, it leaves podman's layers; the next one clears them away.
+    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree >out 2>err 3>&- &
+    pid=$!
+    wait_for grep -q Exporting err
+    kill -KILL "$pid"
+    wait "$pid" || true
+    TMPDIR=$PWD/spool bp set-unified --from ostree
+    assert "$(ls spool)" == ""
 }
 
 @test "set-unified: exported from ostree where the registry is out of reach" {
@@ -190,6 +254,11 @@ same_tree() {
     podman pull -q "$REGISTRY/os:42"
     bp pull-from-default-storage "$REGISTRY/os:42"
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    podman tag "$REGISTRY/os:42" localhost/short
+    bp pull-from-default-storage short
+    oracle image exists localhost/short:latest
+    bp --dry-run pull-from-default-storage short
+    assert "$output" =~ "podman image push --remove-signatures -- localhost/short:latest 'containers-storage:\[overlay@/run/bootc/storage\+/proc/self/fd/3\]localhost/short:latest'"
     bp 1 pull-from-default-storage localhost/absent
     bp 2 pull-from-default-storage
 }
@@ -240,6 +309,8 @@ same_tree() {
     bp init
     head -c "$(($(df --output=avail -B1 /sysroot | tail -1) - 2000000))" /dev/zero >/sysroot/filler
     bp 1 set-unified --from ostree
+    assert "$stderr" =~ "not enough free space: [0-9]+ bytes are free"
+    bp 1 set-unified --from ostree --force
     assert "$stderr" =~ "no space left"
     rm /sysroot/filler
     bp image ls -q

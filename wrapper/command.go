@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"al.essio.dev/pkg/shellescape"
 )
@@ -90,14 +91,19 @@ func (System) Exec(cmd Cmd) error {
 	return &LookupError{Program: cmd.Path, Code: code, Err: err}
 }
 
-// Run implements Runner. The program is killed when ctx ends and when this
-// process dies, so that nothing half-started outlives us.
+// patience is how long a program may take to end when it is asked to.
+const patience = 10 * time.Second
+
+// Run implements Runner. The program is asked to end when ctx ends, and killed when
+// it does not or this process dies, so that nothing half-started outlives us.
 func (System) Run(ctx context.Context, cmd Cmd) error {
 	c := exec.CommandContext(ctx, cmd.Path)
 	// exec takes no environment for ours.
 	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.Env...), cmd.Files
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = patience
 	tail := &tailBuffer{}
 	if cmd.Stderr == nil {
 		c.Stderr = tail

@@ -21,10 +21,7 @@ const (
 // Dropped are the variables of the caller that would lead podman to another
 // store, host or process than the one asked for. bootc-podman(8) documents each.
 func Dropped() []string {
-	return []string{
-		// A remote podman: another host's store.
-		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "CONTAINER_PASSPHRASE",
-		"CONTAINER_TLS_CA", "CONTAINER_TLS_CERT", "CONTAINER_TLS_KEY",
+	return append(remote(),
 		// Another storage configuration; the first is replaced by ours.
 		envStorageConf, "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", storageconf.EnvStorageOpts,
 		// Another user's store: left over from a rootless podman or buildah
@@ -34,6 +31,14 @@ func Dropped() []string {
 		envAuthFile,
 		// Socket activation: descriptor 3 is the run root now.
 		"LISTEN_FDS", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDNAMES",
+	)
+}
+
+// remote are the variables that make podman use another host's store.
+func remote() []string {
+	return []string{
+		"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "CONTAINER_PASSPHRASE",
+		"CONTAINER_TLS_CA", "CONTAINER_TLS_CERT", "CONTAINER_TLS_KEY",
 	}
 }
 

@@ -42,7 +42,8 @@ func (h Host) DefaultPodman(args ...string) (Cmd, error) {
 	if err != nil {
 		return Cmd{}, err
 	}
-	env := slices.Clone(h.Env)
+	// Where podman is told to use another host's, its own store is still this one's.
+	env := EnvChange{Unset: remote()}.apply(h.Env)
 	if Getenv(env, "HOME") == "" {
 		env = append(env, "HOME=/root")
 	}

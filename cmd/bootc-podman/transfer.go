@@ -6,12 +6,15 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -69,6 +72,9 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 			if o.dryRun {
 				return usageErrorf("copy-to-storage: --dry-run is not supported")
 			}
+			if _, err := host.ParseName(c.String("target")); err != nil {
+				return usageErrorf("copy-to-storage: %w", err)
+			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				target := c.String("target")
 				from, digest, err := transfer.CopyToStorage(c.Context, t, c.String("source"), target)
@@ -107,6 +113,10 @@ func transferFlags() []cli.Flag {
 
 // transfer calls do with what the flags of c say.
 func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) error) error {
+	// podman is to end, and what it left to be cleared away, before we do.
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	c.Context = ctx
 	var outputs []progress.Output
 	if c.IsSet("progress-fd") {
 		output, err := progress.JSON(c.Int("progress-fd"))
@@ -147,10 +157,16 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 // printUnified says what was done, as bootc does where it says anything.
 func (a *app) printUnified(p *transfer.Plan) error {
 	if p.Method == transfer.Nothing {
-		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", p.Name)
+		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", printable(p.Name))
 		return err
 	}
-	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", p.Name)
+	if p.Replaces != "" {
+		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
+	}
+	if !p.Kept {
+		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than %s\n", printable(p.Name))
+	}
+	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", printable(p.Name))
 	return err
 }
 
@@ -176,9 +192,12 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 		identity = "another digest than the booted one"
 	}
 	if !p.Kept {
-		kept = "will remove it: no deployment names it so"
+		kept = "will remove it: podman stores it under another name than the deployment's"
 	}
 	lines = append(lines, fmt.Sprintf("After:   %s in the bootc-owned store, with %s; bootc %s", p.Name, identity, kept))
+	if p.Replaces != "" {
+		lines = append(lines, fmt.Sprintf("Warning: image %.12s has this name now, and will lose it", p.Replaces))
+	}
 	for i, step := range p.Steps {
 		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step.Description))
 	}

@@ -81,12 +81,26 @@ func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, erro
 	return false, first(problems)
 }
 
-// fullName is the name of an image as podman would write it out, or as it is
-// where podman would not take it.
+// fullName is the name of an image as podman would store it, or as it is where
+// podman would not take it.
 func fullName(image host.ImageReference) string {
-	name, err := host.ParseName(image.Name)
-	if err != nil || !image.NamesInRegistry() {
+	name, err := StoredName(image)
+	if err != nil {
 		return image.Name
+	}
+	return name.String()
+}
+
+// StoredName is the name that podman gives an image of this reference in a
+// containers-storage: with a registry, and a tag or a digest. The error says that
+// there is none, as of an image in a directory.
+func StoredName(image host.ImageReference) (host.Name, error) {
+	if !image.NamesInRegistry() {
+		return host.Name{}, fmt.Errorf("image of transport %s has no name in a store", image.Transport)
+	}
+	name, err := host.ParseName(image.Name)
+	if err != nil {
+		return host.Name{}, err
 	}
 	switch {
 	case name.Digest != "": // podman does not look at the tag then.
@@ -94,5 +108,5 @@ func fullName(image host.ImageReference) string {
 	case name.Tag == "":
 		name.Tag = "latest"
 	}
-	return name.String()
+	return name, nil
 }

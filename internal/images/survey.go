@@ -6,7 +6,6 @@ package images
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -44,8 +43,12 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 	if len(inv.problems) == 0 {
 		inv.describe(ctx)
 	}
-	fs, err := readFilesystem(inv.located)
-	if err = errors.Join(first(inv.problems), err); err != nil {
+	err := first(inv.problems)
+	var fs *Filesystem
+	if err == nil {
+		fs, err = readFilesystem(inv.located)
+	}
+	if err != nil {
 		inv.close()
 		return nil, err
 	}
@@ -79,27 +82,35 @@ func (s *Survey) Keepers(name string) (keepers []Keeper, decided bool) {
 // ByDigest returns the images with a manifest digest.
 func (s *Store) ByDigest(digest string) []*StoreImage { return s.byDigest[digest] }
 
-// OriginalDigest is an annotation of the manifest of an image that was exported
-// from elsewhere: the digest of the manifest it had there.
-const OriginalDigest = "io.bootc-podman.original-digest"
+// Annotations of the manifest of an image that was exported from elsewhere: the
+// digest of the manifest it had there, and that of its configuration here. Images
+// built upon it inherit annotations, but have configurations of their own.
+const (
+	OriginalDigest = "io.bootc-podman.original-digest"
+	ExportedConfig = "io.bootc-podman.exported-config"
+)
 
 // Is tells whether img has a manifest digest, or is the same image exported, whose
 // digest is another.
 func (img *StoreImage) Is(digest string) bool {
-	return slices.Contains(img.Digests, digest) || digest != "" && img.annotation(OriginalDigest) == digest
+	if slices.Contains(img.Digests, digest) {
+		return true
+	}
+	annotations := img.annotations()
+	return digest != "" && annotations[OriginalDigest] == digest && annotations[ExportedConfig] == "sha256:"+img.ID
 }
 
-// annotation is an annotation of the image's manifest, "" when there is none.
-func (img *StoreImage) annotation(key string) string {
+// annotations are those of the image's manifest, as far as it can be read.
+func (img *StoreImage) annotations() map[string]string {
 	blob, err := img.blob(manifestKey)
 	if err != nil {
-		return ""
+		return nil
 	}
 	var m struct {
 		Annotations map[string]string `json:"annotations"`
 	}
 	if json.Unmarshal(blob, &m) != nil {
-		return ""
+		return nil
 	}
-	return m.Annotations[key]
+	return m.Annotations
 }

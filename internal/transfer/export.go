@@ -383,7 +383,7 @@ func exportManifest(old host.Manifest, oldDigest string, e *Export) ([]byte, err
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[images.OriginalDigest] = oldDigest
+	annotations[images.OriginalDigest], annotations[images.ExportedConfig] = oldDigest, e.ConfigDigest
 	layers := make([]descriptor, len(e.Layers))
 	for i, l := range e.Layers {
 		kept := maps.Clone(old.Layers[i].Annotations)

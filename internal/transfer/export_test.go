@@ -224,7 +224,7 @@ func TestExportIsAnOrdinaryImage(t *testing.T) {
 	wantManifest.Layers = []descriptor{
 		layer(0, map[string]string{}), layer(1, map[string]string{"ostree.components": "glibc,bash"}), layer(2, map[string]string{}),
 	}
-	wantManifest.Annotations = map[string]string{"org.opencontainers.image.created": created, "io.bootc-podman.original-digest": "sha256:original"}
+	wantManifest.Annotations = map[string]string{"org.opencontainers.image.created": created, "io.bootc-podman.original-digest": "sha256:original", "io.bootc-podman.exported-config": e.ConfigDigest}
 	if g, w := fmt.Sprint(manifest), fmt.Sprint(wantManifest); g != w {
 		t.Errorf("manifest\n got %s\nwant %s", g, w)
 	}

@@ -55,12 +55,17 @@ type Plan struct {
 	// Exact tells that the image in the store has the booted digest. An exported
 	// one has the same content and another digest.
 	Exact bool `json:"exact"`
-	// Kept tells whether bootc's garbage collection keeps the image under Name.
+	// Kept tells whether bootc's garbage collection keeps the image, which it does
+	// only if podman stores it under Name, character for character.
 	Kept bool `json:"kept"`
+	// Replaces is the ID of an image that has the name now, and loses it.
+	Replaces string `json:"replaces"`
 	// Steps are what SetUnified does, in order.
 	Steps []Step `json:"steps"`
 
 	commit string
+	// stored is the name that podman gives the image.
+	stored host.Name
 }
 
 // Step is a part of what a plan does.
@@ -76,6 +81,7 @@ type StepName string
 // The steps of plans.
 const (
 	StepTag    StepName = "tag"
+	StepUntag  StepName = "untag"
 	StepCopy   StepName = "copy"
 	StepPull   StepName = "pull"
 	StepExport StepName = "export"
@@ -132,7 +138,11 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		Digest: booted.ManifestDigest, Available: s.Filesystem.Available, Reflink: s.Filesystem.Reflink,
 		Exact: true, commit: booted.Commit,
 	}
-	keepers, _ := s.Keepers(p.Name)
+	var err error
+	if p.stored, err = images.StoredName(booted.Image.Image); err != nil {
+		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
+	}
+	keepers, _ := s.Keepers(p.stored.String())
 	p.Kept = len(keepers) > 0
 	var refused []string
 	for _, try := range []struct {
@@ -162,7 +172,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 var errNotThere = errors.New("does not have it")
 
 // fromBootc looks whether the store has the image already, exported perhaps.
-func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, _ Choice) error {
 	if s.Bootc == nil {
 		return errNotThere
 	}
@@ -170,16 +180,28 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) er
 	if err != nil {
 		return err
 	}
-	if named != nil && (choice.AcceptNewer || named.Is(p.Digest)) {
+	if named != nil && named.Is(p.Digest) {
 		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		return nil
 	}
+	if named != nil {
+		p.Replaces = named.ID
+	}
 	for _, img := range s.Bootc.ByDigest(p.Digest) {
 		p.Method, p.Take, p.Reason = Tag, img.ID, "the bootc-owned store has it under another name"
-		return nil
+		return p.canName()
 	}
 	return errNotThere
+}
+
+// canName refuses a name with a digest, which podman gives an image only when it
+// pulls it.
+func (p *Plan) canName() error {
+	if p.stored.Digest != "" {
+		return errors.New("a name with a digest comes from a registry only")
+	}
+	return nil
 }
 
 func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) error {
@@ -199,7 +221,7 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	}
 	p.Method, p.Take, p.Write = Copy, p.Name, sizeOf(named)
 	p.Exact = slices.Contains(named.Digests, p.Digest)
-	return nil
+	return p.canName()
 }
 
 func sizeOf(img *images.StoreImage) *int64 {
@@ -213,14 +235,12 @@ func (p *Plan) fromRegistry(s *images.Survey, booted *host.Deployment, choice Ch
 	if booted.Image.Image.Transport != host.Registry {
 		return fmt.Errorf("image is of transport %s", booted.Image.Image.Transport)
 	}
-	name, err := host.ParseName(p.Name)
-	if err != nil {
-		return err
-	}
-	p.Method, p.Reason = Pull, reason(choice, "no store of this host has what is booted")
+	p.Method, p.Write, p.Exact = Pull, nil, true
+	p.Reason = reason(choice, "no store of this host has what is booted")
+	name := p.stored
 	name.Tag, name.Digest = "", p.Digest
 	p.Take = name.String()
-	if choice.AcceptNewer {
+	if choice.AcceptNewer && p.stored.Digest == "" {
 		p.Take, p.Exact = p.Name, false
 	}
 	for _, img := range s.Repo {
@@ -242,9 +262,9 @@ func reason(choice Choice, why string) string {
 func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) error {
 	for _, img := range s.Repo {
 		if img.Checksum == p.commit {
-			p.Method, p.Take, p.Exact, p.Fetch = Reexport, p.commit, false, 0
+			p.Method, p.Take, p.Exact, p.Fetch, p.Write = Reexport, p.commit, false, 0, nil
 			p.Reason = reason(choice, "no other source has what is booted")
-			return nil
+			return p.canName()
 		}
 	}
 	return errNotThere
@@ -260,10 +280,11 @@ func (p *Plan) steps() []Step {
 		return []Step{{StepCopy, fmt.Sprintf("copy %s from podman's own store", p.Take)}, verify}
 	case Pull:
 		pull := Step{StepPull, "pull " + p.Take}
-		if p.Take == p.Name {
+		if p.Take == p.Name || p.stored.Digest != "" {
 			return []Step{pull, verify}
 		}
-		return []Step{pull, tag, verify}
+		// bootc cannot remove an image of two names.
+		return []Step{pull, tag, {StepUntag, "take away the name " + p.Take}, verify}
 	case Reexport:
 		return []Step{{StepExport, fmt.Sprintf("export the booted commit from the ostree repository as %s", p.Name)}, verify}
 	}

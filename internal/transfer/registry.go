@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 )
@@ -132,15 +133,30 @@ func (r *Registry) Close() error {
 	return nil
 }
 
+// maxConnections bounds the connections at a time: podman has six.
+const maxConnections = 64
+
 func (r *Registry) accept() {
+	slots := make(chan struct{}, maxConnections)
 	for {
+		select {
+		case slots <- struct{}{}:
+		case <-r.ctx.Done():
+			return
+		}
 		conn, err := r.listener.Accept()
+		if r.ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return
+		}
 		if err != nil {
-			// Nothing happens when the registry has ended already.
 			r.stop(err)
 			return
 		}
 		r.handlers.Go(func() {
+			defer func() { <-slots }()
 			defer conn.Close()
 			defer context.AfterFunc(r.ctx, func() { conn.Close() })()
 			r.serve(conn)
@@ -154,8 +170,16 @@ const (
 	maxLines = 100
 )
 
+// silence is how long a connection may wait before its first request with the
+// password.
+const silence = 5 * time.Second
+
 // serve answers the requests of a connection one after the other (RFC 9112).
 func (r *Registry) serve(conn net.Conn) {
+	// Whoever connects and says nothing must not keep podman away.
+	if conn.SetReadDeadline(time.Now().Add(silence)) != nil {
+		return
+	}
 	in := bufio.NewReaderSize(conn, maxLine)
 	// podman tries TLS first, and gives up after ten seconds without an answer.
 	// No request begins as TLS does (RFC 8446, section 5.1: a handshake is 22).
@@ -165,6 +189,9 @@ func (r *Registry) serve(conn net.Conn) {
 	for {
 		req, err := readRequest(in)
 		if err != nil {
+			return
+		}
+		if r.knows(req) && conn.SetReadDeadline(time.Time{}) != nil {
 			return
 		}
 		// After a failure podman would only try again.
@@ -206,13 +233,18 @@ func readLine(in *bufio.Reader) (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), err
 }
 
+// knows tells whether whoever asks knows the password.
+func (r *Registry) knows(req request) bool {
+	return subtle.ConstantTimeCompare([]byte(req.authorization), []byte("Basic "+r.auth)) == 1
+}
+
 // answer answers a request. An error ends the connection.
 func (r *Registry) answer(w io.Writer, req request) error {
 	head := req.method == "HEAD"
 	if !head && req.method != "GET" {
 		return respond(w, "405 Method Not Allowed", "", nil, false)
 	}
-	if subtle.ConstantTimeCompare([]byte(req.authorization), []byte("Basic "+r.auth)) != 1 {
+	if !r.knows(req) {
 		return respond(w, "401 Unauthorized", `WWW-Authenticate: Basic realm="bootc-podman"`, nil, head)
 	}
 	rest, ok := strings.CutPrefix(req.target, "/v2/")

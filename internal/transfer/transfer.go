@@ -4,6 +4,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -67,7 +70,7 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 // after one that was killed completes it. Errors are those of NewPlan, ErrBusy,
 // ErrNoSpace, ErrNotVerified, and those of podman.
 func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
-	unlock, err := o.lock()
+	unlock, err := o.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +88,11 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 			return p, err
 		}
 		err = o.run(ctx, p, before)
-		// A registry may be out of reach, or not have the exact image any more.
-		if exit := new(wrapper.ExitError); errors.As(err, &exit) && p.Source == FromRegistry && choice.From == "" && ctx.Err() == nil {
+		// A registry may be out of reach, or not have the exact image any more; and
+		// podman's own store may be another with options that we do not know.
+		if exit := new(wrapper.ExitError); errors.As(err, &exit) && p.Source != FromOSTree && choice.From == "" && ctx.Err() == nil {
 			o.Missed(p, err)
-			choice.Without = append(choice.Without, FromRegistry)
+			choice.Without = append(choice.Without, p.Source)
 			continue
 		}
 		return p, err
@@ -124,17 +128,25 @@ func (o Options) take(ctx context.Context, session *wrapper.Session, p *Plan, st
 			return err
 		}
 		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
+		remove, err := o.spool(&cmd)
+		if err != nil {
+			return err
+		}
+		defer remove()
 		return session.Run(ctx, cmd)
 	}
 	switch step {
 	case StepTag:
 		return podman(nil, "tag", p.Take, p.Name)
+	case StepUntag:
+		return podman(nil, "untag", p.Name, p.Take)
 	case StepCopy:
 		return o.push(ctx, session, p.Take, p.Name)
 	case StepPull:
 		return podman(nil, "pull", "--", p.Take)
 	case StepExport:
-		return o.export(ctx, p.commit, p.Name, func(args, env []string) error { return podman(env, args...) })
+		_, err := o.export(ctx, p.commit, p.stored.String(), filepath.Join(session.Store.Sysroot, session.Store.Physical), func(args, env []string) error { return podman(env, args...) })
+		return err
 	case StepVerify:
 		return o.verify(ctx, session, p, before)
 	}
@@ -144,22 +156,57 @@ func (o Options) take(ctx context.Context, session *wrapper.Session, p *Plan, st
 // PullFromDefault copies images from podman's own store to the bootc-owned one,
 // as bootc image pull-from-default-storage does.
 func PullFromDefault(ctx context.Context, o Options, names []string) error {
-	unlock, err := o.lock()
-	if err != nil {
-		return err
+	if o.Host.DryRun == nil {
+		unlock, err := o.lock(ctx)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
+	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil {
+		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], images.ErrNotFound))...)
+	}
+	defer store.Close()
 	session, err := o.Host.Open()
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	for _, name := range names {
-		if err := o.push(ctx, session, name, name); err != nil {
+		img, err := store.Lookup(name, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+		if err != nil {
+			return err
+		}
+		as, err := nameOf(img, name)
+		if err != nil {
+			return err
+		}
+		if err := o.push(ctx, session, as, as); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// nameOf is the name of img that was meant by a name which may be short, or by an
+// ID.
+func nameOf(img *images.StoreImage, meant string) (string, error) {
+	short, _, _ := strings.Cut(meant, "@")
+	var found string
+	for _, name := range img.Names {
+		switch {
+		case strings.Contains(name, "@"): // no name to copy to
+		case name == short || strings.HasSuffix(name, "/"+short) || strings.HasSuffix(name, "/"+short+":latest") || name == short+":latest":
+			return name, nil
+		case found == "":
+			found = name
+		}
+	}
+	if found == "" {
+		return "", fmt.Errorf("copy image %q: it has no name with a tag", meant)
+	}
+	return found, nil
 }
 
 // push copies an image of podman's own store to the bootc-owned one, in the words
@@ -171,6 +218,13 @@ func (o Options) push(ctx context.Context, session *wrapper.Session, name, as st
 		return err
 	}
 	cmd.Stderr = o.Stderr
+	if o.Host.DryRun == nil {
+		remove, err := o.spool(&cmd)
+		if err != nil {
+			return err
+		}
+		defer remove()
+	}
 	return session.Run(ctx, cmd)
 }
 
@@ -179,7 +233,7 @@ func (o Options) push(ctx context.Context, session *wrapper.Session, name, as st
 // and the manifest digest it has there, which is another than it was fetched with:
 // the layers were not kept as they came.
 func CopyToStorage(ctx context.Context, o Options, source, target string) (from, digest string, err error) {
-	unlock, err := o.lock()
+	unlock, err := o.lock(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -193,12 +247,21 @@ func CopyToStorage(ctx context.Context, o Options, source, target string) (from,
 	if err != nil {
 		return "", "", err
 	}
-	err = o.export(ctx, commit, target, func(args, env []string) error {
+	into, err := storageconf.DefaultStores(o.Root, o.Euid)
+	if err != nil {
+		return from, "", err
+	}
+	exported, err := o.export(ctx, commit, target, into[0], func(args, env []string) error {
 		cmd, err := o.Host.DefaultPodman(args...)
 		if err != nil {
 			return err
 		}
 		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
+		remove, err := o.spool(&cmd)
+		if err != nil {
+			return err
+		}
+		defer remove()
 		return o.Host.Runner.Run(ctx, cmd)
 	})
 	if err != nil {
@@ -212,6 +275,10 @@ func CopyToStorage(ctx context.Context, o Options, source, target string) (from,
 	img, err := store.Lookup(target, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
 	if err != nil {
 		return from, "", err
+	}
+	// A registries.conf of the host may have led podman elsewhere.
+	if img.Digest != exported {
+		return from, "", fmt.Errorf("verify %s: %w: %s instead of %s", target, ErrNotVerified, img.Digest, exported)
 	}
 	return from, img.Digest, nil
 }
@@ -244,27 +311,33 @@ func findCommit(s *images.Survey, source string) (commit, name string, err error
 }
 
 // export serves the image of a commit in the ostree repository under a name, and
-// calls pull with what podman has to be told to pull it.
-func (o Options) export(ctx context.Context, commit, name string, pull func(args, env []string) error) error {
+// calls pull with what podman has to be told to pull it into a store in the directory
+// into. It returns the manifest digest that the image has then.
+func (o Options) export(ctx context.Context, commit, name, into string, pull func(args, env []string) error) (string, error) {
 	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer repo.Close()
 	image, err := repo.Commit(ctx, commit)
 	if err != nil {
-		return err
+		return "", err
 	}
 	reading := o.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: image.ManifestDigest})
 	defer reading.Stop()
 	export, err := NewExport(ctx, repo, image, layerProgress(reading, nil))
 	if err != nil {
-		return err
+		return "", err
 	}
 	reading.Done()
+	for _, dir := range []string{into, o.spoolDir()} {
+		if err := o.checkSpace(dir, export.Size); err != nil {
+			return "", err
+		}
+	}
 	dir, err := os.MkdirTemp(o.Dir, exportDirs)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
 	exporting := o.Progress.Transfer(progress.Task{
@@ -274,16 +347,16 @@ func (o Options) export(ctx context.Context, commit, name string, pull func(args
 	defer exporting.Stop()
 	registry, err := export.Serve(ctx, dir, name, layerProgress(exporting, export.Layers))
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err = pull(registry.PullCmd()); err == nil {
 		exporting.Done()
 	}
 	// Where the registry failed, podman knows only that it ended.
 	if served := registry.Close(); served != nil {
-		return served
+		return "", served
 	}
-	return err
+	return export.ManifestDigest, err
 }
 
 // layerProgress tells a job how far its layers are; where these are not known yet,
@@ -330,11 +403,20 @@ func (o Options) verify(ctx context.Context, session *wrapper.Session, p *Plan, 
 	if img == nil || slices.Contains(before, img.ID) {
 		return failed
 	}
-	cmd, err := session.Podman(ctx, "image", "rm", img.ID)
-	if err == nil {
-		err = session.Run(ctx, cmd)
+	undo := [][]string{{"image", "rm", "--force", img.ID}}
+	if p.Replaces != "" {
+		undo = append(undo, []string{"image", "tag", p.Replaces, p.Name})
 	}
-	return errors.Join(failed, err)
+	for _, args := range undo {
+		cmd, err := session.Podman(ctx, args...)
+		if err == nil {
+			err = session.Run(ctx, cmd)
+		}
+		if err != nil {
+			return fmt.Errorf("%w; undo: %w", failed, err)
+		}
+	}
+	return failed
 }
 
 // imageIDs lists the images of the bootc-owned store.
@@ -359,7 +441,7 @@ const exportDirs = "export-"
 
 // lock keeps other transfers away until unlock, and clears away what one left that
 // was killed.
-func (o Options) lock() (unlock func(), err error) {
+func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -367,26 +449,68 @@ func (o Options) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) && !o.NoWait {
-		if o.Waiting != nil {
-			o.Waiting()
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = ErrBusy
-	}
-	if err != nil {
+	if err := o.waitFor(ctx, f); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
 	stale, _ := filepath.Glob(filepath.Join(o.Dir, exportDirs+"*"))
-	for _, dir := range stale {
+	spools, _ := filepath.Glob(filepath.Join(o.spoolDir(), spoolDirs+"*"))
+	for _, dir := range append(stale, spools...) {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
 			return nil, err
 		}
 	}
 	return func() { f.Close() }, nil
+}
+
+// waitFor waits for the lock on f, in a way that a signal ends.
+func (o Options) waitFor(ctx context.Context, f *os.File) error {
+	for waited := false; ; waited = true {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return err
+		case o.NoWait:
+			return ErrBusy
+		case !waited && o.Waiting != nil:
+			o.Waiting()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// spoolDirs is what the names of directories begin with that podman puts layers
+// into while it pulls. It does not clear them away when it is killed.
+const spoolDirs = "bootc-podman-spool-"
+
+// spoolDir is where podman puts layers while it pulls them.
+func (o Options) spoolDir() string {
+	return cmp.Or(wrapper.Getenv(o.Env, "TMPDIR"), "/var/tmp")
+}
+
+// spool gives podman a directory of ours to put layers into.
+func (o Options) spool(cmd *wrapper.Cmd) (remove func(), err error) {
+	dir, err := os.MkdirTemp(o.spoolDir(), spoolDirs)
+	if err != nil {
+		return nil, fmt.Errorf("make directory for layers: %w", err)
+	}
+	cmd.Env = append(slices.DeleteFunc(slices.Clone(cmd.Env), func(kv string) bool { return strings.HasPrefix(kv, "TMPDIR=") }), "TMPDIR="+dir)
+	return func() { _ = os.RemoveAll(dir) }, nil // else the next transfer does
+}
+
+// checkSpace refuses what would not fit into the filesystem of a directory.
+func (o Options) checkSpace(dir string, need int64) error {
+	var fs unix.Statfs_t
+	if o.Force || unix.Statfs(dir, &fs) != nil {
+		return nil
+	}
+	if free := fs.Bavail * uint64(fs.Frsize); uint64(need) > free {
+		return fmt.Errorf("put %d bytes into %q: %w: %d bytes are free", need, dir, ErrNoSpace, free)
+	}
+	return nil
 }
