@@ -4,6 +4,7 @@
 package wrapper
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -175,12 +176,12 @@ func uncoverRunRoot() error {
 }
 
 func hostMountsOnRunRoot() ([]*mountinfo.Info, error) {
-	f, err := os.Open("/proc/1/mountinfo")
-	if err != nil {
+	table, err := os.ReadFile("/proc/1/mountinfo")
+	// Mostly there is none, and hosts have hundreds of other mounts.
+	if err != nil || !bytes.Contains(table, []byte(" "+storageconf.GraphRoot+" ")) {
 		return nil, err
 	}
-	defer f.Close()
-	return mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+	return mountinfo.GetMountsFromReader(bytes.NewReader(table), func(m *mountinfo.Info) (skip, stop bool) {
 		return m.Mountpoint != storageconf.GraphRoot, false
 	})
 }
