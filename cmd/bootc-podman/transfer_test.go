@@ -1,0 +1,222 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+func TestTransferUsageErrors(t *testing.T) {
+	file, err := os.OpenFile(filepath.Join(t.TempDir(), "file"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd := fmt.Sprint(file.Fd())
+	for _, tt := range []struct {
+		message string
+		args    []string
+	}{
+		{`set-unified: unknown source "oci": want default, registry or ostree`, []string{"set-unified", "--from", "oci"}},
+		// It is always looked at; nothing comes from there.
+		{`set-unified: unknown source "bootc"`, []string{"set-unified", "--from", "bootc"}},
+		{`set-unified: unknown format "yaml": want text or json`, []string{"set-unified", "--plan", "--format", "yaml"}},
+		{`set-unified: unexpected argument "x"`, []string{"set-unified", "x"}},
+		{"-target", []string{"set-unified", "--target", "x"}},
+		{"copy-to-storage: ", []string{"copy-to-storage", "--target", "Not A Name"}},
+		{"copy-to-storage: ", []string{"copy-to-storage", "--target", ""}},
+		{"copy-to-storage: --dry-run is not supported", []string{"--dry-run", "copy-to-storage"}},
+		{`copy-to-storage: unexpected argument "x"`, []string{"copy-to-storage", "x"}},
+		{"pull-from-default-storage: no image given", []string{"pull-from-default-storage"}},
+		{"pull-from-default-storage: no image given", []string{"pull-from-default-storage", "--quiet"}},
+		{"-force", []string{"pull-from-default-storage", "--force", "x"}},
+		{"set-unified: use file descriptor " + fd + " for progress: not a pipe", []string{"set-unified", "--progress-fd", fd}},
+		{"copy-to-storage: ", []string{"copy-to-storage", "--progress-fd", "1"}},
+		{"pull-from-default-storage: ", []string{"pull-from-default-storage", "--progress-fd", "-1", "x"}},
+		{"-progress-fd", []string{"set-unified", "--progress-fd", "three"}},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			a := newTestApp(t)
+			stdout, stderr, code := a.onHost(t, tt.args...)
+			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			if len(a.runner.cmds) != 0 {
+				t.Errorf("ran %v", a.runner.cmds)
+			}
+			if _, err := os.Stat(filepath.Dir(a.confPath)); err == nil {
+				t.Error("made a directory for transfers")
+			}
+		})
+	}
+}
+
+func TestTransferFailuresAreHintedAt(t *testing.T) {
+	const onHost = "run it on the bootc host itself, or name a host's root with --sysroot"
+	for _, tt := range []struct {
+		name, sysroot, message, hint string
+		args                         []string
+	}{
+		{name: "in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified"}},
+		{name: "plan in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified", "--plan"}},
+		{name: "copy in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"copy-to-storage"}},
+		{
+			name: "no bootc host", sysroot: "bin", message: storageconf.ErrNotBootcHost.Error(), args: []string{"set-unified", "--plan"},
+			hint: "this is no bootc host; name the root of one with --sysroot",
+		},
+		{name: "image that is not there", sysroot: "sysroot", message: `copy image "x": `, args: []string{"pull-from-default-storage", "x"}},
+		{name: "not root", sysroot: "sysroot", message: "root is needed", hint: "run it as root, for example with sudo", args: []string{"pull-from-default-storage", "localhost/x:1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newTestApp(t)
+			if tt.hint != "" {
+				a.addDefaultStore(t)
+			}
+			sysroot := "/"
+			if tt.sysroot != "" {
+				sysroot = filepath.Join(a.dir, tt.sysroot)
+			}
+			stdout, stderr, code := a.start(t, append([]string{"--sysroot", sysroot}, tt.args...)...)
+			failure{code: 1, message: tt.message, hint: tt.hint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+// addDefaultStore makes podman's own store, with the image localhost/x:1.
+func (a *testApp) addDefaultStore(t *testing.T) {
+	t.Helper()
+	a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[storage]\ndriver = \"overlay\"\ngraphroot = \"/store\"\nrootless_storage_path = \"/store\"\n")
+	id := strings.Repeat("1", 64)
+	for path, content := range map[string]string{
+		"overlay-images/images.json": `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
+		"overlay-layers/layers.json": `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
+	} {
+		a.writeFile(t, "root/store/"+path, 0o644, content)
+	}
+}
+
+func TestDryRunOfPullFromDefaultStorage(t *testing.T) {
+	a := newTestApp(t)
+	a.addDefaultStore(t)
+	for _, name := range []string{"localhost/x:1", "x:1", strings.Repeat("1", 12)} {
+		got := a.dryRun(t, "pull-from-default-storage", name)
+		want := " image push --remove-signatures -- localhost/x:1 'containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]localhost/x:1'"
+		if !strings.HasSuffix(got, want) {
+			t.Errorf("%s: got %q, want it to end in %q", name, got, want)
+		}
+	}
+	if len(a.runner.cmds) != 0 {
+		t.Errorf("ran %v", a.runner.cmds)
+	}
+}
+
+// fullPlan is a plan in which nothing is left out.
+func fullPlan() *transfer.Plan {
+	return &transfer.Plan{
+		Schema: 1, Image: "docker://quay.io/example/os:42", Name: "quay.io/example/os:42", Role: host.Booted, Digest: "sha256:0123",
+		Source: transfer.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
+		Method: transfer.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: images.Yes,
+		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4),
+		Steps: []transfer.Step{{Name: transfer.StepPull, Description: "pull it"}, {Name: transfer.StepVerify, Description: "verify it"}},
+	}
+}
+
+func TestPlanAsText(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		change     func(p *transfer.Plan)
+	}{
+		{name: "everything", change: func(*transfer.Plan) {}, want: `Image:   docker://quay.io/example/os:42, booted
+Digest:  sha256:0123
+Source:  registry: no store of this host has what is booted
+Method:  pull
+Fetch:   1.23 GB at most
+Write:   4.56 GB
+Free:    78.9 GB, reflinks: yes
+After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
+Warning: image fedcba987654 has this name now, and will lose it
+Step 1:  pull it
+Step 2:  verify it
+`},
+		{name: "least", change: func(p *transfer.Plan) {
+			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps = 0, nil, false, false, "", nil
+			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
+		}, want: `Image:   docker://quay.io/example/os:42, booted
+Digest:  sha256:0123
+Source:  ostree: as\x1basked\nfor
+Method:  export
+Free:    78.9 GB, reflinks: unknown
+After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := fullPlan()
+			tt.change(p)
+			var out, errs bytes.Buffer
+			a := &app{stdout: &out, stderr: &errs}
+			if err := a.printPlan(p, "text"); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != tt.want || errs.Len() != 0 {
+				t.Errorf("got\n%s%s\nwant\n%s", &out, &errs, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlanAsJSONIsThePlan(t *testing.T) {
+	var out bytes.Buffer
+	p := fullPlan()
+	if err := (&app{stdout: &out}).printPlan(p, "json"); err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := json.Compact(&got, out.Bytes()); err != nil || got.String() != string(want) {
+		t.Errorf("got %s, %v, want %s", &got, err, want)
+	}
+}
+
+func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
+	const (
+		done     = "Unified storage enabled for quay.io/example/os:42.\n"
+		lost     = "Warning: image fedcba987654 had this name, and lost it\n"
+		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than quay.io/example/os:42\n"
+		replaced = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+	)
+	for _, tt := range []struct {
+		name           string
+		plan           transfer.Plan
+		stdout, stderr string
+	}{
+		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, stdout: done},
+		{name: "another image had the name", plan: transfer.Plan{Method: transfer.Copy, Kept: true, Replaces: replaced}, stdout: done, stderr: lost},
+		{name: "not kept", plan: transfer.Plan{Method: transfer.Tag}, stdout: done, stderr: unkept},
+		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, stdout: done, stderr: lost + unkept},
+		{name: "nothing to do", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, stdout: "Image quay.io/example/os:42 is already in bootc storage.\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			tt.plan.Name = "quay.io/example/os:42"
+			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != tt.stdout || errs.String() != tt.stderr {
+				t.Errorf("got %q, %q, want %q, %q", &out, &errs, tt.stdout, tt.stderr)
+			}
+		})
+	}
+}

@@ -1,0 +1,350 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// scratchHost is a running ostree host in a temporary directory.
+type scratchHost struct {
+	testing.TB
+	dir string
+}
+
+// stored is an image to put in a store.
+type stored struct {
+	names []string
+	// digest is that of the manifest; of is that of the image it is an export of.
+	digest, of string
+	// size is that of its only layer.
+	size int64
+}
+
+const (
+	bootcStorage   = "sysroot/ostree/bootc/storage"
+	defaultStorage = "var/lib/containers/storage"
+	registryOrigin = "ostree-unverified-registry:" + imageName
+)
+
+var (
+	bootedDigest = "sha256:" + strings.Repeat("b", 64)
+	otherDigest  = "sha256:" + strings.Repeat("c", 64)
+	update       = flag.Bool("update", false, "write golden files")
+)
+
+// newHost makes a host without deployments and stores.
+func newHost(t testing.TB) *scratchHost {
+	t.Helper()
+	h := &scratchHost{t, t.TempDir()}
+	// What the caller has configured does not matter.
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"} {
+		t.(interface{ Setenv(key, value string) }).Setenv(name, filepath.Join(h.dir, "home"))
+	}
+	makeDir(t, h.path("sysroot/ostree/deploy"))
+	makeDir(t, h.path("tmp"))
+	h.write("run/ostree-booted", "")
+	h.write("proc/cmdline", "quiet\n")
+	return h
+}
+
+func (h *scratchHost) path(path string) string { return filepath.Join(h.dir, path) }
+
+func (h *scratchHost) write(path, content string) {
+	h.Helper()
+	makeDir(h, filepath.Dir(h.path(path)))
+	if err := os.WriteFile(h.path(path), []byte(content), 0o644); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// boot deploys a commit and boots it. origin is the text of the deployment's
+// origin file.
+func (h *scratchHost) boot(commit, origin string) {
+	h.Helper()
+	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
+	makeDir(h, h.path(root+"/usr"))
+	h.write(root+".origin", origin)
+	arg := "ostree/boot.1/default/" + strings.Repeat("b", 64) + "/0"
+	makeDir(h, filepath.Dir(h.path("sysroot/"+arg)))
+	if err := os.Symlink("../../../deploy/default/deploy/"+commit+".0", h.path("sysroot/"+arg)); err != nil {
+		h.Fatal(err)
+	}
+	h.write("sysroot/boot/loader/entries/ostree-1.conf", "version 1\noptions ostree=/"+arg+"\n")
+	h.write("proc/cmdline", "quiet ostree=/"+arg+"\n")
+}
+
+// follow makes an origin file that follows an image.
+func follow(image string) string { return "[origin]\ncontainer-image-reference=" + image + "\n" }
+
+// commit puts an image of digest bootedDigest into the ostree repository.
+func (h *scratchHost) commit(ref string) (checksum string) {
+	h.Helper()
+	if _, err := exec.LookPath("ostree"); err != nil {
+		h.Skip("needs the program ostree")
+	}
+	repo := h.path("sysroot/ostree/repo")
+	makeDir(h, repo)
+	run(h, "ostree", "--repo="+repo, "init", "--mode=bare-user-only")
+	makeDir(h, h.path("tree"))
+	escaped, err := host.EscapeRef(ref)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return run(
+		h, "ostree", "--repo="+repo, "commit", "--no-bindings", "--tree=dir="+h.path("tree"),
+		"--branch="+host.ImageRefPrefix+escaped,
+		"--add-metadata-string=ostree.manifest-digest="+bootedDigest,
+		`--add-metadata-string=ostree.manifest={"config":{"digest":"sha256:config"},"layers":[{"digest":"sha256:1","size":1000},{"digest":"sha256:2","size":20}]}`,
+		`--add-metadata-string=ostree.container.image-config={"architecture":"amd64"}`,
+	)
+}
+
+// store writes a container store and returns the IDs of its images.
+func (h *scratchHost) store(path string, list ...stored) (ids []string) {
+	h.Helper()
+	type object = map[string]any
+	records, layers := []object{}, []object{}
+	for _, img := range list {
+		// The ID is the same whatever the image is called.
+		config := h.encode(object{"architecture": "amd64", "os": "linux", "history": img.digest})
+		sum := fmt.Sprintf("%x", sha256.Sum256(config))
+		manifest := object{"schemaVersion": 2, "config": object{"digest": "sha256:" + sum}}
+		if img.of != "" {
+			manifest["annotations"] = object{images.OriginalDigest: img.of, images.ExportedConfig: "sha256:" + sum}
+		}
+		records = append(records, object{
+			"id": sum, "digest": img.digest, "names": img.names, "layer": sum, "created": created,
+			"big-data-names": []string{"manifest"}, "big-data-sizes": object{"manifest": 7},
+			"big-data-digests": object{"manifest": img.digest},
+		})
+		layers = append(layers, object{"id": sum, "diff-digest": "sha256:" + sum, "diff-size": img.size, "created": created})
+		blobs := path + "/overlay-images/" + sum + "/"
+		h.write(blobs+"manifest", string(h.encode(manifest)))
+		h.write(blobs+"="+base64.StdEncoding.EncodeToString([]byte("sha256:"+sum)), string(config))
+		ids = append(ids, sum)
+	}
+	h.write(path+"/overlay-images/images.json", string(h.encode(records)))
+	h.write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
+	return ids
+}
+
+func (h *scratchHost) encode(v any) []byte {
+	h.Helper()
+	content, err := json.Marshal(v)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return content
+}
+
+// query looks at the host. That the tests may run in a container does not matter.
+func (h *scratchHost) query() images.Options {
+	return images.Options{
+		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
+		Env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, Runner: wrapper.System{},
+	}
+}
+
+// plan plans for the host.
+func (h *scratchHost) plan(choice Choice) (*Plan, error) {
+	h.Helper()
+	s, err := images.NewSurvey(h.Context(), h.query())
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer s.Close()
+	return NewPlan(s, choice)
+}
+
+// booted makes a host that boots an image of a transport, from the ostree
+// repository, and its containers-storages; nil leaves one out.
+func booted(t testing.TB, image string, bootc, podman []stored) (h *scratchHost, commit string) {
+	t.Helper()
+	h = newHost(t)
+	commit = h.commit("docker://" + imageName)
+	h.boot(commit, follow(image))
+	if bootc != nil {
+		h.store(bootcStorage, bootc...)
+	}
+	if podman != nil {
+		h.store(defaultStorage, podman...)
+	}
+	return h, commit
+}
+
+func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
+	var (
+		exact    = []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
+		elsewise = []stored{{names: []string{"localhost/other:1"}, digest: bootedDigest, size: 5000}}
+		newer    = []stored{{names: []string{imageName}, digest: otherDigest, size: 6000}}
+		exported = []stored{{names: []string{imageName}, digest: otherDigest, of: bootedDigest}}
+		replaced = append(newer[:1:1], elsewise...)
+	)
+	for _, tt := range []struct {
+		// name is that of the golden file too.
+		name string
+		// image is what the deployment follows; registryOrigin if it is "".
+		image         string
+		bootc, podman []stored
+		choice        Choice
+	}{
+		{name: "bootc-exact", bootc: exact, podman: exact},
+		{name: "bootc-other-name", bootc: elsewise, podman: exact},
+		{name: "bootc-export", bootc: exported},
+		{name: "bootc-other-image-has-the-name", bootc: replaced},
+		{name: "without-bootc", bootc: elsewise, choice: Choice{Without: []Source{FromBootc}}},
+		{name: "default-exact", podman: exact},
+		{name: "default-export", podman: exported},
+		{name: "default-exact-replaces", bootc: newer, podman: exact},
+		{name: "default-moved-on", podman: newer},
+		{name: "default-other-name", podman: elsewise},
+		{name: "default-moved-on-accepted", podman: newer, choice: Choice{AcceptNewer: true}},
+		{name: "nowhere"},
+		{name: "nowhere-replaces", bootc: newer},
+		{name: "nowhere-newer-accepted", choice: Choice{AcceptNewer: true}},
+		{name: "without-registry", choice: Choice{Without: []Source{FromRegistry}}},
+		{name: "without-default", podman: exact, choice: Choice{Without: []Source{FromDefault}}},
+		{name: "from-default", podman: exact, choice: Choice{From: FromDefault}},
+		{name: "from-registry", podman: exact, choice: Choice{From: FromRegistry}},
+		{name: "from-ostree", podman: exact, choice: Choice{From: FromOSTree}},
+		{name: "from-ostree-although-there", bootc: exact, choice: Choice{From: FromOSTree}},
+		{name: "storage-present", image: "ostree-unverified-image:containers-storage:" + imageName, bootc: exact},
+		{name: "storage-absent", image: "ostree-unverified-image:containers-storage:" + imageName},
+		{name: "no-tag", image: "ostree-unverified-registry:quay.io/example/os"},
+		{name: "no-tag-present", image: "ostree-unverified-registry:quay.io/example/os", bootc: []stored{{names: []string{"quay.io/example/os:latest"}, digest: bootedDigest}}},
+		{name: "digest", image: "ostree-unverified-registry:" + exactOf(bootedDigest)},
+		{name: "tag-and-digest", image: "ostree-unverified-registry:quay.io/example/os:42@" + bootedDigest, podman: elsewise},
+		{name: "tag-and-digest-newer-accepted", image: "ostree-unverified-registry:quay.io/example/os:42@" + bootedDigest, choice: Choice{AcceptNewer: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			image := cmp.Or(tt.image, registryOrigin)
+			h, commit := booted(t, image, tt.bootc, tt.podman)
+			p, err := h.plan(tt.choice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Available == 0 || p.Reflink == "" {
+				t.Errorf("nothing is known of the filesystem: %d bytes, reflinks %q", p.Available, p.Reflink)
+			}
+			p.Available, p.Reflink = 1, "any"
+			got, err := json.MarshalIndent(p, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.ReplaceAll(string(got), commit, "COMMIT") + "\n"
+			golden := "testdata/plan/" + tt.name + ".json"
+			if *update {
+				makeDir(t, "testdata/plan")
+				if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text != string(want) {
+				t.Errorf("got %s\nwant %s", text, want)
+			}
+		})
+	}
+}
+
+func exactOf(digest string) string { return "quay.io/example/os@" + digest }
+
+func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
+	moved := []stored{{names: []string{imageName}, digest: otherDigest}}
+	elsewise := []stored{{names: []string{"localhost/other:1"}, digest: bootedDigest}}
+	all := []Source{FromBootc, FromDefault, FromRegistry, FromOSTree}
+	withDigest := "ostree-unverified-registry:" + exactOf(bootedDigest)
+	for _, tt := range []struct {
+		name, image   string
+		bootc, podman []stored
+		choice        Choice
+		is            error
+		want          string
+	}{
+		{name: "oci transport", image: "ostree-unverified-image:oci:/srv/os", want: "onboard oci:/srv/os: image of transport oci has no name"},
+		{name: "default store without it", choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: does not have it"},
+		{name: "default store with another", podman: moved, choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name"},
+		{
+			name: "registry for a local image", image: "ostree-unverified-image:containers-storage:" + imageName,
+			choice: Choice{From: FromRegistry}, is: ErrNoSource, want: "registry: image is of transport containers-storage",
+		},
+		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: "},
+		{
+			name: "name with a digest for another image", image: withDigest, bootc: elsewise,
+			choice: Choice{Without: []Source{FromRegistry}}, is: ErrNoSource,
+			want: "bootc: a name with a digest comes from a registry only; default: does not have it; ostree: a name with a digest comes from a registry only",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			image := cmp.Or(tt.image, registryOrigin)
+			h, _ := booted(t, image, tt.bootc, tt.podman)
+			p, err := h.plan(tt.choice)
+			if p != nil || err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("got %+v, %v, want an error with %q", p, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlanRefusesHostsThatBootNoImage(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(h *scratchHost)
+		want error
+	}{
+		{"not booted", func(h *scratchHost) {
+			h.boot(h.commit("docker://"+imageName), follow(registryOrigin))
+			h.write("proc/cmdline", "quiet\n")
+			if err := os.Remove(h.path("run/ostree-booted")); err != nil {
+				h.Fatal(err)
+			}
+		}, ErrNotBooted},
+		{"not from an image", func(h *scratchHost) {
+			h.boot(h.commit("docker://"+imageName), "[origin]\nrefspec=fedora:42\n")
+		}, ErrNotFromImage},
+		{"packages are layered on it", func(h *scratchHost) {
+			h.boot(h.commit("docker://"+imageName), follow(registryOrigin)+"[packages]\nrequested=strace;\n")
+		}, ErrNotFromImage},
+		{"composefs", func(h *scratchHost) {
+			verity := strings.Repeat("a", 128)
+			for _, dir := range []string{"sysroot/composefs/bootc", "sysroot/state/deploy"} {
+				makeDir(h, h.path(dir))
+			}
+			h.write("sysroot/state/deploy/"+verity+"/"+verity+".origin", "[origin]\ncontainer-image-reference = "+registryOrigin+
+				"\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = "+bootedDigest+"\n")
+			h.write("proc/cmdline", "composefs="+verity+"\n")
+			h.write("proc/self/mountinfo", "")
+			if err := errors.Join(os.RemoveAll(h.path("sysroot/ostree/deploy")), os.Remove(h.path("run/ostree-booted"))); err != nil {
+				h.Fatal(err)
+			}
+		}, ErrComposefs},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHost(t)
+			tt.make(h)
+			if p, err := h.plan(Choice{}); p != nil || !errors.Is(err, tt.want) {
+				t.Errorf("got %+v, %v, want %v", p, err, tt.want)
+			}
+		})
+	}
+}

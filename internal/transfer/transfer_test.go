@@ -1,0 +1,455 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// fakePodman does to the bootc-owned store of a host what podman would, and keeps
+// what it was told. Other programs are run.
+type fakePodman struct {
+	*scratchHost
+	wrapper.System
+	images []stored
+	// arrives is the image that a pull or a push brings, fails the names that cannot
+	// be pulled or pushed.
+	arrives stored
+	fails   []string
+	ran     []string
+	// spools are the values of $TMPDIR.
+	spools []string
+}
+
+func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
+	if filepath.Base(cmd.Path) != "podman" {
+		return p.System.Run(ctx, cmd)
+	}
+	args := cmd.Args[slices.Index(cmd.Args, "image")+1:]
+	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.dir, "HOST"))
+	verb, last := args[0], args[len(args)-1]
+	if verb == "pull" || verb == "push" {
+		spool := wrapper.Getenv(cmd.Env, "TMPDIR")
+		if _, err := os.Stat(spool); err != nil {
+			p.Errorf("no directory for layers: %v", err)
+		}
+		p.spools = append(p.spools, spool)
+	}
+	if verb == "push" {
+		_, last, _ = strings.Cut(last, "]")
+	}
+	if slices.Contains(p.fails, last) {
+		return &wrapper.ExitError{Cmd: cmd, Code: 125}
+	}
+	find := func(name string) *stored {
+		ids := p.save()
+		for i := range p.images {
+			if ids[i] == name || slices.Contains(p.images[i].names, name) {
+				return &p.images[i]
+			}
+		}
+		return nil
+	}
+	take := func(name string) {
+		for i := range p.images {
+			p.images[i].names = slices.DeleteFunc(slices.Clone(p.images[i].names), func(n string) bool { return n == name })
+		}
+	}
+	switch verb {
+	case "pull", "push":
+		take(last)
+		arrives := p.arrives
+		// What this process serves says what it is an export of.
+		if !strings.HasPrefix(args[1], "--authfile=") {
+			arrives.of = ""
+		}
+		arrives.names = []string{last}
+		if i := slices.IndexFunc(p.images, func(img stored) bool { return img.digest == arrives.digest }); i >= 0 {
+			p.images[i].names = append(p.images[i].names, last)
+		} else {
+			p.images = append(p.images, arrives)
+		}
+	case "tag":
+		img := find(args[1])
+		take(last)
+		if img == nil {
+			return &wrapper.ExitError{Cmd: cmd, Code: 125}
+		}
+		img.names = append(img.names, last)
+	case "untag":
+		take(last)
+	case "rm":
+		ids := p.save()
+		p.images = slices.Delete(p.images, slices.Index(ids, last), slices.Index(ids, last)+1)
+	default:
+		p.Errorf("podman was told to %s", verb)
+	}
+	p.save()
+	return nil
+}
+
+func (p *fakePodman) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
+	if filepath.Base(cmd.Path) == "podman" {
+		p.Errorf("podman was asked: %s", cmd)
+	}
+	return p.System.Output(ctx, cmd)
+}
+
+func (p *fakePodman) save() (ids []string) { return p.store(bootcStorage, p.images...) }
+
+// named are the names of the images in the store, with their digests.
+func (p *fakePodman) named() map[string]string {
+	all := map[string]string{}
+	for _, img := range p.images {
+		for _, name := range img.names {
+			all[name] = img.digest
+		}
+	}
+	return all
+}
+
+// options are those of transfers on a host whose podman is p.
+func (p *fakePodman) options() Options {
+	p.Helper()
+	p.save()
+	query := p.query()
+	p.write("bin/podman", "#!/bin/false\n") // only has to be found
+	if err := os.Chmod(p.path("bin/podman"), 0o755); err != nil {
+		p.Fatal(err)
+	}
+	env := append([]string{"PATH=" + p.path("bin") + ":" + os.Getenv("PATH")}, query.Env[1:]...)
+	query.Env, query.Runner = env, p
+	reporter := progress.New()
+	p.Cleanup(func() {
+		if err := reporter.Close(); err != nil {
+			p.Error(err)
+		}
+	})
+	return Options{
+		Options: query, Dir: p.path("run/bootc-podman"), Progress: reporter,
+		Host: wrapper.Host{
+			Env: env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
+			ConfPath: p.path("run/bootc-podman/storage.conf"), Runner: p,
+		},
+		Missed: func(plan *Plan, why error) { p.Errorf("source %s was missed: %v", plan.Source, why) },
+	}
+}
+
+// needNamespace skips a test that runs podman where the store is mounted.
+func needNamespace(t *testing.T) {
+	t.Helper()
+	need(t, "ostree")
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		done <- unix.Unshare(unix.CLONE_NEWNS)
+	}()
+	if err := <-done; err != nil {
+		t.Skipf("needs a mount namespace of its own: %v", err)
+	}
+}
+
+// pushed is the command that copies the booted image from podman's own store.
+const pushed = "push --remove-signatures -- " + imageName + " containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]" + imageName
+
+// onboarded are the commands that bring an image from the registry.
+func onboarded() []string {
+	exact := exactOf(bootedDigest)
+	return []string{"pull -- " + exact, "tag " + exact + " " + imageName, "untag " + imageName + " " + exact}
+}
+
+func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
+	needNamespace(t)
+	exact := stored{names: []string{imageName}, digest: bootedDigest}
+	newer := stored{names: []string{imageName}, digest: otherDigest}
+	exactID := newHost(t).store(bootcStorage, exact)[0]
+	pulled := onboarded()
+	for _, tt := range []struct {
+		name          string
+		bootc, podman []stored
+		arrives       stored
+		choice        Choice
+		force         bool
+		want          []string
+		digest        string
+	}{
+		{name: "new name", bootc: []stored{{names: []string{"localhost/x:1"}, digest: bootedDigest}}, want: []string{"tag " + exactID + " " + imageName}},
+		{name: "copy", podman: []stored{exact}, arrives: exact, want: []string{pushed}},
+		{name: "copy of a newer one", podman: []stored{newer}, arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{pushed}, digest: otherDigest},
+		{name: "copy of too much by force", podman: []stored{{names: exact.names, digest: bootedDigest, size: 1 << 60}}, arrives: exact, force: true, want: []string{pushed}},
+		{name: "pull", arrives: exact, want: pulled},
+		{name: "pull where another has the name", bootc: []stored{newer}, arrives: exact, want: pulled},
+		{name: "pull of a newer one", arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, tt.podman)
+			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: tt.arrives}
+			o := podman.options()
+			o.Force = tt.force
+			planned, err := PlanUnified(t.Context(), o, tt.choice)
+			if err != nil || len(podman.ran) != 0 {
+				t.Fatalf("planning: %v, ran %q", err, podman.ran)
+			}
+			done, err := SetUnified(t.Context(), o, tt.choice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(podman.ran, tt.want) {
+				t.Errorf("ran\n%s\nwant\n%s", strings.Join(podman.ran, "\n"), strings.Join(tt.want, "\n"))
+			}
+			var steps, verbs []string
+			for _, step := range planned.Steps {
+				steps = append(steps, string(step.Name))
+			}
+			for _, ran := range podman.ran {
+				verb, _, _ := strings.Cut(ran, " ")
+				verbs = append(verbs, strings.Replace(verb, "push", "copy", 1))
+			}
+			if verbs = append(verbs, "verify"); !slices.Equal(steps, verbs) || !slices.Equal(done.Steps, planned.Steps) {
+				t.Errorf("planned %q, did %q, returned %v", steps, verbs, done.Steps)
+			}
+			want := tt.digest
+			if want == "" {
+				want = bootedDigest
+			}
+			if got := podman.named()[imageName]; got != want {
+				t.Errorf("the store has %q, want %q", got, want)
+			}
+			for _, spool := range podman.spools {
+				if _, err := os.Stat(spool); filepath.Dir(spool) != h.path("tmp") || !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("directory for layers %q: %v, want it gone", spool, err)
+				}
+			}
+			// Once more there is nothing left to do.
+			podman.ran = nil
+			if p, err := SetUnified(t.Context(), o, tt.choice); tt.digest == "" && (err != nil || p.Method != Nothing || podman.ran != nil) {
+				t.Errorf("again: %v, %v, ran %q", p, err, podman.ran)
+			}
+		})
+	}
+}
+
+func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
+	needNamespace(t)
+	const original = "sha256:original"
+	// An image that can be exported for real.
+	export := func(t *testing.T) *fakePodman {
+		f := newFixture(t)
+		f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", "shell", 0o755) }))
+		commit := f.merge()
+		h := newHost(t)
+		if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
+			t.Fatal(err)
+		}
+		h.boot(commit, follow(registryOrigin))
+		return &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: original}, fails: []string{exactOf(original)}}
+	}
+	t.Run("ostree after the registry", func(t *testing.T) {
+		podman := export(t)
+		o := podman.options()
+		var missed []Source
+		o.Missed = func(p *Plan, why error) {
+			missed = append(missed, p.Source)
+			if !errors.As(why, new(*wrapper.ExitError)) {
+				t.Errorf("missed because of %v", why)
+			}
+		}
+		p, err := SetUnified(t.Context(), o, Choice{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Source != FromOSTree || p.Exact || !slices.Equal(missed, []Source{FromRegistry}) {
+			t.Errorf("from %s, exact %t, missed %v", p.Source, p.Exact, missed)
+		}
+		if len(podman.ran) != 2 || podman.ran[0] != "pull -- "+exactOf(original) ||
+			!strings.HasPrefix(podman.ran[1], "pull --authfile=HOST/run/bootc-podman/export-") || !strings.HasSuffix(podman.ran[1], " -- "+imageName) {
+			t.Errorf("ran %q", podman.ran)
+		}
+		if left, _ := filepath.Glob(filepath.Join(o.Dir, "export-*")); left != nil || podman.named()[imageName] != otherDigest {
+			t.Errorf("left %q, the store has %v", left, podman.named())
+		}
+	})
+	t.Run("not when the registry was asked for", func(t *testing.T) {
+		podman := export(t)
+		_, err := SetUnified(t.Context(), podman.options(), Choice{From: FromRegistry})
+		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 1 || len(podman.named()) != 0 {
+			t.Errorf("got %v, ran %q", err, podman.ran)
+		}
+	})
+	t.Run("not when the last has failed", func(t *testing.T) {
+		podman := export(t)
+		podman.fails = append(podman.fails, imageName)
+		o := podman.options()
+		var missed []Source
+		o.Missed = func(p *Plan, _ error) { missed = append(missed, p.Source) }
+		_, err := SetUnified(t.Context(), o, Choice{})
+		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 2 || !slices.Equal(missed, []Source{FromRegistry}) {
+			t.Errorf("got %v, ran %q, missed %v", err, podman.ran, missed)
+		}
+	})
+}
+
+func TestSetUnifiedUndoesWhatIsNotTheBootedImage(t *testing.T) {
+	needNamespace(t)
+	wrong := stored{digest: "sha256:" + strings.Repeat("d", 64)}
+	ids := newHost(t).store(bootcStorage, wrong, stored{digest: otherDigest})
+	wrongID, otherID := ids[0], ids[1]
+	other := stored{names: []string{imageName}, digest: otherDigest}
+	kept := stored{names: []string{"localhost/kept:1"}, digest: wrong.digest}
+	for _, tt := range []struct {
+		name  string
+		bootc []stored
+		undo  []string
+		want  string
+	}{
+		{name: "new image", undo: []string{"rm --force " + wrongID}},
+		{name: "name is given back", bootc: []stored{other}, undo: []string{"rm --force " + wrongID, "tag " + otherID + " " + imageName}, want: otherDigest},
+		{name: "image that was there before", bootc: []stored{kept}, want: wrong.digest},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, nil)
+			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: wrong}
+			_, err := SetUnified(t.Context(), podman.options(), Choice{})
+			if !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), wrong.digest+" instead of "+bootedDigest) {
+				t.Errorf("got %v, want ErrNotVerified", err)
+			}
+			if want := append(onboarded(), tt.undo...); !slices.Equal(podman.ran, want) {
+				t.Errorf("ran %q, want %q", podman.ran, want)
+			}
+			if got := podman.named()[imageName]; got != tt.want {
+				t.Errorf("the name is that of %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSetUnifiedStopsBeforePodman(t *testing.T) {
+	exact := []stored{{names: []string{imageName}, digest: bootedDigest}}
+	vast := []stored{{names: []string{imageName}, digest: bootedDigest, size: 1 << 60}}
+	for _, tt := range []struct {
+		name          string
+		bootc, podman []stored
+		choice        Choice
+		want          error
+		method        Method
+	}{
+		{name: "nothing to do", bootc: exact, method: Nothing},
+		{name: "no space", podman: vast, want: ErrNoSpace, method: Copy},
+		{name: "no source", choice: Choice{From: FromDefault}, want: ErrNoSource},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, tt.podman)
+			podman := &fakePodman{scratchHost: h, images: tt.bootc}
+			p, err := SetUnified(t.Context(), podman.options(), tt.choice)
+			if !errors.Is(err, tt.want) || len(podman.ran) != 0 || (p == nil) != (tt.method == "") || p != nil && p.Method != tt.method {
+				t.Errorf("got %+v, %v, ran %q; want %q, %v", p, err, podman.ran, tt.method, tt.want)
+			}
+		})
+	}
+}
+
+func TestTransfersTakeTurns(t *testing.T) {
+	h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, nil)
+	podman := &fakePodman{scratchHost: h, images: []stored{{names: []string{imageName}, digest: bootedDigest}}}
+	o := podman.options()
+	unlock, err := o.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, transfer := range map[string]func(context.Context, Options) error{
+		"set-unified":               func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, Choice{}); return err },
+		"copy-to-storage":           func(ctx context.Context, o Options) error { _, _, err := CopyToStorage(ctx, o, "", "x"); return err },
+		"pull-from-default-storage": func(ctx context.Context, o Options) error { return PullFromDefault(ctx, o, []string{"x"}) },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		busy := o
+		busy.NoWait, busy.Waiting = true, cancel
+		if err := transfer(ctx, busy); !errors.Is(err, ErrBusy) {
+			t.Errorf("%s: got %v, want ErrBusy", name, err)
+		}
+		waits := 0
+		waiting := o
+		waiting.Waiting = func() { waits++; cancel() }
+		if err := transfer(ctx, waiting); !errors.Is(err, context.Canceled) || waits != 1 {
+			t.Errorf("%s: got %v after telling %d times, want the end of the context after one", name, err, waits)
+		}
+	}
+	// It goes on when the other one ends.
+	o.Waiting = unlock
+	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing {
+		t.Errorf("got %v, %v", p, err)
+	}
+	if len(podman.ran) != 0 {
+		t.Errorf("ran %q", podman.ran)
+	}
+}
+
+func TestTransferClearsAwayWhatAKilledOneLeft(t *testing.T) {
+	h := newHost(t)
+	o := (&fakePodman{scratchHost: h}).options()
+	for _, path := range []string{"run/bootc-podman/export-1/auth.json", "run/bootc-podman/storage.conf", "run/bootc-podman/exports/x", "tmp/bootc-podman-spool-1/layer", "tmp/container_images_1"} {
+		h.write(path, "")
+	}
+	unlock, err := o.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	left := []string{}
+	for _, dir := range []string{"run/bootc-podman", "tmp"} {
+		entries, err := os.ReadDir(h.path(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, entry := range entries {
+			left = append(left, entry.Name())
+		}
+	}
+	if want := []string{"exports", "storage.conf", "transfer.lock", "container_images_1"}; !slices.Equal(left, want) {
+		t.Errorf("left %q, want %q", left, want)
+	}
+}
+
+func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
+	const id = "0123456789ab"
+	digest := "@" + otherDigest
+	names := []string{"quay.io/a/os" + digest, "quay.io/a/os:1", "quay.io/a/os:latest", "localhost/other:1", "quay.io/xos:1"}
+	for _, tt := range []struct {
+		meant, want string
+		names       []string
+	}{
+		{meant: "quay.io/a/os:1", want: "quay.io/a/os:1"},
+		{meant: "quay.io/a/os", want: "quay.io/a/os:latest"},
+		{meant: "a/os:1", want: "quay.io/a/os:1"},
+		{meant: "os", want: "quay.io/a/os:latest"},
+		{meant: "other:1", want: "localhost/other:1"},
+		{meant: "quay.io/a/os:1" + digest, want: "quay.io/a/os:1"},
+		{meant: "xos:1", want: "quay.io/xos:1"},
+		{meant: id, want: "quay.io/a/os:1"},
+		{meant: id, names: []string{"quay.io/a/os" + digest}},
+		{meant: id, names: []string{}},
+	} {
+		if tt.names == nil {
+			tt.names = names
+		}
+		got, err := nameOf(&images.StoreImage{Names: tt.names}, tt.meant)
+		if got != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("nameOf(%q of %q) = %q, %v, want %q", tt.meant, tt.names, got, err, tt.want)
+		}
+	}
+}
