@@ -197,7 +197,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		{name: "pull of a newer one", arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, tt.podman)
+			h, _ := booted(t, registryOrigin, nil, tt.podman)
 			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: tt.arrives}
 			o := podman.options()
 			o.Force = tt.force
@@ -322,7 +322,7 @@ func TestSetUnifiedUndoesWhatIsNotTheBootedImage(t *testing.T) {
 		{name: "image that was there before", bootc: []stored{kept}, want: wrong.digest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, nil)
+			h, _ := booted(t, registryOrigin, nil, nil)
 			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: wrong}
 			_, err := SetUnified(t.Context(), podman.options(), Choice{})
 			if !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), wrong.digest+" instead of "+bootedDigest) {
@@ -353,7 +353,7 @@ func TestSetUnifiedStopsBeforePodman(t *testing.T) {
 		{name: "no source", choice: Choice{From: FromDefault}, want: ErrNoSource},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, tt.podman)
+			h, _ := booted(t, registryOrigin, nil, tt.podman)
 			podman := &fakePodman{scratchHost: h, images: tt.bootc}
 			p, err := SetUnified(t.Context(), podman.options(), tt.choice)
 			if !errors.Is(err, tt.want) || len(podman.ran) != 0 || (p == nil) != (tt.method == "") || p != nil && p.Method != tt.method {
@@ -364,7 +364,7 @@ func TestSetUnifiedStopsBeforePodman(t *testing.T) {
 }
 
 func TestTransfersTakeTurns(t *testing.T) {
-	h, _ := booted(t, registryOrigin, "docker://"+imageName, nil, nil)
+	h, _ := booted(t, registryOrigin, nil, nil)
 	podman := &fakePodman{scratchHost: h, images: []stored{{names: []string{imageName}, digest: bootedDigest}}}
 	o := podman.options()
 	unlock, err := o.lock(t.Context())
