@@ -156,15 +156,15 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 
 // printUnified says what was done, as bootc does where it says anything.
 func (a *app) printUnified(p *transfer.Plan) error {
+	if !p.Kept {
+		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than %s\n", printable(p.Name))
+	}
 	if p.Method == transfer.Nothing {
 		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", printable(p.Name))
 		return err
 	}
 	if p.Replaces != "" {
 		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
-	}
-	if !p.Kept {
-		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than %s\n", printable(p.Name))
 	}
 	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", printable(p.Name))
 	return err

@@ -205,8 +205,9 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, stdout: done},
 		{name: "another image had the name", plan: transfer.Plan{Method: transfer.Copy, Kept: true, Replaces: replaced}, stdout: done, stderr: lost},
 		{name: "not kept", plan: transfer.Plan{Method: transfer.Tag}, stdout: done, stderr: unkept},
-		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, stdout: done, stderr: lost + unkept},
+		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, stdout: done, stderr: unkept + lost},
 		{name: "nothing to do", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, stdout: "Image quay.io/example/os:42 is already in bootc storage.\n"},
+		{name: "nothing to do, and not kept", plan: transfer.Plan{Method: transfer.Nothing}, stdout: "Image quay.io/example/os:42 is already in bootc storage.\n", stderr: unkept},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer

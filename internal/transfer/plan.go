@@ -144,6 +144,9 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	}
 	keepers, _ := s.Keepers(p.stored.String())
 	p.Kept = len(keepers) > 0
+	if named, err := s.Find(s.Bootc, p.Name); err == nil && named != nil && !named.Is(p.Digest) {
+		p.Replaces = named.ID
+	}
 	var refused []string
 	for _, try := range []struct {
 		source Source
@@ -184,9 +187,6 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, _ Choice) error {
 		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		return nil
-	}
-	if named != nil {
-		p.Replaces = named.ID
 	}
 	for _, img := range s.Bootc.ByDigest(p.Digest) {
 		p.Method, p.Take, p.Reason = Tag, img.ID, "the bootc-owned store has it under another name"

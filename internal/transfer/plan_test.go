@@ -93,8 +93,8 @@ func (h *scratchHost) boot(commit, origin string) {
 // follow makes an origin file that follows an image.
 func follow(image string) string { return "[origin]\ncontainer-image-reference=" + image + "\n" }
 
-// commit puts an image of digest bootedDigest into the ostree repository.
-func (h *scratchHost) commit(ref string) (checksum string) {
+// commit puts the image imageName of digest bootedDigest into the ostree repository.
+func (h *scratchHost) commit() (checksum string) {
 	h.Helper()
 	if _, err := exec.LookPath("ostree"); err != nil {
 		h.Skip("needs the program ostree")
@@ -103,7 +103,7 @@ func (h *scratchHost) commit(ref string) (checksum string) {
 	makeDir(h, repo)
 	run(h, "ostree", "--repo="+repo, "init", "--mode=bare-user-only")
 	makeDir(h, h.path("tree"))
-	escaped, err := host.EscapeRef(ref)
+	escaped, err := host.EscapeRef("docker://" + imageName)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func (h *scratchHost) plan(choice Choice) (*Plan, error) {
 func booted(t testing.TB, image string, bootc, podman []stored) (h *scratchHost, commit string) {
 	t.Helper()
 	h = newHost(t)
-	commit = h.commit("docker://" + imageName)
+	commit = h.commit()
 	h.boot(commit, follow(image))
 	if bootc != nil {
 		h.store(bootcStorage, bootc...)
@@ -313,17 +313,17 @@ func TestPlanRefusesHostsThatBootNoImage(t *testing.T) {
 		want error
 	}{
 		{"not booted", func(h *scratchHost) {
-			h.boot(h.commit("docker://"+imageName), follow(registryOrigin))
+			h.boot(h.commit(), follow(registryOrigin))
 			h.write("proc/cmdline", "quiet\n")
 			if err := os.Remove(h.path("run/ostree-booted")); err != nil {
 				h.Fatal(err)
 			}
 		}, ErrNotBooted},
 		{"not from an image", func(h *scratchHost) {
-			h.boot(h.commit("docker://"+imageName), "[origin]\nrefspec=fedora:42\n")
+			h.boot(h.commit(), "[origin]\nrefspec=fedora:42\n")
 		}, ErrNotFromImage},
 		{"packages are layered on it", func(h *scratchHost) {
-			h.boot(h.commit("docker://"+imageName), follow(registryOrigin)+"[packages]\nrequested=strace;\n")
+			h.boot(h.commit(), follow(registryOrigin)+"[packages]\nrequested=strace;\n")
 		}, ErrNotFromImage},
 		{"composefs", func(h *scratchHost) {
 			verity := strings.Repeat("a", 128)
