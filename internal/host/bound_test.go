@@ -198,11 +198,11 @@ func TestBoundImagesReportsLinksToDevices(t *testing.T) {
 	root := boundRoot(t, map[string]string{"good": good},
 		map[string]string{"x.image": "/device", "zz.image": "/good", "!.image": "/good"})
 	if err := unix.Mknod(filepath.Join(root.Name(), "device"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))); err != nil {
-		t.Skip("cannot make /dev/zero:", err)
+		t.Skip("needs root, to make a device:", err)
 	}
 	// Some filesystems refuse to open devices at all.
 	if _, err := os.Open(filepath.Join(root.Name(), "device")); err != nil {
-		t.Skip(err)
+		t.Skip("the filesystem of temporary files opens no devices:", err)
 	}
 	checkProblem(t, root, "x.image", "not a regular file")
 }
