@@ -128,6 +128,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 // dispatch runs the command that args name. A passthrough without options of
 // ours does not wait for the command tree: it is what scripts run in a loop.
 func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
+	if isHook(args) {
+		return a.runHook(args[2:])
+	}
 	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
 		tree := a.command(o)
 		return tree.RunContext(ctx, optionsFirst(tree, args))
@@ -198,7 +201,7 @@ func (a *app) command(o *options) *cli.App {
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.copyToStorageCommand(o),
-			a.pullFromDefaultStorageCommand(o), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
+			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.usageCommand(), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}
 }

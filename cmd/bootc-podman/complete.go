@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -128,6 +129,10 @@ func (a *app) completePassthrough(ctx context.Context, o *options, command strin
 			return nil, noFiles
 		}
 		return readCompletion(string(out))
+	case "hook":
+		if len(words) == 1 {
+			return slices.DeleteFunc(hooks.Names(), func(name string) bool { return !strings.HasPrefix(name, words[0]) }), noFiles
+		}
 	case "exec":
 		if len(words) > 1 && words[0] == "--" {
 			words = words[1:]
@@ -213,7 +218,7 @@ func takesValue(flags []cli.Flag, name string) bool {
 func (l commandLine) optionValues(option string) ([]string, directive) {
 	switch option {
 	case "format":
-		if l.command.Name == "list" {
+		if slices.Contains([]string{"list", "usage"}, l.command.Name) {
 			return []string{"table", "json"}, noFiles
 		}
 		return []string{"text", "json"}, noFiles

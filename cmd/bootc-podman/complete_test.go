@@ -70,6 +70,7 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 		{name: "no second operand", words: "completion bash ", how: nothing},
 		{name: "an operand", words: "completion z", want: "zsh", how: nothing},
 		{name: "a command for help", words: "help ini", want: "init", how: nothing},
+		{name: "a hook", words: "hook l", want: "ledger", how: nothing},
 		{name: "no operand", words: "init ", how: nothing},
 		{name: "directories", words: "--sysroot /m", how: dirs},
 		{name: "directories after =", words: "--sysroot=/m", how: dirs},
@@ -96,7 +97,7 @@ func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
 	want := map[string]string{
 		"--authfile": ":0", "--log-level": "trace debug info warn error fatal panic :4", "--sysroot": ":16",
 		"exists --store": "bootc default ostree :4", "storage-conf --check": ":0",
-		"list --format": "table json :4", "list --type": "all host logical unified :4", "status --format": "text json :4",
+		"list --format": "table json :4", "list --type": "all host logical unified :4", "status --format": "text json :4", "usage --format": "table json :4",
 		"set-unified --format": "text json :4", "set-unified --from": "default registry ostree :4",
 		"set-unified --progress-fd": ":4", "copy-to-storage --progress-fd": ":4", "pull-from-default-storage --progress-fd": ":4",
 		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",

@@ -39,6 +39,7 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "wrapper", want: []string{"storageconf", "wrapper"}},
 		{name: "internal/host", want: []string{"internal/host", "storageconf", "wrapper"}},
 		{name: "internal/images", want: []string{"internal/host", "internal/images", "storageconf", "wrapper"}},
+		{name: "hooks", want: []string{"hooks", "internal/host", "storageconf", "wrapper"}},
 		{name: "internal/progress", want: []string{"internal/progress"}},
 		{name: "internal/transfer", want: []string{
 			"internal/host", "internal/images", "internal/progress", "internal/transfer", "storageconf", "wrapper",

@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Containers that run on a scratch host (see scratch-host), for tests of hooks.
+
+# What makes podman run here, where the limits are low, and cgroups are another's.
+container_conf() {
+    mkdir -p /etc/containers
+    cat >/etc/containers/containers.conf <<'END'
+[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+[engine]
+runtime = "runc"
+events_logger = "file"
+END
+}
+
+# shell_context DIR [TEXT] - a build context of a shell and a few programs, with
+# the libraries they need; nothing is fetched. Its label and a file tell images apart.
+shell_context() {
+    local program path
+    mkdir -p "$1/root/bin" "$1/root/tmp" "$1/root/x"
+    for program in sh cat sleep touch; do
+        path=$(command -v "$program")
+        cp -L "$path" "$1/root/bin/$program"
+        # shellcheck disable=SC2046 # one word each
+        cp -L --parents $(ldd "$path" | grep -o '/[^ ]*') "$1/root"
+    done
+    printf '%s\n' "${2:-shell}" >"$1/root/text"
+    printf 'FROM scratch\nCOPY root /\nLABEL text="%s"\nCMD ["/bin/sh"]\n' "${2:-shell}" >"$1/Containerfile"
+}
+
+# run_container ARG... - podman run as it works here.
+run_container() { podman run --network none "$@"; }

@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestHooksKeepTheirExitStatusAndOutput(t *testing.T) {
+	for _, tt := range []struct {
+		name, stdin, want string
+		args              []string
+		code              int
+	}{
+		{name: "ledger", args: []string{"ledger"}, stdin: "no JSON"},
+		{name: "unknown", args: []string{"of-tomorrow", "--option"}, stdin: "{}", want: "{}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newTestApp(t)
+			a.stdin = strings.NewReader(tt.stdin)
+			stdout, stderr, code := a.start(t, append([]string{"hook"}, tt.args...)...)
+			if stdout != tt.want || stderr != "" || code != tt.code {
+				t.Errorf("exit status %d, %q, %q", code, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestHookExplainsItself(t *testing.T) {
+	for _, args := range [][]string{{"hook"}, {"hook", "--help"}} {
+		stdout, stderr, code := runApp(t, args...)
+		if !strings.Contains(stdout, "hook ledger") || stderr != "" || code != 0 {
+			t.Errorf("%q: exit status %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// lease writes the lease of a container of this boot.
+func (a *testApp) lease(t *testing.T, id, name string, pid int) {
+	t.Helper()
+	a.writeFile(t, "root/proc/sys/kernel/random/boot_id", 0o644, strings.Repeat("0", 36))
+	if pid > 0 {
+		a.writeFile(t, fmt.Sprintf("root/proc/%d/stat", pid), 0o644, "1 (x) S"+strings.Repeat(" 7", 50))
+	}
+	name = strings.ReplaceAll(name, "\x1b", `\u001b`)
+	a.writeFile(t, "root/run/bootc-podman/leases/"+id+".json", 0o600, fmt.Sprintf(
+		`{"id":%q,"name":"%s","image":{"id":"abc","name":"localhost/app:1"},"layers":[{"store":"bootc"},{"store":"default"},{"store":"bootc"}],"pid":%d,"pid_start":7,"boot_id":%q,"started":"2026-08-01T10:00:00Z"}`,
+		id, name, pid, strings.Repeat("0", 36)))
+}
+
+func TestUsageListsWhatRuns(t *testing.T) {
+	a := newTestApp(t)
+	stdout, stderr, code := a.start(t, "usage", "--format", "json")
+	if stdout != "[]\n" || stderr != "" || code != 0 {
+		t.Errorf("without hooks: exit status %d, %q, %q", code, stdout, stderr)
+	}
+	a.lease(t, "one", "app\x1b[m", 42)
+	a.lease(t, "two", "ended", 0)
+	const template = "{{.ID}} {{.Name}} {{.Image}} {{.Stores}} {{.PID}} {{.State}}"
+	stdout, stderr, code = a.start(t, "usage", "--format", template)
+	if want := "one app\\x1b[m localhost/app:1 bootc,default 42 running\n"; stdout != want || stderr != "" || code != 0 {
+		t.Errorf("exit status %d, %q, %q, want %q", code, stdout, stderr, want)
+	}
+	stdout, _, _ = a.start(t, "usage", "--all", "--format", "{{.ID}} {{.State}}")
+	if want := "one running\ntwo gone\n"; stdout != want {
+		t.Errorf("got %q, want %q", stdout, want)
+	}
+	stdout, _, _ = a.start(t, "usage")
+	if lines := strings.Split(stdout, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[0], "CONTAINER ID  NAME") {
+		t.Errorf("table:\n%s", stdout)
+	}
+	if err := os.WriteFile(filepath.Join(a.root, "run/bootc-podman/leases/three.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code = a.start(t, "usage")
+	failure{code: 1, message: "three.json", hint: "--lenient leaves out what cannot be read"}.check(t, stdout, stderr, code)
+	if _, stderr, code = a.start(t, "usage", "--lenient"); code != 0 || !strings.HasPrefix(stderr, "Warning: ") {
+		t.Errorf("exit status %d, %q", code, stderr)
+	}
+	stdout, stderr, code = a.start(t, "usage", "--format", "{{.Nothing}}")
+	failure{code: 2, message: "Nothing", hint: `see "bootc-podman help"; options of all commands go before the command`}.check(t, stdout, stderr, code)
+}

@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v2"
+	"go.podman.io/common/pkg/report"
+
+	"github.com/bootc-podman/bootc-podman/hooks"
+)
+
+func (a *app) usageCommand() *cli.Command {
+	var format string
+	return plainVerb(&cli.Command{
+		Name:      "usage",
+		Usage:     "list the containers that run, of any store, and the stores they need",
+		UsageText: "bootc-podman usage [options]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "add the containers whose end nobody told"},
+			&cli.StringFlag{Name: "format", Usage: "print a table, json, or what the Go `TEMPLATE` makes of each container", Value: "table", Destination: &format},
+			lenientFlag(),
+		},
+		Action: func(c *cli.Context) error {
+			show, err := leasePrinter(format)
+			if err != nil {
+				return err
+			}
+			leases, bad := hooks.Leases(a.root)
+			if !c.Bool("all") {
+				leases = slices.DeleteFunc(leases, func(l hooks.Lease) bool { return l.State != hooks.LeaseRunning })
+			}
+			slices.SortStableFunc(leases, func(x, y hooks.Lease) int { return x.Started.Compare(y.Started) })
+			if err := a.settle(c, bad, len(leases) > 0); err != nil {
+				return err
+			}
+			return show(a.stdout, leases)
+		},
+	})
+}
+
+const leaseTable = "{{range .}}{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Stores}}\t{{.PID}}\t{{.Started}}\t{{.State}}\n{{end -}}"
+
+// leasePrinter returns what prints leases in a format.
+func leasePrinter(format string) (func(io.Writer, []hooks.Lease) error, error) {
+	if format == "json" {
+		return func(w io.Writer, leases []hooks.Lease) error { return printJSON(w, append([]hooks.Lease{}, leases...)) }, nil
+	}
+	sample := hooks.Lease{Layers: []hooks.Layer{{Store: hooks.BootcStore}}}
+	if err := executeLeases(io.Discard, format, []hooks.Lease{sample}); err != nil {
+		return nil, usageErrorf("usage: read --format: %w", err)
+	}
+	return func(w io.Writer, leases []hooks.Lease) error {
+		if err := executeLeases(w, format, leases); err != nil {
+			return fmt.Errorf("print containers: %w", err)
+		}
+		return nil
+	}, nil
+}
+
+func executeLeases(w io.Writer, format string, leases []hooks.Lease) (err error) {
+	var out bytes.Buffer
+	f := report.New(&out, "usage")
+	if format == "" || format == "table" {
+		f, err = f.Parse(report.OriginPodman, leaseTable)
+	} else {
+		f, err = f.Parse(report.OriginUser, format)
+	}
+	if err != nil {
+		return err
+	}
+	if f.RenderHeaders {
+		if err := f.Execute([]map[string]any{{
+			"ID": "CONTAINER ID", "Name": "NAME", "Image": "IMAGE", "ImageID": "IMAGE ID", "Digest": "DIGEST", "Stores": "STORES",
+			"GraphRoot": "GRAPH ROOT", "PID": "PID", "Started": "STARTED", "State": "STATE", "BootedDigest": "BOOTED DIGEST",
+		}}); err != nil {
+			return err
+		}
+	}
+	rows := make([]leaseRow, len(leases))
+	now := time.Now()
+	for i, lease := range leases {
+		rows[i] = leaseRow{lease: lease, now: now}
+	}
+	if err := f.Execute(rows); err != nil {
+		return err
+	}
+	if err := f.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(out.Bytes())
+	return err
+}
+
+// leaseRow is a lease as templates see it: its methods are the fields.
+type leaseRow struct {
+	lease hooks.Lease
+	now   time.Time
+}
+
+// MarshalJSON is for the function json of templates.
+func (r leaseRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.lease) }
+
+// ID is the container's, as podman ps shows it.
+func (r leaseRow) ID() string { return printable(r.lease.ID[:min(len(r.lease.ID), 12)]) }
+
+// Name is the container's.
+func (r leaseRow) Name() string { return printable(r.lease.Name) }
+
+// Image is the name of the image, or its ID.
+func (r leaseRow) Image() string {
+	if r.lease.Image.Name == "" {
+		return r.ImageID()
+	}
+	return printable(r.lease.Image.Name)
+}
+
+// ImageID is the whole ID of the image.
+func (r leaseRow) ImageID() string { return printable(r.lease.Image.ID) }
+
+// Digest is the manifest digest of the image.
+func (r leaseRow) Digest() string { return printable(r.lease.Image.Digest) }
+
+// Stores are the kinds of stores that the image's layers lie in.
+func (r leaseRow) Stores() string {
+	var kinds []string
+	for _, kind := range r.lease.Stores() {
+		kinds = append(kinds, printable(string(kind)))
+	}
+	return strings.Join(kinds, ",")
+}
+
+// GraphRoot is the container's own store.
+func (r leaseRow) GraphRoot() string { return printable(r.lease.Store) }
+
+// PID is the container's first process.
+func (r leaseRow) PID() int { return r.lease.PID }
+
+// Started is how long ago the container started.
+func (r leaseRow) Started() string {
+	return units.HumanDuration(r.now.Sub(r.lease.Started)) + " ago"
+}
+
+// State is running, gone or rebooted.
+func (r leaseRow) State() string { return string(r.lease.State) }
+
+// BootedDigest is that of the host's image when the container started.
+func (r leaseRow) BootedDigest() string { return printable(r.lease.BootedDigest) }

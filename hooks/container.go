@@ -1,0 +1,448 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// maxRecords bounds the files of a store that a hook reads through.
+const maxRecords = 64 << 20
+
+var (
+	// errForeign says that a container is none of podman's.
+	errForeign   = errors.New("not in a containers-storage")
+	errNoRecord  = errors.New("no record")
+	errUnlikely  = errors.New("not a name that the storage library makes")
+	errDiscarded = errors.New("storage driver without lower links")
+)
+
+// Image is what a container runs.
+type Image struct {
+	ID string `json:"id"`
+	// Name is what podman was asked for, and Digest that of the manifest. Both
+	// are "" when not known.
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+}
+
+// Layer is a layer of an image, and where it lies.
+type Layer struct {
+	ID    string    `json:"id"`
+	Store StoreKind `json:"store"`
+	// Path is the graph root it lies in.
+	Path string `json:"path"`
+}
+
+// StoreKind says whose a store is.
+type StoreKind string
+
+// The kinds of stores.
+const (
+	BootcStore   StoreKind = "bootc"
+	DefaultStore StoreKind = "default"
+	OtherStore   StoreKind = "other"
+)
+
+// container is what a store knows of a container.
+type container struct {
+	id, name string
+	image    Image
+	layer    string
+}
+
+// containerRecord is a record of containers.json, see Container in the storage
+// library. Metadata is JSON of podman's own.
+type containerRecord struct {
+	ID       string   `json:"id"`
+	Names    []string `json:"names"`
+	Image    string   `json:"image"`
+	Layer    string   `json:"layer"`
+	Metadata string   `json:"metadata"`
+}
+
+type containerMetadata struct {
+	ImageName string `json:"image-name"`
+	Name      string `json:"name"`
+}
+
+// imageRecord is a record of images.json.
+type imageRecord struct {
+	ID     string   `json:"id"`
+	Digest string   `json:"digest"`
+	Names  []string `json:"names"`
+}
+
+// graph is a containers-storage that a container is in.
+type graph struct {
+	dir    *os.File
+	path   string
+	driver string
+}
+
+// graphOfBundle finds the store by the directory that podman makes for the
+// runtime, GRAPHROOT/DRIVER-containers/ID/userdata.
+func (v *Invocation) graphOfBundle(bundle, id string) (*graph, error) {
+	rest, ok := strings.CutSuffix(filepath.Clean(bundle), "/"+id+"/userdata")
+	root, containers := path.Split(rest)
+	driver, isContainers := strings.CutSuffix(containers, "-containers")
+	if !ok || !isContainers || !filepath.IsAbs(bundle) {
+		return nil, fmt.Errorf("bundle %q: %w", bundle, errForeign)
+	}
+	return v.openGraph(root, driver)
+}
+
+// graphOfRoot finds the store, and the layer, by the root directory of a
+// container: GRAPHROOT/overlay/LAYER/merged, GRAPHROOT/vfs/dir/LAYER,
+// GRAPHROOT/btrfs/subvolumes/LAYER.
+func (v *Invocation) graphOfRoot(rootfs string) (g *graph, layer string, err error) {
+	parts := strings.Split(filepath.Clean(rootfs), "/")
+	n := len(parts)
+	if n < 4 || parts[0] != "" {
+		return nil, "", fmt.Errorf("root %q: %w", rootfs, errForeign)
+	}
+	driver, layer := parts[n-3], parts[n-1]
+	if layer == "merged" || driver == "zfs" {
+		layer = parts[n-2]
+	}
+	if !slices.Contains([]string{"overlay", "vfs", "btrfs", "zfs"}, driver) || !isLayerID(layer) {
+		return nil, "", fmt.Errorf("root %q: %w", rootfs, errForeign)
+	}
+	g, err = v.openGraph(strings.Join(parts[:n-3], "/"), driver)
+	return g, layer, err
+}
+
+func (v *Invocation) openGraph(root, driver string) (*graph, error) {
+	root = filepath.Clean(root)
+	dir, err := os.OpenFile(v.path(root), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &graph{dir: dir, path: root, driver: driver}, nil
+}
+
+func (g *graph) close() { g.dir.Close() }
+
+// isLayerID tells whether id is one that the storage library gives layers.
+func isLayerID(id string) bool {
+	return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == ""
+}
+
+// container finds a container by its record, and then what is known of its image
+// among the stores, which g is one of.
+func (g *graph) container(match func(containerRecord) bool) (container, error) {
+	var found containerRecord
+	files := []string{"containers.json", "volatile-containers.json"}
+	var err error
+	for _, file := range files {
+		err = findRecord(g.dir, g.driver+"-containers/"+file, &found, func() bool { return match(found) })
+		if err == nil {
+			return found.container(), nil
+		}
+		if !errors.Is(err, errNoRecord) {
+			break
+		}
+	}
+	return container{}, fmt.Errorf("find container in %q: %w", g.path, err)
+}
+
+func (r containerRecord) container() container {
+	c := container{id: r.ID, image: Image{ID: r.Image}, layer: r.Layer}
+	var meta containerMetadata
+	if json.Unmarshal([]byte(r.Metadata), &meta) == nil {
+		c.name, c.image.Name = meta.Name, meta.ImageName
+	}
+	if c.name == "" && len(r.Names) > 0 {
+		c.name = r.Names[0]
+	}
+	return c
+}
+
+// findRecord reads a JSON list into record, one element after the other, until
+// it is the wanted one. The library replaces files as a whole; one that it was
+// truncated or written in place for is read twice.
+func findRecord[T any](dir *os.File, path string, record *T, wanted func() bool) error {
+	var err error
+	for range 2 {
+		var f *os.File
+		f, err = storageconf.OpenIn(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errNoRecord
+		}
+		if err != nil {
+			return err
+		}
+		err = scanRecords(f, record, wanted)
+		f.Close()
+		if err == nil || errors.Is(err, errNoRecord) {
+			return err
+		}
+	}
+	return fmt.Errorf("decode %q: %w", path, err)
+}
+
+func scanRecords[T any](f *os.File, record *T, wanted func() bool) error {
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	dec := json.NewDecoder(bufio.NewReader(io.LimitReader(f, maxRecords)))
+	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
+		if errors.Is(err, io.EOF) {
+			return errNoRecord // an empty file is like an empty list
+		}
+		return errors.New("not a list")
+	}
+	for dec.More() {
+		*record = *new(T)
+		if err := dec.Decode(record); err != nil {
+			return err
+		}
+		if wanted() {
+			return nil
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return err
+	}
+	return errNoRecord
+}
+
+// stores are those that a container's layers may lie in.
+type stores struct {
+	all []*graph
+	// kinds are by the place of the graph root in the file system.
+	kinds map[fsID]StoreKind
+}
+
+// openStores opens the store of a container, the bootc-owned one and those of the
+// host's configuration, as far as they exist.
+func (v *Invocation) openStores(own *graph) *stores {
+	s := &stores{all: []*graph{own}, kinds: map[fsID]StoreKind{}}
+	if located, err := storageconf.Locate(v.Root); err == nil && located.Exists {
+		s.add(v.openHostPath(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/"))), BootcStore)
+	}
+	configured, err := storageconf.DefaultStores(v.Root, os.Geteuid())
+	if err != nil {
+		configured = nil
+	}
+	for i, path := range configured {
+		kind := OtherStore
+		if i == 0 {
+			kind = DefaultStore
+		}
+		s.add(v.openHostPath(path), kind)
+	}
+	return s
+}
+
+// openHostPath opens a graph root whose links are to be followed in the host's
+// root, nil when it cannot be.
+func (v *Invocation) openHostPath(path string) *graph {
+	root, err := os.OpenFile(v.Root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	dir, err := storageconf.OpenIn(root, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil
+	}
+	return &graph{dir: dir, path: path, driver: "overlay"}
+}
+
+// add adds a store unless it is there already.
+func (s *stores) add(g *graph, kind StoreKind) {
+	if g == nil {
+		return
+	}
+	id, ok := identify(g.dir)
+	if _, known := s.kinds[id]; known || !ok {
+		g.close()
+		return
+	}
+	s.kinds[id] = kind
+	if own, ok := identify(s.all[0].dir); ok && own == id {
+		g.close()
+		return
+	}
+	s.all = append(s.all, g)
+}
+
+func (s *stores) close() {
+	for _, g := range s.all[1:] { // the first is the caller's
+		g.close()
+	}
+}
+
+func (s *stores) kind(g *graph) StoreKind {
+	id, _ := identify(g.dir)
+	if kind, ok := s.kinds[id]; ok {
+		return kind
+	}
+	return OtherStore
+}
+
+// bootc is the bootc-owned store, nil when there is none.
+func (s *stores) bootc() *graph {
+	for _, g := range s.all {
+		if s.kind(g) == BootcStore {
+			return g
+		}
+	}
+	return nil
+}
+
+func identify(f *os.File) (fsID, bool) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fsID{}, false
+	}
+	return fsID{dev: st.Dev, ino: st.Ino}, true
+}
+
+// digest finds the manifest digest of an image, "" when no store tells.
+func (s *stores) digest(id string) string {
+	for _, g := range s.all {
+		var r imageRecord
+		if err := findRecord(g.dir, g.driver+"-images/images.json", &r, func() bool { return r.ID == id }); err == nil {
+			return r.Digest
+		}
+	}
+	return ""
+}
+
+// layers lists the layers below one of the store g, from the topmost down, by the
+// links that the overlay driver of the storage library keeps: the file
+// overlay/LAYER/lower names links in overlay/l of this store, or of another one
+// that this one's layers are built upon.
+func (s *stores) layers(g *graph, layer string, mounts func() ([]*mountinfo.Info, error)) ([]Layer, error) {
+	if g.driver != "overlay" {
+		return nil, fmt.Errorf("read layers in %q: %w", g.path, errDiscarded)
+	}
+	if !isLayerID(layer) {
+		return nil, fmt.Errorf("read layer %q: %w", layer, errUnlikely)
+	}
+	f, err := storageconf.OpenIn(g.dir, "overlay/"+layer+"/lower", unix.O_RDONLY|unix.O_NONBLOCK)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	lower, err := readLimited(f, maxState)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", f.Name(), err)
+	}
+	var layers []Layer
+	for link := range strings.SplitSeq(strings.TrimSpace(string(lower)), ":") {
+		name, ok := strings.CutPrefix(link, "l/")
+		if !ok || strings.ContainsAny(name, "/.") || name == "" {
+			return nil, fmt.Errorf("read link %q: %w", link, errUnlikely)
+		}
+		layers = append(layers, s.follow(name))
+	}
+	if !slices.ContainsFunc(layers, func(l Layer) bool { return l.ID == "" }) {
+		return layers, nil
+	}
+	table, err := mounts()
+	if err != nil {
+		return layers, err
+	}
+	for _, m := range table {
+		if m.Mountpoint == filepath.Join(g.path, "overlay", layer, "merged") {
+			for i, dir := range lowerDirs(m.VFSOptions) {
+				if i < len(layers) && layers[i].ID == "" {
+					layers[i] = mounted(dir)
+				}
+			}
+		}
+	}
+	return layers, nil
+}
+
+// follow finds the layer that a link stands for in the stores that we know of.
+func (s *stores) follow(link string) Layer {
+	for _, g := range s.all {
+		if id := readLayerLink(g.dir, "overlay/l/"+link); id != "" {
+			return Layer{ID: id, Store: s.kind(g), Path: g.path}
+		}
+	}
+	return Layer{Store: OtherStore}
+}
+
+// mounted tells which layer a lower directory of a container's mount is, by its
+// link or by its own name: GRAPHROOT/overlay/l/LINK or GRAPHROOT/overlay/LAYER/diff.
+func mounted(lower string) Layer {
+	l := Layer{Store: OtherStore}
+	root, rest, ok := strings.Cut(lower, "/overlay/l/")
+	if ok {
+		f, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return l
+		}
+		defer f.Close()
+		l.ID = readLayerLink(f, "overlay/l/"+rest)
+	} else if root, rest, ok = strings.Cut(lower, "/overlay/"); ok {
+		if id := strings.TrimSuffix(rest, "/diff"); isLayerID(id) {
+			l.ID = id
+		}
+	}
+	if l.ID != "" {
+		l.Path = root
+	}
+	return l
+}
+
+// lowerDirs are the lower directories in the options of an overlay mount, of
+// either interface to make one.
+func lowerDirs(options string) (dirs []string) {
+	for option := range strings.SplitSeq(options, ",") {
+		if dir, ok := strings.CutPrefix(option, "lowerdir+="); ok {
+			dirs = append(dirs, dir)
+		} else if list, ok := strings.CutPrefix(option, "lowerdir="); ok {
+			dirs = append(dirs, strings.Split(list, ":")...)
+		}
+	}
+	return dirs
+}
+
+// readLayerLink returns the layer of a link to "../LAYER/diff", "" when it is none.
+func readLayerLink(dir *os.File, path string) string {
+	target := make([]byte, 256)
+	n, err := unix.Readlinkat(int(dir.Fd()), path, target)
+	if err != nil {
+		return ""
+	}
+	id := strings.TrimSuffix(strings.TrimPrefix(string(target[:n]), "../"), "/diff")
+	if !isLayerID(id) {
+		return ""
+	}
+	return id
+}
+
+// mounts reads the mount table of this process.
+func (v *Invocation) mounts() ([]*mountinfo.Info, error) {
+	f, err := os.Open(v.path("proc/self/mountinfo"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return mountinfo.GetMountsFromReader(io.LimitReader(f, maxRecords), nil)
+}

@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// record is what a hook told the journal.
+type record struct {
+	priority Priority
+	message  string
+	fields   map[string]string
+}
+
+type recordingJournal struct{ records []record }
+
+func (j *recordingJournal) Send(p Priority, message string, fields map[string]string) {
+	j.records = append(j.records, record{p, message, fields})
+}
+
+// text is all messages, a line each.
+func (j *recordingJournal) text() string {
+	var lines strings.Builder
+	for _, r := range j.records {
+		lines.WriteString(r.message + "\n")
+	}
+	return lines.String()
+}
+
+// testHost is a host in a temporary directory.
+type testHost struct {
+	t       *testing.T
+	root    string
+	journal *recordingJournal
+}
+
+const (
+	testBoot  = "01234567-89ab-cdef-0123-456789abcdef"
+	bootcRoot = "/sysroot/ostree/bootc/storage"
+	podmans   = "/var/lib/containers/storage"
+)
+
+func newTestHost(t *testing.T) *testHost {
+	t.Helper()
+	h := &testHost{t: t, root: t.TempDir(), journal: &recordingJournal{}}
+	h.write("proc/sys/kernel/random/boot_id", testBoot+"\n")
+	h.write("proc/self/mountinfo", "")
+	h.dir("run")
+	return h
+}
+
+// id is an ID of 64 digits that ends in a number.
+func id(n int) string { return fmt.Sprintf("%064d", n) }
+
+func (h *testHost) path(name string) string { return filepath.Join(h.root, name) }
+
+func (h *testHost) dir(name string) {
+	h.t.Helper()
+	if err := os.MkdirAll(h.path(name), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *testHost) write(name, content string) {
+	h.t.Helper()
+	h.dir(filepath.Dir(name))
+	if err := os.WriteFile(h.path(name), []byte(content), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *testHost) link(target, name string) {
+	h.t.Helper()
+	h.dir(filepath.Dir(name))
+	if err := os.Symlink(target, h.path(name)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *testHost) read(name string) string {
+	h.t.Helper()
+	content, err := os.ReadFile(h.path(name))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(content)
+}
+
+func (h *testHost) exists(name string) bool {
+	_, err := os.Lstat(h.path(name))
+	return err == nil
+}
+
+// process has a process that started at some tick.
+func (h *testHost) process(pid int, state string, start uint64) {
+	h.t.Helper()
+	fields := make([]string, 52)
+	for i := range fields {
+		fields[i] = "0"
+	}
+	fields[0], fields[19] = state, strconv.FormatUint(start, 10)
+	h.write(fmt.Sprintf("proc/%d/stat", pid), fmt.Sprintf("%d (a) R (b) %s\n", pid, strings.Join(fields, " ")))
+}
+
+// image puts an image of one layer into a store.
+func (h *testHost) image(store string, n int, names ...string) {
+	h.t.Helper()
+	h.layer(store, n)
+	h.write(store+"/overlay-images/images.json", fmt.Sprintf(`[{"id":%q,"digest":"sha256:%s","names":["%s"],"layer":%q}]`,
+		id(n), id(n), strings.Join(names, `","`), id(n)))
+	h.write(store+"/overlay-layers/layers.json", fmt.Sprintf(`[{"id":%q,"diff-digest":"sha256:%s","diff-size":1}]`, id(n), id(n)))
+}
+
+func (h *testHost) layer(store string, n int) {
+	h.t.Helper()
+	h.dir(store + "/overlay/" + id(n) + "/diff")
+	h.link("../"+id(n)+"/diff", store+"/overlay/l/"+linkName(n))
+}
+
+func linkName(n int) string { return fmt.Sprintf("LINK%022d", n) }
+
+// container makes container n of image m, whose layers are lower.
+func (h *testHost) container(store string, n, m int, imageName string, lower ...int) {
+	h.t.Helper()
+	h.write(store+"/overlay-containers/containers.json", fmt.Sprintf(
+		`[{"id":%q,"names":["other"],"image":"x","layer":"y"},{"id":%q,"names":["name"],"image":%q,"layer":%q,"metadata":"{\"image-name\":%s,\"name\":\"name\"}"}]`,
+		id(1), id(n), id(m), id(1000+n), strings.ReplaceAll(strconv.Quote(imageName), `"`, `\"`)))
+	var links []string
+	for _, l := range lower {
+		links = append(links, "l/"+linkName(l))
+	}
+	h.write(store+"/overlay/"+id(1000+n)+"/lower", strings.Join(links, ":"))
+}
+
+func (h *testHost) invocation(stdin string) (*Invocation, *bytes.Buffer) {
+	var out bytes.Buffer
+	return &Invocation{
+		Root: h.root, Stdin: strings.NewReader(stdin), Stdout: &out, Journal: h.journal,
+		Now: func() time.Time { return time.Unix(1e9, 0) }, Patience: 10 * time.Second,
+	}, &out
+}
+
+// run runs a hook and returns its exit status and output.
+func (h *testHost) run(stdin string, args ...string) (int, string) {
+	h.t.Helper()
+	v, out := h.invocation(stdin)
+	code := v.Run(args)
+	return code, out.String()
+}
+
+// stateOf is the state of container n.
+func stateOf(store string, n int, status string, pid int) string {
+	return fmt.Sprintf(`{"ociVersion":"1.0.2","id":%q,"status":%q,"pid":%d,"bundle":"%s/overlay-containers/%s/userdata","annotations":{"a":"b"}}`,
+		id(n), status, pid, store, id(n))
+}

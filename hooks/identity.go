@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+)
+
+const identityName = "host.json"
+
+// Identity is what the host booted, for whoever runs in a container on it. It is
+// in /run/bootc-podman/host.json, which anybody may read.
+type Identity struct {
+	// Schema is 1.
+	Schema int `json:"schema"`
+	// Kind is ostree or composefs.
+	Kind host.Kind `json:"kind"`
+	// Image is the reference of the booted deployment as bootc spells it,
+	// "registry:quay.io/example/os:42" for one; Digest is that of its manifest.
+	Image  string `json:"image"`
+	Digest string `json:"digest"`
+	// Version is the image's own.
+	Version string `json:"version"`
+	// Deployment names the deployment.
+	Deployment string `json:"deployment"`
+	BootID     string `json:"boot_id"`
+}
+
+// IdentityOf is the identity of the running host, from what a verb learned of its
+// booted deployment. The image is nil where the deployment was not made from one.
+func IdentityOf(root string, kind host.Kind, image *host.ImageReference, digest, version, deployment string) Identity {
+	id := Identity{Schema: 1, Kind: kind, Digest: digest, Version: version, Deployment: deployment, BootID: bootID(root)}
+	if image != nil {
+		id.Image = image.String()
+	}
+	return id
+}
+
+// WriteIdentity writes the identity of the running host for containers and hooks.
+// Only root can.
+func WriteIdentity(root string, id Identity) error {
+	dir, err := openState(root, ".", true)
+	if err != nil {
+		return fmt.Errorf("write host identity: %w", err)
+	}
+	defer dir.close()
+	content, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write host identity: %w", err)
+	}
+	if err := dir.write(identityName, append(content, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write host identity: %w", err)
+	}
+	return nil
+}
+
+// ReadIdentity reads what was written since the boot; it is the zero Identity
+// where nothing was.
+func ReadIdentity(root string) (id Identity) {
+	dir, err := openState(root, ".", false)
+	if err != nil {
+		return Identity{}
+	}
+	defer dir.close()
+	content, err := dir.read(identityName, maxLease)
+	if err != nil || json.Unmarshal(content, &id) != nil || id.BootID != bootID(root) {
+		return Identity{}
+	}
+	return id
+}

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// The names of the hooks, as in "bootc-podman hook NAME".
+const (
+	Ledger     = "ledger"
+	MountGuard = "mount-guard"
+	BoundGate  = "bound-gate"
+)
+
+// Names are those of all hooks.
+func Names() []string { return []string{Ledger, MountGuard, BoundGate} }
+
+// Timeout is how many seconds podman and the OCI runtime are told to give a hook.
+// One that ran into it would fail the container, so each ends well before.
+const Timeout = 10
+
+// Limits of what is read.
+const (
+	// maxState bounds the state of a container, mostly annotations.
+	maxState = 1 << 20
+	// maxConfig bounds the configuration of a container, some 20 kB mostly.
+	maxConfig = 16 << 20
+)
+
+// Invocation is one run of a hook.
+type Invocation struct {
+	// Root is the directory that paths of the host are below: "/".
+	Root    string
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Journal Journal
+	Now     func() time.Time
+	// Patience is how long a hook may take before its policy decides instead.
+	Patience time.Duration
+}
+
+// OnHost is an invocation on the running host.
+func OnHost(stdin io.Reader, stdout io.Writer) *Invocation {
+	return &Invocation{
+		Root: "/", Stdin: stdin, Stdout: stdout,
+		Journal: SystemJournal{}, Now: time.Now, Patience: Timeout * time.Second / 3,
+	}
+}
+
+// Run carries out the hook that args name and returns its exit status. A hook
+// that is not known hands its input on: a hook configuration may be older or
+// newer than this program, and no reason to stop containers.
+func (v *Invocation) Run(args []string) int {
+	if len(args) == 0 {
+		args = []string{""}
+	}
+	name, options := args[0], args[1:]
+	switch name {
+	case Ledger:
+		v.ledger()
+		return 0
+	case MountGuard:
+		return v.mountGuard(options)
+	case BoundGate:
+		return v.boundGate()
+	}
+	v.warn(name, fmt.Errorf("no hook %q", name))
+	_, _ = io.Copy(v.Stdout, v.Stdin)
+	return 0
+}
+
+var errSlow = errors.New("out of time")
+
+// bounded runs f for no longer than the patience of the invocation; the error is
+// also that of a panic.
+func (v *Invocation) bounded(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("[internal error] %v", r)
+			}
+		}()
+		done <- f()
+	}()
+	timer := time.NewTimer(v.Patience)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errSlow
+	}
+}
+
+// path is that of a file of the host.
+func (v *Invocation) path(name string) string { return filepath.Join(v.Root, name) }
+
+// warn tells the journal why a hook did not do its work.
+func (v *Invocation) warn(hook string, err error) {
+	v.tell(Warning, fmt.Sprintf("hook %s: %v", hook, err), map[string]string{"BOOTC_PODMAN_HOOK": hook})
+}
+
+// tell writes a record in no more than a moment: a journal that does not answer is
+// not waited for.
+func (v *Invocation) tell(p Priority, message string, fields map[string]string) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.Journal.Send(p, message, fields)
+	}()
+	timer := time.NewTimer(min(v.Patience, 500*time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// with returns fields with another one, unless that is empty.
+func with(fields map[string]string, name, value string) map[string]string {
+	if value == "" {
+		return fields
+	}
+	fields = maps.Clone(fields)
+	fields[name] = value
+	return fields
+}
+
+// validID tells whether a container's ID can be a file name: letters, digits and
+// a few signs, as OCI runtimes want it, and not hidden.
+func validID(id string) bool {
+	if id == "" || len(id) > 128 || id[0] == '.' || id[0] == '-' {
+		return false
+	}
+	return !slices.ContainsFunc([]byte(id), func(c byte) bool {
+		return (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '_' && c != '.' && c != '-' && c != '+'
+	})
+}
+
+// fsID names a file as the kernel does.
+type fsID struct{ dev, ino uint64 }
+
+// short is an ID as podman shows it.
+func short(id string) string { return id[:min(len(id), 12)] }
+
+func bootID(root string) string {
+	f, err := os.Open(filepath.Join(root, "proc/sys/kernel/random/boot_id"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	id := make([]byte, 36)
+	if _, err := io.ReadFull(f, id); err != nil {
+		return ""
+	}
+	return string(id)
+}

@@ -1,0 +1,146 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+)
+
+const (
+	leasesDir = "leases"
+	// maxLease bounds a lease; one of an image of a hundred layers has 20 kB.
+	maxLease = 1 << 20
+)
+
+// Lease says that a container runs, and what it needs as long. It is in
+// /run/bootc-podman/leases/ID.json.
+type Lease struct {
+	// Schema is 1.
+	Schema int    `json:"schema"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Image  Image  `json:"image"`
+	// Store is the graph root of the container, "" for a container that is not
+	// podman's.
+	Store string `json:"store"`
+	// Layers are those of the image, the topmost first.
+	Layers []Layer `json:"layers"`
+	// BootedDigest is that of the booted deployment's image.
+	BootedDigest string `json:"booted_digest"`
+	// PID is the container's first process. PIDStart is when it started, in clock
+	// ticks since the boot, and BootID is the kernel's name for the boot.
+	PID      int       `json:"pid"`
+	PIDStart uint64    `json:"pid_start"`
+	BootID   string    `json:"boot_id"`
+	Started  time.Time `json:"started"`
+	// State is not in the file.
+	State LeaseState `json:"state,omitempty"`
+}
+
+// LeaseState says whether a lease is to be believed.
+type LeaseState string
+
+// The states of leases: all but running are stale.
+const (
+	LeaseRunning LeaseState = "running"
+	// LeaseGone is that of a process that ended.
+	LeaseGone LeaseState = "gone"
+	// LeaseRebooted is of a boot before this one.
+	LeaseRebooted LeaseState = "rebooted"
+)
+
+// Leases reads the leases on the host whose root is root, those that are stale
+// too. Each problem names a lease that could not be read; without the hook, or
+// without any container, there are none.
+func Leases(root string) (leases []Lease, problems []error) {
+	dir, err := openState(root, leasesDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("read leases: %w", err)}
+	}
+	defer dir.close()
+	names, err := dir.names()
+	if err != nil {
+		problems = append(problems, fmt.Errorf("read leases: %w", err))
+	}
+	boot := bootID(root)
+	for _, name := range names {
+		lease, err := readLease(dir, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was removed meanwhile
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read lease: %w", err))
+			continue
+		}
+		lease.State = lease.state(root, boot)
+		leases = append(leases, lease)
+	}
+	return leases, problems
+}
+
+func readLease(dir *stateDir, name string) (lease Lease, err error) {
+	content, err := dir.read(name, maxLease)
+	if err != nil {
+		return lease, err
+	}
+	if err := json.Unmarshal(content, &lease); err != nil {
+		return lease, fmt.Errorf("decode %q: %w", name, err)
+	}
+	if lease.ID+".json" != name || !validID(lease.ID) {
+		return lease, fmt.Errorf("decode %q: it is of container %q", name, lease.ID)
+	}
+	return lease, nil
+}
+
+func (l Lease) state(root, boot string) LeaseState {
+	switch {
+	case l.BootID != boot:
+		return LeaseRebooted
+	case l.PIDStart == 0 || processStart(root, l.PID) != l.PIDStart:
+		return LeaseGone
+	}
+	return LeaseRunning
+}
+
+// Stores are the kinds of stores that the layers lie in.
+func (l Lease) Stores() []StoreKind {
+	var kinds []StoreKind
+	seen := map[StoreKind]bool{}
+	for _, layer := range l.Layers {
+		if !seen[layer.Store] {
+			seen[layer.Store] = true
+			kinds = append(kinds, layer.Store)
+		}
+	}
+	return kinds
+}
+
+// sweepLeases removes the stale leases of a directory that holds more than a
+// host should have: each is of a container whose end nobody told us of.
+func (v *Invocation) sweepLeases(dir *stateDir) {
+	const plenty = 64
+	names, err := dir.names()
+	if err != nil || len(names) < plenty {
+		return
+	}
+	dir.sweep(v.Now())
+	boot := bootID(v.Root)
+	for _, name := range names {
+		lease, err := readLease(dir, name)
+		// A lease of a moment ago may be of a container that is being made.
+		if err == nil && lease.state(v.Root, boot) != LeaseRunning && dir.age(name, v.Now()) > time.Minute {
+			_ = dir.remove(name)
+		}
+	}
+}
+
+func leaseName(id string) string { return strings.Join([]string{id, "json"}, ".") }

@@ -1,0 +1,169 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+)
+
+// containerState is the state of a container that a runtime hands to its hooks,
+// see "State" in the OCI runtime specification; nothing but what is needed.
+type containerState struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	PID    int    `json:"pid"`
+	Bundle string `json:"bundle"`
+}
+
+// Message IDs of the journal records, for journalctl MESSAGE_ID=.
+const (
+	messageStarted = "0e54b268df5c47ac95ac804eddc16b46"
+	messageStopped = "00d3ddaa53d144f18eb1230e6d011f6d"
+	messageGuarded = "002b8c27f4dd4e98a3351a309be26d16"
+	messageDenied  = "b770665b448443e8824430be06b70c16"
+	messageLabels  = "5905c20b0bb34a9b802065e1e12a93f1"
+)
+
+// ledger writes down that a container starts or has stopped. It always succeeds.
+func (v *Invocation) ledger() {
+	err := v.bounded(func() error {
+		state, err := readState(v.Stdin)
+		if err != nil {
+			return err
+		}
+		switch state.Status {
+		case "creating", "created", "running":
+			return v.lend(state)
+		case "stopped":
+			return v.takeBack(state.ID)
+		}
+		return fmt.Errorf("container %q: unknown status %q", short(state.ID), state.Status)
+	})
+	// Rootless podman runs the same hooks, and cannot write here.
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		v.warn(Ledger, err)
+	}
+}
+
+// readState reads the state of a container. What is left of too large a one is
+// read too: a runtime could stumble over a hook that does not read its input.
+func readState(r io.Reader) (state containerState, err error) {
+	content, err := readLimited(r, maxState)
+	if err != nil {
+		_, _ = io.Copy(io.Discard, r)
+		return state, fmt.Errorf("read state: %w", err)
+	}
+	if err := json.Unmarshal(content, &state); err != nil {
+		return state, fmt.Errorf("decode state: %w", err)
+	}
+	if !validID(state.ID) {
+		return state, fmt.Errorf("decode state: %q is no container ID", state.ID[:min(len(state.ID), 128)])
+	}
+	return state, nil
+}
+
+// lend writes the lease of a container that starts.
+func (v *Invocation) lend(state containerState) error {
+	dir, err := openState(v.Root, leasesDir, true)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	lease := Lease{
+		Schema: 1, ID: state.ID, Layers: []Layer{},
+		PID: state.PID, PIDStart: processStart(v.Root, state.PID), BootID: bootID(v.Root), Started: v.Now().UTC(),
+		BootedDigest: ReadIdentity(v.Root).Digest,
+	}
+	// A container that is not podman's, or whose records cannot be read, runs too.
+	unlabelled, described := v.describe(&lease, state)
+	content, err := json.Marshal(lease)
+	if err == nil {
+		err = dir.write(leaseName(lease.ID), append(content, '\n'), 0o600)
+	}
+	v.tellLease(lease, "started", messageStarted)
+	if unlabelled != "" {
+		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hooks(8)",
+			lease.Name, unlabelled), with(lease.fields(), "MESSAGE_ID", messageLabels))
+	}
+	v.sweepLeases(dir)
+	if errors.Is(described, errForeign) {
+		described = nil
+	}
+	return errors.Join(err, described)
+}
+
+// describe fills in what the container's store knows. It also returns a layer of
+// the bootc-owned store that lacks a label.
+func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled string, err error) {
+	own, err := v.graphOfBundle(state.Bundle, state.ID)
+	if err != nil {
+		return "", err
+	}
+	defer own.close()
+	lease.Store = own.path
+	c, err := own.container(func(r containerRecord) bool { return r.ID == state.ID })
+	if err != nil {
+		return "", err
+	}
+	lease.Name, lease.Image = c.name, c.image
+	all := v.openStores(own)
+	defer all.close()
+	lease.Image.Digest = all.digest(c.image.ID)
+	layers, err := all.layers(own, c.layer, v.mounts)
+	if layers != nil {
+		lease.Layers = layers
+	}
+	if bootc := all.bootc(); bootc != nil && v.hasSELinux() {
+		unlabelled = unlabelledLayer(bootc, layers)
+	}
+	return unlabelled, err
+}
+
+// takeBack removes the lease of a container that has stopped. It may come late or
+// twice: the lease of a container that started again is left alone.
+func (v *Invocation) takeBack(id string) error {
+	dir, err := openState(v.Root, leasesDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	lease, err := readLease(dir, leaseName(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && lease.state(v.Root, bootID(v.Root)) == LeaseRunning {
+		return nil
+	}
+	if lease.ID == id {
+		v.tellLease(lease, "stopped", messageStopped)
+	}
+	return dir.remove(leaseName(id))
+}
+
+// fields are those of journal records about the container. The first two are
+// named as podman's own.
+func (l Lease) fields() map[string]string {
+	fields := map[string]string{
+		"CONTAINER_ID_FULL": l.ID, "CONTAINER_NAME": l.Name, "IMAGE_ID": l.Image.ID, "IMAGE_NAME": l.Image.Name,
+		"BOOTC_PODMAN_HOOK": Ledger, "BOOTC_PODMAN_STORE": l.Store, "OBJECT_PID": strconv.Itoa(l.PID),
+	}
+	fields = with(fields, "IMAGE_DIGEST", l.Image.Digest)
+	return with(fields, "BOOTC_DIGEST", l.BootedDigest)
+}
+
+func (v *Invocation) tellLease(l Lease, what, message string) {
+	name := l.Name
+	if name == "" {
+		name = short(l.ID)
+	}
+	v.tell(Info, fmt.Sprintf("container %s %s, image %s %s", name, what, l.Image.Name, l.Image.Digest), with(l.fields(), "MESSAGE_ID", message))
+}

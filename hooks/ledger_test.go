@@ -1,0 +1,314 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func leasePath(n int) string { return "run/bootc-podman/leases/" + id(n) + ".json" }
+
+// ledgerHost is a host with container 5 of image 7, which podman named; the upper
+// layer of the image lies in podman's own store, the lower in the bootc-owned one.
+func ledgerHost(t *testing.T) *testHost {
+	h := newTestHost(t)
+	h.image(podmans, 7, "localhost/app:1")
+	h.image(bootcRoot, 8, "localhost/base:1")
+	h.container(podmans, 5, 7, "localhost/app:1", 7, 8)
+	h.process(42, "S", 4711)
+	return h
+}
+
+func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
+	h := ledgerHost(t)
+	if err := WriteIdentity(h.root, IdentityOf(h.root, "ostree", nil, "sha256:booted", "42", "")); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := h.run(stateOf(podmans, 5, "creating", 42), Ledger); code != 0 || out != "" {
+		t.Errorf("exit status %d, %q", code, out)
+	}
+	leases, problems := Leases(h.root)
+	want := []Lease{{
+		Schema: 1, ID: id(5), Name: "name", Image: Image{ID: id(7), Name: "localhost/app:1", Digest: "sha256:" + id(7)}, Store: podmans,
+		Layers: []Layer{{ID: id(7), Store: DefaultStore, Path: podmans}, {ID: id(8), Store: BootcStore, Path: bootcRoot}},
+		PID:    42, PIDStart: 4711, BootID: testBoot, BootedDigest: "sha256:booted", Started: time.Unix(1e9, 0).UTC(), State: LeaseRunning,
+	}}
+	if !reflect.DeepEqual(leases, want) || problems != nil {
+		t.Errorf("got %+v, %v, want %+v", leases, problems, want)
+	}
+	if got := leases[0].Stores(); !slices.Equal(got, []StoreKind{DefaultStore, BootcStore}) {
+		t.Errorf("stores %v", got)
+	}
+	if r := h.journal.records; len(r) != 1 || r[0].fields["IMAGE_DIGEST"] != "sha256:"+id(7) || r[0].fields["CONTAINER_ID_FULL"] != id(5) {
+		t.Errorf("journal %+v", r)
+	}
+	h.process(42, "Z", 4711)
+	for range 2 { // it may come twice
+		h.run(stateOf(podmans, 5, "stopped", 0), Ledger)
+	}
+	if h.exists(leasePath(5)) {
+		t.Error("the lease is still there")
+	}
+	if text := h.journal.text(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "container name stopped") {
+		t.Errorf("journal:\n%s", text)
+	}
+}
+
+func TestLedgerKeepsTheLeaseOfAContainerThatStartedAgain(t *testing.T) {
+	h := ledgerHost(t)
+	h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+	// The end of its former life comes late.
+	h.run(stateOf(podmans, 5, "stopped", 0), Ledger)
+	if !h.exists(leasePath(5)) {
+		t.Error("the lease of a running container is gone")
+	}
+}
+
+func TestLeasesAreStaleWhenTheirProcessIsNot(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		with func(h *testHost)
+		want LeaseState
+	}{
+		{name: "running", with: func(*testHost) {}, want: LeaseRunning},
+		{name: "ended", with: func(h *testHost) { _ = os.RemoveAll(h.path("proc/42")) }, want: LeaseGone},
+		{name: "not waited for", with: func(h *testHost) { h.process(42, "Z", 4711) }, want: LeaseGone},
+		{name: "another process", with: func(h *testHost) { h.process(42, "S", 4712) }, want: LeaseGone},
+		{name: "a boot before", with: func(h *testHost) {
+			h.write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
+		}, want: LeaseRebooted},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := ledgerHost(t)
+			h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+			tt.with(h)
+			leases, problems := Leases(h.root)
+			if len(leases) != 1 || leases[0].State != tt.want || problems != nil {
+				t.Errorf("got %+v, %v", leases, problems)
+			}
+		})
+	}
+}
+
+// slowReader never ends.
+type slowReader struct{}
+
+func (slowReader) Read([]byte) (int, error) { select {} }
+
+// endlessReader gives n bytes.
+type endlessReader struct{ n int64 }
+
+func (r *endlessReader) Read(p []byte) (int, error) {
+	if r.n <= 0 {
+		return 0, io.EOF
+	}
+	n := min(int64(len(p)), r.n)
+	for i := range n {
+		p[i] = 'x'
+	}
+	r.n -= n
+	return int(n), nil
+}
+
+func TestLedgerSucceedsWhateverItIsGiven(t *testing.T) {
+	good := stateOf(podmans, 5, "creating", 42)
+	huge := &endlessReader{n: 100 << 20}
+	for _, tt := range []struct {
+		name  string
+		stdin io.Reader
+		args  []string
+		want  string // in the journal
+	}{
+		{name: "nothing", stdin: strings.NewReader(""), want: "decode state"},
+		{name: "truncated", stdin: strings.NewReader(good[:50]), want: "decode state"},
+		{name: "no JSON", stdin: strings.NewReader("\x00\x01"), want: "decode state"},
+		{name: "a list", stdin: strings.NewReader("[]"), want: "decode state"},
+		{name: "100 MB", stdin: huge, want: "more than"},
+		{name: "an endless wait", stdin: slowReader{}, want: "out of time"},
+		{name: "an ID that leads elsewhere", stdin: strings.NewReader(strings.ReplaceAll(good, id(5), "../../x")), want: "no container ID"},
+		{name: "a hidden ID", stdin: strings.NewReader(strings.ReplaceAll(good, id(5), ".x")), want: "no container ID"},
+		{name: "an unknown status", stdin: strings.NewReader(strings.ReplaceAll(good, "creating", "paused")), want: "unknown status"},
+		{name: "an unknown option", stdin: strings.NewReader(good), args: []string{"--new"}, want: "started"},
+		{name: "another engine's container", stdin: strings.NewReader(strings.ReplaceAll(good, podmans, "/elsewhere/x")), want: "started"},
+		{name: "a failing read", stdin: io.MultiReader(strings.NewReader("{"), failingReader{}), want: "read state"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := ledgerHost(t)
+			v, out := h.invocation("")
+			v.Stdin, v.Patience = tt.stdin, time.Second
+			if code := v.Run(append([]string{Ledger}, tt.args...)); code != 0 || out.Len() > 0 {
+				t.Errorf("exit status %d, %q", code, out)
+			}
+			if !strings.Contains(h.journal.text(), tt.want) {
+				t.Errorf("journal %q, want %q", h.journal.text(), tt.want)
+			}
+		})
+	}
+	if huge.n != 0 {
+		t.Errorf("%d bytes were left unread", huge.n)
+	}
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestLedgerFollowsNoLinks(t *testing.T) {
+	for _, name := range []string{"run/bootc-podman", "run/bootc-podman/leases"} {
+		t.Run(name, func(t *testing.T) {
+			h := ledgerHost(t)
+			h.dir("elsewhere")
+			h.link(h.path("elsewhere"), name)
+			h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+			if entries, _ := os.ReadDir(h.path("elsewhere")); len(entries) != 0 {
+				t.Errorf("%v were written elsewhere", entries)
+			}
+		})
+	}
+	t.Run("the lease", func(t *testing.T) {
+		h := ledgerHost(t)
+		h.write("secret", "kept")
+		h.dir("run/bootc-podman/leases")
+		h.link(h.path("secret"), leasePath(5))
+		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		if h.read("secret") != "kept" {
+			t.Error("a file elsewhere was overwritten")
+		}
+		if fi, err := os.Lstat(h.path(leasePath(5))); err != nil || !fi.Mode().IsRegular() {
+			t.Errorf("the lease is %v, %v", fi, err)
+		}
+	})
+}
+
+func TestLedgerRefusesAStateThatOthersMayWrite(t *testing.T) {
+	h := ledgerHost(t)
+	h.dir("run/bootc-podman")
+	if err := os.Chmod(h.path("run/bootc-podman"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+	if h.exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), "others may write to it") {
+		t.Errorf("journal %q", h.journal.text())
+	}
+}
+
+func TestLedgerSaysThatLayersLackALabel(t *testing.T) {
+	h := ledgerHost(t)
+	h.write("sys/fs/selinux/enforce", "1")
+	diff := h.path(bootcRoot + "/overlay/" + id(8) + "/diff")
+	start := func() string {
+		h.journal.records = nil
+		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		return h.journal.text()
+	}
+	if text := start(); !strings.Contains(text, "lacks a container label") || !strings.Contains(text, id(8)) {
+		t.Errorf("no label: journal %q", text)
+	}
+	for label, want := range map[string]bool{
+		"system_u:object_r:container_ro_file_t:s0\x00": false, "system_u:object_r:usr_t:s0": true,
+	} {
+		if err := syscall.Setxattr(diff, "security.selinux", []byte(label), 0); err != nil {
+			t.Skipf("label a directory: %v", err)
+		}
+		if text := start(); strings.Contains(text, "lacks a container label") != want {
+			t.Errorf("label %q: journal %q", label, text)
+		}
+	}
+}
+
+func TestLedgerLeavesNothingOfManyContainers(t *testing.T) {
+	h := ledgerHost(t)
+	v, _ := h.invocation("")
+	v.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	for n := 100; n < 300; n++ { // of none of these anybody tells the end
+		v.Stdin = strings.NewReader(stateOf(podmans, n, "creating", 43))
+		v.Run([]string{Ledger})
+	}
+	leases, _ := Leases(h.root)
+	if len(leases) > 64 {
+		t.Errorf("%d stale leases are left", len(leases))
+	}
+}
+
+func TestLayersInAStoreThatOnlyTheMountTells(t *testing.T) {
+	for _, form := range []string{"lowerdir=%s/overlay/l/" + linkName(9), "lowerdir+=%s/overlay/" + id(9) + "/diff"} {
+		h := newTestHost(t)
+		elsewhere := t.TempDir()
+		other := &testHost{t: t, root: elsewhere}
+		other.layer("", 9)
+		h.container(podmans, 5, 9, "x", 9)
+		h.write("proc/self/mountinfo", "307 303 0:90 / "+podmans+"/overlay/"+id(1005)+"/merged rw,relatime - overlay overlay rw,"+
+			strings.Replace(form, "%s", elsewhere, 1)+",upperdir=/x\n")
+		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		leases, _ := Leases(h.root)
+		if want := []Layer{{ID: id(9), Store: OtherStore, Path: elsewhere}}; len(leases) != 1 || !slices.Equal(leases[0].Layers, want) {
+			t.Errorf("%s: got %+v", form, leases)
+		}
+	}
+}
+
+func TestUnknownHooksPassTheirInputOn(t *testing.T) {
+	h := newTestHost(t)
+	if code, out := h.run("input", "hook-of-tomorrow", "--x"); code != 0 || out != "input" {
+		t.Errorf("exit status %d, %q", code, out)
+	}
+}
+
+func TestIdentityIsOfThisBoot(t *testing.T) {
+	h := newTestHost(t)
+	want := IdentityOf(h.root, "ostree", nil, "sha256:x", "42", "default/x.0")
+	if err := WriteIdentity(h.root, want); err != nil {
+		t.Fatal(err)
+	}
+	if got := ReadIdentity(h.root); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if fi, err := os.Stat(h.path("run/bootc-podman/host.json")); err != nil || fi.Mode().Perm() != 0o644 {
+		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+	h.write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
+	if got := ReadIdentity(h.root); got != (Identity{}) {
+		t.Errorf("after a reboot: %+v", got)
+	}
+}
+
+// FuzzState reads states of containers: whatever they are, the hook succeeds and
+// writes nothing but leases.
+func FuzzState(f *testing.F) {
+	f.Add([]byte(stateOf(podmans, 5, "creating", 42)))
+	f.Add([]byte(stateOf(podmans, 5, "stopped", 0)))
+	f.Add([]byte(`{"id":"../x","status":"creating"}`))
+	f.Fuzz(func(t *testing.T, state []byte) {
+		h := newTestHost(t)
+		v, out := h.invocation("")
+		v.Stdin = bytes.NewReader(state)
+		if code := v.Run([]string{Ledger}); code != 0 || out.Len() != 0 {
+			t.Errorf("exit status %d, %q", code, out)
+		}
+		entries, _ := os.ReadDir(h.path("run/bootc-podman/leases"))
+		for _, e := range entries {
+			if name, ok := strings.CutSuffix(e.Name(), ".json"); !ok || !validID(name) {
+				t.Errorf("%s was written", strconv.Quote(e.Name()))
+			}
+		}
+		for _, dir := range []string{"", "run", "run/bootc-podman"} {
+			entries, _ := os.ReadDir(h.path(dir))
+			for _, e := range entries {
+				if !slices.Contains([]string{"proc", "run", "bootc-podman", "leases"}, e.Name()) {
+					t.Errorf("%s was written", strconv.Quote(e.Name()))
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,176 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stateRoot is where hooks keep what they know, until the next boot.
+const stateRoot = "run/bootc-podman"
+
+// stateDir is stateRoot or a directory in it.
+type stateDir struct{ dir *os.File }
+
+// openState opens the directory name in the state of the host whose root is root,
+// "." for the state itself, and makes what is missing if it should. No link is
+// followed, and a directory that somebody else could write to is refused: others
+// may own /run/bootc-podman on a host where we never ran.
+func openState(root, name string, create bool) (*stateDir, error) {
+	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(stateRoot, name)
+	for i, part := range strings.Split(path, "/") {
+		mode := uint32(0o755)
+		if i == 2 {
+			mode = 0o700
+		}
+		next, err := openSub(dir, part, mode, create && i > 0)
+		dir.Close()
+		if err != nil {
+			return nil, fmt.Errorf("open %q: %w", filepath.Join(root, path), err)
+		}
+		if dir = next; i == 0 {
+			continue
+		}
+		var st unix.Stat_t
+		if err = unix.Fstat(int(dir.Fd()), &st); err == nil && (int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0) {
+			err = errors.New("others may write to it")
+		}
+		if err != nil {
+			dir.Close()
+			return nil, fmt.Errorf("open %q: %w", filepath.Join(root, path), err)
+		}
+	}
+	return &stateDir{dir}, nil
+}
+
+// openSub opens, or makes, a directory.
+func openSub(dir *os.File, name string, mode uint32, create bool) (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err := unix.Openat(int(dir.Fd()), name, flags, 0)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		if err := unix.Mkdirat(int(dir.Fd()), name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		fd, err = unix.Openat(int(dir.Fd()), name, flags, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func (d *stateDir) close() { d.dir.Close() }
+
+// write replaces the file name by one with this content. There is no fsync: what
+// is here is gone with a crash anyway.
+func (d *stateDir) write(name string, content []byte, mode uint32) error {
+	tmp := "." + name + "." + strconv.Itoa(os.Getpid())
+	at := int(d.dir.Fd())
+	fd, err := unix.Openat(at, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	if errors.Is(err, fs.ErrExist) { // of a process that died, with our number
+		_ = unix.Unlinkat(at, tmp, 0)
+		fd, err = unix.Openat(at, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	}
+	if err != nil {
+		return fmt.Errorf("write %q: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), tmp)
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Chmod(os.FileMode(mode)) // whatever the umask
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = unix.Renameat(at, tmp, at, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(at, tmp, 0)
+		return fmt.Errorf("write %q: %w", name, err)
+	}
+	return nil
+}
+
+// read reads a regular file of no more than limit bytes.
+func (d *stateDir) read(name string, limit int64) ([]byte, error) {
+	fd, err := unix.Openat(int(d.dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("open %q: not a regular file", name)
+	}
+	return readLimited(f, limit)
+}
+
+func (d *stateDir) remove(name string) error {
+	err := unix.Unlinkat(int(d.dir.Fd()), name, 0)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("remove %q: %w", name, err)
+}
+
+// names lists the records in the directory, NAME.json each, by name.
+func (d *stateDir) names() ([]string, error) {
+	names, err := d.entries()
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return name[0] == '.' || !strings.HasSuffix(name, ".json")
+	})
+	slices.Sort(names)
+	return names, err
+}
+
+func (d *stateDir) entries() ([]string, error) {
+	if _, err := d.dir.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return d.dir.Readdirnames(-1)
+}
+
+// age is how long ago a file was written.
+func (d *stateDir) age(name string, now time.Time) time.Duration {
+	var st unix.Stat_t
+	if unix.Fstatat(int(d.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return 0
+	}
+	return now.Sub(time.Unix(st.Mtim.Unix()))
+}
+
+// sweep removes what processes that died were writing.
+func (d *stateDir) sweep(now time.Time) {
+	names, _ := d.entries()
+	for _, name := range names {
+		if name[0] == '.' && d.age(name, now) > time.Minute {
+			_ = d.remove(name)
+		}
+	}
+}
+
+// readLimited reads all of r, and fails when that is more than limit bytes.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return content, err
+}
