@@ -54,6 +54,16 @@ func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	return explainWords(s.host.DryRun, append(words, cmd.Args[1:]...))
 }
 
+// Explain writes the command line of cmd in shell words, for a program that runs as
+// any other does; env is what has to be in its environment.
+func Explain(w io.Writer, cmd Cmd, env ...string) error {
+	var words []string
+	if len(env) > 0 {
+		words = append([]string{"env"}, env...)
+	}
+	return explainWords(w, append(append(words, cmd.Path), cmd.Args[1:]...))
+}
+
 func explainWords(w io.Writer, words []string) error {
 	_, err := fmt.Fprintln(w, shellescape.QuoteCommand(words))
 	return err

@@ -15,7 +15,10 @@ import (
 func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	if s.host.DryRun != nil {
 		change := s.Change
-		if !slices.Equal(cmd.Env, change.apply(s.host.Env)) {
+		own := change.apply(s.host.Env)
+		if n := len(own); len(cmd.Env) >= n && slices.Equal(cmd.Env[:n], own) {
+			change.Set = append(slices.Clone(change.Set), cmd.Env[n:]...)
+		} else {
 			change = EnvChange{} // plain podman's
 		}
 		return s.explainRun(s.Store.Path(), change, cmd)
