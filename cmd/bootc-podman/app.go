@@ -29,6 +29,8 @@ type app struct {
 	confPath       string
 	execer         wrapper.Execer
 	runner         wrapper.Runner
+	// journal writes to the system's journal; nil does not.
+	journal func(message string, fields map[string]string)
 }
 
 // Exit statuses of our own verbs; those of a passthrough are in package wrapper.
@@ -200,8 +202,9 @@ func (a *app) command(o *options) *cli.App {
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
-			a.statusCommand(o), a.setUnifiedCommand(o), a.copyToStorageCommand(o),
-			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.usageCommand(), a.completionCommand(), a.versionCommand(), a.completeCommand(o),
+			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
+			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.usageCommand(),
+			a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}
 }

@@ -18,7 +18,6 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/images"
-	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -223,7 +222,15 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		}
 		return []string{"text", "json"}, noFiles
 	case "from":
-		return []string{string(transfer.FromDefault), string(transfer.FromRegistry), string(transfer.FromOSTree)}, noFiles
+		sources := unifiedSources()
+		if l.command.Name == "copy-to-storage" {
+			sources = copySources()
+		}
+		names := make([]string, len(sources))
+		for i, source := range sources {
+			names[i] = string(source)
+		}
+		return names, noFiles
 	case "log-level":
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":

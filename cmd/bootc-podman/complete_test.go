@@ -98,7 +98,8 @@ func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
 		"--authfile": ":0", "--log-level": "trace debug info warn error fatal panic :4", "--sysroot": ":16",
 		"exists --store": "bootc default ostree :4", "storage-conf --check": ":0",
 		"list --format": "table json :4", "list --type": "all host logical unified :4", "status --format": "text json :4", "usage --format": "table json :4",
-		"set-unified --format": "text json :4", "set-unified --from": "default registry ostree :4",
+		"set-unified --format": "text json :4", "set-unified --from": "default registry transport ostree composefs :4",
+		"copy-to-storage --from": "default bootc registry ostree composefs :4", "unset-unified --progress-fd": ":4",
 		"set-unified --progress-fd": ":4", "copy-to-storage --progress-fd": ":4", "pull-from-default-storage --progress-fd": ":4",
 		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
 	}

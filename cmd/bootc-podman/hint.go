@@ -13,6 +13,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -58,6 +59,16 @@ func nextStep(err error, words []string) string {
 			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", shellescape.Quote(mismatch.Database), shellescape.Quote(mismatch.Database+".bak"))
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
+	case errors.Is(err, transfer.ErrBusy):
+		return "without --no-wait, it waits for the other to end"
+	case errors.Is(err, transfer.ErrNoSpace):
+		return "make room there, or see whether it fits all the same with --force"
+	case errors.Is(err, transfer.ErrNoSource):
+		return "--accept-newer takes another image of the same name"
+	case errors.Is(err, transfer.ErrNotOnboarded):
+		return "\"bootc-podman image rm\" removes an image whoever brought it"
+	case errors.Is(err, transfer.ErrNeeded):
+		return "\"bootc-podman list\" shows what needs it"
 	case errors.Is(err, host.ErrNoOSTree):
 		return "images of the ostree repository are read with ostree; install it"
 	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:

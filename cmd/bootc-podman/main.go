@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -27,7 +29,7 @@ func main() {
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
-		execer: wrapper.System{}, runner: wrapper.System{},
+		execer: wrapper.System{}, runner: wrapper.System{}, journal: toJournal,
 	}
 	os.Exit(a.run(context.Background(), os.Args))
 }
@@ -53,4 +55,10 @@ func configHome() string {
 		return none
 	}
 	return dir
+}
+
+// toJournal writes a record to the journal, if there is one.
+func toJournal(message string, fields map[string]string) {
+	fields["SYSLOG_IDENTIFIER"] = "bootc-podman"
+	_ = journal.Send(message, journal.PriInfo, fields) // what it tells was done all the same
 }

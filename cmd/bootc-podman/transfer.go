@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/signal"
@@ -30,19 +31,19 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &choice.AcceptNewer},
 			&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
 			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
-			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry or ostree"},
+			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry, transport, ostree or composefs"},
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
 		),
 		Action: func(c *cli.Context) error {
-			choice.From = transfer.Source(c.String("from"))
-			if choice.From != "" && !slices.Contains([]transfer.Source{transfer.FromDefault, transfer.FromRegistry, transfer.FromOSTree}, choice.From) {
-				return usageErrorf("set-unified: unknown source %q: want default, registry or ostree", choice.From)
+			var err error
+			if choice.From, err = sourceOf(c, unifiedSources()); err != nil {
+				return err
 			}
 			if format := c.String("format"); format != "text" && format != "json" {
 				return usageErrorf("set-unified: unknown format %q: want text or json", format)
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
-				if c.Bool("plan") || o.dryRun {
+				if c.Bool("plan") {
 					p, err := transfer.PlanUnified(c.Context, t, choice)
 					if err != nil {
 						return err
@@ -50,10 +51,48 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 					return a.printPlan(p, c.String("format"))
 				}
 				p, err := transfer.SetUnified(c.Context, t, choice)
-				if err != nil {
+				if err != nil || o.dryRun {
 					return err
 				}
 				return a.printUnified(p)
+			})
+		},
+	})
+}
+
+// unifiedSources are where set-unified may take an image from. What the bootc-owned
+// store has is always looked at.
+func unifiedSources() []transfer.Source {
+	return []transfer.Source{transfer.FromDefault, transfer.FromRegistry, transfer.FromTransport, transfer.FromOSTree, transfer.FromComposefs}
+}
+
+// copySources are where copy-to-storage may take an image from.
+func copySources() []transfer.Source {
+	return []transfer.Source{transfer.FromDefault, transfer.FromBootc, transfer.FromRegistry, transfer.FromOSTree, transfer.FromComposefs}
+}
+
+// sourceOf reads --from.
+func sourceOf(c *cli.Context, known []transfer.Source) (transfer.Source, error) {
+	source := transfer.Source(c.String("from"))
+	if source != "" && !slices.Contains(known, source) {
+		return "", usageErrorf("%s: unknown source %q: want one of %v", c.Command.Name, source, known)
+	}
+	return source, nil
+}
+
+func (a *app) unsetUnifiedCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "unset-unified",
+		Usage:     "take out of the bootc-owned store what set-unified brought",
+		UsageText: "bootc-podman [options] unset-unified [options]",
+		Flags:     transferFlags(),
+		Action: func(c *cli.Context) error {
+			return a.transfer(c, o, func(t transfer.Options) error {
+				removed, err := transfer.UnsetUnified(c.Context, t)
+				if err != nil || o.dryRun {
+					return err
+				}
+				return a.printRemoved(removed)
 			})
 		},
 	})
@@ -65,24 +104,25 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		Usage:     "copy the booted image to podman's own store",
 		UsageText: "bootc-podman [options] copy-to-storage [options]",
 		Flags: append(transferFlags(),
-			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of the ostree repository, named with its transport, instead of the booted one"},
+			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, bootc, registry, ostree or composefs"},
+			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of a deployment or the ostree repository, named with its transport, instead of the booted one"},
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
 		),
 		Action: func(c *cli.Context) error {
-			if o.dryRun {
-				return usageErrorf("copy-to-storage: --dry-run is not supported")
+			from, err := sourceOf(c, copySources())
+			if err != nil {
+				return err
 			}
-			if _, err := host.ParseName(c.String("target")); err != nil {
+			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: from}
+			if _, err := host.ParseName(choice.Target); err != nil {
 				return usageErrorf("copy-to-storage: %w", err)
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
-				target := c.String("target")
-				from, digest, err := transfer.CopyToStorage(c.Context, t, c.String("source"), target)
-				if err != nil {
+				copied, err := transfer.CopyToStorage(c.Context, t, choice)
+				if err != nil || o.dryRun {
 					return err
 				}
-				_, err = fmt.Fprintf(a.stdout, "Copied %s to containers-storage:%s\nPushed: containers-storage:%[2]s %s\n", from, target, digest)
-				return err
+				return a.printCopied(copied, choice.Target)
 			})
 		},
 	})
@@ -105,6 +145,7 @@ func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
 
 func transferFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"},
 		&cli.BoolFlag{Name: "no-wait", Usage: "fail if another transfer is at work"},
 		&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress, and what podman says while it works"},
@@ -125,11 +166,12 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		}
 		outputs = append(outputs, output)
 	}
+	o.dryRun = o.dryRun || c.Bool("dry-run")
 	t := transfer.Options{
-		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
+		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"),
 	}
-	if !c.Bool("quiet") {
+	if !c.Bool("quiet") && !o.dryRun {
 		if f, ok := a.stderr.(*os.File); ok {
 			outputs = append(outputs, progress.Terminal(f, wrapper.Getenv(a.env, "TERM")))
 		} else {
@@ -168,6 +210,36 @@ func (a *app) printUnified(p *transfer.Plan) error {
 	}
 	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", printable(p.Name))
 	return err
+}
+
+func (a *app) printRemoved(r *transfer.Removal) error {
+	line := fmt.Sprintf("Unified storage disabled for %s.", r.Name)
+	switch {
+	case r.ID == "":
+		line = fmt.Sprintf("Image %s is not in bootc storage any more.", r.Name)
+	case r.Replaced != "":
+		line += fmt.Sprintf(" The name is that of image %.12s again.", r.Replaced)
+	}
+	_, err := fmt.Fprintln(a.stdout, printable(line))
+	return err
+}
+
+// printCopied says what was copied; the line "Pushed" is bootc's.
+func (a *app) printCopied(c *transfer.Copied, target string) error {
+	identity := "Digest kept: " + c.Original
+	if c.Digest != c.Original {
+		identity = fmt.Sprintf("Digest changed: %s to %s", cmp.Or(c.Original, "unknown"), c.Digest)
+	}
+	for _, line := range []string{
+		fmt.Sprintf("Copied %s from %s to containers-storage:%s", c.Image, c.Source, target),
+		identity,
+		fmt.Sprintf("Pushed: containers-storage:%s %s", target, c.Digest),
+	} {
+		if _, err := fmt.Fprintln(a.stdout, printable(line)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) printPlan(p *transfer.Plan, format string) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // Survey is what deciding about an image of a host takes: what it boots, and what
@@ -61,6 +62,12 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 // Close closes the stores.
 func (s *Survey) Close() { s.inv.close() }
 
+// Program finds a program of the host in the caller's PATH. The error is a
+// *wrapper.LookupError.
+func (s *Survey) Program(name string) (path string, err error) {
+	return wrapper.LookPath(name, s.inv.Env)
+}
+
 // Find finds the image that podman means by name in one of the two
 // containers-storages, nil when it would say that there is none.
 func (s *Survey) Find(in *Store, name string) (*StoreImage, error) {
@@ -78,6 +85,9 @@ func (s *Survey) Find(in *Store, name string) (*StoreImage, error) {
 func (s *Survey) Keepers(name string) (keepers []Keeper, decided bool) {
 	return s.keepers.of([]string{name}), s.keepers.namesDecided
 }
+
+// ByID returns the image with an ID, nil for none.
+func (s *Store) ByID(id string) *StoreImage { return s.byID[id] }
 
 // ByDigest returns the images with a manifest digest.
 func (s *Store) ByDigest(digest string) []*StoreImage { return s.byDigest[digest] }

@@ -19,8 +19,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// exportDirs is what the names of directories begin with that an export needs.
-const exportDirs = "export-"
+// exportDir is the directory of the only export at a time.
+const exportDir = "export"
 
 // lock keeps other transfers away until unlock, and clears away what one left that
 // was killed.
@@ -36,9 +36,8 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
-	stale, _ := filepath.Glob(filepath.Join(o.Dir, exportDirs+"*"))
 	spools, _ := filepath.Glob(filepath.Join(o.spoolDir(), spoolDirs+"*"))
-	for _, dir := range append(stale, spools...) {
+	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir)) {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
 			return nil, err

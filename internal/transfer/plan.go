@@ -16,12 +16,16 @@ import (
 // Source is where an image comes from.
 type Source string
 
-// The sources of an image, in the order they are considered.
+// The sources of an image, in the order they are considered. FromTransport is where
+// the reference leads that is neither of a registry nor of a store: an OCI layout,
+// an archive.
 const (
-	FromBootc    Source = "bootc"
-	FromDefault  Source = "default"
-	FromRegistry Source = "registry"
-	FromOSTree   Source = "ostree"
+	FromBootc     Source = "bootc"
+	FromDefault   Source = "default"
+	FromRegistry  Source = "registry"
+	FromTransport Source = "transport"
+	FromOSTree    Source = "ostree"
+	FromComposefs Source = "composefs"
 )
 
 // Plan is how the image that a host boots comes into the bootc-owned store. It is
@@ -63,7 +67,12 @@ type Plan struct {
 	// Steps are what SetUnified does, in order.
 	Steps []Step `json:"steps"`
 
+	// image is Image in its parts, commit that of the booted deployment.
+	image  host.ImageReference
 	commit string
+	kind   host.Kind
+	// newer tells that another digest will do.
+	newer bool
 	// stored is the name that podman gives the image.
 	stored host.Name
 }
@@ -85,7 +94,9 @@ const (
 	StepCopy   StepName = "copy"
 	StepPull   StepName = "pull"
 	StepExport StepName = "export"
+	StepBootc  StepName = "bootc"
 	StepVerify StepName = "verify"
+	StepRemove StepName = "remove"
 )
 
 // Method is a way to move an image.
@@ -98,6 +109,7 @@ const (
 	Copy     Method = "copy"
 	Pull     Method = "pull"
 	Reexport Method = "export"
+	ByBootc  Method = "bootc"
 )
 
 // Choice is what the user has to say about a plan.
@@ -108,6 +120,9 @@ type Choice struct {
 	Without []Source
 	// AcceptNewer takes an image of the same name and another digest.
 	AcceptNewer bool
+
+	// record is of an earlier run, nil for none.
+	record *record
 }
 
 var (
@@ -117,8 +132,15 @@ var (
 	ErrNotBooted = errors.New("no deployment is booted")
 	// ErrNoSource says that no source has the booted image.
 	ErrNoSource = errors.New("no source has the booted image")
-	// ErrComposefs says that images of composefs hosts are not moved yet.
-	ErrComposefs = errors.New("not supported on composefs hosts yet; use bootc image set-unified")
+	// ErrNoDigest says that it is not known which image exactly is booted.
+	ErrNoDigest = errors.New("the manifest digest of what is booted is not known")
+)
+
+// The names of images that have none of their own in a store: an image of an OCI
+// layout or an archive, and one on its way from a composefs deployment.
+const (
+	unnamed    = "localhost/bootc"
+	exportName = "localhost/bootc-podman/export:latest"
 )
 
 // NewPlan decides how the booted image comes into the bootc-owned store: what is
@@ -126,20 +148,25 @@ var (
 func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	booted := s.Host.Booted()
 	switch {
-	case s.Host.Kind == host.Composefs:
-		return nil, ErrComposefs
 	case booted == nil:
 		return nil, ErrNotBooted
 	case booted.Image == nil:
 		return nil, fmt.Errorf("onboard deployment %s: %w", booted.ID(), ErrNotFromImage)
+	case booted.ManifestDigest == "":
+		return nil, fmt.Errorf("onboard deployment %s: %w", booted.ID(), ErrNoDigest)
 	}
+	image := booted.Image.Image
 	p := &Plan{
-		Schema: 1, Image: booted.Image.Image.String(), Name: booted.Image.Image.Name, Role: booted.Role,
+		Schema: 1, Image: image.String(), Name: image.Name, Role: booted.Role,
 		Digest: booted.ManifestDigest, Available: s.Filesystem.Available, Reflink: s.Filesystem.Reflink,
-		Exact: true, commit: booted.Commit,
+		Exact: true, commit: booted.Commit, image: image, kind: s.Host.Kind,
+	}
+	if !image.NamesInRegistry() {
+		image = host.ImageReference{Transport: host.ContainersStorage, Name: unnamed}
+		p.Name = unnamed
 	}
 	var err error
-	if p.stored, err = images.StoredName(booted.Image.Image); err != nil {
+	if p.stored, err = images.StoredName(image); err != nil {
 		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
 	}
 	keepers, _ := s.Keepers(p.stored.String())
@@ -155,7 +182,9 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		{FromBootc, p.fromBootc},
 		{FromDefault, p.fromDefault},
 		{FromRegistry, p.fromRegistry},
+		{FromTransport, p.fromTransport},
 		{FromOSTree, p.fromOSTree},
+		{FromComposefs, p.fromComposefs},
 	} {
 		if choice.From != "" && choice.From != try.source && try.source != FromBootc || slices.Contains(choice.Without, try.source) {
 			continue
@@ -166,16 +195,23 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 			p.Steps = p.steps()
 			return p, nil
 		}
-		refused = append(refused, fmt.Sprintf("%s: %v", try.source, err))
+		if !errors.Is(err, errNotSuch) {
+			refused = append(refused, fmt.Sprintf("%s: %v", try.source, err))
+		}
 	}
 	return nil, fmt.Errorf("onboard %s, %s: %w: %s", p.Image, p.Digest, ErrNoSource, strings.Join(refused, "; "))
 }
 
-// errNotThere is why a source is passed over.
-var errNotThere = errors.New("does not have it")
+var (
+	// errNotThere is why a source is passed over.
+	errNotThere = errors.New("does not have it")
+	// errNotSuch is why a source is not worth a word: no host of this kind, or no
+	// reference like this one, has it.
+	errNotSuch = errors.New("there is no such source")
+)
 
 // fromBootc looks whether the store has the image already, exported perhaps.
-func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, _ Choice) error {
+func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) error {
 	if s.Bootc == nil {
 		return errNotThere
 	}
@@ -183,7 +219,7 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, _ Choice) error {
 	if err != nil {
 		return err
 	}
-	if named != nil && named.Is(p.Digest) {
+	if named != nil && (named.Is(p.Digest) || choice.record.tells(named, p.Digest)) {
 		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		return nil
@@ -212,7 +248,8 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	switch {
 	case named != nil && named.Is(p.Digest):
 		p.Reason = "podman's own store has it"
-	case named != nil && choice.AcceptNewer:
+	case named != nil && choice.AcceptNewer && p.image.NamesInRegistry():
+		p.newer = true
 		p.Reason = "podman's own store has an image of this name"
 	case named != nil:
 		return fmt.Errorf("has %s under this name, not what is booted", named.Digest)
@@ -231,9 +268,12 @@ func sizeOf(img *images.StoreImage) *int64 {
 	return &img.Size
 }
 
-func (p *Plan) fromRegistry(s *images.Survey, booted *host.Deployment, choice Choice) error {
-	if booted.Image.Image.Transport != host.Registry {
-		return fmt.Errorf("image is of transport %s", booted.Image.Image.Transport)
+func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	if p.image.Transport != host.Registry {
+		if choice.From == "" && p.image.Transport != host.ContainersStorage {
+			return errNotSuch
+		}
+		return fmt.Errorf("image is of transport %s", p.image.Transport)
 	}
 	p.Method, p.Write, p.Exact = Pull, nil, true
 	p.Reason = reason(choice, "no store of this host has what is booted")
@@ -241,13 +281,28 @@ func (p *Plan) fromRegistry(s *images.Survey, booted *host.Deployment, choice Ch
 	name.Tag, name.Digest = "", p.Digest
 	p.Take = name.String()
 	if choice.AcceptNewer && p.stored.Digest == "" {
-		p.Take, p.Exact = p.Name, false
+		p.Take, p.Exact, p.newer = p.Name, false, true
 	}
 	for _, img := range s.Repo {
 		if img.ManifestDigest == p.Digest {
 			p.Fetch = img.Size
 		}
 	}
+	return nil
+}
+
+// fromTransport takes the image from where it was taken when it was deployed, if
+// that can be told apart from a store and a registry.
+func (p *Plan) fromTransport(_ *images.Survey, _ *host.Deployment, choice Choice) error {
+	switch {
+	case !p.image.NamesInRegistry():
+	case choice.From == "":
+		return errNotSuch
+	default:
+		return fmt.Errorf("image is of transport %s", p.image.Transport)
+	}
+	p.Method, p.Take, p.Write, p.Exact, p.newer = Pull, p.Image, nil, !choice.AcceptNewer, choice.AcceptNewer
+	p.Reason = reason(choice, "no store of this host has what is booted")
 	return nil
 }
 
@@ -260,6 +315,9 @@ func reason(choice Choice, why string) string {
 }
 
 func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	if s.Host.Kind == host.Composefs {
+		return errNotSuch
+	}
 	for _, img := range s.Repo {
 		if img.Checksum == p.commit {
 			p.Method, p.Take, p.Exact, p.Fetch, p.Write = Reexport, p.commit, false, 0, nil
@@ -268,6 +326,36 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 		}
 	}
 	return errNotThere
+}
+
+// fromComposefs lets bootc export the deployment.
+func (p *Plan) fromComposefs(s *images.Survey, _ *host.Deployment, choice Choice) error {
+	if s.Host.Kind != host.Composefs {
+		return errNotSuch
+	}
+	if err := bootcFinds(s, p.image, p.Digest); err != nil {
+		return err
+	}
+	p.Method, p.Take, p.Exact, p.Fetch, p.Write = ByBootc, p.Image, false, 0, nil
+	p.Reason = reason(choice, "no other source has what is booted")
+	return p.canName()
+}
+
+// bootcFinds tells whether bootc is there, and would export the deployment with a
+// manifest digest: it looks for the name of the image alone, a staged deployment
+// first (bootc_composefs/export.rs).
+func bootcFinds(s *images.Survey, image host.ImageReference, digest string) error {
+	for _, d := range s.Host.Deployments {
+		if d.Image == nil || d.Image.Image != image {
+			continue
+		}
+		if d.ManifestDigest != digest {
+			return fmt.Errorf("bootc would export the %s deployment, %s of the same name", d.Role, d.ManifestDigest)
+		}
+		break
+	}
+	_, err := s.Program("bootc")
+	return err
 }
 
 func (p *Plan) steps() []Step {
@@ -280,13 +368,23 @@ func (p *Plan) steps() []Step {
 		return []Step{{StepCopy, fmt.Sprintf("copy %s from podman's own store", p.Take)}, verify}
 	case Pull:
 		pull := Step{StepPull, "pull " + p.Take}
-		if p.Take == p.Name || p.stored.Digest != "" {
+		// bootc cannot remove an image of two names.
+		switch {
+		case p.Source == FromTransport:
+			return []Step{pull, tag, {StepUntag, "take away the name that podman gave it"}, verify}
+		case p.Take == p.Name || p.stored.Digest != "":
 			return []Step{pull, verify}
 		}
-		// bootc cannot remove an image of two names.
 		return []Step{pull, tag, {StepUntag, "take away the name " + p.Take}, verify}
 	case Reexport:
 		return []Step{{StepExport, fmt.Sprintf("export the booted commit from the ostree repository as %s", p.Name)}, verify}
+	case ByBootc:
+		return []Step{
+			{StepBootc, fmt.Sprintf("let bootc export %s to podman's own store as %s", p.Take, exportName)},
+			{StepCopy, fmt.Sprintf("copy it from there as %s", p.Name)},
+			{StepVerify, "verify that it is what bootc exported"},
+			{StepRemove, "remove it from podman's own store"},
+		}
 	}
 	return []Step{}
 }

@@ -90,6 +90,34 @@ func (h *scratchHost) boot(commit, origin string) {
 	h.write("proc/cmdline", "quiet ostree=/"+arg+"\n")
 }
 
+// bootComposefs makes a composefs host that boots the image imageName; digest is ""
+// where an old bootc deployed it.
+func (h *scratchHost) bootComposefs(digest string) {
+	h.Helper()
+	h.deployComposefs("a", digest)
+	h.write("proc/cmdline", "composefs="+strings.Repeat("a", 128)+"\n")
+	h.write("proc/self/mountinfo", "")
+	makeDir(h, h.path("sysroot/composefs/bootc"))
+	makeDir(h, h.path("sysroot/ostree"))
+	if err := errors.Join(
+		os.RemoveAll(h.path("sysroot/ostree/deploy")), os.Remove(h.path("run/ostree-booted")),
+		os.Symlink("../composefs/bootc", h.path("sysroot/ostree/bootc")),
+	); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// deployComposefs makes a composefs deployment whose digest is all of one digit.
+func (h *scratchHost) deployComposefs(digit, digest string) {
+	h.Helper()
+	verity := strings.Repeat(digit, 128)
+	text := "[origin]\ncontainer-image-reference = ostree-unverified-image:docker://" + imageName + "\n[boot]\nboot_type = bls\n"
+	if digest != "" {
+		text += "[image]\nmanifest_digest = " + digest + "\n"
+	}
+	h.write("sysroot/state/deploy/"+verity+"/"+verity+".origin", text)
+}
+
 // follow makes an origin file that follows an image.
 func follow(image string) string { return "[origin]\ncontainer-image-reference=" + image + "\n" }
 
@@ -154,11 +182,20 @@ func (h *scratchHost) encode(v any) []byte {
 	return content
 }
 
+// addProgram makes a program that only has to be found.
+func (h *scratchHost) addProgram(name string) {
+	h.Helper()
+	h.write("bin/"+name, "#!/bin/false\n")
+	if err := os.Chmod(h.path("bin/"+name), 0o755); err != nil {
+		h.Fatal(err)
+	}
+}
+
 // query looks at the host. That the tests may run in a container does not matter.
 func (h *scratchHost) query() images.Options {
 	return images.Options{
 		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
-		Env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, Runner: wrapper.System{},
+		Env: []string{"PATH=" + h.path("bin") + ":" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, Runner: wrapper.System{},
 	}
 }
 
@@ -227,6 +264,11 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "from-ostree-although-there", bootc: exact, choice: Choice{From: FromOSTree}},
 		{name: "storage-present", image: "ostree-unverified-image:containers-storage:" + imageName, bootc: exact},
 		{name: "storage-absent", image: "ostree-unverified-image:containers-storage:" + imageName},
+		{name: "oci", image: "ostree-unverified-image:oci:/srv/os:42"},
+		{name: "oci-newer-accepted", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{AcceptNewer: true}},
+		{name: "oci-present", image: "ostree-unverified-image:oci:/srv/os:42", bootc: []stored{{names: []string{"localhost/bootc:latest"}, digest: bootedDigest}}},
+		{name: "oci-exported", image: "ostree-unverified-image:oci:/srv/os:42", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest, of: bootedDigest}}},
+		{name: "without-transport", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{Without: []Source{FromTransport}}},
 		{name: "no-tag", image: "ostree-unverified-registry:quay.io/example/os"},
 		{name: "no-tag-present", image: "ostree-unverified-registry:quay.io/example/os", bootc: []stored{{names: []string{"quay.io/example/os:latest"}, digest: bootedDigest}}},
 		{name: "digest", image: "ostree-unverified-registry:" + exactOf(bootedDigest)},
@@ -243,28 +285,93 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 			if p.Available == 0 || p.Reflink == "" {
 				t.Errorf("nothing is known of the filesystem: %d bytes, reflinks %q", p.Available, p.Reflink)
 			}
-			p.Available, p.Reflink = 1, "any"
-			got, err := json.MarshalIndent(p, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := strings.ReplaceAll(string(got), commit, "COMMIT") + "\n"
-			golden := "testdata/plan/" + tt.name + ".json"
-			if *update {
-				makeDir(t, "testdata/plan")
-				if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if text != string(want) {
-				t.Errorf("got %s\nwant %s", text, want)
-			}
+			checkGolden(t, tt.name, p, commit)
 		})
 	}
+}
+
+// checkGolden compares a plan with a file.
+func checkGolden(t *testing.T, name string, p *Plan, commit string) {
+	t.Helper()
+	p.Available, p.Reflink = 1, "any"
+	got, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(got), commit, "COMMIT") + "\n"
+	golden := "testdata/plan/" + name + ".json"
+	if *update {
+		makeDir(t, "testdata/plan")
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("got %s\nwant %s", text, want)
+	}
+}
+
+func TestPlanOfComposefsHosts(t *testing.T) {
+	exact := []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
+	exported := []stored{{names: []string{imageName}, digest: otherDigest}}
+	id := newHost(t).store(bootcStorage, exported...)[0]
+	for _, tt := range []struct {
+		name          string
+		bootc, podman []stored
+		choice        Choice
+		// staged is the digest of a staged deployment of the same name, "" for none.
+		staged, refused string
+	}{
+		{name: "composefs-present", bootc: exact},
+		{name: "composefs-default", podman: exact},
+		{name: "composefs-registry"},
+		{name: "composefs-export", choice: Choice{Without: []Source{FromRegistry}}},
+		{name: "composefs-exported", bootc: exported, choice: Choice{record: &record{ID: id, Digest: bootedDigest}}},
+		{name: "composefs-staged", staged: otherDigest},
+		{
+			name: "composefs-export-of-staged", staged: otherDigest, choice: Choice{From: FromComposefs},
+			refused: "composefs: bootc would export the staged deployment, " + otherDigest + " of the same name",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHost(t)
+			h.bootComposefs(bootedDigest)
+			if tt.staged != "" {
+				h.deployComposefs("b", tt.staged)
+				h.write("run/composefs/staged-deployment", `{"depl_id":"`+strings.Repeat("b", 128)+`"}`)
+			}
+			h.addProgram("bootc")
+			const composefsStorage = "sysroot/composefs/bootc/storage"
+			if tt.bootc != nil {
+				h.store(composefsStorage, tt.bootc...)
+			}
+			if tt.podman != nil {
+				h.store(defaultStorage, tt.podman...)
+			}
+			p, err := h.plan(tt.choice)
+			if tt.refused != "" {
+				if !errors.Is(err, ErrNoSource) || !strings.Contains(err.Error(), tt.refused) {
+					t.Errorf("got %+v, %v, want an error with %q", p, err, tt.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkGolden(t, tt.name, p, "none")
+		})
+	}
+	t.Run("without bootc", func(t *testing.T) {
+		h := newHost(t)
+		h.bootComposefs(bootedDigest)
+		if p, err := h.plan(Choice{From: FromComposefs}); !errors.Is(err, ErrNoSource) || !strings.Contains(err.Error(), `composefs: run "bootc"`) {
+			t.Errorf("got %+v, %v, want it to say that bootc is missing", p, err)
+		}
+	})
 }
 
 func exactOf(digest string) string { return "quay.io/example/os@" + digest }
@@ -272,7 +379,7 @@ func exactOf(digest string) string { return "quay.io/example/os@" + digest }
 func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 	moved := []stored{{names: []string{imageName}, digest: otherDigest}}
 	elsewise := []stored{{names: []string{"localhost/other:1"}, digest: bootedDigest}}
-	all := []Source{FromBootc, FromDefault, FromRegistry, FromOSTree}
+	all := []Source{FromBootc, FromDefault, FromRegistry, FromTransport, FromOSTree}
 	withDigest := "ostree-unverified-registry:" + exactOf(bootedDigest)
 	for _, tt := range []struct {
 		name, image   string
@@ -281,7 +388,11 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		is            error
 		want          string
 	}{
-		{name: "oci transport", image: "ostree-unverified-image:oci:/srv/os", want: "onboard oci:/srv/os: image of transport oci has no name"},
+		{
+			name: "newer image in place of an archive's", image: "ostree-unverified-image:oci:/srv/os", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest}},
+			choice: Choice{AcceptNewer: true, From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name",
+		},
+		{name: "transport for an image of a registry", choice: Choice{From: FromTransport}, is: ErrNoSource, want: "transport: image is of transport registry"},
 		{name: "default store without it", choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: does not have it"},
 		{name: "default store with another", podman: moved, choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name"},
 		{
@@ -325,19 +436,7 @@ func TestPlanRefusesHostsThatBootNoImage(t *testing.T) {
 		{"packages are layered on it", func(h *scratchHost) {
 			h.boot(h.commit(), follow(registryOrigin)+"[packages]\nrequested=strace;\n")
 		}, ErrNotFromImage},
-		{"composefs", func(h *scratchHost) {
-			verity := strings.Repeat("a", 128)
-			for _, dir := range []string{"sysroot/composefs/bootc", "sysroot/state/deploy"} {
-				makeDir(h, h.path(dir))
-			}
-			h.write("sysroot/state/deploy/"+verity+"/"+verity+".origin", "[origin]\ncontainer-image-reference = "+registryOrigin+
-				"\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = "+bootedDigest+"\n")
-			h.write("proc/cmdline", "composefs="+verity+"\n")
-			h.write("proc/self/mountinfo", "")
-			if err := errors.Join(os.RemoveAll(h.path("sysroot/ostree/deploy")), os.Remove(h.path("run/ostree-booted"))); err != nil {
-				h.Fatal(err)
-			}
-		}, ErrComposefs},
+		{"composefs, by an old bootc", func(h *scratchHost) { h.bootComposefs("") }, ErrNoDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHost(t)

@@ -109,15 +109,19 @@ func (r *Registry) writeFiles() error {
 
 // PullCmd returns how podman pulls the image: words to put after "podman" and
 // its global options, and variables to set in its environment.
-func (r *Registry) PullCmd() (args, env []string) {
+func (r *Registry) PullCmd() (args, env []string) { return pullCommand(r.dir, r.name.String()) }
+
+// pullCommand is how podman pulls an image that a registry with its files in dir has
+// under a full name.
+func pullCommand(dir, name string) (args, env []string) {
 	args = []string{
 		"pull",
-		"--authfile=" + filepath.Join(r.dir, authFile),
+		"--authfile=" + filepath.Join(dir, authFile),
 		// A hidden option, which all of podman 4 and 5 have.
-		"--signature-policy=" + filepath.Join(r.dir, policyFile),
-		"--", r.name.String(),
+		"--signature-policy=" + filepath.Join(dir, policyFile),
+		"--", name,
 	}
-	return args, []string{"CONTAINERS_REGISTRIES_CONF=" + filepath.Join(r.dir, registriesFile)}
+	return args, []string{"CONTAINERS_REGISTRIES_CONF=" + filepath.Join(dir, registriesFile)}
 }
 
 var errClosed = errors.New("registry closed")

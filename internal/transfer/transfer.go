@@ -4,6 +4,8 @@
 package transfer
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -40,6 +41,9 @@ type Options struct {
 	Missed func(p *Plan, why error)
 	// Force does without the check of free space.
 	Force bool
+	// Journal writes a record for the administrator, with fields as in
+	// systemd.journal-fields(7). It is nil where there is no journal.
+	Journal func(message string, fields map[string]string)
 }
 
 var (
@@ -58,35 +62,43 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		return nil, err
 	}
 	defer s.Close()
+	if choice.record, err = o.readRecord(); err != nil {
+		return nil, err
+	}
 	return NewPlan(s, choice)
 }
 
 // SetUnified brings the booted image into the bootc-owned store, so that bootc
 // upgrades through it, and returns what was done. It can be repeated, and a run
-// after one that was killed completes it. Errors are those of NewPlan, ErrBusy,
-// ErrNoSpace, ErrNotVerified, and those of podman.
+// after one that was killed completes it. Where the host is told to explain
+// (wrapper.Host.DryRun), it prints the commands and changes nothing. Errors are
+// those of NewPlan, ErrBusy, ErrNoSpace, ErrNotVerified, and those of podman.
 func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
-	unlock, err := o.lock(ctx)
-	if err != nil {
-		return nil, err
+	if o.Host.DryRun == nil {
+		unlock, err := o.lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	for {
 		p, err := PlanUnified(ctx, o, choice)
-		if err != nil || p.Method == Nothing {
+		if err != nil {
 			return p, err
+		}
+		if p.Method == Nothing {
+			o.journal(p, alreadyUnified)
+			return p, nil
 		}
 		if p.Write != nil && uint64(*p.Write) > p.Available && !o.Force {
 			return p, fmt.Errorf("copy %s: %w: %d bytes needed, %d available", p.Name, ErrNoSpace, *p.Write, p.Available)
 		}
-		before, err := o.imageIDs()
-		if err != nil {
-			return p, err
+		o.journal(p, unifying)
+		err = o.run(ctx, p)
+		if err == nil {
+			o.journal(p, unified)
 		}
-		err = o.run(ctx, p, before)
-		// A registry may be out of reach, or not have the exact image any more; and
-		// podman's own store may be another with options that we do not know.
-		if exit := new(wrapper.ExitError); errors.As(err, &exit) && p.Source != FromOSTree && choice.From == "" && ctx.Err() == nil {
+		if err != nil && choice.From == "" && ctx.Err() == nil && p.nextMayDo(err) {
 			o.Missed(p, err)
 			choice.Without = append(choice.Without, p.Source)
 			continue
@@ -95,21 +107,56 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	}
 }
 
-// run takes the steps of a plan. before are the images that were there.
-func (o Options) run(ctx context.Context, p *Plan, before []string) error {
+// nextMayDo tells whether another source may have the image after one failed: a
+// registry may be out of reach, or not have the exact image any more; podman's own
+// store may be another with options that we do not know; and what an archive holds
+// is not known before it is read.
+func (p *Plan) nextMayDo(err error) bool {
+	switch p.Source {
+	case FromOSTree, FromComposefs:
+		return false
+	case FromTransport:
+		if errors.Is(err, ErrNotVerified) {
+			return true
+		}
+	}
+	return errors.As(err, new(*wrapper.ExitError))
+}
+
+// execution is a plan being carried out.
+type execution struct {
+	Options
+	*Plan
+	session *wrapper.Session
+	// before are the images that were there, with their names.
+	before map[string][]string
+	// pulled is the ID of the image that came without a name of its own.
+	pulled string
+}
+
+// run takes the steps of a plan.
+func (o Options) run(ctx context.Context, p *Plan) error {
+	before, err := o.storedImages()
+	if err != nil {
+		return err
+	}
 	session, err := o.Host.Open()
 	if err != nil {
 		return err
 	}
 	defer session.Close()
+	x := &execution{Options: o, Plan: p, session: session, before: before}
+	if err := x.remember(""); err != nil {
+		return err
+	}
 	job := o.Progress.Sequence(progress.Task{
 		Name: "unifying", Description: "Bringing " + p.Name + " into the bootc-owned store", ID: p.Digest, Steps: int64(len(p.Steps)),
 	})
 	defer job.Stop()
 	for _, step := range p.Steps {
 		part := job.Start(progress.Subtask{Name: string(step.Name), Description: step.Description, ID: string(step.Name)})
-		if err := o.take(ctx, session, p, step.Name, before); err != nil {
-			return err
+		if err := x.take(ctx, step.Name); err != nil {
+			return errors.Join(err, x.cleanUp(ctx, step.Name))
 		}
 		part.Done()
 	}
@@ -117,36 +164,139 @@ func (o Options) run(ctx context.Context, p *Plan, before []string) error {
 	return nil
 }
 
-func (o Options) take(ctx context.Context, session *wrapper.Session, p *Plan, step StepName, before []string) error {
-	podman := func(env []string, args ...string) error {
-		cmd, err := session.Podman(ctx, append([]string{"image"}, args...)...)
-		if err != nil {
-			return err
+func (x *execution) take(ctx context.Context, step StepName) error {
+	switch step {
+	case StepTag:
+		return x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.Name)
+	case StepUntag:
+		return x.untag(ctx)
+	case StepCopy:
+		from := x.Take
+		if x.Method == ByBootc {
+			from = exportName
 		}
-		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
+		return x.push(ctx, x.session, from, x.Name)
+	case StepPull:
+		return x.pull(ctx)
+	case StepExport:
+		_, err := x.export(ctx, x.commit, x.stored.String(), filepath.Join(x.session.Store.Sysroot, x.session.Store.Physical), func(args, env []string) error { return x.podman(ctx, env, args...) })
+		return err
+	case StepBootc:
+		return x.bootcExport(ctx, x.Take, strings.TrimSuffix(exportName, ":latest"))
+	case StepVerify:
+		return x.verify(ctx)
+	case StepRemove:
+		return x.removeExport(ctx)
+	}
+	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
+}
+
+// podman runs "podman image" on the bootc-owned store with more variables in its
+// environment.
+func (x *execution) podman(ctx context.Context, env []string, args ...string) error {
+	cmd, err := x.session.Podman(ctx, append([]string{"image"}, args...)...)
+	if err != nil {
+		return err
+	}
+	cmd.Env, cmd.Stderr = append(cmd.Env, env...), x.Stderr
+	return x.runSpooled(cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) })
+}
+
+// runSpooled runs a podman that may put layers into temporary files.
+func (o Options) runSpooled(cmd wrapper.Cmd, run func(wrapper.Cmd) error) error {
+	if o.Host.DryRun == nil {
 		remove, err := o.spool(&cmd)
 		if err != nil {
 			return err
 		}
 		defer remove()
-		return session.Run(ctx, cmd)
 	}
-	switch step {
-	case StepTag:
-		return podman(nil, "tag", p.Take, p.Name)
-	case StepUntag:
-		return podman(nil, "untag", p.Name, p.Take)
-	case StepCopy:
-		return o.push(ctx, session, p.Take, p.Name)
-	case StepPull:
-		return podman(nil, "pull", "--", p.Take)
-	case StepExport:
-		_, err := o.export(ctx, p.commit, p.stored.String(), filepath.Join(session.Store.Sysroot, session.Store.Physical), func(args, env []string) error { return podman(env, args...) })
+	return run(cmd)
+}
+
+// pull pulls from a registry, or from an archive, which has no name for the store
+// that we would know beforehand.
+func (x *execution) pull(ctx context.Context) error {
+	if x.Source != FromTransport {
+		return x.podman(ctx, nil, "pull", "--", x.Take)
+	}
+	cmd, err := x.session.Podman(ctx, "image", "pull", "--quiet", "--", x.Take)
+	if err != nil {
 		return err
-	case StepVerify:
-		return o.verify(ctx, session, p, before)
 	}
-	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, x.Stderr
+	if err := x.runSpooled(cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) }); err != nil {
+		return err
+	}
+	if x.pulled = strings.TrimSpace(out.String()); x.Host.DryRun != nil {
+		x.pulled = "IMAGE"
+	}
+	return nil
+}
+
+// untag takes away the names that came with what was pulled.
+func (x *execution) untag(ctx context.Context) error {
+	if x.pulled == "" {
+		return x.podman(ctx, nil, "untag", x.Name, x.Take)
+	}
+	if x.Host.DryRun != nil {
+		_, err := fmt.Fprintln(x.Host.DryRun, "# podman image untag of the name that the pull gave it, if any")
+		return err
+	}
+	images, err := x.storedImages()
+	if err != nil {
+		return err
+	}
+	for _, name := range images[x.pulled] {
+		if name == x.stored.String() || slices.Contains(x.before[x.pulled], name) {
+			continue
+		}
+		if err := x.podman(ctx, nil, "untag", x.pulled, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bootcExport lets bootc export the image of a composefs deployment to podman's own
+// store.
+func (o Options) bootcExport(ctx context.Context, source, target string) error {
+	bootc, err := wrapper.LookPath("bootc", o.Env)
+	if err != nil {
+		return err
+	}
+	args := []string{"bootc", "image", "copy-to-storage", "--source", source, "--target", target}
+	return o.runPlain(ctx, wrapper.Cmd{Path: bootc, Args: args, Env: o.Env, Stderr: o.Stderr})
+}
+
+// runPlain runs a program that works on podman's own store. env is what in its
+// environment is not the caller's.
+func (o Options) runPlain(ctx context.Context, cmd wrapper.Cmd, env ...string) error {
+	if o.Host.DryRun != nil {
+		return wrapper.Explain(o.Host.DryRun, cmd, env...)
+	}
+	return o.runSpooled(cmd, func(cmd wrapper.Cmd) error { return o.Host.Runner.Run(ctx, cmd) })
+}
+
+// removeExport removes what bootc exported from podman's own store.
+func (x *execution) removeExport(ctx context.Context) error {
+	cmd, err := x.Host.DefaultPodman("image", "rm", "--", exportName)
+	if err != nil {
+		return err
+	}
+	return x.runPlain(ctx, cmd)
+}
+
+// cleanUp leaves nothing on its way after a step failed.
+func (x *execution) cleanUp(ctx context.Context, failed StepName) error {
+	if x.Method != ByBootc || failed == StepBootc || failed == StepRemove {
+		return nil
+	}
+	if err := x.removeExport(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
 }
 
 // PullFromDefault copies images from podman's own store to the bootc-owned one,
@@ -214,102 +364,18 @@ func (o Options) push(ctx context.Context, session *wrapper.Session, name, as st
 		return err
 	}
 	cmd.Stderr = o.Stderr
-	if o.Host.DryRun == nil {
-		remove, err := o.spool(&cmd)
-		if err != nil {
-			return err
-		}
-		defer remove()
-	}
-	return session.Run(ctx, cmd)
-}
-
-// CopyToStorage copies an image of the ostree repository, the booted one if source
-// is "", to podman's own store under the name target. It returns what was copied,
-// and the manifest digest it has there, which is another than it was fetched with:
-// the layers were not kept as they came.
-func CopyToStorage(ctx context.Context, o Options, source, target string) (from, digest string, err error) {
-	unlock, err := o.lock(ctx)
-	if err != nil {
-		return "", "", err
-	}
-	defer unlock()
-	s, err := images.NewSurvey(ctx, o.Options)
-	if err != nil {
-		return "", "", err
-	}
-	defer s.Close()
-	commit, from, err := findCommit(s, source)
-	if err != nil {
-		return "", "", err
-	}
-	into, err := storageconf.DefaultStores(o.Root, o.Euid)
-	if err != nil {
-		return from, "", err
-	}
-	exported, err := o.export(ctx, commit, target, into[0], func(args, env []string) error {
-		cmd, err := o.Host.DefaultPodman(args...)
-		if err != nil {
-			return err
-		}
-		cmd.Env, cmd.Stderr = append(cmd.Env, env...), o.Stderr
-		remove, err := o.spool(&cmd)
-		if err != nil {
-			return err
-		}
-		defer remove()
-		return o.Host.Runner.Run(ctx, cmd)
-	})
-	if err != nil {
-		return from, "", err
-	}
-	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
-	if store == nil {
-		return from, "", errors.Join(problems...)
-	}
-	defer store.Close()
-	img, err := store.Lookup(target, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
-	if err != nil {
-		return from, "", err
-	}
-	// A registries.conf of the host may have led podman elsewhere.
-	if img.Digest != exported {
-		return from, "", fmt.Errorf("verify %s: %w: %s instead of %s", target, ErrNotVerified, img.Digest, exported)
-	}
-	return from, img.Digest, nil
-}
-
-// findCommit finds the commit of an image in the ostree repository. What is booted
-// is found by its commit, since a ref of its name can be older.
-func findCommit(s *images.Survey, source string) (commit, name string, err error) {
-	if source == "" {
-		booted := s.Host.Booted()
-		switch {
-		case s.Host.Kind == host.Composefs:
-			return "", "", ErrComposefs
-		case booted == nil:
-			return "", "", ErrNotBooted
-		case booted.Image == nil:
-			return "", "", fmt.Errorf("copy deployment %s: %w", booted.ID(), ErrNotFromImage)
-		}
-		return booted.Commit, booted.Image.Image.String(), nil
-	}
-	ref, err := host.ParseImageReference(source)
-	if err != nil {
-		return "", "", err
-	}
-	for _, img := range s.Repo {
-		if img.Image == ref {
-			return img.Checksum, ref.String(), nil
-		}
-	}
-	return "", "", fmt.Errorf("find %s in the ostree repository: %w", ref, images.ErrNotFound)
+	return o.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) })
 }
 
 // export serves the image of a commit in the ostree repository under a name, and
 // calls pull with what podman has to be told to pull it into a store in the directory
 // into. It returns the manifest digest that the image has then.
 func (o Options) export(ctx context.Context, commit, name, into string, pull func(args, env []string) error) (string, error) {
+	if o.Host.DryRun != nil {
+		fmt.Fprintf(o.Host.DryRun, "# serve commit %s as %s on the loopback interface\n", commit, name)
+		args, env := pullCommand(filepath.Join(o.Dir, exportDir), name)
+		return "", pull(args, env)
+	}
 	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
 	if err != nil {
 		return "", err
@@ -331,8 +397,8 @@ func (o Options) export(ctx context.Context, commit, name, into string, pull fun
 			return "", err
 		}
 	}
-	dir, err := os.MkdirTemp(o.Dir, exportDirs)
-	if err != nil {
+	dir := filepath.Join(o.Dir, exportDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
@@ -376,47 +442,62 @@ func layerProgress(job *progress.Job, layers []Layer) Progress {
 	}
 }
 
-// verify looks at what is there now and, if that is not what a plan says, removes
+// verify looks at what is there now and, if that is not what the plan says, removes
 // what was not there before.
-func (o Options) verify(ctx context.Context, session *wrapper.Session, p *Plan, before []string) error {
-	s, err := images.NewSurvey(ctx, o.Options)
+func (x *execution) verify(ctx context.Context) error {
+	if x.Host.DryRun != nil {
+		_, err := fmt.Fprintf(x.Host.DryRun, "# compare the manifest digest of %s with %s\n", x.Name, x.Digest)
+		return err
+	}
+	s, err := images.NewSurvey(ctx, x.Options.Options)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	img, err := s.Find(s.Bootc, p.Name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("verify %s: %w", p.Name, err)
-	case img != nil && (img.Is(p.Digest) || p.Take == p.Name && !p.Exact):
-		return nil
+	img, err := s.Find(s.Bootc, x.Name)
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", x.Name, err)
+	}
+	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.newer)
+	if x.Method == ByBootc {
+		exported, err := s.Find(s.Default, exportName)
+		if err == nil && exported == nil {
+			err = fmt.Errorf("%w: podman's own store does not have %s", ErrNotVerified, exportName)
+		}
+		if err != nil {
+			return fmt.Errorf("verify %s: %w", x.Name, err)
+		}
+		// The ID is the digest of the configuration, which names all layers.
+		wanted, same = exported.Digest, img != nil && img.ID == exported.ID
+	}
+	if same {
+		return x.remember(img.ID)
 	}
 	found := "nothing"
 	if img != nil {
 		found = img.Digest
 	}
-	failed := fmt.Errorf("verify %s: %w: %s instead of %s", p.Name, ErrNotVerified, found, p.Digest)
-	if img == nil || slices.Contains(before, img.ID) {
+	failed := fmt.Errorf("verify %s: %w: %s instead of %s", x.Name, ErrNotVerified, found, wanted)
+	if img == nil {
 		return failed
 	}
-	undo := [][]string{{"image", "rm", "--force", img.ID}}
-	if p.Replaces != "" {
-		undo = append(undo, []string{"image", "tag", p.Replaces, p.Name})
+	if _, known := x.before[img.ID]; known {
+		return failed
+	}
+	undo := [][]string{{"rm", "--force", img.ID}}
+	if x.Replaces != "" {
+		undo = append(undo, []string{"tag", x.Replaces, x.Name})
 	}
 	for _, args := range undo {
-		cmd, err := session.Podman(ctx, args...)
-		if err == nil {
-			err = session.Run(ctx, cmd)
-		}
-		if err != nil {
+		if err := x.podman(ctx, nil, args...); err != nil {
 			return fmt.Errorf("%w; undo: %w", failed, err)
 		}
 	}
 	return failed
 }
 
-// imageIDs lists the images of the bootc-owned store.
-func (o Options) imageIDs() (ids []string, err error) {
+// storedImages are the IDs of the images of the bootc-owned store, with their names.
+func (o Options) storedImages() (map[string][]string, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
 		return nil, err
@@ -426,8 +507,9 @@ func (o Options) imageIDs() (ids []string, err error) {
 		return nil, errors.Join(problems...)
 	}
 	defer store.Close()
+	found := map[string][]string{}
 	for _, img := range store.Images {
-		ids = append(ids, img.ID)
+		found[img.ID] = img.Names
 	}
-	return ids, nil
+	return found, nil
 }

@@ -4,16 +4,20 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mattn/go-shellwords"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/images"
@@ -37,6 +41,10 @@ type fakePodman struct {
 }
 
 func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
+	if filepath.Base(cmd.Path) == "bootc" {
+		p.ran = append(p.ran, strings.Join(cmd.Args[2:], " "))
+		return p.bootc()
+	}
 	if filepath.Base(cmd.Path) != "podman" {
 		return p.System.Run(ctx, cmd)
 	}
@@ -71,6 +79,19 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 		}
 	}
 	switch verb {
+	case "rm":
+		if last == exportName { // of podman's own store
+			p.store(defaultStorage)
+			return nil
+		}
+		ids := p.save()
+		i := slices.IndexFunc(p.images, func(img stored) bool { return slices.Contains(img.names, last) })
+		if i >= 0 && len(p.images[i].names) > 1 {
+			take(last)
+			break
+		}
+		i = max(i, slices.Index(ids, last))
+		p.images = slices.Delete(p.images, i, i+1)
 	case "pull", "push":
 		take(last)
 		arrives := p.arrives
@@ -78,14 +99,20 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 		if !strings.HasPrefix(args[1], "--authfile=") {
 			arrives.of = ""
 		}
-		arrives.names = []string{last}
+		if arrives.names = []string{last}; strings.HasPrefix(last, "oci:") {
+			arrives.names = []string{"localhost/42:latest"}
+			fmt.Fprintln(cmd.Stdout, newHost(p.TB).store(bootcStorage, arrives)[0])
+		}
 		if i := slices.IndexFunc(p.images, func(img stored) bool { return img.digest == arrives.digest }); i >= 0 {
-			p.images[i].names = append(p.images[i].names, last)
+			p.images[i].names = append(p.images[i].names, arrives.names...)
 		} else {
 			p.images = append(p.images, arrives)
 		}
 	case "tag":
 		img := find(args[1])
+		if !strings.Contains(filepath.Base(last), ":") {
+			last += ":latest"
+		}
 		take(last)
 		if img == nil {
 			return &wrapper.ExitError{Cmd: cmd, Code: 125}
@@ -93,13 +120,18 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 		img.names = append(img.names, last)
 	case "untag":
 		take(last)
-	case "rm":
-		ids := p.save()
-		p.images = slices.Delete(p.images, slices.Index(ids, last), slices.Index(ids, last)+1)
 	default:
 		p.Errorf("podman was told to %s", verb)
 	}
 	p.save()
+	return nil
+}
+
+// bootc does what "bootc image copy-to-storage" would.
+func (p *fakePodman) bootc() error {
+	arrives := p.arrives
+	arrives.names = []string{exportName}
+	p.store(defaultStorage, arrives)
 	return nil
 }
 
@@ -128,12 +160,8 @@ func (p *fakePodman) options() Options {
 	p.Helper()
 	p.save()
 	query := p.query()
-	p.write("bin/podman", "#!/bin/false\n") // only has to be found
-	if err := os.Chmod(p.path("bin/podman"), 0o755); err != nil {
-		p.Fatal(err)
-	}
-	env := append([]string{"PATH=" + p.path("bin") + ":" + os.Getenv("PATH")}, query.Env[1:]...)
-	query.Env, query.Runner = env, p
+	p.addProgram("podman")
+	query.Runner = p
 	reporter := progress.New()
 	p.Cleanup(func() {
 		if err := reporter.Close(); err != nil {
@@ -143,11 +171,38 @@ func (p *fakePodman) options() Options {
 	return Options{
 		Options: query, Dir: p.path("run/bootc-podman"), Progress: reporter,
 		Host: wrapper.Host{
-			Env: env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
+			Env: query.Env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
 			ConfPath: p.path("run/bootc-podman/storage.conf"), Runner: p,
 		},
 		Missed: func(plan *Plan, why error) { p.Errorf("source %s was missed: %v", plan.Source, why) },
 	}
+}
+
+// explain returns what do says it would run of podman or bootc, as fakePodman keeps
+// it. Nothing is changed meanwhile.
+func explain(t *testing.T, podman *fakePodman, o Options, do func(Options) error) (commands []string) {
+	t.Helper()
+	var out strings.Builder
+	o.Host.DryRun = &out
+	before := run(t, "find", podman.dir, "-newermt", "@1", "-printf", "%p %s %T@\n")
+	if err := do(o); err != nil {
+		t.Fatalf("explain: %v", err)
+	}
+	if after := run(t, "find", podman.dir, "-newermt", "@1", "-printf", "%p %s %T@\n"); after != before {
+		t.Errorf("explaining changed the host:\n%s\nto\n%s", before, after)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		words, err := shellwords.Parse(line)
+		i := slices.Index(words, "image")
+		if err != nil || i < 0 {
+			t.Fatalf("no command line: %q: %v", line, err)
+		}
+		commands = append(commands, strings.ReplaceAll(strings.Join(words[i+1:], " "), podman.dir, "HOST"))
+	}
+	return commands
 }
 
 // needNamespace skips a test that runs podman where the store is mounted.
@@ -180,13 +235,15 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 	exactID := newHost(t).store(bootcStorage, exact)[0]
 	pulled := onboarded()
 	for _, tt := range []struct {
-		name          string
+		name, image   string
 		bootc, podman []stored
 		arrives       stored
 		choice        Choice
 		force         bool
 		want          []string
 		digest        string
+		// unexplained are how many of the last commands depend on those before.
+		unexplained int
 	}{
 		{name: "new name", bootc: []stored{{names: []string{"localhost/x:1"}, digest: bootedDigest}}, want: []string{"tag " + exactID + " " + imageName}},
 		{name: "copy", podman: []stored{exact}, arrives: exact, want: []string{pushed}},
@@ -194,10 +251,13 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		{name: "copy of too much by force", podman: []stored{{names: exact.names, digest: bootedDigest, size: 1 << 60}}, arrives: exact, force: true, want: []string{pushed}},
 		{name: "pull", arrives: exact, want: pulled},
 		{name: "pull where another has the name", bootc: []stored{newer}, arrives: exact, want: pulled},
+		{name: "pull from an OCI layout", image: "ostree-unverified-image:oci:/srv/os:42", arrives: exact, want: []string{
+			"pull --quiet -- oci:/srv/os:42", "tag IMAGE localhost/bootc", "untag IMAGE localhost/42:latest",
+		}, unexplained: 1},
 		{name: "pull of a newer one", arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := booted(t, registryOrigin, nil, tt.podman)
+			h, _ := booted(t, cmp.Or(tt.image, registryOrigin), nil, tt.podman)
 			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: tt.arrives}
 			o := podman.options()
 			o.Force = tt.force
@@ -205,9 +265,17 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 			if err != nil || len(podman.ran) != 0 {
 				t.Fatalf("planning: %v, ran %q", err, podman.ran)
 			}
+			if explained := explain(t, podman, o, func(o Options) error { _, err := SetUnified(t.Context(), o, tt.choice); return err }); !slices.Equal(explained, tt.want[:len(tt.want)-tt.unexplained]) {
+				t.Errorf("explained\n%s\nwant\n%s", strings.Join(explained, "\n"), strings.Join(tt.want, "\n"))
+			}
 			done, err := SetUnified(t.Context(), o, tt.choice)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if tt.image != "" { // the ID is not known before
+				for i := range podman.ran {
+					podman.ran[i] = regexp.MustCompile("[0-9a-f]{64}").ReplaceAllString(podman.ran[i], "IMAGE")
+				}
 			}
 			if !slices.Equal(podman.ran, tt.want) {
 				t.Errorf("ran\n%s\nwant\n%s", strings.Join(podman.ran, "\n"), strings.Join(tt.want, "\n"))
@@ -227,7 +295,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 			if want == "" {
 				want = bootedDigest
 			}
-			if got := podman.named()[imageName]; got != want {
+			if got := podman.named()[done.stored.String()]; got != want {
 				t.Errorf("the store has %q, want %q", got, want)
 			}
 			for _, spool := range podman.spools {
@@ -277,10 +345,10 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 			t.Errorf("from %s, exact %t, missed %v", p.Source, p.Exact, missed)
 		}
 		if len(podman.ran) != 2 || podman.ran[0] != "pull -- "+exactOf(original) ||
-			!strings.HasPrefix(podman.ran[1], "pull --authfile=HOST/run/bootc-podman/export-") || !strings.HasSuffix(podman.ran[1], " -- "+imageName) {
+			!strings.HasPrefix(podman.ran[1], "pull --authfile=HOST/run/bootc-podman/export/auth.json ") || !strings.HasSuffix(podman.ran[1], " -- "+imageName) {
 			t.Errorf("ran %q", podman.ran)
 		}
-		if left, _ := filepath.Glob(filepath.Join(o.Dir, "export-*")); left != nil || podman.named()[imageName] != otherDigest {
+		if left, _ := filepath.Glob(filepath.Join(o.Dir, "export")); left != nil || podman.named()[imageName] != otherDigest {
 			t.Errorf("left %q, the store has %v", left, podman.named())
 		}
 	})
@@ -372,8 +440,12 @@ func TestTransfersTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, transfer := range map[string]func(context.Context, Options) error{
-		"set-unified":               func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, Choice{}); return err },
-		"copy-to-storage":           func(ctx context.Context, o Options) error { _, _, err := CopyToStorage(ctx, o, "", "x"); return err },
+		"set-unified": func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, Choice{}); return err },
+		"copy-to-storage": func(ctx context.Context, o Options) error {
+			_, err := CopyToStorage(ctx, o, CopyChoice{Target: "localhost/x"})
+			return err
+		},
+		"unset-unified":             func(ctx context.Context, o Options) error { _, err := UnsetUnified(ctx, o); return err },
 		"pull-from-default-storage": func(ctx context.Context, o Options) error { return PullFromDefault(ctx, o, []string{"x"}) },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -402,7 +474,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 func TestTransferClearsAwayWhatAKilledOneLeft(t *testing.T) {
 	h := newHost(t)
 	o := (&fakePodman{scratchHost: h}).options()
-	for _, path := range []string{"run/bootc-podman/export-1/auth.json", "run/bootc-podman/storage.conf", "run/bootc-podman/exports/x", "tmp/bootc-podman-spool-1/layer", "tmp/container_images_1"} {
+	for _, path := range []string{"run/bootc-podman/export/auth.json", "run/bootc-podman/storage.conf", "run/bootc-podman/exports/x", "tmp/bootc-podman-spool-1/layer", "tmp/container_images_1"} {
 		h.write(path, "")
 	}
 	unlock, err := o.lock(t.Context())
@@ -451,5 +523,65 @@ func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("nameOf(%q of %q) = %q, %v, want %q", tt.meant, tt.names, got, err, tt.want)
 		}
+	}
+}
+
+func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
+	needNamespace(t)
+	h := newHost(t)
+	h.bootComposefs(bootedDigest)
+	h.addProgram("bootc")
+	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest}}
+	o := podman.options()
+	from := Choice{From: FromComposefs}
+	want := []string{
+		"copy-to-storage --source docker://" + imageName + " --target localhost/bootc-podman/export",
+		"push --remove-signatures -- " + exportName + " containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]" + imageName,
+		"rm -- " + exportName,
+	}
+	set := func(o Options) error { _, err := SetUnified(t.Context(), o, from); return err }
+	if explained := explain(t, podman, o, set); !slices.Equal(explained, want) {
+		t.Errorf("explained %q, want %q", explained, want)
+	}
+	if err := set(o); err != nil || !slices.Equal(podman.ran, want) {
+		t.Fatalf("got %v, ran %q, want %q", err, podman.ran, want)
+	}
+	// The digest is another, but it is known what the image is.
+	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing || p.Exact {
+		t.Errorf("again: got %+v, %v", p, err)
+	}
+	// When the copy fails, what bootc exported is removed all the same.
+	if _, err := UnsetUnified(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	podman.fails, podman.ran = []string{imageName}, nil
+	if err := set(o); !errors.As(err, new(*wrapper.ExitError)) || !slices.Equal(podman.ran, want) {
+		t.Errorf("got %v, ran %q, want it to fail and to clean up", err, podman.ran)
+	}
+}
+
+func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
+	needNamespace(t)
+	f := newFixture(t)
+	f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", "shell", 0o755) }))
+	commit := f.merge()
+	h := newHost(t)
+	if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
+		t.Fatal(err)
+	}
+	h.boot(commit, follow("ostree-unverified-image:oci:/srv/os:42"))
+	// What the layout has is not known to be an export of what is booted.
+	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
+	o := podman.options()
+	missed := 0
+	o.Missed = func(p *Plan, why error) {
+		missed++
+		if p.Source != FromTransport || !errors.Is(why, ErrNotVerified) || len(podman.images) != 0 {
+			t.Errorf("source %s was missed: %v, left %v", p.Source, why, podman.images)
+		}
+	}
+	p, err := SetUnified(t.Context(), o, Choice{})
+	if err != nil || p.Source != FromOSTree || missed != 1 {
+		t.Errorf("got %+v, %v, %d sources missed", p, err, missed)
 	}
 }

@@ -1,0 +1,299 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// CopyChoice is what the user has to say about a copy to podman's own store.
+type CopyChoice struct {
+	// Image is the reference of an image that a deployment follows or the ostree
+	// repository has, with its transport; "" is the booted one.
+	Image string
+	// Target is what the image is called in podman's own store.
+	Target string
+	// From is the only source to consider, "" for any on this host.
+	From Source
+}
+
+// Copied is an image that was copied to podman's own store.
+type Copied struct {
+	// Image is the reference of what was copied, Original its manifest digest.
+	Image, Original string
+	Source          Source
+	// Digest is that of the manifest in podman's own store.
+	Digest string
+}
+
+// copying is a copy to podman's own store on its way.
+type copying struct {
+	Options
+	Copied
+	survey *images.Survey
+	image  host.ImageReference
+	target string
+	// commit has the image in the ostree repository, "" on composefs hosts.
+	commit string
+}
+
+// CopyToStorage copies the image of a deployment to podman's own store. Podman's own
+// store and the bootc-owned one may have it with its digest; what the ostree
+// repository or bootc exports has another. Errors are ErrNotBooted, ErrNotFromImage,
+// images.ErrNotFound, ErrNoSource, ErrNotVerified and those of an export.
+func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, error) {
+	if o.Host.DryRun == nil {
+		unlock, err := o.lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
+	s, err := images.NewSurvey(ctx, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	target, err := images.StoredName(host.ImageReference{Transport: host.ContainersStorage, Name: choice.Target})
+	if err != nil {
+		return nil, err
+	}
+	c := &copying{Options: o, survey: s, target: target.String()}
+	if err := c.find(choice.Image); err != nil {
+		return nil, err
+	}
+	var refused []string
+	for _, try := range []struct {
+		source Source
+		copy   func(context.Context) error
+	}{
+		{FromDefault, c.fromDefault},
+		{FromBootc, c.fromBootc},
+		{FromRegistry, c.fromRegistry},
+		{FromOSTree, c.fromOSTree},
+		{FromComposefs, c.fromComposefs},
+	} {
+		switch {
+		case choice.From != "" && try.source != choice.From:
+			continue
+		case choice.From == "" && try.source == FromRegistry: // of this host only, as bootc does
+			continue
+		}
+		c.Source = try.source
+		err := try.copy(ctx)
+		switch {
+		case errors.Is(err, errNotThere):
+			refused = append(refused, fmt.Sprintf("%s: %v", c.Source, err))
+			continue
+		case errors.Is(err, errNotSuch):
+			continue
+		}
+		return &c.Copied, err
+	}
+	return nil, fmt.Errorf("copy %s, %s: %w: %s", c.Image, c.Original, ErrNoSource, strings.Join(refused, "; "))
+}
+
+// find finds what is to be copied. What is booted is found by its commit, since a
+// ref of its name can be older.
+func (c *copying) find(image string) error {
+	if image == "" {
+		booted := c.survey.Host.Booted()
+		switch {
+		case booted == nil:
+			return ErrNotBooted
+		case booted.Image == nil:
+			return fmt.Errorf("copy deployment %s: %w", booted.ID(), ErrNotFromImage)
+		}
+		c.image, c.Original, c.commit = booted.Image.Image, booted.ManifestDigest, booted.Commit
+		c.Image = c.image.String()
+		return nil
+	}
+	ref, err := host.ParseImageReference(image)
+	if err != nil {
+		return err
+	}
+	c.image, c.Image = ref, ref.String()
+	for _, img := range c.survey.Repo {
+		if img.Image == ref {
+			c.Original, c.commit = img.ManifestDigest, img.Checksum
+			return nil
+		}
+	}
+	for _, d := range c.survey.Host.Deployments {
+		if c.survey.Host.Kind == host.Composefs && d.Image != nil && d.Image.Image == ref {
+			c.Original = d.ManifestDigest
+			return nil
+		}
+	}
+	return fmt.Errorf("find %s on this host: %w", ref, images.ErrNotFound)
+}
+
+// fromDefault looks whether podman's own store has the image already, under another
+// name perhaps.
+func (c *copying) fromDefault(ctx context.Context) error {
+	named, err := c.survey.Find(c.survey.Default, c.target)
+	switch {
+	case err != nil:
+		return err
+	case named != nil && c.Original != "" && named.Is(c.Original):
+		c.Digest = named.Digest
+		return nil
+	case c.survey.Default == nil:
+		return errNotThere
+	}
+	found := c.survey.Default.ByDigest(c.Original)
+	if c.Original == "" || len(found) == 0 {
+		return errNotThere
+	}
+	if err := c.podman(ctx, "image", "tag", found[0].ID, c.target); err != nil {
+		return err
+	}
+	return c.verify(c.Original)
+}
+
+// fromBootc copies the image from the bootc-owned store, where it may be an export.
+func (c *copying) fromBootc(ctx context.Context) error {
+	if c.survey.Bootc == nil || c.Original == "" {
+		return errNotThere
+	}
+	found := c.survey.Bootc.ByDigest(c.Original)
+	if named, err := c.survey.Find(c.survey.Bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) {
+		found = append(found, named)
+	}
+	if len(found) == 0 {
+		return errNotThere
+	}
+	store, err := c.defaultStore(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := c.Host.Open()
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	cmd, err := session.Podman(ctx, "image", "push", "--remove-signatures", "--", found[0].ID, "containers-storage:"+store+c.target)
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = c.Stderr
+	if err := c.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) }); err != nil {
+		return err
+	}
+	return c.verify(found[0].Digest)
+}
+
+// defaultStore names podman's own store for containers-transports(5). podman is
+// asked, as what it would use is its own affair, and so that it makes the store
+// itself: it takes one that others made for that of an older podman.
+func (c *copying) defaultStore(ctx context.Context) (string, error) {
+	if c.Host.DryRun != nil && c.survey.Default == nil {
+		paths, err := storageconf.DefaultStores(c.Root, c.Euid)
+		if err != nil {
+			return "", err
+		}
+		return "[" + paths[0] + "]", nil
+	}
+	cmd, err := c.Host.DefaultPodman("system", "info", "--format", "[{{.Store.GraphDriverName}}@{{.Store.GraphRoot}}+{{.Store.RunRoot}}]")
+	if err != nil {
+		return "", err
+	}
+	out, err := c.Host.Runner.Output(ctx, cmd)
+	return strings.TrimSpace(string(out)), err
+}
+
+// fromRegistry pulls the exact image.
+func (c *copying) fromRegistry(ctx context.Context) error {
+	if c.image.Transport != host.Registry {
+		return fmt.Errorf("pull %s: image is of transport %s", c.Image, c.image.Transport)
+	}
+	name, err := images.StoredName(c.image)
+	if err != nil {
+		return err
+	}
+	name.Tag, name.Digest = "", c.Original
+	exact := name.String()
+	for _, args := range [][]string{{"pull", "--", exact}, {"tag", exact, c.target}, {"untag", c.target, exact}} {
+		if err := c.podman(ctx, append([]string{"image"}, args...)...); err != nil {
+			return err
+		}
+	}
+	return c.verify(c.Original)
+}
+
+func (c *copying) fromOSTree(ctx context.Context) error {
+	if c.commit == "" {
+		return errNotSuch
+	}
+	into, err := storageconf.DefaultStores(c.Root, c.Euid)
+	if err != nil {
+		return err
+	}
+	exported, err := c.export(ctx, c.commit, c.target, into[0], func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
+	if err != nil {
+		return err
+	}
+	return c.verify(exported)
+}
+
+func (c *copying) fromComposefs(ctx context.Context) error {
+	if c.survey.Host.Kind != host.Composefs {
+		return errNotSuch
+	}
+	if err := bootcFinds(c.survey, c.image, c.Original); err != nil {
+		return err
+	}
+	if err := c.bootcExport(ctx, c.Image, strings.TrimSuffix(c.target, ":latest")); err != nil {
+		return err
+	}
+	return c.verify("")
+}
+
+// podman runs plain podman.
+func (c *copying) podman(ctx context.Context, args ...string) error {
+	return c.podmanEnv(ctx, nil, args...)
+}
+
+func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) error {
+	cmd, err := c.Host.DefaultPodman(args...)
+	if err != nil {
+		return err
+	}
+	cmd.Env, cmd.Stderr = append(cmd.Env, env...), c.Stderr
+	return c.runPlain(ctx, cmd, env...)
+}
+
+// verify looks at what podman's own store has under the name now; digest is "" where
+// bootc alone knows it. A registries.conf of the host may have led podman elsewhere.
+func (c *copying) verify(digest string) error {
+	if c.Host.DryRun != nil {
+		return nil
+	}
+	store, problems := images.OpenDefaultStore(c.Root, c.Euid)
+	if store == nil {
+		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, errors.Join(append(problems, images.ErrNotFound)...))
+	}
+	defer store.Close()
+	img, err := store.Lookup(c.target, func() (images.ShortNames, error) { return images.ReadShortNames(c.Root) })
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", c.target, err)
+	}
+	if digest != "" && !slices.Contains(img.Digests, digest) {
+		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digest)
+	}
+	c.Digest = img.Digest
+	if slices.Contains(img.Digests, c.Original) {
+		c.Digest = c.Original
+	}
+	return nil
+}

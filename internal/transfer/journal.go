@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import "github.com/bootc-podman/bootc-podman/internal/host"
+
+// The message IDs by which bootc marks its own records of set-unified, from its
+// image.rs, and what it has in its field "bootc.status".
+const (
+	messageOSTree    = "1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d"
+	messageComposefs = "2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e"
+
+	alreadyUnified = "already_unified"
+	unified        = "set_unified_complete"
+	unifying       = ""
+)
+
+// journal writes a record as bootc does, so that its readers find both. journald
+// knows fields in upper case only (systemd.journal-fields(7)); that is how bootc's
+// come there, too.
+func (o Options) journal(p *Plan, status string) {
+	if o.Journal == nil || o.Host.DryRun != nil {
+		return
+	}
+	fields := map[string]string{
+		"MESSAGE_ID":            messageOSTree,
+		"BOOTC_IMAGE_REFERENCE": p.image.Name,
+		"BOOTC_IMAGE_TRANSPORT": string(p.image.Transport),
+		"BOOTC_IMAGE_DIGEST":    p.Digest,
+	}
+	if p.kind == host.Composefs {
+		fields["MESSAGE_ID"] = messageComposefs
+	}
+	message := "Bringing " + p.Name + " into the bootc-owned store"
+	switch status {
+	case alreadyUnified:
+		message = "Image " + p.Name + " is already in bootc storage"
+	case unified:
+		message = "Unified storage enabled for " + p.Name
+	}
+	if status != unifying {
+		fields["BOOTC_STATUS"] = status
+	}
+	o.Journal(message, fields)
+}
