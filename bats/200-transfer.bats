@@ -62,7 +62,7 @@ serve() {
 setup() {
     cd "$BATS_TEST_TMPDIR"
     umount -q /proc/cmdline || true
-    rm -f /sysroot/filler
+    rm -rf /sysroot/filler /sysroot/state /var/lib/bootc-podman
     new_sysroot
     podman rmi -af >/dev/null 2>&1 || true
     boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
@@ -157,10 +157,6 @@ same_tree() {
     oracle image exists "$REGISTRY/os:42@$DIGEST"
     bp set-unified
     assert "$output" =~ "already in bootc storage"
-    new_sysroot
-    boot oci_3A__2F_srv/os ostree-unverified-image:oci:/srv/os
-    bp 1 set-unified --plan
-    assert "$stderr" =~ "image of transport oci has no name in a store"
 }
 
 @test "copy-to-storage: a host's registries.conf cannot lead it elsewhere" {
@@ -180,7 +176,7 @@ same_tree() {
     kill -TERM "$pid"
     wait "$pid" && die "it went on"
     assert "$(ls spool)" == ""
-    assert "$(ls -d /run/bootc-podman/export-* 2>/dev/null)" == ""
+    assert "$(ls -d /run/bootc-podman/export 2>/dev/null)" == ""
     # Killed, it leaves podman's layers; the next one clears them away.
     TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree >out 2>err 3>&- &
     pid=$!
@@ -299,7 +295,7 @@ same_tree() {
         if [ -e "$STORE" ]; then bp image ls; fi
     done
     bp set-unified --from ostree
-    assert "$(ls -d /run/bootc-podman/export-* 2>/dev/null)" == ""
+    assert "$(ls -d /run/bootc-podman/export 2>/dev/null)" == ""
     bp set-unified
     assert "$output" =~ "already in bootc storage"
     assert "$(mount_table | grep -c /run/bootc)" == 0
@@ -345,4 +341,151 @@ same_tree() {
     exec 8>&-
     wait "$pid"
     grep -q enabled out
+}
+
+# recorded ARG... - run bootc-podman, and compare the commands that it runs with those
+# that it says it would.
+recorded() {
+    printf '#!/bin/bash\nprintf "%%q " "$@" >>%q\necho >>%q\nexec podman "$@"\n' "$PWD/ran" "$PWD/ran" >recorder
+    chmod 0755 recorder
+    local -x BOOTC_PODMAN_PODMAN=$PWD/recorder
+    local line
+    bp --dry-run "$@"
+    : >said
+    while read -r line; do
+        eval "set -- $line"
+        while [ $# -gt 0 ] && [ "$1" != "$PWD/recorder" ]; do shift; done
+        if [ $# -gt 0 ]; then
+            shift
+            printf '%q ' "$@"
+            echo
+        fi
+    done < <(grep -v '^#' <<<"$output") >said
+    : >ran
+}
+
+@test "set-unified: runs what --dry-run says" {
+    local from
+    for from in registry ostree; do
+        new_sysroot
+        boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
+        bp init
+        recorded set-unified --from "$from"
+        BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified --from "$from"
+        diff said <(grep -v -- --version ran)
+    done
+    podman pull -q "$REGISTRY/os:42"
+    recorded unset-unified
+    BOOTC_PODMAN_PODMAN=$PWD/recorder bp unset-unified
+    diff said <(grep -v -- --version ran)
+    recorded set-unified
+    BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified
+    diff said <(grep -v -- --version ran)
+    recorded copy-to-storage
+    BOOTC_PODMAN_PODMAN=$PWD/recorder bp copy-to-storage
+    diff said <(grep -v -- --version ran)
+}
+
+@test "unset-unified: takes away what was brought, and no more" {
+    bp 1 unset-unified
+    assert "$stderr" =~ "set-unified brought no image to this host"
+    bp set-unified
+    bp image tag "$REGISTRY/os:42" localhost/mine
+    bp unset-unified
+    assert "$output" == "Unified storage disabled for $REGISTRY/os:42."
+    oracle image exists localhost/mine
+    run ! oracle image exists "$REGISTRY/os:42"
+    bp set-unified
+    bp image rm localhost/mine
+    bp unset-unified
+    assert "$(oracle images -aq)" == ""
+    bp 1 unset-unified
+}
+
+@test "copy-to-storage: keeps the digest where a store of the host has the image" {
+    bp set-unified
+    bp copy-to-storage
+    assert "$output" =~ "Copied docker://$REGISTRY/os:42 from bootc to containers-storage:localhost/bootc"$'\n'"Digest kept: $DIGEST"
+    assert "$(digest_of localhost/bootc:latest podman)" == "$DIGEST"
+    bp copy-to-storage --target localhost/again
+    assert "$output" =~ "from default to containers-storage:localhost/again"
+    podman rmi -af >/dev/null
+    bp copy-to-storage --from registry --target localhost/pulled
+    assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/pulled:latest
+    bp copy-to-storage --from ostree --target localhost/exported
+    assert "$output" =~ "Digest changed: $DIGEST to sha256:"
+    bp copy-to-storage --from ostree --target localhost/exported
+    assert "$(oracle images -q | wc -l)" == 1
+}
+
+@test "set-unified: an image of an OCI layout, unless that has another by now" {
+    new_sysroot
+    rm -rf /srv/layout
+    skopeo copy -q dir:/srv/os42 oci:/srv/layout:42
+    boot oci_3A__2F_srv/layout_3A_42 ostree-unverified-image:oci:/srv/layout:42
+    bp set-unified --plan
+    assert "$output" =~ "Source:  transport: "
+    bp set-unified --quiet
+    assert "$output" == "Unified storage enabled for localhost/bootc."
+    assert "$(digest_of localhost/bootc:latest)" == "$DIGEST"
+    assert "$(oracle images -q | wc -l)" == 1 "one name, or bootc could not remove it"
+    oracle image inspect localhost/bootc >/dev/null
+    bp set-unified
+    assert "$output" =~ "already in bootc storage"
+    bp unset-unified
+    rm -rf /srv/layout
+    scratch_podman push -q "$REGISTRY/os:43" oci:/srv/layout:42
+    bp set-unified
+    assert "$stderr" =~ "Warning: transport: verify localhost/bootc: .*trying the next source"
+    bp image inspect localhost/bootc
+    assert "$(jq -r '.[0].Annotations["io.bootc-podman.original-digest"]' <<<"$output")" == "$DIGEST"
+    assert "$(oracle images -q | wc -l)" == 1 "what was no good is gone"
+}
+
+# A composefs host that has booted the image of the registry, as of version 42, with
+# a bootc that exports it as another manifest.
+boot_composefs() {
+    local verity
+    verity=$(printf 'a%.0s' {1..128})
+    umount -q /proc/cmdline || true
+    rm -rf /sysroot/ostree /sysroot/state /run/ostree-booted
+    mkdir -p /sysroot/composefs/bootc /sysroot/ostree "/sysroot/state/deploy/$verity"
+    ln -s ../composefs/bootc /sysroot/ostree/bootc
+    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://%s\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
+        "$REGISTRY/os:42" "$DIGEST" >"/sysroot/state/deploy/$verity/$verity.origin"
+    echo "root=/dev/vda composefs=$verity" >/run/cmdline
+    mount --bind /run/cmdline /proc/cmdline
+    rm -rf /srv/os42.exported
+    cp -r /srv/os42 /srv/os42.exported
+    jq '.annotations = {exported: "yes"}' /srv/os42/manifest.json >/srv/os42.exported/manifest.json
+    mkdir -p bin
+    cat >bin/bootc <<'EOF'
+#!/bin/bash
+[ "$1 $2" = "image copy-to-storage" ] || exit 1
+[[ $4 == docker://*/os:42 ]] || exit 1
+exec skopeo copy -q dir:/srv/os42.exported "containers-storage:$6"
+EOF
+    chmod 0755 bin/bootc
+}
+
+@test "set-unified: a composefs host, from the registry or by bootc" {
+    boot_composefs
+    local -x PATH=$PWD/bin:$PATH
+    bp set-unified --quiet
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    bp unset-unified
+    assert "$output" == "Unified storage disabled for $REGISTRY/os:42."
+    assert "$(oracle images -q)" == ""
+    bp set-unified --quiet --from composefs
+    oracle image inspect "$REGISTRY/os:42" >/dev/null
+    assert "$(podman images -q)" == "" "podman's own store is as before"
+    bp set-unified
+    assert "$output" =~ "already in bootc storage"
+    bp copy-to-storage --from composefs
+    assert "$output" =~ "Digest changed: $DIGEST to sha256:"
+    podman image exists localhost/bootc
+    rm bin/bootc
+    bp unset-unified
+    bp 1 set-unified --from composefs --plan
+    assert "$stderr" =~ 'composefs: run "bootc"'
 }
