@@ -23,8 +23,6 @@ require (
 	go.podman.io/common v0.69.0 // github.com/containers/common under its maintained path
 )
 
-require github.com/coreos/go-systemd/v22 v22.7.0
-
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/moby/sys/capability v0.4.0 // indirect
