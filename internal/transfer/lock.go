@@ -85,6 +85,23 @@ func (o Options) spool(cmd *wrapper.Cmd) (remove func(), err error) {
 	return func() { _ = os.RemoveAll(dir) }, nil // else the next transfer does
 }
 
+// checkPlan refuses a plan that would not fit, as far as that is known beforehand: a
+// pull takes no less than what it fetches. podman has layers in temporary files
+// before it has them in the store. An export is checked once its size is known.
+func (o Options) checkPlan(p *Plan) error {
+	need := p.Fetch
+	if p.Write != nil {
+		need = max(need, *p.Write)
+	}
+	if o.Force || need == 0 {
+		return nil
+	}
+	if uint64(need) > p.Available {
+		return fmt.Errorf("put %s, %d bytes, into the bootc-owned store: %w: %d bytes are free", p.Name, need, ErrNoSpace, p.Available)
+	}
+	return o.checkSpace(o.spoolDir(), need)
+}
+
 // checkSpace refuses what would not fit into the filesystem of a directory.
 func (o Options) checkSpace(dir string, need int64) error {
 	if o.Force {

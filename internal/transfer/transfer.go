@@ -90,8 +90,8 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 			o.journal(p, alreadyUnified)
 			return p, nil
 		}
-		if p.Write != nil && uint64(*p.Write) > p.Available && !o.Force {
-			return p, fmt.Errorf("copy %s: %w: %d bytes needed, %d available", p.Name, ErrNoSpace, *p.Write, p.Available)
+		if err := o.checkPlan(p); err != nil {
+			return p, err
 		}
 		o.journal(p, unifying)
 		err = o.run(ctx, p)
