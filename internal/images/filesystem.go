@@ -48,6 +48,11 @@ func readFilesystem(located storageconf.Store) (*Filesystem, error) {
 		return nil, fmt.Errorf("open sysroot: %w", err)
 	}
 	defer dir.Close()
+	return FilesystemOf(dir)
+}
+
+// FilesystemOf looks at the filesystem that dir lies on, without writing to it.
+func FilesystemOf(dir *os.File) (*Filesystem, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
 		return nil, fmt.Errorf("look at filesystem of %q: %w", dir.Name(), err)
