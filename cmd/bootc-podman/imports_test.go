@@ -44,6 +44,9 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "internal/transfer", want: []string{
 			"internal/host", "internal/images", "internal/progress", "internal/transfer", "storageconf", "wrapper",
 		}},
+		{name: "internal/transfer/dedup", want: []string{
+			"internal/host", "internal/images", "internal/progress", "internal/transfer/dedup", "storageconf", "wrapper",
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string

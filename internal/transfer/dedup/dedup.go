@@ -1,0 +1,233 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package dedup has files that lie in both stores of a host share their extents.
+//
+// The kernel compares two ranges and shares them in one step (FIDEDUPERANGE,
+// ioctl_fideduperange(2)), so that nothing changes but where bytes lie on the disk:
+// no lock of a store is needed, a layer may be removed meanwhile, and a run that was
+// killed has done no half of anything.
+//
+// The files of podman's own store are those that get other extents. Their
+// filesystem is mounted writable, which that of the bootc-owned store often is not,
+// and of a file that is only read nobody asks that.
+package dedup
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+var (
+	// ErrFilesystems says that the stores lie on two filesystems.
+	ErrFilesystems = errors.New("different filesystems share nothing")
+	// ErrNoReflink says that a filesystem cannot share extents.
+	ErrNoReflink = errors.New("the filesystem cannot share extents between files")
+	// ErrDriver says that a store is not one of overlay layers.
+	ErrDriver = errors.New("only stores of the overlay driver are supported")
+	// ErrMounts says that a kernel before 5.18 wants both files on one mount, or
+	// any kernel a writable one, and that there is none.
+	ErrMounts = errors.New("no mount has both stores")
+)
+
+// Options say for which host files are shared.
+type Options struct {
+	images.Options
+	// DryRun looks at sizes and extents only, and changes nothing.
+	DryRun   bool
+	Progress *progress.Reporter
+	// Warn is called with what was left out: a file that differs, or that cannot
+	// be read. Calls do not overlap.
+	Warn func(error)
+}
+
+// Result is what was found and done.
+type Result struct {
+	DryRun bool `json:"dry_run"`
+	// Complete is false when the run was stopped.
+	Complete bool `json:"complete"`
+	// Layers is how many layers of podman's own store the bootc-owned one has too,
+	// Files how many regular files in them were compared, hard links counted once.
+	Layers int64 `json:"layers"`
+	Files  int64 `json:"files"`
+	// Bytes is what the compared files of podman's own store take on the disk;
+	// Shared is how much of it was shared with the other store before. Content
+	// that the filesystem keeps with its metadata is in neither.
+	Bytes  int64 `json:"bytes"`
+	Shared int64 `json:"bytes_shared"`
+	// Saved is how many bytes of the disk are free now. Where a filesystem
+	// compresses, they are those before compression. What a third file shares,
+	// in a snapshot for example, is not counted, since it does not become free.
+	// After a dry run it is how much there would be at most.
+	Saved int64 `json:"bytes_saved"`
+	// Different is the number of files whose content is not that of the other
+	// store, though the layer is the same: one of them is damaged. They were left
+	// alone, and so were those that could not be shared: Failed.
+	Different int64 `json:"files_different"`
+	Failed    int64 `json:"files_failed"`
+}
+
+// Run shares the files of all layers that podman's own store and the bootc-owned
+// one have both. A store that does not exist has no layers. It can be repeated, and
+// goes on where one before it was stopped.
+//
+// The result is nil only if nothing was begun. Errors are images.ErrNotOnHost,
+// wrapper.ErrNotRoot, storageconf.ErrNotBootcHost, ErrFilesystems, ErrNoReflink,
+// ErrDriver, ErrMounts, those of reading the stores, of the kernel, and that of ctx.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Sysroot.Running != "" && wrapper.InContainer(o.Sysroot.Running, o.Env) != "" {
+		return nil, fmt.Errorf("share files of both stores: %w", images.ErrNotOnHost)
+	}
+	if o.Euid != 0 && !o.DryRun {
+		return nil, fmt.Errorf("share files of both stores: %w", wrapper.ErrNotRoot)
+	}
+	located, err := storageconf.Locate(o.Sysroot.Dir)
+	if err != nil {
+		return nil, err
+	}
+	bootc, problems := images.OpenBootcStore(located, o.Root)
+	if bootc == nil {
+		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
+	}
+	defer bootc.Close()
+	podman, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	if podman == nil {
+		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
+	}
+	defer podman.Close()
+	return share(ctx, o, bootc, podman)
+}
+
+// share shares files of the store to with those of the store from.
+func share(ctx context.Context, o Options, from, to *images.Store) (*Result, error) {
+	common, err := pairs(from, to)
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{DryRun: o.DryRun}
+	if len(common) == 0 {
+		result.Complete = true
+		return result, nil
+	}
+	routes, err := newRoutes(from, to, o.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	defer routes.close()
+	p := &pass{Options: o, result: result}
+	var work []layerPair
+	var refused error
+	var total int64
+	for _, c := range common {
+		r, err := routes.find(c.from, c.to)
+		switch {
+		case err != nil:
+			refused = cmp.Or(refused, err)
+		case r != nil:
+			work = append(work, layerPair{pair: c, route: r})
+			total += max(c.size, 0)
+		}
+	}
+	// One of several directories, an additional image store perhaps, may lie elsewhere.
+	if refused != nil && len(work) == 0 {
+		return nil, refused
+	}
+	if refused != nil {
+		p.warn(refused)
+	}
+	if err := routes.sync(); err != nil {
+		return nil, err
+	}
+	job := o.Progress.Transfer(progress.Task{
+		Name: "deduplicating", Description: "Sharing files of both stores", Steps: int64(len(work)), Bytes: total,
+	})
+	defer job.Stop()
+	if err = p.run(ctx, job, work, min(max(runtime.NumCPU(), 2), maxWorkers)); err == nil {
+		job.Done()
+		result.Complete = true
+	}
+	if result.Saved > 0 && !o.DryRun {
+		err = errors.Join(err, routes.sync())
+	}
+	return result, err
+}
+
+// maxWorkers bounds how many files are compared at a time: more only make a disk
+// seek.
+const maxWorkers = 8
+
+// pair is a layer that both stores have.
+type pair struct {
+	// from and to are its IDs in either store.
+	from, to string
+	diffID   string
+	// size is that of the tar stream, -1 when not known.
+	size int64
+}
+
+// pairs returns the layers of the store to that the store from has too. Where that
+// one has a layer several times, the one on top of the same layers is taken: the one
+// that a copy between the stores shares its files with already.
+func pairs(from, to *images.Store) (list []pair, err error) {
+	have, err := from.Layers()
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := to.Layers()
+	if err != nil {
+		return nil, err
+	}
+	byContent, byChain := map[string]string{}, map[string]string{}
+	chain := chains(have)
+	for _, l := range have {
+		if key := contentKey(l); key != "" {
+			byContent[key] = cmp.Or(byContent[key], l.ID)
+			byChain[chain(l.ID)] = cmp.Or(byChain[chain(l.ID)], l.ID)
+		}
+	}
+	chain = chains(wanted)
+	for _, l := range wanted {
+		if id := cmp.Or(byChain[chain(l.ID)], byContent[contentKey(l)]); id != "" {
+			list = append(list, pair{from: id, to: l.ID, diffID: cmp.Or(l.DiffID, l.TOCDigest), size: l.Size})
+		}
+	}
+	return list, nil
+}
+
+// contentKey is equal for layers of equal content, "" where nobody knows.
+func contentKey(l images.Layer) string {
+	if l.DiffID == "" && l.TOCDigest != "" {
+		return "toc " + l.TOCDigest
+	}
+	return l.DiffID
+}
+
+// chains returns a function that identifies a layer, by its ID, with all those below
+// it.
+func chains(layers []images.Layer) func(id string) string {
+	byID, known := map[string]images.Layer{}, map[string]string{}
+	for _, l := range layers {
+		byID[l.ID] = l
+	}
+	var chain func(id string) string
+	chain = func(id string) string {
+		if sum, ok := known[id]; ok || id == "" {
+			return sum
+		}
+		known[id] = id // should it be its own parent
+		l := byID[id]
+		sum := sha256.Sum256([]byte(chain(l.Parent) + " " + contentKey(l)))
+		known[id] = string(sum[:])
+		return known[id]
+	}
+	return chain
+}

@@ -1,0 +1,303 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dedup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// tree is the directory of all layers in one directory of a store.
+type tree struct {
+	home images.Home
+	// dir is nil where err says why.
+	dir *os.File
+	err error
+	// mount is what dir lies on.
+	mount *mountinfo.Info
+}
+
+// route is how the files of two trees are reached: by the descriptors of both.
+type route struct {
+	from, to *os.File
+	// block is the size of a block of the filesystem in bytes.
+	block uint64
+	err   error
+}
+
+// routes knows the ways from the directories of one store to those of another.
+type routes struct {
+	from, to []*tree
+	mounts   []*mountinfo.Info
+	dryRun   bool
+	known    map[[2]*tree]*route
+}
+
+func newRoutes(from, to *images.Store, dryRun bool) (*routes, error) {
+	// What is mounted changes with every container, but not where stores lie.
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	r := &routes{mounts: mounts, dryRun: dryRun, known: map[[2]*tree]*route{}}
+	r.from, r.to = r.trees(from), r.trees(to)
+	return r, nil
+}
+
+func (r *routes) trees(store *images.Store) (list []*tree) {
+	for _, home := range store.Homes() {
+		if home.Driver == "" {
+			continue
+		}
+		t := &tree{home: home}
+		if home.Driver != "overlay" {
+			t.err = fmt.Errorf("share files of %q: it has the driver %s: %w", home.Dir.Name(), home.Driver, ErrDriver)
+		} else if t.dir, t.err = storageconf.OpenIn(home.Dir, "overlay", unix.O_RDONLY|unix.O_DIRECTORY); t.err == nil {
+			t.mount, t.err = r.mountOf(t.dir)
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+func (r *routes) mountOf(dir *os.File) (*mountinfo.Info, error) {
+	var stat unix.Statx_t
+	if err := unix.Statx(int(dir.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &stat); err != nil {
+		return nil, fmt.Errorf("find mount of %q: %w", dir.Name(), err)
+	}
+	for _, m := range r.mounts {
+		if uint64(m.ID) == stat.Mnt_id {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("find mount of %q: %w", dir.Name(), unix.ENOENT)
+}
+
+func (r *routes) close() {
+	for _, way := range r.known {
+		if way != nil {
+			way.from.Close()
+			way.to.Close()
+		}
+	}
+	for _, list := range [][]*tree{r.from, r.to} {
+		for _, t := range list {
+			t.dir.Close()
+		}
+	}
+}
+
+// sync has the kernel put on the disk what was written, or only planned, before:
+// until then nobody knows where it will lie.
+func (r *routes) sync() error {
+	for _, way := range r.known {
+		if way != nil && way.err == nil {
+			if err := unix.Syncfs(int(way.to.Fd())); err != nil {
+				return fmt.Errorf("sync %q: %w", way.to.Name(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// find returns the way from a layer of one store to one of the other, nil when a
+// layer is gone, or when both are one.
+func (r *routes) find(from, to string) (*route, error) {
+	a, errA := holder(r.from, from)
+	b, errB := holder(r.to, to)
+	if a == nil || b == nil {
+		return nil, errors.Join(errA, errB)
+	}
+	// The bootc-owned store may be an additional image store of podman's.
+	if same(a.dir, b.dir) {
+		return nil, nil
+	}
+	key := [2]*tree{a, b}
+	way, found := r.known[key]
+	if !found {
+		way = r.open(a, b)
+		r.known[key] = way
+	}
+	return way, way.err
+}
+
+// holder returns the tree that a layer lies in, nil if none has it. The error says
+// which one could not be looked into.
+func holder(trees []*tree, id string) (*tree, error) {
+	var failed error
+	for _, t := range trees {
+		if t.err != nil {
+			failed = errors.Join(failed, t.err)
+			continue
+		}
+		var stat unix.Stat_t
+		if isName(id) && unix.Fstatat(int(t.dir.Fd()), id, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			return t, nil
+		}
+	}
+	return nil, failed
+}
+
+func isName(id string) bool { return id != "" && id != "." && id != ".." && !strings.Contains(id, "/") }
+
+func same(a, b *os.File) bool {
+	x, errX := a.Stat()
+	y, errY := b.Stat()
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
+// open finds out how the files of a and b can share extents.
+func (r *routes) open(a, b *tree) *route {
+	way := &route{from: a.dir, to: b.dir}
+	// The subvolumes of a Btrfs have numbers of their own; their mounts do not.
+	if a.mount.Major != b.mount.Major || a.mount.Minor != b.mount.Minor {
+		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrFilesystems)
+		return way
+	}
+	fs, err := images.FilesystemOf(b.dir)
+	var stat unix.Statfs_t
+	if err == nil {
+		err = unix.Fstatfs(int(b.dir.Fd()), &stat)
+		way.block = uint64(stat.Bsize)
+	}
+	switch {
+	case err != nil:
+		way.err = fmt.Errorf("look at filesystem of %q: %w", b.dir.Name(), err)
+		return way
+	case fs.Reflink == images.No:
+		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrNoReflink)
+		return way
+	case r.dryRun:
+		return way
+	}
+	switch err := probe(a, b); {
+	case err == nil:
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EROFS):
+		way.from, way.to, way.err = r.onOneMount(a, b)
+	default:
+		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, err)
+	}
+	return way
+}
+
+// String is the tree with its filesystem, for messages.
+func (t *tree) String() string {
+	return fmt.Sprintf("%q (%s, %s, on %q)", t.home.Dir.Name(), t.mount.Source, t.mount.FSType, t.mount.Mountpoint)
+}
+
+// probe asks the kernel whether files of a and b could share extents, for all it
+// knows of their mounts, without there being any. It looks at the mounts of both
+// before it sees that a directory has none: EISDIR, the error that means yes.
+func probe(a, b *tree) error {
+	f, err := storageconf.OpenIn(a.home.Dir, "overlay-layers/layers.json", unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = shareRange(int(f.Fd()), int(b.dir.Fd()), 0, 1)
+	if errors.Is(err, unix.EISDIR) {
+		return nil
+	}
+	return err
+}
+
+// onOneMount opens the trees on a mount that both are on and that is writable: a
+// detached copy of one which the host has (open_tree(2)). Nobody else sees it, it
+// needs no mount namespace, and it goes with its descriptors. What is mounted below
+// it is not part of it.
+func (r *routes) onOneMount(a, b *tree) (from, to *os.File, err error) {
+	pathA, errA := a.pathInFilesystem()
+	pathB, errB := b.pathInFilesystem()
+	err = errors.Join(errA, errB)
+	for _, m := range r.mounts {
+		if err != nil || m.Major != b.mount.Major || m.Minor != b.mount.Minor {
+			continue
+		}
+		relA, okA := below(m.Root, pathA)
+		relB, okB := below(m.Root, pathB)
+		if !okA || !okB {
+			continue
+		}
+		if from, to, err := openClone(m.Mountpoint, relA, relB); err == nil {
+			// Something else may be mounted over it.
+			if same(from, a.dir) && same(to, b.dir) {
+				return from, to, nil
+			}
+			from.Close()
+			to.Close()
+		}
+	}
+	if err == nil {
+		err = ErrMounts
+	}
+	return nil, nil, fmt.Errorf("share files of %s with %s: %w", a, b, err)
+}
+
+// pathInFilesystem is the path from the root of the filesystem.
+func (t *tree) pathInFilesystem() (string, error) {
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(t.dir.Fd())))
+	if err != nil {
+		return "", err
+	}
+	rel, ok := below(t.mount.Mountpoint, path)
+	if !ok {
+		return "", fmt.Errorf("find %q on the mount %q: %w", path, t.mount.Mountpoint, unix.ENOENT)
+	}
+	return filepath.Join(t.mount.Root, rel), nil
+}
+
+// below returns path relative to dir, if it is dir or below.
+func below(dir, path string) (string, bool) {
+	rel, err := filepath.Rel(dir, path)
+	return rel, err == nil && filepath.IsLocal(rel)
+}
+
+// openClone opens two directories on a writable copy of a mount.
+func openClone(mountpoint, a, b string) (dirA, dirB *os.File, err error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(fd)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return nil, nil, err
+	}
+	if dirA, err = openBeneath(fd, mountpoint, a); err != nil {
+		return nil, nil, err
+	}
+	if dirB, err = openBeneath(fd, mountpoint, b); err != nil {
+		dirA.Close()
+		return nil, nil, err
+	}
+	return dirA, dirB, nil
+}
+
+// openBeneath opens a directory without following links or leaving the mount.
+func openBeneath(dir int, name, path string) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(dir, path, &how)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), filepath.Join(name, path)), nil
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		default:
+			return nil, &os.PathError{Op: "open", Path: filepath.Join(name, path), Err: err}
+		}
+	}
+}

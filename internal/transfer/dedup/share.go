@@ -1,0 +1,356 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dedup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/progress"
+)
+
+const (
+	// chunk is how much the kernel is asked to compare at a time. Btrfs takes no
+	// more, and a signal need not be waited for any longer.
+	chunk = 16 << 20
+	// batchFiles is how many files of a directory a worker takes at a time.
+	batchFiles = 64
+	// readAhead is from what size on the kernel is told to read a range before it
+	// compares it, which it does page by page.
+	readAhead = 16 << 10
+)
+
+// layerPair is a pair with the way to its files.
+type layerPair struct {
+	pair
+	route *route
+}
+
+// pass is one walk over layers.
+type pass struct {
+	Options
+	result *Result
+	// stop ends the walk with an error that would meet every file.
+	stop context.CancelCauseFunc
+	mu   sync.Mutex // for Warn
+}
+
+func (p *pass) warn(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Warn != nil {
+		p.Warn(err)
+	}
+}
+
+// layer is one that is being walked.
+type layer struct {
+	from, to *os.File
+	// block is the size of a block of the filesystem.
+	block uint64
+	part  *progress.Part
+	// linked has the inodes with several names that were met.
+	mu     sync.Mutex
+	linked map[uint64]bool
+}
+
+// first tells whether a file with several names is met for the first time.
+func (l *layer) first(inode uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	met := l.linked[inode]
+	l.linked[inode] = true
+	return !met
+}
+
+// directory is one that both layers have. It is closed with the last batch.
+type directory struct {
+	layer    *layer
+	path     string
+	from, to *os.File
+	users    atomic.Int32
+}
+
+func (d *directory) release() {
+	if d.users.Add(-1) == 0 {
+		d.from.Close()
+		d.to.Close()
+	}
+}
+
+// batch is some of the regular files of a directory.
+type batch struct {
+	dir   *directory
+	names []string
+}
+
+// run walks over the layers, one after the other, with several workers. The error is
+// that of ctx, or one that all files met.
+func (p *pass) run(ctx context.Context, job *progress.Job, work []layerPair, workers int) error {
+	ctx, p.stop = context.WithCancelCause(ctx)
+	defer p.stop(nil)
+	for _, lp := range work {
+		p.layer(ctx, job, lp, workers)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (p *pass) layer(ctx context.Context, job *progress.Job, lp layerPair, workers int) {
+	l := &layer{block: lp.route.block, linked: map[uint64]bool{}}
+	var err error
+	if l.from, err = openBeneath(int(lp.route.from.Fd()), lp.route.from.Name(), filepath.Join(lp.from, "diff")); err == nil {
+		defer l.from.Close()
+		l.to, err = openBeneath(int(lp.route.to.Fd()), lp.route.to.Name(), filepath.Join(lp.to, "diff"))
+	}
+	if err != nil {
+		// A layer that was removed meanwhile has nothing to share any more.
+		if !errors.Is(err, unix.ENOENT) {
+			p.warn(fmt.Errorf("share layer %s: %w", lp.diffID, err))
+		}
+		return
+	}
+	defer l.to.Close()
+	p.result.Layers++
+	l.part = job.Start(progress.Subtask{Name: "layer", Description: "layer " + lp.diffID, ID: lp.diffID, Bytes: max(lp.size, 0)})
+	defer l.part.Stop()
+	batches := make(chan batch)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			var w worker
+			for b := range batches {
+				for _, name := range b.names {
+					if ctx.Err() == nil {
+						p.file(ctx, &w, b.dir, name)
+					}
+				}
+				b.dir.release()
+			}
+		})
+	}
+	p.walk(ctx, l, batches)
+	close(batches)
+	wg.Wait()
+	if ctx.Err() == nil {
+		l.part.Done()
+	}
+}
+
+// walk hands out the regular files of a layer. It remembers paths, not
+// descriptors, of directories still to come: their number has no limit.
+func (p *pass) walk(ctx context.Context, l *layer, batches chan<- batch) {
+	for todo := []string{"."}; len(todo) > 0 && ctx.Err() == nil; {
+		path := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		d := &directory{layer: l, path: path}
+		var err error
+		if d.to, err = openBeneath(int(l.to.Fd()), l.to.Name(), path); err == nil {
+			if d.from, err = openBeneath(int(l.from.Fd()), l.from.Name(), path); err != nil {
+				d.to.Close()
+			}
+		}
+		if err != nil {
+			p.skip(fmt.Errorf("share directory: %w", err))
+			continue
+		}
+		d.users.Add(1)
+		below, err := p.list(ctx, d, batches)
+		if err != nil {
+			p.skip(fmt.Errorf("share directory: %w", err))
+		}
+		todo = append(todo, below...)
+		d.release()
+	}
+}
+
+// list hands out the regular files of a directory and returns the paths of the
+// directories in it.
+func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (below []string, err error) {
+	for {
+		entries, err := d.to.ReadDir(batchFiles)
+		var names []string
+		for _, e := range entries {
+			switch {
+			case e.Type().IsRegular():
+				names = append(names, e.Name())
+			case e.IsDir():
+				below = append(below, filepath.Join(d.path, e.Name()))
+			}
+		}
+		if len(names) > 0 {
+			d.users.Add(1)
+			select {
+			case batches <- batch{d, names}:
+			case <-ctx.Done():
+				d.release()
+				return nil, nil
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return below, nil
+		}
+		if err != nil {
+			return below, err
+		}
+	}
+}
+
+// worker is what one worker uses again and again.
+type worker struct {
+	fiemap         fiemap
+	from, to, rest []extent
+}
+
+var errDiffers = errors.New("content differs between the stores, though the layer is the same")
+
+// file has a file share its extents with the one of the same name in the other
+// store, and counts what came of it.
+func (p *pass) file(ctx context.Context, w *worker, d *directory, name string) {
+	err := p.shareFile(ctx, w, d, name)
+	switch {
+	case err == nil:
+	case errors.Is(err, errDiffers):
+		atomic.AddInt64(&p.result.Different, 1)
+		p.warn(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
+	// Not this file's fault.
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOSPC):
+		p.stop(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
+	default:
+		p.skip(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
+	}
+}
+
+// skip counts and tells what was left out. What is not there was removed meanwhile,
+// or is for others to notice.
+func (p *pass) skip(err error) {
+	if !errors.Is(err, unix.ENOENT) {
+		atomic.AddInt64(&p.result.Failed, 1)
+		p.warn(err)
+	}
+}
+
+func (p *pass) shareFile(ctx context.Context, w *worker, d *directory, name string) error {
+	to, toStat, err := openRegular(d.to, name)
+	if to < 0 {
+		return err
+	}
+	defer unix.Close(to)
+	if toStat.Size == 0 || toStat.Nlink > 1 && !d.layer.first(toStat.Ino) {
+		return nil
+	}
+	d.layer.part.Add(toStat.Size)
+	from, fromStat, err := openRegular(d.from, name)
+	if from < 0 {
+		return err
+	}
+	defer unix.Close(from)
+	if fromStat.Size != toStat.Size {
+		return errDiffers
+	}
+	// The last block belongs to the file as a whole.
+	size, block := uint64(toStat.Size), d.layer.block
+	end := (size + block - 1) / block * block
+	if w.from, err = w.fiemap.extents(from, end, w.from[:0]); err != nil {
+		return err
+	}
+	if w.to, err = w.fiemap.extents(to, end, w.to[:0]); err != nil {
+		return err
+	}
+	w.rest = apart(w.from, w.to, w.rest[:0])
+	all, _ := within(w.to, 0, end)
+	left, own := within(w.rest, 0, end)
+	atomic.AddInt64(&p.result.Files, 1)
+	atomic.AddInt64(&p.result.Bytes, all)
+	atomic.AddInt64(&p.result.Shared, all-left)
+	if p.DryRun {
+		atomic.AddInt64(&p.result.Saved, own)
+		return nil
+	}
+	for at := uint64(0); at < size && ctx.Err() == nil; {
+		length := min(chunk, size-at)
+		if n, _ := within(w.rest, at, at+length); n == 0 {
+			at += length
+			continue
+		}
+		n, err := shareRange(from, to, at, length)
+		if err != nil {
+			return err
+		}
+		next := at + n
+		if next == size {
+			next = end
+		}
+		_, own := within(w.rest, at, next)
+		atomic.AddInt64(&p.result.Saved, own)
+		// The kernel leaves out what it cannot share: before 5.6 part of a block at
+		// the end.
+		if n == 0 {
+			return nil
+		}
+		at += n
+	}
+	return nil
+}
+
+// openRegular opens a regular file; the descriptor is -1 if it is something else by
+// now.
+func openRegular(dir *os.File, name string) (fd int, stat unix.Stat_t, err error) {
+	for {
+		// A FIFO would else be waited for.
+		fd, err = unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return -1, stat, err
+	}
+	if err = unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return -1, stat, err
+	}
+	return fd, stat, nil
+}
+
+// shareRange has the kernel compare a range of two files and, if it is equal, share
+// it. It returns how many bytes from its beginning on are shared now; the error is
+// errDiffers if they are not equal.
+func shareRange(from, to int, at, length uint64) (uint64, error) {
+	if length > readAhead {
+		// No more than advice.
+		_ = unix.Fadvise(from, int64(at), int64(length), unix.FADV_WILLNEED)
+		_ = unix.Fadvise(to, int64(at), int64(length), unix.FADV_WILLNEED)
+	}
+	for {
+		request := unix.FileDedupeRange{
+			Src_offset: at, Src_length: length,
+			Info: []unix.FileDedupeRangeInfo{{Dest_fd: int64(to), Dest_offset: at}},
+		}
+		err := unix.IoctlFileDedupeRange(from, &request)
+		status := request.Info[0].Status
+		if err == nil && status < 0 {
+			err = unix.Errno(-status)
+		}
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return 0, err
+		case status == unix.FILE_DEDUPE_RANGE_DIFFERS:
+			return 0, errDiffers
+		}
+		return request.Info[0].Bytes_deduped, nil
+	}
+}
