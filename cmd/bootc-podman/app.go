@@ -204,6 +204,7 @@ func (a *app) command(o *options) *cli.App {
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.usageCommand(),
+			a.dedupCommand(o),
 			a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}

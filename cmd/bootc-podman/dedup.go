@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/dedup"
+)
+
+// maxFileWarnings bounds how many files dedup names; the result has their number.
+const maxFileWarnings = 10
+
+var errInterrupted = errors.New("share files of both stores: interrupted; the next run goes on from here")
+
+func (a *app) dedupCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "dedup",
+		Usage:     "have equal files of both stores share their place on the disk",
+		UsageText: "bootc-podman [options] dedup [options]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "print how much could be saved at most, and change nothing"},
+			&cli.StringFlag{Name: "format", Usage: "print the result as text or json", Value: "text"},
+			&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress"},
+		},
+		Action: func(c *cli.Context) error {
+			if format := c.String("format"); format != "text" && format != "json" {
+				return usageErrorf("dedup: unknown format %q: want text or json", format)
+			}
+			var result *dedup.Result
+			err := a.transfer(c, o, func(t transfer.Options) (err error) {
+				warnings := 0
+				talk := t.Progress.Writer(a.stderr)
+				result, err = dedup.Run(c.Context, dedup.Options{
+					Options: t.Options, DryRun: o.dryRun || c.Bool("dry-run"), Progress: t.Progress,
+					Warn: func(err error) {
+						if warnings++; warnings <= maxFileWarnings {
+							fmt.Fprintf(talk, "Warning: %s\n", printable(err.Error()))
+						}
+					},
+				})
+				return err
+			})
+			// What was saved until then was saved.
+			if result == nil || err != nil && result.Layers == 0 {
+				return err
+			}
+			if c.String("format") == "json" {
+				if printErr := printJSON(a.stdout, result); printErr != nil {
+					return printErr
+				}
+			} else if printErr := a.printDedup(result); printErr != nil {
+				return printErr
+			}
+			if errors.Is(err, context.Canceled) {
+				return errInterrupted
+			}
+			return err
+		},
+	})
+}
+
+func (a *app) printDedup(r *dedup.Result) error {
+	lines := []string{
+		fmt.Sprintf("Layers:  %d in both stores", r.Layers),
+		fmt.Sprintf("Files:   %d, %s", r.Files, humanSize(r.Bytes)),
+		fmt.Sprintf("Shared:  %s before", humanSize(r.Shared)),
+	}
+	if r.DryRun {
+		lines = append(lines, fmt.Sprintf("Saving:  %s at most, as content was not compared", humanSize(r.Saved)))
+	} else {
+		lines = append(lines, fmt.Sprintf("Saved:   %s", humanSize(r.Saved)))
+	}
+	if r.Different > 0 {
+		lines = append(lines, fmt.Sprintf("Differ:  %d, though in the same layer: one of each two is damaged", r.Different))
+	}
+	if r.Failed > 0 {
+		lines = append(lines, fmt.Sprintf("Failed:  %d", r.Failed))
+	}
+	if r.Complete && r.Saved+r.Different+r.Failed == 0 {
+		lines = append(lines, "Nothing to do.")
+	}
+	_, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n"))
+	return err
+}
