@@ -5,7 +5,6 @@ go 1.26
 ignore ./build
 
 require (
-	al.essio.dev/pkg/shellescape v1.6.1
 	github.com/BurntSushi/toml v1.6.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/mattn/go-shellwords v1.0.16

@@ -15,8 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"al.essio.dev/pkg/shellescape"
 )
 
 // Cmd is a command line as plain data, so that tests compare values.
@@ -38,7 +36,25 @@ type Cmd struct {
 
 // String is the command line quoted for a POSIX shell, environment left out.
 func (c Cmd) String() string {
-	return shellescape.QuoteCommand(append([]string{c.Path}, c.Args[1:]...))
+	return Quote(append([]string{c.Path}, c.Args[1:]...)...)
+}
+
+// Quote returns words as a POSIX shell would have to read them. It is ours because
+// libraries for it compile regular expressions before main.
+func Quote(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if quoted[i] = word; word == "" || strings.ContainsFunc(word, special) {
+			quoted[i] = "'" + strings.ReplaceAll(word, "'", `'"'"'`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+// special tells whether a character needs quoting, or might.
+func special(r rune) bool {
+	plain := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
+	return !plain
 }
 
 // Execer becomes another program.

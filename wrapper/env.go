@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"al.essio.dev/pkg/shellescape"
-
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -31,6 +29,6 @@ func (h Host) WriteEnv(w io.Writer, options []string) error {
 BOOTC_PODMAN_STORE=%s
 bootc_store() { %s "$@"; }
 `, storageconf.GraphRoot, storageconf.RunRoot, storageconf.RunRootFD,
-		shellescape.Quote(st.Path()), shellescape.QuoteCommand(words))
+		Quote(st.Path()), Quote(words...))
 	return err
 }

@@ -8,8 +8,6 @@ import (
 	"io"
 	"strings"
 
-	"al.essio.dev/pkg/shellescape"
-
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -65,6 +63,6 @@ func Explain(w io.Writer, cmd Cmd, env ...string) error {
 }
 
 func explainWords(w io.Writer, words []string) error {
-	_, err := fmt.Fprintln(w, shellescape.QuoteCommand(words))
+	_, err := fmt.Fprintln(w, Quote(words...))
 	return err
 }

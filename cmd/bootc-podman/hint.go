@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"al.essio.dev/pkg/shellescape"
-
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -46,17 +44,17 @@ func nextStep(err error, words []string) string {
 	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, images.ErrNotOnHost):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
-		self := shellescape.QuoteCommand(append([]string{"bootc-podman"}, words...))
+		self := wrapper.Quote(append([]string{"bootc-podman"}, words...)...)
 		return fmt.Sprintf("%q makes an empty one; so does %q", self+" init", self+" image pull")
 	case errors.Is(err, storageconf.ErrNotBootcHost):
 		return "this is no bootc host; name the root of one with --sysroot"
 	case errors.As(err, &readOnly) && readOnly.Medium:
 		return "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot"
 	case errors.As(err, &readOnly):
-		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", shellescape.Quote(readOnly.Mountpoint))
+		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", wrapper.Quote(readOnly.Mountpoint))
 	case errors.As(err, &mismatch):
 		return fmt.Sprintf("another tool opened this store by another path first; the database describes containers only, "+
-			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", shellescape.Quote(mismatch.Database), shellescape.Quote(mismatch.Database+".bak"))
+			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", wrapper.Quote(mismatch.Database), wrapper.Quote(mismatch.Database+".bak"))
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
