@@ -255,6 +255,27 @@ EOF
     umount /run/bootc/storage
 }
 
+@test "a store that somebody mounted for all to see, with the descriptors of its namespace" {
+    bp init
+    # Process 1 of this script stands for the host's. Without the capability its
+    # namespace cannot be looked at, only its mount table.
+    for without in "" "setpriv --bounding-set -sys_ptrace,-mknod"; do
+        # shellcheck disable=SC2016
+        run -0 unshare --pid --fork --kill-child --mount-proc sh -c '
+            exec 3</run/bootc/storage
+            mount --bind "$1" /run/bootc/storage
+            readlink /proc/1/ns/mnt
+            $2 "$BOOTC_PODMAN" exec sh -c "readlink /proc/self/ns/mnt; exec readlink /proc/1/ns/mnt"
+            exit 0' sh "$STORE" "$without"
+        [ "${lines[0]}" != "${lines[1]}" ] || die "$output"
+        if [ -z "$without" ]; then
+            assert "${lines[2]}" == "${lines[0]}"
+        else
+            assert "${#lines[@]}" == 2
+        fi
+    done
+}
+
 @test "exec: the store of another sysroot inside it" {
     mkdir other && ostree admin init-fs --modern other
     bp --sysroot other init

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,10 +62,11 @@ type namespace struct {
 // enterNamespace moves the calling thread into a namespace where nothing covers
 // the run root and which lets no mount out to the host.
 func enterNamespace(st storageconf.Store) (*namespace, error) {
-	runtime.LockOSThread()
 	if inside(st) {
 		return &namespace{}, nil
 	}
+	// Not before: the first such call makes Go start a thread, 0.05 ms.
+	runtime.LockOSThread()
 	if err := os.MkdirAll(storageconf.GraphRoot, 0o755); err != nil {
 		return nil, fmt.Errorf("make run root: %w", err)
 	}
@@ -133,12 +135,7 @@ func inside(st storageconf.Store) bool {
 	}
 	// A store mounted there in the host's own namespace is somebody's leak, and
 	// podman would add its mounts to it.
-	id, err := mountID(storageconf.GraphRoot)
-	if err != nil {
-		return false
-	}
-	host, err := hostMountsOnRunRoot()
-	if err != nil || slices.ContainsFunc(host, func(m *mountinfo.Info) bool { return m.ID == id }) {
+	if leaked, err := mountedByHost(storageconf.GraphRoot); err != nil || leaked {
 		return false
 	}
 	store, err := st.Open()
@@ -175,15 +172,28 @@ func uncoverRunRoot() error {
 	return nil
 }
 
-func hostMountsOnRunRoot() ([]*mountinfo.Info, error) {
-	table, err := os.ReadFile("/proc/1/mountinfo")
-	// Mostly there is none, and hosts have hundreds of other mounts.
-	if err != nil || !bytes.Contains(table, []byte(" "+storageconf.GraphRoot+" ")) {
-		return nil, err
+// mountedByHost tells whether what is mounted on path is one of the host's own
+// mounts. No mount is in two namespaces, so it is enough to compare those: hosts
+// can have hundreds of mounts, and reading their table then takes longer than all
+// the rest. Only root without CAP_SYS_PTRACE has to.
+func mountedByHost(path string) (bool, error) {
+	var own, host unix.Stat_t
+	if unix.Stat("/proc/self/ns/mnt", &own) == nil && unix.Stat("/proc/1/ns/mnt", &host) == nil {
+		return own.Ino == host.Ino, nil
 	}
-	return mountinfo.GetMountsFromReader(bytes.NewReader(table), func(m *mountinfo.Info) (skip, stop bool) {
-		return m.Mountpoint != storageconf.GraphRoot, false
+	id, err := mountID(path)
+	if err != nil {
+		return false, err
+	}
+	table, err := os.ReadFile("/proc/1/mountinfo")
+	// Mostly there is none, and then there is nothing to parse.
+	if err != nil || !bytes.Contains(table, []byte(" "+path+" ")) {
+		return false, err
+	}
+	mounts, err := mountinfo.GetMountsFromReader(bytes.NewReader(table), func(m *mountinfo.Info) (skip, stop bool) {
+		return m.Mountpoint != path || m.ID != id, false
 	})
+	return len(mounts) > 0, err
 }
 
 // ensureWritable makes the mount that dir lies on writable in this namespace.
@@ -262,8 +272,14 @@ func mountID(path string) (int, error) {
 	return int(stat.Mnt_id), nil
 }
 
+// openDir opens a directory to be handed over. os.Open would start Go's poller
+// for it.
 func openDir(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // procFD is the path of an open file; it leads to the very mount the file was
