@@ -38,7 +38,7 @@ func Effective(root, sysroot string) ([]byte, error) {
 		defer dir.Close()
 		config = config.ForStore(dir)
 	}
-	return config.Render()
+	return config.Render(), nil
 }
 
 // Diff writes to w, as a unified diff, what would have to change in the file at

@@ -104,9 +104,7 @@ func (h Host) Open() (*Session, error) {
 	} else {
 		s.Config = config
 	}
-	if s.conf, err = s.Config.Render(); err != nil {
-		return nil, err
-	}
+	s.conf = s.Config.Render()
 	if h.AuthFile != "" {
 		s.Auth, err = storageconf.ReadAuth(h.AuthFile)
 	} else {
