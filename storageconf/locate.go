@@ -140,21 +140,25 @@ func openDir(path string) (*os.File, error) {
 // RESOLVE_IN_ROOT), so nothing outside root is ever reached: the packaged
 // link /usr/lib/bootc/storage, for one, climbs a level too many.
 func OpenIn(root *os.File, path string, flags int) (*os.File, error) {
+	fd, err := openIn(root, path, flags)
+	full := filepath.Join(root.Name(), path)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: full, Err: err}
+	}
+	return os.NewFile(uintptr(fd), full), nil
+}
+
+// openIn is OpenIn that returns a bare descriptor.
+func openIn(root *os.File, path string, flags int) (fd int, err error) {
 	how := unix.OpenHow{
 		Flags:   uint64(flags) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	full := filepath.Join(root.Name(), path)
 	for {
-		fd, err := unix.Openat2(int(root.Fd()), path, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), full), nil
+		fd, err = unix.Openat2(int(root.Fd()), path, &how)
 		// EAGAIN: a rename elsewhere raced with "..", openat2(2) asks to retry.
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
-		default:
-			return nil, &fs.PathError{Op: "open", Path: full, Err: err}
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return fd, err
 		}
 	}
 }
@@ -170,10 +174,10 @@ func isLink(root *os.File, path string) bool {
 }
 
 func existsIn(root *os.File, path string) bool {
-	f, err := OpenIn(root, path, unix.O_PATH)
+	fd, err := openIn(root, path, unix.O_PATH)
 	if err != nil {
 		return false
 	}
-	f.Close()
+	unix.Close(fd)
 	return true
 }

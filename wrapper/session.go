@@ -325,12 +325,12 @@ func (s *Session) authPath() string {
 
 // reserveFD opens the lowest free descriptor from firstFreeFD.
 func reserveFD() (*os.File, error) {
-	root, err := openDir("/")
+	root, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reserve a descriptor: %w", err)
 	}
-	defer root.Close()
-	fd, err := unix.FcntlInt(root.Fd(), unix.F_DUPFD_CLOEXEC, firstFreeFD)
+	defer unix.Close(root)
+	fd, err := unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, firstFreeFD)
 	if err != nil {
 		return nil, fmt.Errorf("reserve a descriptor: %w", err)
 	}
