@@ -45,8 +45,9 @@ func remote() []string {
 // Getenv returns the value of a variable in env, "" when it is not set. As for
 // getenv(3), the first of several wins.
 func Getenv(env []string, name string) string {
+	prefix := name + "="
 	for _, kv := range env {
-		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+		if value, ok := strings.CutPrefix(kv, prefix); ok {
 			return value
 		}
 	}
@@ -75,7 +76,8 @@ func changeEnv(env []string, conf, auth string) EnvChange {
 		c.Set = append(c.Set, "HOME=/root")
 	}
 	for _, name := range Dropped() {
-		has := func(kv string) bool { return strings.HasPrefix(kv, name+"=") }
+		prefix := name + "="
+		has := func(kv string) bool { return strings.HasPrefix(kv, prefix) }
 		if slices.ContainsFunc(env, has) && !slices.ContainsFunc(c.Set, has) {
 			c.Unset = append(c.Unset, name)
 		}
