@@ -22,6 +22,8 @@ require (
 	go.podman.io/common v0.69.0 // github.com/containers/common under its maintained path
 )
 
+require github.com/santhosh-tekuri/jsonschema/v5 v5.3.1 // tests only
+
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
 	github.com/moby/sys/capability v0.4.0 // indirect

@@ -131,9 +131,10 @@ type stepsSubtask struct {
 }
 
 func (o *jsonLines) event(now time.Time, what change, job *Job, part *Part) {
-	// bootc has no event for the end of a task: its last part was that. A part
-	// that was stopped is missing from the next event.
-	if what == started || what == done && part != nil {
+	// bootc has no event for the end of a task: its last part was that, unless not
+	// all bytes are those of parts. A part that was stopped is missing from the
+	// next event.
+	if what == started || what == done && (part != nil || job.bytes() != o.sent[job].bytes) {
 		o.send(now, job)
 	}
 	if what != started && part == nil {

@@ -226,6 +226,8 @@ type Job struct {
 	transfer bool
 	started  time.Time
 
+	count atomic.Int64
+
 	// The rest is guarded by the reporter's lock.
 	task     Task
 	parts    []*Part // those that run and those that are done
@@ -254,6 +256,14 @@ func (j *Job) SetCached(steps, bytes int64) {
 	j.r.mu.Lock()
 	defer j.r.mu.Unlock()
 	j.task.StepsCached, j.task.BytesCached = steps, bytes
+}
+
+// Set tells that n bytes of the task were done so far, where that is more than what
+// its parts tell.
+func (j *Job) Set(n int64) {
+	if j != nil {
+		j.count.Store(n)
+	}
 }
 
 // Start starts a part of the task. Several may run at a time.
@@ -313,7 +323,7 @@ func (j *Job) bytes() int64 {
 			n += part.count.Load()
 		}
 	}
-	return n
+	return max(n, j.count.Load())
 }
 
 // Part is a subtask that was started.
