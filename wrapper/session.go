@@ -189,6 +189,16 @@ func (s *Session) Podman(ctx context.Context, args ...string) (Cmd, error) {
 	return s.command(podman[0], append(argv, args...)), nil
 }
 
+// PodmanVersion asks podman for its major and minor version, zero when it does not
+// tell.
+func (s *Session) PodmanVersion(ctx context.Context) (version [2]int, err error) {
+	podman, err := FindPodman(s.host.Env, s.host.Self)
+	if err != nil {
+		return version, err
+	}
+	return podmanVersion(ctx, s.host, podman)
+}
+
 // Program returns the command line of any program, found in PATH like a shell
 // would, to run inside the store's namespace.
 func (s *Session) Program(argv ...string) (Cmd, error) {

@@ -104,6 +104,7 @@ type layer struct {
 	ID         string      `json:"id"`
 	Parent     string      `json:"parent"`
 	DiffDigest string      `json:"diff-digest"`
+	Blob       string      `json:"compressed-diff-digest"`
 	TOCDigest  string      `json:"toc-digest"`
 	DiffSize   int64       `json:"diff-size"`
 	Flags      *layerFlags `json:"flags"`
@@ -206,6 +207,16 @@ func (s *Store) Close() {
 	for _, h := range s.homes {
 		h.dir.Close()
 	}
+}
+
+// Blobs are the digests of what the layers of the store were made from, as manifests
+// name them.
+func (s *Store) Blobs() map[string]bool {
+	blobs := make(map[string]bool, 2*len(s.layers))
+	for _, l := range s.layers {
+		blobs[l.Blob], blobs[l.DiffDigest] = true, true
+	}
+	return blobs
 }
 
 // Err is why some or all images of the store, or their sizes, are not known.
