@@ -235,7 +235,7 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
-	case "progress-fd", "source", "target":
+	case "progress-fd", "retry", "source", "target":
 		return nil, noFiles
 	case "sysroot":
 		return nil, onlyDirs

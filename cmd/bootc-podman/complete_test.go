@@ -101,7 +101,7 @@ func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
 		"set-unified --format": "text json :4", "set-unified --from": "default registry transport ostree composefs :4",
 		"copy-to-storage --from": "default bootc registry ostree composefs :4", "unset-unified --progress-fd": ":4",
 		"set-unified --progress-fd": ":4", "copy-to-storage --progress-fd": ":4", "pull-from-default-storage --progress-fd": ":4",
-		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
+		"set-unified --retry": ":4", "copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
 		"dedup --format": "text json :4", "dedup --progress-fd": ":4",
 	}
 	a := newTestApp(t)

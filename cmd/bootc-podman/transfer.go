@@ -33,6 +33,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
 			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry, transport, ostree or composefs"},
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
+			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
 		),
 		Action: func(c *cli.Context) error {
 			var err error
@@ -41,6 +42,9 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			}
 			if format := c.String("format"); format != "text" && format != "json" {
 				return usageErrorf("set-unified: unknown format %q: want text or json", format)
+			}
+			if c.Int("retry") < 0 {
+				return usageErrorf("set-unified: cannot retry %d times", c.Int("retry"))
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				if c.Bool("plan") {
@@ -169,7 +173,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	o.dryRun = o.dryRun || c.Bool("dry-run")
 	t := transfer.Options{
 		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
-		NoWait: c.Bool("no-wait"), Force: c.Bool("force"),
+		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), Retry: c.Int("retry"),
 	}
 	if !c.Bool("quiet") && !o.dryRun {
 		if f, ok := a.stderr.(*os.File); ok {
@@ -192,6 +196,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t.Waiting = func() { fmt.Fprintf(talk, "Waiting for another transfer to end.\n") }
 	t.Missed = func(p *transfer.Plan, why error) {
 		fmt.Fprintf(talk, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
+	}
+	t.Retrying = func(r transfer.Retry) {
+		fmt.Fprintf(talk, "Warning: pull %s: %s; trying again in %d s (%d of %d)\n", printable(r.Reference), printable(r.Reason), int(r.Delay.Seconds()), r.Number, r.Of)
 	}
 	return do(t)
 }

@@ -37,7 +37,7 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
 	spools, _ := filepath.Glob(filepath.Join(o.spoolDir(), spoolDirs+"*"))
-	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir)) {
+	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, serviceDir)) {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
 			return nil, err

@@ -75,6 +75,8 @@ type Plan struct {
 	newer bool
 	// stored is the name that podman gives the image.
 	stored host.Name
+	// layers are those of the booted manifest, nil when not known.
+	layers []host.Descriptor
 }
 
 // Step is a part of what a plan does.
@@ -285,7 +287,7 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 	}
 	for _, img := range s.Repo {
 		if img.ManifestDigest == p.Digest {
-			p.Fetch = img.Size
+			p.Fetch, p.layers = img.Size, img.Manifest.Layers
 		}
 	}
 	return nil

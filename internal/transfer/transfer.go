@@ -44,6 +44,10 @@ type Options struct {
 	// Journal writes a record for the administrator, with fields as in
 	// systemd.journal-fields(7). It is nil where there is no journal.
 	Journal func(message string, fields map[string]string)
+	// Retry is how often a pull that failed for a passing reason is tried again;
+	// Retrying is called before each time.
+	Retry    int
+	Retrying func(Retry)
 }
 
 var (
@@ -120,7 +124,7 @@ func (p *Plan) nextMayDo(err error) bool {
 			return true
 		}
 	}
-	return errors.As(err, new(*wrapper.ExitError))
+	return errors.As(err, new(*wrapper.ExitError)) || errors.Is(err, errPull)
 }
 
 // execution is a plan being carried out.
@@ -218,7 +222,11 @@ func (o Options) runSpooled(cmd wrapper.Cmd, run func(wrapper.Cmd) error) error 
 // that we would know beforehand.
 func (x *execution) pull(ctx context.Context) error {
 	if x.Source != FromTransport {
-		return x.podman(ctx, nil, "pull", "--", x.Take)
+		layers := x.layers
+		if !x.Exact {
+			layers = nil
+		}
+		return x.pullFromRegistry(ctx, x.session, x.Take, layers)
 	}
 	cmd, err := x.session.Podman(ctx, "image", "pull", "--quiet", "--", x.Take)
 	if err != nil {

@@ -38,6 +38,9 @@ type fakePodman struct {
 	ran     []string
 	// spools are the values of $TMPDIR.
 	spools []string
+	// version is podman's, 4.3.1 if it is ""; service is what its service does.
+	version string
+	service func(ctx context.Context, cmd wrapper.Cmd) error
 }
 
 func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
@@ -47,6 +50,9 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	}
 	if filepath.Base(cmd.Path) != "podman" {
 		return p.System.Run(ctx, cmd)
+	}
+	if slices.Contains(cmd.Args, "service") {
+		return p.service(ctx, cmd)
 	}
 	args := cmd.Args[slices.Index(cmd.Args, "image")+1:]
 	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.dir, "HOST"))
@@ -137,7 +143,10 @@ func (p *fakePodman) bootc() error {
 
 func (p *fakePodman) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
 	if filepath.Base(cmd.Path) == "podman" {
-		p.Errorf("podman was asked: %s", cmd)
+		if cmd.Args[len(cmd.Args)-1] != "--version" {
+			p.Errorf("podman was asked: %s", cmd)
+		}
+		return []byte("podman version " + cmp.Or(p.version, "4.3.1") + "\n"), nil
 	}
 	return p.System.Output(ctx, cmd)
 }

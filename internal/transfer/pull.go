@@ -1,0 +1,383 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// Releases of podman: of its service that tells how far a pull is, and of a pull that
+// can be told not to try again.
+var (
+	progressSince = [2]int{5, 9}
+	retrySince    = [2]int{5, 0}
+)
+
+// errPull says that podman could not pull, where that is not its exit status.
+var errPull = errors.New("podman failed")
+
+// pullFromRegistry pulls a reference into the bootc-owned store, and tries again as
+// o.Retry says. layers are those of its manifest, nil when they are not known.
+func (o Options) pullFromRegistry(ctx context.Context, session *wrapper.Session, reference string, layers []host.Descriptor) error {
+	version, err := session.PodmanVersion(ctx)
+	if err != nil {
+		return err
+	}
+	p := &puller{Options: o, session: session, reference: reference, layers: layers}
+	if slices.Compare(version[:], retrySince[:]) >= 0 {
+		p.args = []string{"--retry=0"}
+	}
+	// To nobody there is nothing to tell.
+	if o.Progress != nil && o.Host.DryRun == nil && slices.Compare(version[:], progressSince[:]) >= 0 {
+		p.credentials, p.service = registryConfig(session.Auth.Bytes())
+	}
+	p.begin()
+	defer p.job.Stop()
+	if err := o.retry(ctx, reference, func() *failure { return p.try(ctx) }); err != nil {
+		return err
+	}
+	p.done()
+	return nil
+}
+
+// puller pulls one image.
+type puller struct {
+	Options
+	session   *wrapper.Session
+	reference string
+	layers    []host.Descriptor
+	// args are options of podman pull; service tells whether to ask the service,
+	// with these credentials.
+	args        []string
+	service     bool
+	credentials string
+
+	job *progress.Job
+
+	// mu guards what follows.
+	mu sync.Mutex
+	// wanted are the sizes of the layers that are fetched, by digest; nil when not
+	// known. cached are those of the others.
+	wanted, cached map[string]int64
+	// parts are the blobs that the service has told of.
+	parts map[string]*blob
+	// files are the sizes of the blobs that podman has put into its directory for
+	// this try, before the sizes of those it has stored in earlier ones.
+	files  map[string]int64
+	before int64
+	// shown is the most that was told, of total; 0 is unknown.
+	shown, total int64
+}
+
+// blob is a blob that the service has told of.
+type blob struct {
+	part        *progress.Part
+	count, size int64
+}
+
+// begin tells that the pull begins.
+func (p *puller) begin() {
+	p.parts = map[string]*blob{}
+	task := progress.Task{Name: "pulling", Description: "Pulling " + p.reference, ID: p.reference}
+	if p.Progress != nil && p.layers != nil {
+		p.wanted, p.cached = map[string]int64{}, map[string]int64{}
+		here := p.stored()
+		for _, layer := range p.layers {
+			if here[layer.Digest] {
+				p.cached[layer.Digest] = layer.Size
+			} else {
+				p.wanted[layer.Digest] = layer.Size
+			}
+		}
+		p.total = sum(p.wanted)
+		task.Bytes, task.StepsCached, task.BytesCached = p.total, int64(len(p.cached)), sum(p.cached)
+		if p.service {
+			task.Steps = int64(len(p.wanted))
+		}
+	}
+	p.job = p.Progress.Transfer(task)
+}
+
+// done tells that all of it is there.
+func (p *puller) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total == 0 {
+		// What is not known at first is at the end.
+		p.total = p.shown
+		p.job.SetTotal(int64(len(p.parts)), p.total)
+	}
+	p.job.Set(p.total)
+	p.job.Done()
+}
+
+func sum(sizes map[string]int64) (n int64) {
+	for _, size := range sizes {
+		n += size
+	}
+	return n
+}
+
+// stored are the blobs that the bootc-owned store has layers of, as far as can be
+// read.
+func (p *puller) stored() map[string]bool {
+	located, err := storageconf.Locate(p.Sysroot.Dir)
+	if err != nil {
+		return nil
+	}
+	store, _ := images.OpenBootcStore(located, p.Root)
+	if store == nil {
+		return nil
+	}
+	defer store.Close()
+	return store.Blobs()
+}
+
+// try pulls once.
+func (p *puller) try(ctx context.Context) *failure {
+	p.again()
+	if p.service {
+		failed := p.tryService(ctx)
+		if failed == nil || !errors.Is(failed.err, errNoService) || ctx.Err() != nil {
+			return failed
+		}
+		logrus.Debugf("Pulling without podman's service: %v", failed.err)
+		p.service = false
+	}
+	talk := &talk{to: p.Stderr}
+	args := append(append([]string{"image", "pull"}, p.args...), "--", p.reference)
+	return talk.failed(p.podman(ctx, talk, args...))
+}
+
+// tryService pulls once, through podman's service.
+func (p *puller) tryService(ctx context.Context) *failure {
+	var f failure
+	talk := &talk{}
+	stored := false
+	err := p.withService(ctx, p.podman, talk, func(conn net.Conn) error {
+		return servicePull(conn, p.reference, p.credentials, func(report pullReport) error {
+			switch {
+			case report.Error != "":
+				f.reason = report.Error
+				return fmt.Errorf("pull %s: %w: %s", p.reference, errPull, report.Error)
+			case report.Progress != nil:
+				p.told(report.Progress)
+			case report.Stream != "" && p.Stderr != nil:
+				_, err := io.WriteString(p.Stderr, report.Stream)
+				return err
+			}
+			stored = stored || report.ID != ""
+			return nil
+		})
+	})
+	switch {
+	case ctx.Err() != nil:
+		f.err = ctx.Err()
+	case errors.Is(err, errNoService):
+		f.err = fmt.Errorf("%w: %s", err, talk.reason())
+	case err != nil:
+		f.err = err
+	case !stored:
+		f.err = fmt.Errorf("pull %s: %w: its service ended early: %s", p.reference, errPull, talk.reason())
+	default:
+		return nil
+	}
+	f.retries = talk.retries
+	return &f
+}
+
+// podman runs podman on the bootc-owned store with a directory of ours to put layers
+// into, and tells how that grows.
+func (p *puller) podman(ctx context.Context, stderr io.Writer, args ...string) error {
+	cmd, err := p.session.Podman(ctx, args...)
+	if err != nil {
+		return err
+	}
+	if cmd.Stderr = stderr; p.service {
+		cmd.Env = serviceEnv(cmd.Env)
+	}
+	return p.runSpooled(cmd, func(cmd wrapper.Cmd) error {
+		if p.job != nil {
+			ctx, stop := context.WithCancel(ctx)
+			var watch sync.WaitGroup
+			watch.Go(func() { p.watch(ctx, wrapper.Getenv(cmd.Env, "TMPDIR")) })
+			defer watch.Wait()
+			defer stop()
+		}
+		return p.session.Run(ctx, cmd)
+	})
+}
+
+// growthPoll is the time between two looks at what podman has fetched.
+const growthPoll = 200 * time.Millisecond
+
+// watch tells how the blobs grow that podman puts into a directory of its own below
+// dir while it fetches them, until ctx ends (storageImageDestination in
+// go.podman.io/image). Layers that podman puts together from chunks are not there,
+// but count when they are stored, at the next try or at the end.
+func (p *puller) watch(ctx context.Context, dir string) {
+	ticker := time.NewTicker(growthPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			p.grown(blobSizes(dir))
+		}
+	}
+}
+
+// blobSizes are the sizes of the files in the directories below dir.
+func blobSizes(dir string) map[string]int64 {
+	sizes := map[string]int64{}
+	parents, _ := os.ReadDir(dir)
+	for _, parent := range parents {
+		if !parent.IsDir() {
+			continue
+		}
+		// What is gone meanwhile was counted before.
+		files, _ := os.ReadDir(filepath.Join(dir, parent.Name()))
+		for _, file := range files {
+			if info, err := file.Info(); err == nil && info.Mode().Type() == fs.FileMode(0) {
+				sizes[filepath.Join(parent.Name(), file.Name())] = info.Size()
+			}
+		}
+	}
+	return sizes
+}
+
+// again forgets what an earlier try has fetched and not stored.
+func (p *puller) again() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.files, p.before = map[string]int64{}, 0
+	if len(p.wanted) > 0 && p.shown > 0 {
+		for digest := range p.stored() {
+			p.before += p.wanted[digest]
+		}
+	}
+}
+
+// grown tells how many bytes podman has put into its directory. Where its service
+// tells more exactly, it was heard already.
+func (p *puller) grown(files map[string]int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.parts) > 0 {
+		return
+	}
+	for name, size := range files {
+		p.files[name] = max(p.files[name], size)
+	}
+	p.show(p.before + sum(p.files))
+}
+
+// show tells that n bytes were fetched, unless more were told of before: bars do not
+// go back. With the lock held.
+func (p *puller) show(n int64) {
+	if p.total > 0 {
+		n = min(n, p.total)
+	}
+	p.shown = max(p.shown, n)
+	p.job.Set(p.shown)
+}
+
+// told tells what the service tells of a blob. Besides layers there is the image's
+// configuration, which no one has counted yet.
+func (p *puller) told(b *blobProgress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.parts[b.Digest]
+	if b.Status == "skipped" {
+		if size, wanted := p.wanted[b.Digest]; wanted && known == nil {
+			delete(p.wanted, b.Digest)
+			p.cached[b.Digest] = size
+			p.recount()
+		} else if known != nil {
+			known.end()
+		}
+		return
+	}
+	if known == nil {
+		known = p.add(b)
+	}
+	known.set(b.Current)
+	if b.Status == "success" {
+		known.end()
+	}
+	var n int64
+	for _, blob := range p.parts {
+		n += blob.count
+	}
+	p.show(n)
+}
+
+// add adds a blob that the service has begun to fetch. With the lock held.
+func (p *puller) add(b *blobProgress) *blob {
+	kind := "layer"
+	size, wanted := p.wanted[b.Digest]
+	if p.wanted != nil && !wanted {
+		var cached bool
+		if size, cached = p.cached[b.Digest]; !cached {
+			kind = "config"
+		}
+		if b.Total > 0 {
+			size = b.Total
+		}
+		delete(p.cached, b.Digest)
+		p.wanted[b.Digest] = size
+		p.recount()
+	}
+	if size == 0 {
+		size = max(b.Total, 0)
+	}
+	_, hex, _ := strings.Cut(b.Digest, ":")
+	id := fmt.Sprintf("%.12s", hex)
+	added := &blob{size: size, part: p.job.Start(progress.Subtask{Name: kind, Description: kind + " " + id, ID: id, Bytes: size})}
+	p.parts[b.Digest] = added
+	return added
+}
+
+// recount tells what there is to do. With the lock held.
+func (p *puller) recount() {
+	p.total = sum(p.wanted)
+	p.job.SetTotal(int64(len(p.wanted)), p.total)
+	p.job.SetCached(int64(len(p.cached)), sum(p.cached))
+}
+
+// set tells how much of the blob is there. What podman puts together from chunks can
+// be a little more or less than its size.
+func (b *blob) set(n int64) {
+	if b.size > 0 {
+		n = min(n, b.size)
+	}
+	b.count = n
+	b.part.Set(n)
+}
+
+// end tells that all of it is there.
+func (b *blob) end() {
+	b.count = max(b.count, b.size)
+	b.part.Done()
+}
