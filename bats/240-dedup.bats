@@ -12,7 +12,7 @@ setup_file() {
     local i
     for i in {1..200}; do
         mkdir -p "tree/$((i % 10))"
-        head -c $((i * 211)) /dev/urandom >"tree/$((i % 10))/$i"
+        { echo "$i" && head -c $((i * 211)) /dev/urandom; } >"tree/$((i % 10))/$i"
     done
     head -c 60000000 /dev/urandom >tree/blob
     ln tree/blob tree/link
@@ -187,7 +187,7 @@ saves_space() {
     two_stores btrfs
     local damaged
     damaged=$(echo /var/lib/containers/storage/overlay/*/diff/tree/3/113)
-    printf x | dd of="$damaged" bs=1 seek=9000 conv=notrunc status=none
+    printf damaged | dd of="$damaged" bs=1 seek=9000 conv=notrunc status=none
     files >before
     bp dedup --quiet
     assert "$stderr" == "Warning: share \"$damaged\": content differs between the stores, though the layer is the same"

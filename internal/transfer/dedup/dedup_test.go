@@ -79,7 +79,7 @@ func mountNew(t *testing.T, mkfs ...string) string {
 	must(t, os.Truncate(image, 512<<20))
 	run(t, "mkfs."+mkfs[0], append(mkfs[1:], "-q", image)...)
 	run(t, "mount", "-o", "loop", image, mnt)
-	t.Cleanup(func() { run(t, "umount", "-R", mnt) })
+	t.Cleanup(func() { _ = exec.Command("umount", "-R", mnt).Run() }) // a test may have done that
 	return mnt
 }
 
@@ -577,6 +577,88 @@ func TestPairsAreOfTheSameContent(t *testing.T) {
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("got %v, want %s", got, tt.want)
 			}
+		})
+	}
+}
+
+// They have device numbers of their own, and no mount has both.
+func TestSubvolumesMountedApart(t *testing.T) {
+	top := mountNew(t, "btrfs")
+	device, err := exec.Command("findmnt", "-no", "SOURCE", top).Output()
+	must(t, err)
+	run(t, "btrfs", "subvolume", "create", filepath.Join(top, "root"))
+	run(t, "btrfs", "subvolume", "create", filepath.Join(top, "var"))
+	m := newMachine(t, t.TempDir())
+	must(t, os.RemoveAll(m.path("ostree")))
+	for _, dir := range []string{"sysroot", "var"} {
+		must(t, os.Mkdir(m.path(dir), 0o755))
+		volume := strings.Replace(dir, "sysroot", "root", 1)
+		run(t, "mount", "-o", "subvol="+volume, strings.TrimSpace(string(device)), m.path(dir))
+		t.Cleanup(func() { run(t, "umount", m.path(dir)) })
+	}
+	run(t, "umount", top)
+	m.store("sysroot/"+bootcStore, "b 1")
+	m.store(podmanStore, "a 1")
+	write(t, m.layer("sysroot/"+bootcStore, "b")+"/file", random(1, 1<<20))
+	write(t, m.layer(podmanStore, "a")+"/file", random(1, 1<<20))
+	run(t, "mount", "-o", "remount,bind,ro", m.path("sysroot"))
+	if got := m.run(m.options()); got.Saved != 1<<20 {
+		t.Errorf("got %+v", got)
+	}
+	// The source need not be writable; the other must be.
+	run(t, "cp", "--reflink=never", m.layer(podmanStore, "a")+"/file", m.path("var/new"))
+	must(t, os.Rename(m.path("var/new"), m.layer(podmanStore, "a")+"/file"))
+	run(t, "mount", "-o", "remount,bind,ro", m.path("var"))
+	if result, err := Run(t.Context(), m.options()); result != nil || !errors.Is(err, ErrMounts) {
+		t.Errorf("got %+v, %v, want ErrMounts", result, err)
+	}
+}
+
+func TestCompressedFilesConverge(t *testing.T) {
+	m := newMachine(t, mountNew(t, "btrfs"))
+	run(t, "mount", "-o", "remount,compress-force=zstd", m.dir)
+	m.store(bootcStore, "b 1")
+	m.store(podmanStore, "a 1")
+	// Half of it compresses; it is written in other pieces on either side.
+	content := bytes.Repeat(append(random(1, 5000), bytes.Repeat([]byte("x"), 5000)...), 4000)
+	write(t, m.layer(bootcStore, "b")+"/file", content)
+	must(t, os.MkdirAll(m.layer(podmanStore, "a"), 0o755))
+	f, err := os.OpenFile(m.layer(podmanStore, "a")+"/file", os.O_CREATE|os.O_WRONLY, 0o640)
+	must(t, err)
+	for rest := content; len(rest) > 0; {
+		n := min(len(rest), 777_777)
+		_, err := f.Write(rest[:n])
+		must(t, err)
+		must(t, f.Sync())
+		rest = rest[n:]
+	}
+	must(t, f.Close())
+	before, files := m.used(), snapshot(t, m.dir)
+	got := m.run(m.options())
+	if freed := before - m.used(); freed <= 0 || got.Saved < freed {
+		t.Errorf("got %+v, %d bytes are free", got, freed)
+	}
+	again := m.run(m.options())
+	if again.Saved != 0 || again.Shared != again.Bytes {
+		t.Errorf("the second run did %+v", again)
+	}
+	if !maps.Equal(snapshot(t, m.dir), files) {
+		t.Error("files changed")
+	}
+}
+
+func TestALayerMayBeRemovedMeanwhile(t *testing.T) {
+	for _, gone := range []string{bootcStore, podmanStore} {
+		t.Run(gone, func(t *testing.T) {
+			m, _ := twins(t, "xfs")
+			dir := filepath.Dir(m.layer(bootcStore, "b"))
+			if gone == podmanStore {
+				dir = filepath.Dir(m.layer(podmanStore, "a"))
+			}
+			removed := make(chan error, 1)
+			go func() { removed <- os.RemoveAll(dir) }()
+			m.run(m.options()) // without warnings
+			must(t, <-removed)
 		})
 	}
 }
