@@ -5,12 +5,14 @@
 // see the same machine, and prints what the first adds to the second. It is run
 // by "make bench".
 //
-//	bench [-n RUNS] [-warmup RUNS] NAME COMMAND BASELINE
+//	bench [-n RUNS] [-warmup RUNS] [-before COMMAND] [-memory] NAME COMMAND BASELINE
 //
 // COMMAND and BASELINE are shell words; they run without a shell, their output
 // thrown away, and must succeed. One line of a Markdown table is printed: the
 // median of each in milliseconds, the median of the differences pair by pair,
-// and the median of the ratios.
+// and the median of the ratios. The command of -before runs before each of both,
+// and its time does not count. With -memory the line ends with the most memory
+// that any process of COMMAND had, in megabytes.
 package main
 
 import (
@@ -20,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-shellwords"
@@ -28,25 +31,34 @@ import (
 func main() {
 	runs := flag.Int("n", 30, "counted runs of each command")
 	warmup := flag.Int("warmup", 3, "runs before those")
+	before := flag.String("before", "", "command to run before each, uncounted")
+	memory := flag.Bool("memory", false, "print the peak memory of the command, too")
 	flag.Parse()
-	if err := bench(context.Background(), *runs, *warmup, flag.Args()); err != nil {
+	if err := bench(context.Background(), *runs, *warmup, *before, *memory, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, runs, warmup int, args []string) error {
+func bench(ctx context.Context, runs, warmup int, before string, memory bool, args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("want NAME COMMAND BASELINE, got %q", args)
 	}
 	var commands [2][]string
 	for i, line := range args[1:] {
-		words, err := shellwords.Parse(line)
-		if err != nil || len(words) == 0 {
-			return fmt.Errorf("read command %q: %w", line, err)
+		var err error
+		if commands[i], err = parse(line); err != nil {
+			return err
 		}
-		commands[i] = words
 	}
+	var prepare []string
+	if before != "" {
+		var err error
+		if prepare, err = parse(before); err != nil {
+			return err
+		}
+	}
+	var peak int64
 	var times [2][]time.Duration
 	var added []time.Duration
 	var ratios []float64
@@ -55,9 +67,18 @@ func bench(ctx context.Context, runs, warmup int, args []string) error {
 		// The order alternates: the second of a pair finds warmer caches.
 		for i := range commands {
 			which := (i + run) % 2
+			if prepare != nil {
+				if _, _, err := once(ctx, prepare); err != nil {
+					return err
+				}
+			}
 			var err error
-			if took[which], err = once(ctx, commands[which]); err != nil {
+			var used int64
+			if took[which], used, err = once(ctx, commands[which]); err != nil {
 				return err
+			}
+			if which == 0 {
+				peak = max(peak, used)
 			}
 		}
 		if run < warmup {
@@ -69,19 +90,37 @@ func bench(ctx context.Context, runs, warmup int, args []string) error {
 		added = append(added, took[0]-took[1])
 		ratios = append(ratios, float64(took[0])/float64(took[1]))
 	}
-	fmt.Printf("| %s | %.2f | %.2f | %+.2f | %.3f |\n", args[0],
+	fmt.Printf("| %s | %.2f | %.2f | %+.2f | %.3f |", args[0],
 		ms(median(times[0])), ms(median(times[1])), ms(median(added)), median(ratios))
+	if memory {
+		fmt.Printf(" %.0f |", float64(peak)/1e6)
+	}
+	fmt.Println()
 	return nil
 }
 
-func once(ctx context.Context, words []string) (time.Duration, error) {
+func parse(line string) ([]string, error) {
+	words, err := shellwords.Parse(line)
+	if err != nil || len(words) == 0 {
+		return nil, fmt.Errorf("read command %q: %w", line, err)
+	}
+	return words, nil
+}
+
+// once runs a command and returns how long it took, and the bytes of memory that the
+// largest of its processes had.
+func once(ctx context.Context, words []string) (took time.Duration, memory int64, err error) {
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.Stderr = os.Stderr
 	start := time.Now()
 	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("run %q: %w", words, err)
+		return 0, 0, fmt.Errorf("run %q: %w", words, err)
 	}
-	return time.Since(start), nil
+	took = time.Since(start)
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		memory = usage.Maxrss << 10
+	}
+	return took, memory, nil
 }
 
 func median[T time.Duration | float64](values []T) T {
