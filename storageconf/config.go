@@ -101,6 +101,7 @@ func HostConfig(root string) (Config, error) {
 type storageTable struct {
 	Driver              string                `toml:"driver"`
 	GraphRoot           string                `toml:"graphroot"`
+	RunRoot             string                `toml:"runroot"`
 	RootlessStoragePath string                `toml:"rootless_storage_path"`
 	ImageStore          string                `toml:"imagestore"`
 	Options             storage.OptionsConfig `toml:"options"`

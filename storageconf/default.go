@@ -10,14 +10,18 @@ import (
 	"strconv"
 	"strings"
 
+	storage "go.podman.io/storage/pkg/config"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/homedir"
+	"golang.org/x/sys/unix"
 )
 
 // Variables of the caller that lead plain podman to another store.
 const (
 	EnvStorageConf = "CONTAINERS_STORAGE_CONF"
 	EnvStorageOpts = "STORAGE_OPTS"
+
+	envStorageDriver = "STORAGE_DRIVER"
 )
 
 // DefaultStores returns the directories of the store that plain podman uses when
@@ -64,6 +68,86 @@ func DefaultStores(root string, uid int) ([]string, error) {
 	return stores, nil
 }
 
+// DefaultStore is what it takes to open the store that plain podman uses when root
+// runs it on this host. Paths need not exist.
+type DefaultStore struct {
+	GraphRoot, RunRoot string
+	// Driver is the one that the store was made with or, for a missing store, the
+	// configured one.
+	Driver string
+	// Options are driver options in the form of podman --storage-opt, additional
+	// image stores among them.
+	Options []string
+	// ImageStore is the directory of the images if it is not the graph root, "" mostly.
+	ImageStore string
+}
+
+// ReadDefaultStore returns the store that plain podman uses when root runs it on the
+// host whose root is root. It goes by the same rules as DefaultStores.
+func ReadDefaultStore(root string) (DefaultStore, error) {
+	where, own := configfile.File{RootForImplicitAbsolutePaths: root}, root == "/"
+	if own {
+		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", EnvStorageConf
+	}
+	conf, err := readConf(&where)
+	if err != nil {
+		return DefaultStore{}, err
+	}
+	s := DefaultStore{
+		RunRoot: either(expandPath(conf.RunRoot, 0), "/run/containers/storage"),
+		Driver:  driverName(conf.Driver), ImageStore: conf.ImageStore, Options: conf.driverOptions(),
+	}
+	if s.GraphRoot, err = conf.graphRoot(0); err != nil {
+		return DefaultStore{}, err
+	}
+	if driver := os.Getenv(envStorageDriver); driver != "" && own {
+		s.Driver = driverName(driver)
+	}
+	if options, ok := os.LookupEnv(EnvStorageOpts); ok && own {
+		s.Options = strings.Split(options, ",")
+	}
+	base, err := openDir(root)
+	if err != nil {
+		return DefaultStore{}, err
+	}
+	defer base.Close()
+	if dir, err := OpenIn(base, s.GraphRoot, unix.O_PATH|unix.O_DIRECTORY); err == nil {
+		defer dir.Close()
+		s.Driver = Config{Driver: s.Driver}.ForStore(dir).Driver
+	}
+	return s, nil
+}
+
+// driverOptions are the options of the configuration as the storage library passes
+// them to the driver.
+func (s storageTable) driverOptions() (options []string) {
+	o := s.Options
+	for _, path := range o.AdditionalImageStores.Values {
+		options = append(options, "imagestore="+path)
+	}
+	for _, path := range o.AdditionalLayerStores.Values {
+		options = append(options, "additionallayerstore="+path)
+	}
+	forceMask := ""
+	if o.ForceMask != 0 {
+		forceMask = strconv.FormatUint(uint64(o.ForceMask), 8)
+	}
+	// The older spelling, for any driver.
+	for _, option := range [][2]string{
+		{"size", o.Size},
+		{"mount_program", o.MountProgram},
+		{"skip_mount_home", o.SkipMountHome},
+		{"ignore_chown_errors", o.IgnoreChownErrors},
+		{"force_mask", forceMask},
+		{"mountopt", o.MountOpt},
+	} {
+		if option[1] != "" {
+			options = append(options, option[0]+"="+option[1])
+		}
+	}
+	return append(options, storage.GetGraphDriverOptions(o)...)
+}
+
 // graphRoot is where podman keeps what the user uid does not only read.
 func (s storageTable) graphRoot(uid int) (string, error) {
 	path := s.GraphRoot
@@ -72,9 +156,7 @@ func (s storageTable) graphRoot(uid int) (string, error) {
 	}
 	switch {
 	case path != "":
-		// As the storage library replaces variables, with its own one first.
-		path = os.ExpandEnv(strings.ReplaceAll(path, "$UID", strconv.Itoa(uid)))
-		return filepath.Clean(path), nil
+		return expandPath(path, uid), nil
 	case uid == 0:
 		return "/var/lib/containers/storage", nil
 	}
@@ -83,6 +165,15 @@ func (s storageTable) graphRoot(uid int) (string, error) {
 		return "", fmt.Errorf("find store of user %d: %w", uid, err)
 	}
 	return filepath.Join(data, "containers/storage"), nil
+}
+
+// expandPath replaces variables as the storage library does, with its own one first.
+// An empty path stays empty.
+func expandPath(path string, uid int) string {
+	if path == "" {
+		return ""
+	}
+	return filepath.Clean(os.ExpandEnv(strings.ReplaceAll(path, "$UID", strconv.Itoa(uid))))
 }
 
 // imageStoreOptions returns the values of those driver options in a

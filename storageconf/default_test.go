@@ -292,3 +292,76 @@ func TestDefaultStoresRefuseWhatTheStorageLibraryRefuses(t *testing.T) {
 		}
 	})
 }
+
+func TestDefaultStoreIsThatOfTheStorageLibrary(t *testing.T) {
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "0")
+	for name, conf := range map[string]string{
+		"nothing": "",
+		"paths":   "[storage]\ndriver = \"overlay2\"\nrunroot = \"/run/$UID/x\"\ngraphroot = \"/srv/store\"\nimagestore = \"/srv/images\"\n",
+		"options": `[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+[storage.options]
+additionalimagestores = ["/usr/lib/bootc/storage", "/srv/more"]
+additionallayerstores = ["/srv/layers:ref"]
+mount_program = "/usr/bin/old"
+force_mask = 448
+[storage.options.overlay]
+mountopt = "nodev,metacopy=on"
+mount_program = "/usr/bin/fuse-overlayfs"
+use_composefs = "true"
+`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			file := filepath.Join(root, "etc/containers/storage.conf")
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if conf != "" {
+				if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := types.LoadStoreOptions(types.LoadOptions{RootForImplicitAbsolutePaths: root})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := storageconf.ReadDefaultStore(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.GraphRoot != want.GraphRoot || got.RunRoot != want.RunRoot || got.ImageStore != want.ImageStore ||
+				got.Driver != "overlay" || !slices.Equal(got.Options, want.GraphDriverOptions) {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestDefaultStoreHasTheDriverItWasMadeWith(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "var/lib/containers/storage/vfs-images"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got, err := storageconf.ReadDefaultStore(root)
+	if err != nil || got.Driver != "vfs" {
+		t.Errorf("%+v, %v, want vfs", got, err)
+	}
+}
+
+func TestDefaultStoreObeysVariablesOnTheRunningHost(t *testing.T) {
+	conf := filepath.Join(t.TempDir(), "storage.conf")
+	if err := os.WriteFile(conf, []byte("[storage]\ngraphroot = \"/nowhere/store\"\nrunroot = \"/nowhere/run\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CONTAINERS_STORAGE_CONF", conf)
+	t.Setenv("STORAGE_OPTS", "overlay.mountopt=nodev,overlay.ignore_chown_errors=true")
+	t.Setenv("STORAGE_DRIVER", "vfs")
+	got, err := storageconf.ReadDefaultStore("/")
+	if err != nil || got.GraphRoot != "/nowhere/store" || got.RunRoot != "/nowhere/run" || got.Driver != "vfs" ||
+		!slices.Equal(got.Options, []string{"overlay.mountopt=nodev", "overlay.ignore_chown_errors=true"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
