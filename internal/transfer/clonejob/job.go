@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package clonejob hands the copy of an image between two stores to the private
+// program bootc-podman-store, and reads its answers. That program is apart because
+// it needs the whole storage library, which is slow to start.
+package clonejob
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// Job is what bootc-podman-store is to do, as JSON on its standard input.
+type Job struct {
+	// Source has the image, Destination gets it.
+	Source      Store `json:"source"`
+	Destination Store `json:"destination"`
+	// Image is the ID of the image in the source.
+	Image string `json:"image"`
+	// Names are what the image is called in the destination besides the names that
+	// it has there already; other images lose them.
+	Names []string `json:"names"`
+	// Verify says how the copy is compared with its digests.
+	Verify Verify `json:"verify"`
+	// Workers is how many files are copied at a time, 0 for a good number.
+	Workers int `json:"workers,omitempty"`
+}
+
+// Store says how a containers-storage is opened.
+type Store struct {
+	// GraphRoot and RunRoot are paths in the mount namespace of the program.
+	GraphRoot string `json:"graph_root"`
+	RunRoot   string `json:"run_root"`
+	// Driver is the name of the storage driver, "overlay" or one that is refused.
+	Driver string `json:"driver"`
+	// Options are driver options in the form of podman --storage-opt.
+	Options []string `json:"options,omitempty"`
+	// ImageStore is the directory of the images if that is not the graph root.
+	ImageStore string `json:"image_store,omitempty"`
+}
+
+// BootcStore is the bootc-owned store, for a program in its mount namespace (see
+// wrapper.Session).
+func BootcStore(c storageconf.Config) Store {
+	s := Store{GraphRoot: storageconf.GraphRoot, RunRoot: storageconf.RunRoot, Driver: c.Driver, ImageStore: c.ImageStore}
+	for _, flag := range c.Flags() {
+		if flag.Name == "--storage-opt" {
+			s.Options = append(s.Options, flag.Value)
+		}
+	}
+	return s
+}
+
+// DefaultStore is podman's own store.
+func DefaultStore(d storageconf.DefaultStore) Store {
+	return Store{GraphRoot: d.GraphRoot, RunRoot: d.RunRoot, Driver: d.Driver, Options: d.Options, ImageStore: d.ImageStore}
+}
+
+// Verify is how thoroughly a copy is looked at.
+type Verify string
+
+// The values of Verify.
+const (
+	// VerifyNone trusts the source.
+	VerifyNone Verify = "none"
+	// VerifyMetadata compares the digests of manifests and configuration with their
+	// names, the layers with those in the configuration, and the bytes of each layer's
+	// files with what its archive had.
+	VerifyMetadata Verify = "metadata"
+	// VerifyFull makes each copied layer's archive again and compares its digest, too.
+	VerifyFull Verify = "full"
+)
+
+// Progress is how far one layer is.
+type Progress struct {
+	// Layer is the index of the layer, of Layers, lowest first.
+	Layer  int `json:"layer"`
+	Layers int `json:"layers"`
+	// DiffID is the digest of the layer's uncompressed archive, Size its size in bytes.
+	DiffID string `json:"diff_id"`
+	Size   int64  `json:"size"`
+	// Files and Bytes are how much is copied: entries of directories, and the bytes
+	// of regular files.
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+	// Shared tells that the destination has the layer already; Done that nothing is
+	// left to do for it.
+	Shared bool `json:"shared,omitempty"`
+	Done   bool `json:"done,omitempty"`
+}
+
+// Result is what was done.
+type Result struct {
+	// Image is the ID of the image in the destination, Digests its manifests'.
+	Image   string   `json:"image"`
+	Digests []string `json:"digests"`
+	// Layers are those of the image, lowest first.
+	Layers []Layer `json:"layers"`
+}
+
+// Layer is a layer of a copied image.
+type Layer struct {
+	ID     string `json:"id"`
+	DiffID string `json:"diff_id"`
+	// Shared tells that the destination had the layer; the numbers are 0 then.
+	Shared bool `json:"shared,omitempty"`
+	// Files and Bytes are as in Progress. Copied are those of the bytes that do not
+	// share extents with the source.
+	Files  int64 `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	Copied int64 `json:"copied"`
+}
+
+// Kind is what went wrong, for the caller to tell what to do about it.
+type Kind string
+
+// The kinds of failures, each with the error that Run returns for it.
+const (
+	Unsupported Kind = "unsupported"  // ErrUnsupported
+	NotFound    Kind = "not-found"    // ErrNotFound
+	Changed     Kind = "changed"      // ErrChanged
+	NotVerified Kind = "not-verified" // ErrNotVerified
+	NoSpace     Kind = "no-space"     // ErrNoSpace
+	Canceled    Kind = "canceled"     // context.Canceled
+	Failed      Kind = "failed"
+)
+
+var (
+	// ErrUnsupported says that the stores or the image are of a form that only podman
+	// can copy. Nothing was changed.
+	ErrUnsupported = errors.New("cannot be cloned")
+	// ErrNotFound says that the source does not have the image.
+	ErrNotFound = errors.New("no such image")
+	// ErrChanged says that a layer was removed from the source meanwhile.
+	ErrChanged = errors.New("removed meanwhile")
+	// ErrNotVerified says that the source is damaged. The destination did not get the
+	// image.
+	ErrNotVerified = errors.New("not verified")
+	// ErrNoSpace says that the destination's filesystem is full.
+	ErrNoSpace = errors.New("no space left")
+)
+
+var kinds = map[Kind]error{
+	Unsupported: ErrUnsupported, NotFound: ErrNotFound, Changed: ErrChanged, NotVerified: ErrNotVerified, NoSpace: ErrNoSpace,
+}
+
+// Failure is an error of bootc-podman-store.
+type Failure struct {
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Unwrap is the error of the failure's kind.
+func (f *Failure) Unwrap() error { return kinds[f.Kind] }
+
+// Answer is a line of the program's standard output. One of its fields is set; the
+// last line has a Result or a Failure.
+type Answer struct {
+	Progress *Progress `json:"progress,omitempty"`
+	Result   *Result   `json:"result,omitempty"`
+	Failure  *Failure  `json:"failure,omitempty"`
+}
+
+// ReadJob reads a job from the program's standard input.
+func ReadJob(r io.Reader) (job Job, err error) {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&job); err != nil {
+		return job, fmt.Errorf("read job: %w", err)
+	}
+	switch job.Verify {
+	case VerifyNone, VerifyMetadata, VerifyFull:
+		return job, nil
+	}
+	return job, fmt.Errorf("read job: unknown kind of verification %q", job.Verify)
+}

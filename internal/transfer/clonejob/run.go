@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package clonejob
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// Program is the file name of the private program.
+const Program = "bootc-podman-store"
+
+// FindProgram returns the path of the private program that belongs to the executable
+// self: beside it in a build tree, else in the libexec directory of the same prefix.
+// The error is fs.ErrNotExist when it is not installed.
+func FindProgram(self string) (string, error) {
+	real, err := filepath.EvalSymlinks(self)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", Program, err)
+	}
+	dir := filepath.Dir(real)
+	for _, path := range []string{
+		filepath.Join(dir, Program),
+		filepath.Join(dir, "../libexec/bootc-podman", Program),
+	} {
+		if _, err = os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("find %s: %w", Program, err)
+}
+
+// Run has the private program, of which program is the path, do a job. run is what
+// runs it where both stores are at the paths that the job says, mostly the method Run
+// of a wrapper.Session. progress, if not nil, is called from one goroutine at a time.
+// stderr gets what the program says besides.
+//
+// The program is told nothing of the caller's environment: how the stores are opened
+// is in the job alone.
+//
+// Errors are *Failure, which wrap ErrUnsupported, ErrNotFound, ErrChanged,
+// ErrNotVerified or ErrNoSpace; those of run, when the program was killed; and that of
+// ctx.
+func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, program string, job Job, stderr io.Writer, progress func(Progress)) (*Result, error) {
+	input, err := json.Marshal(job)
+	if err != nil {
+		return nil, fmt.Errorf("write job: %w", err)
+	}
+	answers := &answers{progress: progress}
+	err = run(ctx, wrapper.Cmd{
+		Path: program, Args: []string{Program}, Env: Environment(),
+		Stdin: bytes.NewReader(input), Stdout: answers, Stderr: stderr,
+	})
+	switch {
+	case ctx.Err() != nil && answers.result == nil:
+		return nil, ctx.Err()
+	case answers.err != nil:
+		return nil, fmt.Errorf("read answers of %s: %w", Program, answers.err)
+	case answers.failure != nil:
+		return nil, answers.failure
+	case err != nil:
+		return nil, err
+	case answers.result == nil:
+		return nil, fmt.Errorf("run %s: %w", Program, errors.New("it said nothing"))
+	}
+	return answers.result, nil
+}
+
+// Environment is that of the program: its storage library reads a storage.conf even
+// where it is told everything.
+func Environment() []string {
+	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "CONTAINERS_STORAGE_CONF=/dev/null"}
+}
+
+// answers reads the lines that are written to it.
+type answers struct {
+	progress func(Progress)
+	line     []byte
+	result   *Result
+	failure  *Failure
+	err      error
+}
+
+// maxLine is the longest line that is read, in bytes.
+const maxLine = 4 << 20
+
+func (a *answers) Write(p []byte) (int, error) {
+	for _, b := range p {
+		switch {
+		case b == '\n':
+			a.read()
+			a.line = a.line[:0]
+		case len(a.line) < maxLine:
+			a.line = append(a.line, b)
+		}
+	}
+	return len(p), nil
+}
+
+func (a *answers) read() {
+	var answer Answer
+	if err := json.Unmarshal(a.line, &answer); err != nil {
+		a.err = err
+		return
+	}
+	switch {
+	case answer.Progress != nil && a.progress != nil:
+		a.progress(*answer.Progress)
+	case answer.Result != nil:
+		a.result = answer.Result
+	case answer.Failure != nil:
+		a.failure = answer.Failure
+	}
+}
