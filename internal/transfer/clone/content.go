@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ways to copy the content of a file, cheapest first.
+const (
+	byReflink int32 = iota // FICLONE, see ioctl_ficlone(2)
+	byKernel               // copy_file_range(2)
+	byHand
+)
+
+// copier copies the contents of files between two filesystems, in the cheapest way
+// that these have turned out to be able to.
+type copier struct{ way atomic.Int32 }
+
+// stepDown goes on to the next way, unless another worker did so already.
+func (c *copier) stepDown(from int32) { c.way.CompareAndSwap(from, from+1) }
+
+// copy gives dst, an empty file, the content of src, of which st is the status. It
+// returns how many bytes do not share extents with src.
+func (c *copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
+	if st.Size == 0 {
+		return 0, nil
+	}
+	if c.way.Load() == byReflink {
+		err := unix.IoctlFileClone(dst, src)
+		switch {
+		case err == nil:
+			return 0, nil
+		case isOneOf(err, unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV):
+			c.stepDown(byReflink)
+		// For this file only: its attributes are others than a new file gets.
+		case !errors.Is(err, unix.EINVAL):
+			return 0, fmt.Errorf("reflink: %w", err)
+		}
+	}
+	if st.Blocks*512 >= st.Size {
+		return st.Size, c.copyRange(dst, src, 0, st.Size)
+	}
+	copied, err = c.copyData(dst, src, st.Size)
+	if err == nil {
+		err = unix.Ftruncate(dst, st.Size)
+	}
+	return copied, err
+}
+
+// copyData copies what is no hole.
+func (c *copier) copyData(dst, src int, size int64) (copied int64, err error) {
+	for off := int64(0); off < size; {
+		start, err := unix.Seek(src, off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // a hole to the end
+			break
+		}
+		if err != nil {
+			return copied, fmt.Errorf("seek data: %w", err)
+		}
+		end, err := unix.Seek(src, start, unix.SEEK_HOLE)
+		if err != nil {
+			return copied, fmt.Errorf("seek hole: %w", err)
+		}
+		end = min(end, size)
+		if err := c.copyRange(dst, src, start, end); err != nil {
+			return copied, err
+		}
+		copied += end - start
+		off = end
+	}
+	return copied, nil
+}
+
+// copyRange copies the bytes from off to end, all of which have to be there.
+func (c *copier) copyRange(dst, src int, off, end int64) error {
+	for off < end {
+		if c.way.Load() >= byHand {
+			return copyByHand(dst, src, off, end)
+		}
+		in, out := off, off
+		n, err := unix.CopyFileRange(src, &in, dst, &out, int(min(end-off, 1<<30)), 0)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case isOneOf(err, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.EPERM):
+			c.stepDown(byKernel)
+		case err != nil:
+			return fmt.Errorf("copy: %w", err)
+		case n == 0:
+			return fmt.Errorf("copy: %w", io.ErrUnexpectedEOF)
+		}
+		off += int64(max(n, 0))
+	}
+	return nil
+}
+
+// copyBuffer is the size of the buffer of copyByHand, in bytes.
+const copyBuffer = 256 << 10
+
+func copyByHand(dst, src int, off, end int64) error {
+	buf := make([]byte, min(end-off, copyBuffer))
+	for off < end {
+		n, err := unix.Pread(src, buf[:min(end-off, int64(len(buf)))], off)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("read: %w", err)
+		case n == 0:
+			return fmt.Errorf("read: %w", io.ErrUnexpectedEOF)
+		}
+		for done := 0; done < n; {
+			w, err := unix.Pwrite(dst, buf[done:n], off)
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return fmt.Errorf("write: %w", err)
+			}
+			done += max(w, 0)
+			off += int64(max(w, 0))
+		}
+	}
+	return nil
+}
+
+func isOneOf(err error, errnos ...unix.Errno) bool {
+	for _, errno := range errnos {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	drivers "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+)
+
+// differ fills the staging directory of one layer. It implements drivers.Differ.
+type differ struct {
+	ctx     context.Context //nolint:containedctx // the interface passes none
+	cloning *cloning
+	layer   *planned
+}
+
+// Close implements drivers.Differ.
+func (*differ) Close() error { return nil }
+
+// ApplyDiff implements drivers.Differ.
+func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
+	switch {
+	case how.Format != drivers.DifferOutputFormatDir:
+		return output, unsupported("the destination is in composefs form")
+	case options.ForceMask != nil:
+		return output, unsupported("the destination forces modes on its files")
+	case options.WhiteoutFormat != archive.OverlayWhiteoutFormat || options.InUserNS:
+		return output, unsupported("the destination is not root's own")
+	}
+	from := d.layer.from
+	tarSplit, err := newTarSplit(d.cloning.dst.layers)
+	if err != nil {
+		return output, err
+	}
+	defer func() {
+		if err != nil {
+			tarSplit.Close()
+		}
+	}()
+	archived, err := d.copyTarSplit(tarSplit)
+	if err != nil {
+		return output, fmt.Errorf("copy tar-split: %w", err)
+	}
+	root, err := d.copyTree(dest, how.StagingDirectory)
+	if err != nil {
+		return output, err
+	}
+	defer root.Close()
+	if err := d.verify(root, tarSplit, archived); err != nil {
+		return output, err
+	}
+	st, err := root.Stat()
+	if err != nil {
+		return output, err
+	}
+	// Else it would get the mode of the layer below.
+	mode := st.Mode()
+	return drivers.DriverWithDifferOutput{
+		Differ:             d,
+		Size:               from.UncompressedSize,
+		UIDs:               from.UIDs,
+		GIDs:               from.GIDs,
+		UncompressedDigest: from.UncompressedDigest,
+		CompressedDigest:   from.CompressedDigest,
+		TOCDigest:          from.TOCDigest,
+		Metadata:           from.Metadata,
+		BigData:            from.data,
+		RootDirMode:        &mode,
+		Artifacts:          map[string]any{tarSplitArtifact: tarSplit},
+	}, nil
+}
+
+// tarSplit is the staged tar-split file, nil when there is none.
+func (p *planned) tarSplit() *os.File {
+	f, ok := p.output.Artifacts[tarSplitArtifact].(*os.File)
+	if !ok {
+		return nil
+	}
+	return f
+}
+
+// copyTarSplit copies the tar-split file and returns how many bytes of files the
+// archive has, unless nobody wants to know.
+func (d *differ) copyTarSplit(dst *os.File) (archived int64, err error) {
+	src := d.layer.from.tarSplit
+	var st unix.Stat_t
+	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
+		return 0, err
+	}
+	if _, err := d.cloning.copier.copy(int(dst.Fd()), int(src.Fd()), &st); err != nil {
+		return 0, err
+	}
+	if d.cloning.verify != clonejob.VerifyMetadata {
+		return 0, nil
+	}
+	return archivedBytes(dst)
+}
+
+// copyTree copies the layer's tree to dest, and returns that one, open.
+func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
+	if root, err = os.Open(dest); err != nil {
+		return nil, err
+	}
+	links := filepath.Join(staging, "links")
+	err = os.Mkdir(links, 0o700)
+	if err == nil {
+		var scratch *os.File
+		if scratch, err = os.Open(links); err == nil {
+			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, d.cloning.workers)
+			err = errors.Join(err, scratch.Close())
+		}
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// verify compares the copied layer with its archive, as thoroughly as it was asked
+// for, or as it takes to say what is wrong.
+func (d *differ) verify(root, tarSplit *os.File, archived int64) error {
+	switch {
+	case d.cloning.verify == clonejob.VerifyNone:
+		return nil
+	case d.cloning.verify == clonejob.VerifyMetadata && archived == d.layer.counts.bytes.Load():
+		return nil
+	}
+	from := d.layer.from
+	digest, size, err := archiveDigest(root, tarSplit)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", clonejob.ErrNotVerified, err)
+	case digest != from.UncompressedDigest.String():
+		return fmt.Errorf("%w: its files make the archive %s", clonejob.ErrNotVerified, digest)
+	case size != from.UncompressedSize && from.UncompressedSize > 0:
+		return fmt.Errorf("%w: its archive has %d bytes instead of %d", clonejob.ErrNotVerified, size, from.UncompressedSize)
+	}
+	return nil
+}

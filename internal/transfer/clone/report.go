@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"sync"
+	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+)
+
+// interval is the time between two reports of progress.
+const interval = 100 * time.Millisecond
+
+// reporter tells how far the layers are.
+type reporter struct {
+	plan []*planned
+	mu   sync.Mutex
+	tell func(clonejob.Progress)
+	told map[*planned]int64
+}
+
+func newReporter(plan []*planned, tell func(clonejob.Progress)) *reporter {
+	if tell == nil {
+		tell = func(clonejob.Progress) {}
+	}
+	return &reporter{plan: plan, tell: tell, told: map[*planned]int64{}}
+}
+
+// start tells of the layers that are there already, and from time to time of those
+// that are at work until stop.
+func (r *reporter) start() (stop func()) {
+	for i, p := range r.plan {
+		if p.there {
+			r.say(i, true)
+		}
+	}
+	ticker := time.NewTicker(interval)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				for i, p := range r.plan {
+					if !p.there {
+						r.say(i, false)
+					}
+				}
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(done)
+		wg.Wait()
+	}
+}
+
+// done tells that a layer is staged.
+func (r *reporter) done(layer *planned) {
+	for i, p := range r.plan {
+		if p == layer {
+			r.say(i, true)
+		}
+	}
+}
+
+// say tells how far a layer is, if that is news.
+func (r *reporter) say(i int, done bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.plan[i]
+	files := p.counts.files.Load()
+	if !done && files == r.told[p] {
+		return
+	}
+	r.told[p] = files
+	r.tell(clonejob.Progress{
+		Layer: i, Layers: len(r.plan), DiffID: p.from.UncompressedDigest.String(), Size: p.from.UncompressedSize,
+		Files: files, Bytes: p.counts.bytes.Load(), Shared: p.there, Done: done,
+	})
+}

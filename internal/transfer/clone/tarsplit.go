@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/vbatts/tar-split/tar/asm"
+	"github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sys/unix"
+)
+
+// openTarSplit reads an open tar-split file from its start, uncompressed.
+func openTarSplit(f *os.File) (*gzip.Reader, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(f, 0, st.Size()), 64<<10))
+}
+
+// Parts of a line of a tar-split file: package storage writes the fields in the order
+// of its type Entry, and a quote in a name is written with a backslash.
+var (
+	fileEntry = []byte(`{"type":` + strconv.Itoa(int(storage.FileType)) + `,`)
+	fileSize  = []byte(`,"size":`)
+)
+
+// archivedBytes returns how many bytes of files an archive has of which f is the
+// tar-split file. To look for the numbers is several times faster than to parse all.
+func archivedBytes(f *os.File) (total int64, err error) {
+	in, err := openTarSplit(f)
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewReaderSize(in, 256<<10)
+	for {
+		line, err := lines.ReadSlice('\n')
+		switch {
+		case bytes.HasPrefix(line, fileEntry):
+			if _, size, ok := bytes.Cut(line, fileSize); ok {
+				total += leadingNumber(size)
+			}
+		case errors.Is(err, io.EOF):
+			return total, nil
+		}
+		for errors.Is(err, bufio.ErrBufferFull) { // the rest of a long header
+			_, err = lines.ReadSlice('\n')
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+	}
+}
+
+func leadingNumber(text []byte) (n int64) {
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+// archiveDigest makes the archive of a layer again and returns its digest and size.
+// dir is the layer's tree, f its tar-split file. The error is one of a file that is
+// missing or is not the archived one.
+func archiveDigest(dir, f *os.File) (digest string, size int64, err error) {
+	in, err := openTarSplit(f)
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.New()
+	counter := &countingWriter{w: sum}
+	out := bufio.NewWriterSize(counter, 1<<20)
+	if err := asm.WriteOutputTarStream(files{dir}, storage.NewJSONUnpacker(in), out); err != nil {
+		return "", 0, err
+	}
+	if err := out.Flush(); err != nil {
+		return "", 0, err
+	}
+	return fmt.Sprintf("sha256:%x", sum.Sum(nil)), counter.n, nil
+}
+
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// files opens the files of a tree by the names that they have in its archive.
+type files struct{ root *os.File }
+
+// Get implements storage.FileGetter.
+func (f files) Get(name string) (io.ReadCloser, error) {
+	fd, err := unix.Openat2(int(f.root.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_NONBLOCK | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	file := os.NewFile(uintptr(fd), name)
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+		file.Close()
+		return nil, fmt.Errorf("open %q: %w", name, errors.New("not a regular file"))
+	}
+	return file, nil
+}
