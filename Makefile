@@ -16,6 +16,7 @@ GO_MD2MAN ?= $(GO) tool go-md2man
 DESTDIR ?=
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec/bootc-podman
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
 BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
@@ -36,7 +37,7 @@ SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix
 export CGO_ENABLED ?= 0
 
 .PHONY: all
-all: binary man ## Build the program and its manual pages
+all: binary man ## Build the programs and their manual pages
 
 .PHONY: help
 help: ## List these targets
@@ -47,8 +48,8 @@ deps: ## Install what building and testing needs (Debian, Ubuntu, Fedora)
 	@$(SUDO) contrib/deps
 
 .PHONY: binary
-binary: ## Build bin/bootc-podman
-	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS)' -o bin/bootc-podman ./cmd/bootc-podman
+binary: ## Build bin/bootc-podman and bin/bootc-podman-store
+	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS)' -o bin/ ./cmd/bootc-podman ./cmd/bootc-podman-store
 
 .PHONY: man
 man: $(MAN_PAGES) ## Build the manual pages
@@ -83,6 +84,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@rm -rf build/root
 	@$(MAKE) --no-print-directory install GO=false DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
 	@cd build/root && find . -type f | sort >../installed && cat ../installed
+	@grep -qx ./usr/libexec/bootc-podman/bootc-podman-store build/installed
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
 
@@ -129,6 +131,7 @@ install: install-bin install-man install-completions ## Install what "make all" 
 .PHONY: install-bin
 install-bin:
 	install -D -m 0755 bin/bootc-podman "$(DESTDIR)$(BINDIR)/bootc-podman"
+	install -D -m 0755 bin/bootc-podman-store "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
 
 .PHONY: install-man
 install-man:
@@ -143,7 +146,7 @@ install-completions:
 
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
-	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman"
+	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
 	rm -f "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman" "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish" "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
 	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
 

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ func goList(t *testing.T, args ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-tags", "urfave_cli_no_docs"}, args...)...)
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the Makefile builds
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -41,6 +43,8 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "internal/images", want: []string{"internal/host", "internal/images", "storageconf", "wrapper"}},
 		{name: "hooks", want: []string{"hooks", "internal/host", "storageconf", "wrapper"}},
 		{name: "internal/progress", want: []string{"internal/progress"}},
+		{name: "internal/transfer/clonejob", want: []string{"internal/transfer/clonejob", "storageconf", "wrapper"}},
+		{name: "internal/transfer/clone", want: []string{"internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer", want: []string{
 			"internal/host", "internal/images", "internal/progress", "internal/transfer", "storageconf", "wrapper",
 		}},
@@ -60,6 +64,15 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 				t.Errorf("depends on %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestWeStartWithoutTheStorageLibrary: it takes longer to start than all of ours.
+func TestWeStartWithoutTheStorageLibrary(t *testing.T) {
+	for _, path := range goList(t, "-deps", "./cmd/bootc-podman") {
+		if path == "go.podman.io/storage" || strings.HasPrefix(path, "go.podman.io/storage/drivers") {
+			t.Errorf("depends on %s", path)
+		}
 	}
 }
 
