@@ -1,0 +1,223 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Images that bootc-podman-store clones from one store to another, as podman sees them.
+
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
+load helpers
+
+STORE_PROGRAM=${STORE_PROGRAM:-$(dirname "$BOOTC_PODMAN")/bootc-podman-store}
+[ -x "$STORE_PROGRAM" ] || STORE_PROGRAM=$(dirname "$BOOTC_PODMAN")/../libexec/bootc-podman/bootc-podman-store
+
+setup_file() {
+    mount_sysroot xfs
+    # podman's own store on the same filesystem.
+    mkdir -p /sysroot/containers /var/lib/containers/storage
+    mount --bind /sysroot/containers /var/lib/containers/storage
+    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
+    cat >/srv/registry.yml <<YAML
+version: 0.1
+storage: {filesystem: {rootdirectory: /srv/registry}}
+http: {addr: "$REGISTRY"}
+YAML
+    mkdir -p /etc/containers/registries.conf.d
+    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
+    local server
+    server=$(command -v docker-registry || command -v registry || command -v distribution)
+    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
+    echo $! >/srv/registry.pid
+    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    cd /srv || return 1
+    hard_image
+    export REGISTRY
+}
+
+teardown_file() {
+    kill "$(cat /srv/registry.pid)" || true
+    umount -l /var/lib/containers/storage /sysroot
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    new_sysroot
+    podman rmi -af >/dev/null 2>&1 || true
+    podman pull -q "$REGISTRY/hard:1" >/dev/null
+}
+
+# hard_image - an image at the registry of three layers, with what is hard to copy.
+hard_image() {
+    mkdir -p hard/{bin,d,dir.removed,opaque}
+    # A program without libraries: this one.
+    cp "$STORE_PROGRAM" hard/bin/program
+    echo content >hard/d/file
+    ln hard/d/file hard/d/hardlink
+    ln -s ../d/file hard/d/symlink
+    printf 'x' >"hard/d/größe"$'\n''☃'
+    cp hard/d/file hard/d/setuid
+    chown 12:34 hard/d/setuid
+    chmod 6755 hard/d/setuid
+    cp hard/bin/program hard/bin/capable
+    setcap cap_net_raw+ep hard/bin/capable
+    mknod hard/d/device b 8 300
+    mkfifo -m 622 hard/d/fifo
+    truncate -s 1M hard/d/sparse
+    echo old >hard/opaque/old
+    touch -d '2001-02-03 04:05:06.789' hard/d/file
+    echo removed | tee hard/removed >hard/dir.removed/file
+    tar --xattrs --xattrs-include='*' --format=posix -C hard -cf 1.tar .
+    # What a build leaves of "rm" and of a directory made again.
+    mkdir -p upper/opaque
+    touch upper/.wh.removed upper/.wh.dir.removed upper/opaque/.wh..wh..opq
+    echo new >upper/opaque/new
+    tar --format=posix -C upper -cf 2.tar .
+    head -c 100 /dev/urandom >another
+    tar -cf 3.tar another
+    oci 1.tar 2.tar 3.tar
+    skopeo copy -q --dest-tls-verify=false dir:dir "docker://$REGISTRY/hard:1"
+}
+
+# oci TAR... - an image of layers in the directory dir.
+oci() {
+    local tar config layers='[]' diffs='[]'
+    mkdir -p dir
+    for tar; do
+        gzip -nk "$tar"
+        digest=$(sha256sum <"$tar.gz" | cut -d' ' -f1)
+        cp "$tar.gz" "dir/$digest"
+        layers=$(jq -c --arg d "sha256:$digest" --argjson s "$(stat -c %s "$tar.gz")" \
+            '. + [{mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest: $d, size: $s}]' <<<"$layers")
+        diffs=$(jq -c --arg d "sha256:$(sha256sum <"$tar" | cut -d' ' -f1)" '. + [$d]' <<<"$diffs")
+    done
+    jq -nc --argjson d "$diffs" '{architecture: "amd64", os: "linux", created: "2026-08-01T10:00:00Z",
+        config: {Entrypoint: ["/bin/program"]}, rootfs: {type: "layers", diff_ids: $d}}' >config
+    config=$(sha256sum <config | cut -d' ' -f1)
+    cp config "dir/$config"
+    jq -nc --argjson l "$layers" --arg d "sha256:$config" --argjson s "$(stat -c %s config)" '{schemaVersion: 2,
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        config: {mediaType: "application/vnd.oci.image.config.v1+json", digest: $d, size: $s}, layers: $l}' >dir/manifest.json
+    printf 'Directory Transport Version: 1.1\n' >dir/version
+}
+
+# clone FROM TO [VERIFY] - clone the hard image between "default" and "bootc".
+clone() {
+    local -A stores=(
+        [default]='{"graph_root":"/var/lib/containers/storage","run_root":"/run/containers/storage","driver":"overlay"}'
+        [bootc]='{"graph_root":"/run/bootc/storage","run_root":"/proc/self/fd/3","driver":"overlay"}')
+    bp init
+    jq -nc --argjson from "${stores[$1]}" --argjson to "${stores[$2]}" --arg id "$(id_of)" --arg name "$REGISTRY/hard:1" --arg verify "${3:-metadata}" \
+        '{source: $from, destination: $to, image: $id, names: [$name], verify: $verify}' >job
+    # bp has no standard input.
+    "$BOOTC_PODMAN" exec -- "$STORE_PROGRAM" <job >answers
+    RESULT=$(tail -n 1 answers)
+    jq -e .result <<<"$RESULT" >/dev/null || die "clone: $RESULT"
+}
+
+id_of() { jq -r .config.digest /srv/dir/manifest.json | cut -d: -f2; }
+
+# tree DIR - all of a layer's tree in one archive, but for the time of its root, which
+# an archive need not have.
+tree() {
+    stat -c '%A %u %g' "$1"
+    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z) | tar --null -T - --no-recursion --xattrs --xattrs-include='*' --xattrs-exclude=security.selinux --acls --numeric-owner --format=posix \
+        --pax-option=delete=atime,delete=ctime -C "$1" -cf -
+}
+
+# same_layers DIR DIR - the layers of one graph root are those of another.
+same_layers() {
+    local layer count=0
+    for layer in $(jq -r '.[].id' "$1/overlay-layers/layers.json"); do
+        cmp <(tree "$1/overlay/$layer/diff") <(tree "$2/overlay/$layer/diff")
+        cmp <(gzip -dc "$1/overlay-layers/$layer.tar-split.gz") <(gzip -dc "$2/overlay-layers/$layer.tar-split.gz")
+        count=$((count + 1))
+    done
+    assert "$count" == 3
+    diff <(jq -S 'map(del(.created)) | sort_by(.id)' "$1/overlay-layers/layers.json") \
+        <(jq -S 'map(del(.created)) | sort_by(.id)' "$2/overlay-layers/layers.json")
+}
+
+# used - the bytes that the filesystem of the stores has in use.
+used() {
+    sync -f /sysroot
+    df -B1 --output=used /sysroot | tail -1
+}
+
+@test "clone: the bootc-owned store has what podman pulled, without its bytes" {
+    local before
+    bp init
+    before=$(used)
+    clone default bootc
+    [ $(($(used) - before)) -lt 2000000 ] || die "the filesystem grew by $(($(used) - before)) bytes"
+    assert "$(jq '[.result.layers[] | .copied] | add' <<<"$RESULT")" == 0
+    same_layers /var/lib/containers/storage "$STORE"
+    assert "$(oracle images --digests --format '{{.Repository}}:{{.Tag}} {{.Digest}}')" == \
+        "$REGISTRY/hard:1 sha256:$(sha256sum </srv/dir/manifest.json | cut -d' ' -f1)"
+    [ -z "$(ls "$STORE/overlay/staging" 2>/dev/null)" ]
+}
+
+@test "clone: layers are those of podman's own push" {
+    clone default bootc
+    mkdir -p /sysroot/pushed
+    podman push -q --remove-signatures "$REGISTRY/hard:1" "containers-storage:[overlay@/sysroot/pushed+/run/pushed]$REGISTRY/hard:1"
+    local layer
+    for layer in $(jq -r '.[].id' "$STORE/overlay-layers/layers.json"); do
+        cmp <(tree "$STORE/overlay/$layer/diff") <(tree "/sysroot/pushed/overlay/$layer/diff")
+        cmp <(gzip -dc "$STORE/overlay-layers/$layer.tar-split.gz") <(gzip -dc "/sysroot/pushed/overlay-layers/$layer.tar-split.gz")
+    done
+    # A push forgets the compressed blobs.
+    diff <(jq -S 'map(del(.created, .compression, ."compressed-size", ."compressed-diff-digest")) | sort_by(.id)' "$STORE/overlay-layers/layers.json") \
+        <(jq -S 'map(del(.created, .compression, ."compressed-size", ."compressed-diff-digest")) | sort_by(.id)' /sysroot/pushed/overlay-layers/layers.json)
+    umount -q /sysroot/pushed/overlay || true
+    rm -rf /sysroot/pushed
+}
+
+@test "clone: podman pushes the clone with its digest, and removes it" {
+    clone default bootc
+    podman push -q --digestfile want "$REGISTRY/hard:1" "docker://$REGISTRY/original:1"
+    oracle push -q --digestfile "$PWD/digest" "$REGISTRY/hard:1" "docker://$REGISTRY/clone:1"
+    assert "$(cat digest)" == "$(cat want)"
+    bp exec -- bash -c 'dir=$(podman image mount "$1") && ls "$dir" "$dir/opaque"' bash "$REGISTRY/hard:1"
+    assert "${output//$'\n'/ }" =~ "another bin d opaque"
+    assert "${output//$'\n'/ }" !~ "removed|old"
+    oracle rmi "$REGISTRY/hard:1"
+    assert "$(oracle images -q)" == ""
+    assert "$(jq length "$STORE/overlay-layers/layers.json")" == 0
+}
+
+@test "clone: a container runs of an image that came out of the bootc-owned store" {
+    clone default bootc full
+    podman rmi -f "$REGISTRY/hard:1"
+    [ ! -e "/var/lib/containers/storage/overlay-images/$(id_of)" ]
+    clone bootc default full
+    same_layers /var/lib/containers/storage "$STORE"
+    printf '[containers]\ndefault_ulimits=["nofile=4096:4096","nproc=4096:4096"]\n' >containers.conf
+    # The program, in the container, finds no job.
+    CONTAINERS_CONF=$PWD/containers.conf podman run --rm --runtime runc --network none "$REGISTRY/hard:1" </dev/null >out
+    assert "$(jq -r .failure.kind out)" == failed
+    podman rmi "$REGISTRY/hard:1"
+}
+
+@test "clone: a pull after it transfers nothing, and keeps the digest" {
+    clone default bootc
+    : >/srv/registry.log
+    bp image pull -q "$REGISTRY/hard:1"
+    run ! grep -q 'GET /v2/hard/blobs/sha256:'"$(jq -r '.layers[0].digest' /srv/dir/manifest.json | cut -d: -f2)" /srv/registry.log
+    assert "$(oracle images --digests --format '{{.Digest}}')" == "sha256:$(sha256sum </srv/dir/manifest.json | cut -d' ' -f1)"
+}
+
+@test "clone: what was killed is completed, and podman collects the leftovers" {
+    bp init
+    mkdir -p "$STORE/overlay/staging/1234/dir/file"
+    touch "$STORE/overlay/staging/1234/staging.lock"
+    clone default bootc
+    [ ! -e "$STORE/overlay/staging/1234" ]
+    mkdir -p "$STORE/overlay/staging/1234/dir/file"
+    touch "$STORE/overlay/staging/1234/staging.lock"
+    oracle rmi "$REGISTRY/hard:1"
+    if podman_at_least 5; then
+        [ ! -e "$STORE/overlay/staging/1234" ]
+    fi
+    clone default bootc
+    [ ! -e "$STORE/overlay/staging/1234" ]
+}
