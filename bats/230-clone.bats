@@ -116,20 +116,42 @@ clone() {
 
 id_of() { jq -r .config.digest /srv/dir/manifest.json | cut -d: -f2; }
 
-# tree DIR - all of a layer's tree in one archive, but for the time of its root, which
-# an archive need not have.
+# tree DIR - all of a layer's tree in one archive, but for the times of its root, which
+# an archive need not have, and of whiteouts, which podman makes when it pulls.
 tree() {
-    stat -c '%A %u %g' "$1"
-    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z) | tar --null -T - --no-recursion --xattrs --xattrs-include='*' --xattrs-exclude=security.selinux --acls --numeric-owner --format=posix \
-        --pax-option=delete=atime,delete=ctime -C "$1" -cf -
+    (cd "$1" && find . -type c -print0 | LC_ALL=C sort -z | xargs -0 stat -c '%n %A %u %g %t:%T' .)
+    (cd "$1" && find . -mindepth 1 ! -type c -print0) | LC_ALL=C sort -z |
+        tar -C "$1" --xattrs --xattrs-include='*' --xattrs-exclude=security.selinux --acls --numeric-owner --format=posix \
+            --pax-option=delete=atime,delete=ctime --no-recursion --null -cf - -T -
+}
+
+# recipe FILE - a tar-split file, but for how the bytes between files are cut into
+# pieces: those at the end are cut as they were read.
+recipe() {
+    local payload
+    gzip -dc "$1" | jq -c 'select(.type == 1) | del(.position)'
+    gzip -dc "$1" | jq -r 'select(.type == 2) | .payload' | while read -r payload; do
+        base64 -d <<<"$payload"
+    done
+}
+
+# same_layer ROOT ROOT ID - a layer in one graph root is that in another.
+same_layer() {
+    tree "$1/overlay/$3/diff" >tree.a
+    tree "$2/overlay/$3/diff" >tree.b
+    cmp tree.a tree.b
+    [ "$(stat -c %s tree.a)" -gt 1000 ] || die "layer $3 is empty"
+    recipe "$1/overlay-layers/$3.tar-split.gz" >recipe.a
+    recipe "$2/overlay-layers/$3.tar-split.gz" >recipe.b
+    cmp recipe.a recipe.b
+    [ "$(stat -c %s recipe.a)" -gt 1000 ] || die "recipe of layer $3 is empty"
 }
 
 # same_layers DIR DIR - the layers of one graph root are those of another.
 same_layers() {
     local layer count=0
     for layer in $(jq -r '.[].id' "$1/overlay-layers/layers.json"); do
-        cmp <(tree "$1/overlay/$layer/diff") <(tree "$2/overlay/$layer/diff")
-        cmp <(gzip -dc "$1/overlay-layers/$layer.tar-split.gz") <(gzip -dc "$2/overlay-layers/$layer.tar-split.gz")
+        same_layer "$1" "$2" "$layer"
         count=$((count + 1))
     done
     assert "$count" == 3
@@ -162,8 +184,7 @@ used() {
     podman push -q --remove-signatures "$REGISTRY/hard:1" "containers-storage:[overlay@/sysroot/pushed+/run/pushed]$REGISTRY/hard:1"
     local layer
     for layer in $(jq -r '.[].id' "$STORE/overlay-layers/layers.json"); do
-        cmp <(tree "$STORE/overlay/$layer/diff") <(tree "/sysroot/pushed/overlay/$layer/diff")
-        cmp <(gzip -dc "$STORE/overlay-layers/$layer.tar-split.gz") <(gzip -dc "/sysroot/pushed/overlay-layers/$layer.tar-split.gz")
+        same_layer "$STORE" /sysroot/pushed "$layer"
     done
     # A push forgets the compressed blobs.
     diff <(jq -S 'map(del(.created, .compression, ."compressed-size", ."compressed-diff-digest")) | sort_by(.id)' "$STORE/overlay-layers/layers.json") \
