@@ -88,6 +88,7 @@ func hardLayers(t *testing.T) [][]byte {
 	lower.add(tar.Header{Name: "twice"}, "first, and longer")
 	lower.add(tar.Header{Name: "none", Mode: 0o0000 | 0o1000}, "nobody may")
 	upper := newArchive(t)
+	upper.add(tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o711}, "")
 	upper.add(tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
 	upper.add(tar.Header{Name: "d/.wh..wh..opq"}, "")
 	upper.add(tar.Header{Name: "d/new"}, "new")
