@@ -32,7 +32,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 COMPLETIONS := cmd/bootc-podman/completions/bootc-podman
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 

@@ -6,7 +6,7 @@
 
 # What makes podman run here, where the limits are low, and cgroups are another's.
 container_conf() {
-    mkdir -p /etc/containers
+    mkdir -p /etc/containers/containers.conf.d
     cat >/etc/containers/containers.conf <<'END'
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
@@ -21,8 +21,8 @@ END
 shell_context() {
     local program path
     mkdir -p "$1/root/bin" "$1/root/tmp" "$1/root/x"
-    for program in sh cat sleep touch; do
-        path=$(command -v "$program")
+    for program in sh cat sleep touch true; do
+        path=$(type -P "$program")
         cp -L "$path" "$1/root/bin/$program"
         # shellcheck disable=SC2046 # one word each
         cp -L --parents $(ldd "$path" | grep -o '/[^ ]*') "$1/root"
@@ -33,3 +33,25 @@ shell_context() {
 
 # run_container ARG... - podman run as it works here.
 run_container() { podman run --network none "$@"; }
+
+# final_config NAME - the configuration that the runtime was given for a container.
+final_config() {
+    local id
+    id=$(podman container inspect --format '{{.Id}}' "$1")
+    cat "$(podman info --format '{{.Store.GraphRoot}}')/overlay-containers/$id/userdata/config.json"
+}
+
+# journal_start - a journal of our own on this scratch host, in /srv/journal.
+# shellcheck disable=SC2016 # perl's variables
+journal_start() {
+    mkdir -p /run/systemd/journal
+    perl -MIO::Socket::UNIX -MSocket -e '
+        unlink "/run/systemd/journal/socket";
+        my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => "/run/systemd/journal/socket") or die $!;
+        open(my $out, ">>", "/srv/journal") or die $!; $out->autoflush(1);
+        while (defined $s->recv(my $record, 1 << 20)) { print $out "$record\n"; }' 3>&- &
+    JOURNAL_PID=$!
+    wait_for test -S /run/systemd/journal/socket
+}
+
+journal_stop() { kill "$JOURNAL_PID" && rm -f /run/systemd/journal/socket; }

@@ -100,15 +100,15 @@ func (h *testHost) exists(name string) bool {
 	return err == nil
 }
 
-// process has a process that started at some tick.
-func (h *testHost) process(pid int, state string, start uint64) {
+// process has process 42 that started at some tick.
+func (h *testHost) process(state string, start uint64) {
 	h.t.Helper()
 	fields := make([]string, 52)
 	for i := range fields {
 		fields[i] = "0"
 	}
 	fields[0], fields[19] = state, strconv.FormatUint(start, 10)
-	h.write(fmt.Sprintf("proc/%d/stat", pid), fmt.Sprintf("%d (a) R (b) %s\n", pid, strings.Join(fields, " ")))
+	h.write("proc/42/stat", "42 (a) R (b) "+strings.Join(fields, " ")+"\n")
 }
 
 // image puts an image of one layer into a store.
@@ -157,8 +157,8 @@ func (h *testHost) run(stdin string, args ...string) (int, string) {
 	return code, out.String()
 }
 
-// stateOf is the state of container n.
-func stateOf(store string, n int, status string, pid int) string {
+// stateOf is the state of container n in podman's own store.
+func stateOf(n int, status string, pid int) string {
 	return fmt.Sprintf(`{"ociVersion":"1.0.2","id":%q,"status":%q,"pid":%d,"bundle":"%s/overlay-containers/%s/userdata","annotations":{"a":"b"}}`,
-		id(n), status, pid, store, id(n))
+		id(n), status, pid, podmans, id(n))
 }

@@ -19,8 +19,8 @@ type Identity struct {
 	Schema int `json:"schema"`
 	// Kind is ostree or composefs.
 	Kind host.Kind `json:"kind"`
-	// Image is the reference of the booted deployment as bootc spells it,
-	// "registry:quay.io/example/os:42" for one; Digest is that of its manifest.
+	// Image is the reference of the booted deployment as list spells it,
+	// "docker://quay.io/example/os:42" for one; Digest is that of its manifest.
 	Image  string `json:"image"`
 	Digest string `json:"digest"`
 	// Version is the image's own.
@@ -30,14 +30,10 @@ type Identity struct {
 	BootID     string `json:"boot_id"`
 }
 
-// IdentityOf is the identity of the running host, from what a verb learned of its
-// booted deployment. The image is nil where the deployment was not made from one.
-func IdentityOf(root string, kind host.Kind, image *host.ImageReference, digest, version, deployment string) Identity {
-	id := Identity{Schema: 1, Kind: kind, Digest: digest, Version: version, Deployment: deployment, BootID: bootID(root)}
-	if image != nil {
-		id.Image = image.String()
-	}
-	return id
+// NewIdentity is the identity of the running host before anything is known of what
+// it booted.
+func NewIdentity(root string, kind host.Kind) Identity {
+	return Identity{Schema: 1, Kind: kind, BootID: bootID(root)}
 }
 
 // WriteIdentity writes the identity of the running host for containers and hooks.

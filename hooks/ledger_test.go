@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-func leasePath(n int) string { return "run/bootc-podman/leases/" + id(n) + ".json" }
+var leasePath = "run/bootc-podman/leases/" + id(5) + ".json"
 
 // ledgerHost is a host with container 5 of image 7, which podman named; the upper
 // layer of the image lies in podman's own store, the lower in the bootc-owned one.
@@ -26,16 +26,18 @@ func ledgerHost(t *testing.T) *testHost {
 	h.image(podmans, 7, "localhost/app:1")
 	h.image(bootcRoot, 8, "localhost/base:1")
 	h.container(podmans, 5, 7, "localhost/app:1", 7, 8)
-	h.process(42, "S", 4711)
+	h.process("S", 4711)
 	return h
 }
 
 func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
 	h := ledgerHost(t)
-	if err := WriteIdentity(h.root, IdentityOf(h.root, "ostree", nil, "sha256:booted", "42", "")); err != nil {
+	identity := NewIdentity(h.root, "ostree")
+	identity.Digest = "sha256:booted"
+	if err := WriteIdentity(h.root, identity); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := h.run(stateOf(podmans, 5, "creating", 42), Ledger); code != 0 || out != "" {
+	if code, out := h.run(stateOf(5, "creating", 42), Ledger); code != 0 || out != "" {
 		t.Errorf("exit status %d, %q", code, out)
 	}
 	leases, problems := Leases(h.root)
@@ -53,11 +55,11 @@ func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
 	if r := h.journal.records; len(r) != 1 || r[0].fields["IMAGE_DIGEST"] != "sha256:"+id(7) || r[0].fields["CONTAINER_ID_FULL"] != id(5) {
 		t.Errorf("journal %+v", r)
 	}
-	h.process(42, "Z", 4711)
+	h.process("Z", 4711)
 	for range 2 { // it may come twice
-		h.run(stateOf(podmans, 5, "stopped", 0), Ledger)
+		h.run(stateOf(5, "stopped", 0), Ledger)
 	}
-	if h.exists(leasePath(5)) {
+	if h.exists(leasePath) {
 		t.Error("the lease is still there")
 	}
 	if text := h.journal.text(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "container name stopped") {
@@ -67,10 +69,10 @@ func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
 
 func TestLedgerKeepsTheLeaseOfAContainerThatStartedAgain(t *testing.T) {
 	h := ledgerHost(t)
-	h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+	h.run(stateOf(5, "creating", 42), Ledger)
 	// The end of its former life comes late.
-	h.run(stateOf(podmans, 5, "stopped", 0), Ledger)
-	if !h.exists(leasePath(5)) {
+	h.run(stateOf(5, "stopped", 0), Ledger)
+	if !h.exists(leasePath) {
 		t.Error("the lease of a running container is gone")
 	}
 }
@@ -83,15 +85,15 @@ func TestLeasesAreStaleWhenTheirProcessIsNot(t *testing.T) {
 	}{
 		{name: "running", with: func(*testHost) {}, want: LeaseRunning},
 		{name: "ended", with: func(h *testHost) { _ = os.RemoveAll(h.path("proc/42")) }, want: LeaseGone},
-		{name: "not waited for", with: func(h *testHost) { h.process(42, "Z", 4711) }, want: LeaseGone},
-		{name: "another process", with: func(h *testHost) { h.process(42, "S", 4712) }, want: LeaseGone},
+		{name: "not waited for", with: func(h *testHost) { h.process("Z", 4711) }, want: LeaseGone},
+		{name: "another process", with: func(h *testHost) { h.process("S", 4712) }, want: LeaseGone},
 		{name: "a boot before", with: func(h *testHost) {
 			h.write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
 		}, want: LeaseRebooted},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := ledgerHost(t)
-			h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+			h.run(stateOf(5, "creating", 42), Ledger)
 			tt.with(h)
 			leases, problems := Leases(h.root)
 			if len(leases) != 1 || leases[0].State != tt.want || problems != nil {
@@ -122,7 +124,7 @@ func (r *endlessReader) Read(p []byte) (int, error) {
 }
 
 func TestLedgerSucceedsWhateverItIsGiven(t *testing.T) {
-	good := stateOf(podmans, 5, "creating", 42)
+	good := stateOf(5, "creating", 42)
 	huge := &endlessReader{n: 100 << 20}
 	for _, tt := range []struct {
 		name  string
@@ -170,7 +172,7 @@ func TestLedgerFollowsNoLinks(t *testing.T) {
 			h := ledgerHost(t)
 			h.dir("elsewhere")
 			h.link(h.path("elsewhere"), name)
-			h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+			h.run(stateOf(5, "creating", 42), Ledger)
 			if entries, _ := os.ReadDir(h.path("elsewhere")); len(entries) != 0 {
 				t.Errorf("%v were written elsewhere", entries)
 			}
@@ -180,12 +182,12 @@ func TestLedgerFollowsNoLinks(t *testing.T) {
 		h := ledgerHost(t)
 		h.write("secret", "kept")
 		h.dir("run/bootc-podman/leases")
-		h.link(h.path("secret"), leasePath(5))
-		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		h.link(h.path("secret"), leasePath)
+		h.run(stateOf(5, "creating", 42), Ledger)
 		if h.read("secret") != "kept" {
 			t.Error("a file elsewhere was overwritten")
 		}
-		if fi, err := os.Lstat(h.path(leasePath(5))); err != nil || !fi.Mode().IsRegular() {
+		if fi, err := os.Lstat(h.path(leasePath)); err != nil || !fi.Mode().IsRegular() {
 			t.Errorf("the lease is %v, %v", fi, err)
 		}
 	})
@@ -197,7 +199,7 @@ func TestLedgerRefusesAStateThatOthersMayWrite(t *testing.T) {
 	if err := os.Chmod(h.path("run/bootc-podman"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+	h.run(stateOf(5, "creating", 42), Ledger)
 	if h.exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), "others may write to it") {
 		t.Errorf("journal %q", h.journal.text())
 	}
@@ -209,7 +211,7 @@ func TestLedgerSaysThatLayersLackALabel(t *testing.T) {
 	diff := h.path(bootcRoot + "/overlay/" + id(8) + "/diff")
 	start := func() string {
 		h.journal.records = nil
-		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		h.run(stateOf(5, "creating", 42), Ledger)
 		return h.journal.text()
 	}
 	if text := start(); !strings.Contains(text, "lacks a container label") || !strings.Contains(text, id(8)) {
@@ -232,7 +234,7 @@ func TestLedgerLeavesNothingOfManyContainers(t *testing.T) {
 	v, _ := h.invocation("")
 	v.Now = func() time.Time { return time.Now().Add(time.Hour) }
 	for n := 100; n < 300; n++ { // of none of these anybody tells the end
-		v.Stdin = strings.NewReader(stateOf(podmans, n, "creating", 43))
+		v.Stdin = strings.NewReader(stateOf(n, "creating", 43))
 		v.Run([]string{Ledger})
 	}
 	leases, _ := Leases(h.root)
@@ -250,7 +252,7 @@ func TestLayersInAStoreThatOnlyTheMountTells(t *testing.T) {
 		h.container(podmans, 5, 9, "x", 9)
 		h.write("proc/self/mountinfo", "307 303 0:90 / "+podmans+"/overlay/"+id(1005)+"/merged rw,relatime - overlay overlay rw,"+
 			strings.Replace(form, "%s", elsewhere, 1)+",upperdir=/x\n")
-		h.run(stateOf(podmans, 5, "creating", 42), Ledger)
+		h.run(stateOf(5, "creating", 42), Ledger)
 		leases, _ := Leases(h.root)
 		if want := []Layer{{ID: id(9), Store: OtherStore, Path: elsewhere}}; len(leases) != 1 || !slices.Equal(leases[0].Layers, want) {
 			t.Errorf("%s: got %+v", form, leases)
@@ -267,7 +269,8 @@ func TestUnknownHooksPassTheirInputOn(t *testing.T) {
 
 func TestIdentityIsOfThisBoot(t *testing.T) {
 	h := newTestHost(t)
-	want := IdentityOf(h.root, "ostree", nil, "sha256:x", "42", "default/x.0")
+	want := NewIdentity(h.root, "ostree")
+	want.Image, want.Digest, want.Version = "registry:quay.io/os:42", "sha256:x", "42"
 	if err := WriteIdentity(h.root, want); err != nil {
 		t.Fatal(err)
 	}
@@ -286,8 +289,8 @@ func TestIdentityIsOfThisBoot(t *testing.T) {
 // FuzzState reads states of containers: whatever they are, the hook succeeds and
 // writes nothing but leases.
 func FuzzState(f *testing.F) {
-	f.Add([]byte(stateOf(podmans, 5, "creating", 42)))
-	f.Add([]byte(stateOf(podmans, 5, "stopped", 0)))
+	f.Add([]byte(stateOf(5, "creating", 42)))
+	f.Add([]byte(stateOf(5, "stopped", 0)))
 	f.Add([]byte(`{"id":"../x","status":"creating"}`))
 	f.Fuzz(func(t *testing.T, state []byte) {
 		h := newTestHost(t)

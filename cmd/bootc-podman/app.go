@@ -203,8 +203,8 @@ func (a *app) command(o *options) *cli.App {
 			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
-			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.usageCommand(),
-			a.dedupCommand(o),
+			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),
+			a.dedupCommand(o), a.boundCommand(o),
 			a.completionCommand(), a.versionCommand(), a.completeCommand(o),
 		},
 	}

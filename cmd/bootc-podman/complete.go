@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,10 +105,17 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	if line.command.Name == "pull-from-default-storage" {
 		return a.imageNames(ctx, o, string(images.DefaultStore)), noFiles
 	}
+	if line.command.Name == "hooks" && slices.Equal(line.operands, []string{"explain"}) {
+		return nil, orFiles
+	}
 	if len(line.operands) > 0 {
 		return nil, noFiles
 	}
 	switch line.command.Name {
+	case "bound":
+		return []string{"lock"}, noFiles
+	case "hooks":
+		return slices.Sorted(maps.Keys(hooksActions())), noFiles
 	case "completion":
 		return shells(), noFiles
 	case "exists":
@@ -235,9 +243,15 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
+	case "mode":
+		var modes []string
+		for _, mode := range hooks.Modes() {
+			modes = append(modes, string(mode))
+		}
+		return modes, noFiles
 	case "progress-fd", "retry", "source", "target":
 		return nil, noFiles
-	case "sysroot":
+	case "root", "sysroot":
 		return nil, onlyDirs
 	case "type":
 		return []string{"all", string(images.Host), string(images.Logical), string(images.Unified)}, noFiles

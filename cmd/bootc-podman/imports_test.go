@@ -41,7 +41,7 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "wrapper", want: []string{"storageconf", "wrapper"}},
 		{name: "internal/host", want: []string{"internal/host", "storageconf", "wrapper"}},
 		{name: "internal/images", want: []string{"internal/host", "internal/images", "storageconf", "wrapper"}},
-		{name: "hooks", want: []string{"hooks", "internal/host", "storageconf", "wrapper"}},
+		{name: "hooks", want: []string{"hooks", "internal/host", "internal/images", "storageconf", "wrapper"}},
 		{name: "internal/progress", want: []string{"internal/progress"}},
 		{name: "internal/transfer/clonejob", want: []string{"internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer/clone", want: []string{"internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},

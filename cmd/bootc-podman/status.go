@@ -39,6 +39,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			if status == nil {
 				return errors.Join(bad...)
 			}
+			a.noteIdentity(o, status)
 			if err := a.settle(c, bad, true); err != nil {
 				return err
 			}

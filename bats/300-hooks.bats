@@ -1,0 +1,306 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The hooks with containers that run: installing, the ledger, builds, verify.
+
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
+load helpers
+load containers
+load os-images
+
+setup_file() {
+    container_conf
+    mount_sysroot xfs
+    new_sysroot
+    oracle_init
+    shell_context /srv/image
+    podman build -q -t localhost/shell /srv/image >/dev/null
+    shell_context /srv/bound 'in the bootc-owned store'
+    "$BOOTC_PODMAN" image build -q -t localhost/bound /srv/bound >/dev/null
+}
+
+teardown_file() { umount /sysroot; }
+
+setup() { bp hooks install; }
+
+teardown() {
+    umount -q /run/bootc-podman || true
+    podman rm -fa -t 0 >/dev/null
+    bp hooks uninstall
+    rm -f /usr/share/containers/oci/hooks.d/* /etc/containers/oci/hooks.d/* /etc/containers/containers.conf.d/*
+}
+
+leases() { find /run/bootc-podman/leases -type f 2>/dev/null | wc -l; }
+
+lease() { cat "/run/bootc-podman/leases/$(podman "${@:2}" container inspect --format '{{.Id}}' "$1").json"; }
+
+no_leases() { [ "$(leases)" = 0 ]; }
+
+# files - every file and directory below /etc, /usr/share and /run/bootc-podman,
+# with modes and contents.
+files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec sha256sum {} \; -o -printf '\n' \) | sort; }
+
+@test "ledger: a lease is there while a container runs" {
+    run -0 run_container -d --name app localhost/shell sleep 100
+    run -0 lease app
+    local lease=$output id
+    id=$(podman image inspect --format '{{.Id}}' localhost/shell)
+    assert "$(jq -r '.name, .image.id, .image.name, .image.digest, .store, .layers[0].store' <<<"$lease" | xargs)" == \
+        "app $id localhost/shell:latest $(podman image inspect --format '{{.Digest}}' localhost/shell) /var/lib/containers/storage default"
+    assert "$(jq -r .pid <<<"$lease")" == "$(podman container inspect --format '{{.State.Pid}}' app)"
+    bp usage --format '{{.Name}} {{.Image}} {{.Stores}} {{.State}}'
+    assert "$output" == "app localhost/shell:latest default running"
+    podman stop -t 0 app
+    wait_for no_leases
+}
+
+@test "ledger: the lease is gone after kill, rm -f, and the end by itself" {
+    run_container -d --name killed localhost/shell sleep 100
+    run_container -d --name removed localhost/shell sleep 100
+    run_container -d --rm --name removes-itself localhost/shell sleep 100
+    assert "$(leases)" == 3
+    podman kill killed
+    podman rm -f -t 0 removed
+    podman stop -t 0 removes-itself
+    run_container --name ends localhost/shell true
+    wait_for no_leases
+}
+
+@test "ledger: a restart makes a lease anew" {
+    run_container -d --name again localhost/shell sleep 100
+    local before
+    before=$(lease again | jq .pid)
+    podman restart -t 0 again
+    wait_for bash -c "[ '$(leases)' = 1 ]"
+    assert "$(lease again | jq .pid)" == "$(podman container inspect --format '{{.State.Pid}}' again)"
+    assert "$(lease again | jq .pid)" != "$before"
+    bp usage --format '{{.State}}'
+    assert "$output" == running
+}
+
+@test "ledger: ten containers at once" {
+    local i pids=()
+    for i in {1..10}; do
+        run_container -d --name "many$i" localhost/shell sleep 100 >/dev/null 3>&- &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+    assert "$(leases)" == 10
+    bp usage --format '{{.Name}}'
+    assert "$(sort <<<"$output" | xargs)" == "many1 many10 many2 many3 many4 many5 many6 many7 many8 many9"
+    podman rm -fa -t 0 >/dev/null
+    wait_for no_leases
+}
+
+@test "ledger: a container of another root, and one on the bootc-owned store" {
+    local other=(--root /var/lib/containers/other --runroot /run/other)
+    podman "${other[@]}" --storage-opt "additionalimagestore=$STORE" run --network none -d --name elsewhere localhost/bound sleep 100
+    run -0 lease elsewhere "${other[@]}" --storage-opt "additionalimagestore=$STORE"
+    assert "$(jq -r '.store, .layers[].store, .layers[].path' <<<"$output" | xargs)" == "/var/lib/containers/other bootc $STORE"
+    bp usage --format '{{.Name}} {{.Stores}} {{.GraphRoot}}'
+    assert "$output" == "elsewhere bootc /var/lib/containers/other"
+    podman "${other[@]}" --storage-opt "additionalimagestore=$STORE" rm -f -t 0 elsewhere
+    wait_for no_leases
+    # What that container would lose, nobody else tells.
+    rm -rf /run/other
+}
+
+@test "ledger: a container whose end nobody told is seen to be gone" {
+    run_container -d --name app localhost/shell sleep 100
+    local conmon
+    conmon=$(podman container inspect --format '{{.State.ConmonPid}}' app)
+    kill -STOP "$conmon"
+    kill -KILL "$(podman container inspect --format '{{.State.Pid}}' app)"
+    bp usage
+    assert "$output" !~ app
+    bp usage --all --format '{{.Name}} {{.State}}'
+    assert "$output" == "app gone"
+    kill -CONT "$conmon"
+    wait_for no_leases
+}
+
+@test "ledger: a hundred containers leave nothing" {
+    local i
+    for i in {1..100}; do
+        run_container --rm localhost/shell true
+    done
+    wait_for no_leases
+    assert "$(find /run/bootc-podman -type f ! -name storage.conf)" == ""
+}
+
+@test "ledger: the journal has a record each way" {
+    journal_start
+    run_container --name told localhost/shell true
+    wait_for grep -aq 'container told stopped' /srv/journal
+    journal_stop
+    assert "$(grep -a '^MESSAGE=' /srv/journal | head -1)" =~ "container told started, image localhost/shell:latest sha256:"
+    assert "$(grep -ac '^CONTAINER_NAME=told' /srv/journal)" == 2
+}
+
+@test "hooks: a read-only or full state stops no container" {
+    mkdir -p /run/bootc-podman
+    mount -t tmpfs -o ro none /run/bootc-podman
+    run -0 run_container localhost/shell cat /text
+    assert "$output" == shell
+    umount /run/bootc-podman
+    mount -t tmpfs -o size=4k,mode=0755 none /run/bootc-podman
+    mkdir -m 0700 /run/bootc-podman/leases
+    head -c 8192 /dev/zero >/run/bootc-podman/fill || true
+    run -0 run_container localhost/shell cat /text
+    assert "$output" == shell
+    assert "$(find /run/bootc-podman/leases -type f)" == ""
+}
+
+@test "hooks: a state that is none ends as the policy says" {
+    truncate -s 100M /srv/large
+    local state hook want
+    for state in /dev/null /srv/large /srv/image/root/text; do
+        for hook in ledger mount-guard bound-gate; do
+            want=0
+            [ "$hook" != bound-gate ] || want=1
+            SECONDS=0
+            run "-$want" timeout 10 "$BOOTC_PODMAN" hook "$hook" <"$state" >/dev/null
+            [ "$SECONDS" -lt 5 ] || die "$hook took $SECONDS s"
+        done
+    done
+}
+
+@test "hooks: podman build works with everything installed" {
+    printf 'FROM localhost/shell\nRUN ["/bin/touch","/built"]\nRUN --mount=type=bind,from=localhost/shell,target=/mnt ["/bin/cat","/mnt/text"]\n' >/srv/image/Containerfile.run
+    run -0 podman build --no-cache --isolation chroot -t localhost/built -f /srv/image/Containerfile.run /srv/image
+    assert "$output" !~ "hook"
+    run -0 podman build --no-cache --isolation oci --network none -t localhost/built -f /srv/image/Containerfile.run /srv/image
+    assert "$output" !~ "hook"
+    bp image build --no-cache --isolation oci --network none -t localhost/built -f /srv/bound/Containerfile /srv/bound
+    run -0 run_container --rm localhost/built sh -c '[ -e /built ] && echo built'
+    assert "$output" == built
+    bp hooks verify
+    assert "$output" == ""
+}
+
+@test "hooks install: twice is once, another mode replaces, uninstall leaves nothing" {
+    bp hooks uninstall
+    files >/srv/before
+    bp hooks install --mode deny
+    files >/srv/deny
+    bp hooks install --mode deny
+    files | diff /srv/deny -
+    bp hooks install
+    run -1 grep -r deny /etc/bootc-podman
+    bp hooks uninstall
+    files | diff /srv/before -
+    bp hooks uninstall
+    files | diff /srv/before -
+}
+
+@test "hooks install: other directories stay, files of others too" {
+    bp hooks uninstall
+    printf '[engine]\nhooks_dir = ["/srv/theirs"]\n' >/etc/containers/containers.conf.d/10-theirs.conf
+    bp hooks install
+    run -0 tail -n 1 /etc/containers/containers.conf.d/50-bootc-podman-hooks.conf
+    assert "$output" == 'hooks_dir = ["/srv/theirs", "/etc/bootc-podman/hooks.d"]'
+    bp hooks uninstall
+    printf '[engine]\nhooks_dir = ["/srv/theirs"]\n' >/etc/containers/containers.conf.d/90-theirs.conf
+    bp 1 hooks install
+    assert "$stderr" =~ 'sets hooks_dir after'
+    rm /etc/containers/containers.conf.d/*
+    echo "# theirs" >/etc/containers/containers.conf.d/50-bootc-podman-hooks.conf
+    bp 1 hooks install
+    assert "$stderr" =~ 'was not installed by bootc-podman'
+    assert "$(cat /etc/containers/containers.conf.d/*)" == "# theirs"
+}
+
+@test "hooks install: into an image in the making" {
+    mkdir -p /srv/root/usr/bin
+    cp "$BOOTC_PODMAN" /srv/root/usr/bin/bootc-podman
+    bp hooks install --root /srv/root --program /usr/bin/bootc-podman --mode enforce
+    bp hooks verify --root /srv/root
+    assert "$(jq -r .hook.path /srv/root/etc/bootc-podman/hooks.d/*.json | sort -u)" == /usr/bin/bootc-podman
+    bp hooks uninstall --root /srv/root
+    assert "$(find /srv/root -mindepth 1 | sort | xargs)" == "/srv/root/usr /srv/root/usr/bin /srv/root/usr/bin/bootc-podman"
+    bp 1 hooks install --root /srv/root --program /usr/bin/other
+    assert "$stderr" =~ "no such file"
+}
+
+# hook FILE [JQ] - a hook configuration of somebody's, changed by a jq program.
+hook() {
+    mkdir -p "${1%/*}"
+    jq -n '{version: "1.0.0", hook: {path: "/bin/true", args: ["true"], timeout: 5}, when: {always: true}, stages: ["createRuntime"]}' |
+        jq "${2-.}" >"$1"
+}
+
+# finds TEXT - verify finds something, and podman run indeed does not work, or
+# does not run the hook.
+finds() {
+    bp 1 hooks verify
+    assert "$output" =~ "$1"
+}
+
+@test "hooks verify: finds what is wrong" {
+    local theirs=/usr/share/containers/oci/hooks.d/theirs.json private=/etc/bootc-podman/hooks.d/90-x.json
+    bp hooks verify
+    hook "$theirs"
+    bp hooks verify
+
+    echo '{' >"$theirs"
+    finds "$theirs: no container starts: parsing hook"
+    run -126 run_container localhost/shell true
+    hook "$theirs" '.stages = ["later"]'
+    finds "$theirs: no container starts: unknown stage"
+    run -126 run_container localhost/shell true
+    hook "$theirs" '.hook.path = "/bin/missing"'
+    finds "$theirs: the program \"/bin/missing\" is missing"
+    run -0 run_container localhost/shell true
+    hook "$theirs" '.hook.path = "true"'
+    finds "$theirs: the program \"true\" is no absolute path"
+    hook "$theirs" 'del(.hook.timeout)'
+    finds "$theirs: no timeout"
+    rm "$theirs"
+
+    hook "$private" '.stages = ["precreate"] | .hook = {path: "/bin/cat", args: ["cat"], timeout: 5}'
+    bp hooks verify
+    local dir
+    for dir in /usr/share/containers/oci/hooks.d /etc/containers/oci/hooks.d; do
+        mkdir -p "$dir"
+        cp "$private" "$dir/theirs.json"
+        finds "$dir/theirs.json: a precreate hook in a default directory makes every podman build fail"
+        run podman build --no-cache --isolation oci --network none -f /srv/image/Containerfile.run /srv/image
+        assert "$status" != 0 "builds with a precreate hook in $dir"
+        rm "$dir/theirs.json"
+    done
+    rm "$private"
+
+    printf '[engine]\nhooks_dir = ["/usr/share/containers/oci/hooks.d"]\n' >/etc/containers/containers.conf.d/90-theirs.conf
+    finds "90-theirs.conf: hooks_dir replaces the one in"
+    run_container -d localhost/shell sleep 100
+    no_leases
+    rm /etc/containers/containers.conf.d/90-theirs.conf
+    bp hooks uninstall
+    finds "no containers.conf file names /etc/bootc-podman/hooks.d"
+}
+
+@test "hooks verify: an appended list on an old podman" {
+    printf '[engine]\nhooks_dir = ["/srv/theirs", {append=true}]\n' >/etc/containers/containers.conf.d/60-theirs.conf
+    if podman version >/dev/null 2>&1; then
+        bp hooks verify
+    else
+        bp 1 hooks verify
+    fi
+}
+
+@test "hooks explain: says what a container would meet" {
+    bp hooks install --mode enforce
+    run_container --name app -v /sysroot/ostree/repo:/m localhost/shell true
+    local id
+    id=$(podman container inspect --format '{{.Id}}' app)
+    cp "/var/lib/containers/storage/overlay-containers/$id/userdata/config.json" /srv/config.json
+    jq '(.mounts[] | select(.destination == "/m") | .options) |= map(if . == "ro" then "rw" else . end)' /srv/config.json >/srv/rw.json
+    bp hooks explain /srv/rw.json
+    assert "$output" =~ '50-bootc-podman-bound-gate.json: does not run'
+    assert "$output" =~ 'ledger.json: runs at createRuntime, poststop'
+    assert "$output" =~ 'makes read-only the mount of "/sysroot/ostree/repo" on "/m", which is in /sysroot/ostree'
+    bp hooks list
+    assert "$output" =~ 'createRuntime,poststop'
+}

@@ -1,0 +1,226 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# The hook mount-guard: which mounts it finds, and what containers can still write.
+
+load helpers
+load containers
+
+# The mounts: what to ask podman for, and whether a container that can write there
+# can damage what the host boots. @ stands for the place in the container.
+mounts() {
+    cat <<'END'
+-v /sysroot/ostree:@                                       guarded
+-v /sysroot/ostree/repo:@                                  guarded
+-v /sysroot/ostree/repo/config:@                           guarded
+-v /sysroot/ostree/bootc/storage:@                         guarded
+-v /usr/lib/bootc/storage:@                                guarded
+-v /run/bootc/storage:@                                    guarded
+-v /ostree:@                                               guarded
+-v /ostree/repo:@                                          guarded
+-v /boot:@                                                 guarded
+-v /boot/efi:@                                             guarded
+-v /boot/loader:@                                          guarded
+-v /srv/link:@                                             guarded
+-v /srv/chain:@                                            guarded
+-v /srv/link/objects:@                                     guarded
+-v /sysroot/ostree/../ostree/./repo/:@                     guarded
+-v /sysroot/../sysroot/ostree:@                            guarded
+-v /srv/bind:@                                             guarded
+-v /srv/bind/objects:@                                     guarded
+-v /srv/bind-of-bind:@                                     guarded
+-v /srv/again/ostree/repo:@                                guarded
+-v /srv/deployment:@                                       guarded
+-v /sysroot/ostree/repo:@:rw,rslave                        guarded
+-v /sysroot/ostree/repo:@:rshared,nosuid,nodev             guarded
+--mount=type=bind,src=/sysroot/ostree/repo,dst=@           guarded
+--mount=type=bind,src=/srv/link,dst=@,bind-propagation=slave guarded
+-v /sysroot/ostree/deploy/default/etc:@                    guarded
+-v /sysroot/ostree/repo:@:ro                               readonly
+--mount=type=bind,src=/boot,dst=@,ro=true                  readonly
+-v /:@                                                     free
+-v /sysroot:@                                              free
+-v /srv/again:@                                            free
+-v /srv/plain:@                                            free
+-v /srv/plain/../plain:@:rslave                            free
+-v /sysroot/ostree-sibling:@                               free
+-v /etc:@                                                  free
+-v /etc/containers:@                                       free
+-v /run:@                                                  free
+-v /srv/to-parent:@                                        free
+-v volume:@                                                free
+--mount=type=tmpfs,dst=@                                   free
+--tmpfs=@                                                  free
+END
+}
+
+setup_file() {
+    container_conf
+    mount_sysroot xfs
+    new_sysroot
+    oracle_init
+    ln -sfn sysroot/ostree /ostree
+    mkdir -p /usr/lib/bootc /srv/{plain,bind,bind-of-bind,again,deployment} /sysroot/ostree-sibling /sysroot/ostree/deploy/default/deploy/x.0
+    ln -sfn ../../../../sysroot/ostree/bootc/storage /usr/lib/bootc/storage
+    mount -t tmpfs boot /boot
+    mkdir /boot/efi /boot/loader
+    mount -t tmpfs efi /boot/efi
+    ln -s /sysroot/ostree/repo /srv/link
+    ln -s link /srv/chain
+    ln -s /sysroot /srv/to-parent
+    mount --bind /sysroot/ostree/repo /srv/bind
+    mount --bind /srv/bind /srv/bind-of-bind
+    mount --bind /sysroot/ostree/deploy/default/deploy/x.0 /srv/deployment
+    # The same file system a second time.
+    mount "$(findmnt -no SOURCE /sysroot)" /srv/again
+    # A booted deployment's /etc lies in it.
+    cp -a /etc /sysroot/ostree/deploy/default/etc
+    mount --bind /sysroot/ostree/deploy/default/etc /etc
+    shell_context /srv/image
+    podman build -q -t localhost/shell /srv/image >/dev/null
+    podman volume create volume
+}
+
+teardown_file() { umount /etc /srv/again /srv/deployment /srv/bind-of-bind /srv/bind /boot/efi /boot /sysroot; }
+
+teardown() {
+    podman rm -fa -t 0 >/dev/null
+    bp hooks uninstall
+}
+
+# ask FILTER - an array of podman's options for the mounts of these kinds, in the
+# places /m/1, /m/2, …, and expectations by place.
+ask() {
+    local line kind n=0
+    options=() kinds=()
+    while read -r line; do
+        kind=${line##* }
+        n=$((n + 1))
+        kinds[n]=$kind
+        line=${line%"$kind"}
+        # shellcheck disable=SC2206 # an option and its value
+        options+=(${line//@//m/$n})
+    done < <(mounts)
+}
+
+# try - what a container can write: a line of the number and "yes" or "no" each.
+try() {
+    run_container --name "$1" "${@:2}" localhost/shell sh -c '
+        for m in /m/*; do
+            if [ -d "$m" ]; then file=$m/probe; else file=$m; fi
+            if (: >>"$file") 2>/dev/null; then echo "${m##*/} yes"; else echo "${m##*/} no"; fi
+        done'
+}
+
+# unlike NAME - the configuration but for the options of the mounts in /m.
+unlike() { final_config "$1" | jq -S 'del(.mounts[] | select(.destination | startswith("/m/")) | .options) | del(.hostname, .annotations, .hooks, .process.env, .linux.cgroupsPath, .root, .mounts[].source) | .mounts |= sort_by(.destination)'; }
+
+# writable NAME PLACE - whether the options in the configuration let it be written.
+writable() {
+    final_config "$1" | jq -r --arg at "/m/$2" '.mounts[] | select(.destination == $at) | .options
+        | map(select(. == "rw" or . == "ro" or . == "rro")) | last // "rw" | if . == "rw" then "yes" else "no" end'
+}
+
+# check MODE GUARDED - all mounts at once: what is guarded can be written or not.
+check() {
+    local n want got
+    bp hooks install --mode "$1"
+    ask
+    [ "${#kinds[@]}" -ge 25 ]
+    run -0 try "$1" "${options[@]}"
+    got=$output
+    for n in "${!kinds[@]}"; do
+        case ${kinds[n]} in
+        guarded) want=$2 ;;
+        readonly) want=no ;;
+        free) want=yes ;;
+        esac
+        assert "$(grep "^$n " <<<"$got")" == "$n $want" "$1: $(mounts | sed -n "${n}p"): written"
+        assert "$(writable "$1" "$n")" == "$want" "$1: $(mounts | sed -n "${n}p"): configured"
+    done
+}
+
+@test "mount-guard: warn lets containers write, and tells" {
+    journal_start
+    check warn yes
+    journal_stop
+    assert "$(grep -ac '^BOOTC_PODMAN_PROTECTED=' /srv/journal)" == "$(mounts | grep -c guarded)" "records"
+    # Nothing else changes either.
+    unlike warn >/srv/warn.json
+    bp hooks uninstall
+    ask
+    run -0 try plain "${options[@]}"
+    unlike plain | diff - /srv/warn.json
+}
+
+@test "mount-guard: enforce makes mounts read-only, and nothing else" {
+    check enforce no
+    unlike enforce >/srv/enforce.json
+    bp hooks uninstall
+    ask
+    run -0 try plain "${options[@]}"
+    unlike plain | diff - /srv/enforce.json
+    # What else was asked for is kept.
+    local n
+    n=$(mounts | grep -n rshared,nosuid | cut -d: -f1)
+    assert "$(final_config enforce | jq -c --arg at "/m/$n" '.mounts[] | select(.destination == $at) | .options | sort')" \
+        =~ '"nodev","nosuid","rbind",.*"ro","rshared"'
+}
+
+@test "mount-guard: enforce goes for what is mounted below, too" {
+    bp hooks install --mode enforce
+    run run_container --name below -v /boot:/m/boot localhost/shell sh -c ': >/m/boot/efi/probe'
+    assert "$status" != 0 "written below a mount that was made read-only"
+    assert "$output" =~ "Read-only file system"
+}
+
+@test "mount-guard: deny lets no container start" {
+    bp hooks install --mode deny
+    ask
+    local n=0 line kind
+    while read -r line; do
+        kind=${line##* }
+        n=$((n + 1))
+        line=${line%"$kind"}
+        # shellcheck disable=SC2086 # an option and its value
+        run try "c$n" ${line//@//m/1}
+        case $kind in
+        guarded) assert "$status" != 0 "$line starts: $output" ;;
+        readonly) assert "$status $output" == "0 1 no" "$line" ;;
+        free) assert "$status $output" == "0 1 yes" "$line" ;;
+        esac
+    done < <(mounts)
+    # No more than is of use is left of it.
+    assert "$(find /run/bootc-podman/denied -type f | wc -l)" == "$(mounts | grep -c guarded)"
+    assert "$(jq -r .reason /run/bootc-podman/denied/"$(podman container inspect --format '{{.Id}}' c1)".json)" =~ \
+        'mount of "/sysroot/ostree" on "/m/1", which is in /sysroot/ostree, is writable'
+}
+
+@test "mount-guard: an annotation lets a container alone" {
+    bp hooks install --mode deny
+    run -0 try allowed --annotation io.bootc-podman.allow-host-rw=true -v /sysroot/ostree/repo:/m/1
+    assert "$output" == "1 yes"
+    run try refused --annotation io.bootc-podman.allow-host-rw=yes -v /sysroot/ostree/repo:/m/1
+    assert "$status" != 0
+}
+
+@test "mount-guard: whatever goes wrong, containers start" {
+    bp hooks install --mode deny
+    # No journal, and a state that cannot be written.
+    mount -t tmpfs -o ro none /run/bootc-podman
+    run try refused -v /sysroot/ostree/repo:/m/1
+    umount /run/bootc-podman
+    assert "$status" != 0
+    local input
+    for input in '' '{' 'no JSON' '[]' '{"mounts":1}' '{"mounts":[{"type":"bind","options":{}}]}'; do
+        run -0 --separate-stderr "$BOOTC_PODMAN" hook mount-guard --mode deny <<<"$input"
+        assert "$output" == "$input"
+    done
+    truncate -s 100M /srv/large
+    "$BOOTC_PODMAN" hook mount-guard --mode deny </srv/large >/srv/handed-on
+    cmp /srv/handed-on /srv/large
+    rm /srv/handed-on
+    run -0 "$BOOTC_PODMAN" hook mount-guard --mode of-tomorrow <<<'{}'
+    assert "$output" == '{}'
+}

@@ -1,0 +1,202 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// hooksActions are the words that follow "hooks", with the options each knows.
+func hooksActions() map[string][]string {
+	return map[string][]string{
+		"install": {"mode", "program", "root"}, "uninstall": {"root"}, "verify": {"root"},
+		"list": {"root"}, "explain": {"root"}, "identity": nil,
+	}
+}
+
+func (a *app) hooksCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "hooks",
+		Usage:     "install, check and explain the hooks that guard the host's stores",
+		UsageText: "bootc-podman hooks install|uninstall|verify|list|explain|identity [options] [config.json|-]",
+		ArgsUsage: "action ...",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "mode", Usage: "what mount-guard does about a mount, `MODE`: warn, enforce or deny", Value: string(hooks.Warn)},
+			&cli.StringFlag{Name: "program", Usage: "the hooks run this program, `FILE`, instead of the one that runs now"},
+			&cli.StringFlag{Name: "root", Usage: "the host, or the image in the making, whose root directory is `DIR`"},
+		},
+		Action: func(c *cli.Context) error {
+			action, rest := c.Args().First(), c.Args().Tail()
+			known, ok := hooksActions()[action]
+			switch {
+			case !ok:
+				return usageErrorf("hooks: unknown action %q", action)
+			case action == "explain" && len(rest) != 1:
+				return usageErrorf("hooks explain: name one config.json, or - for standard input")
+			case action != "explain" && len(rest) > 0:
+				return usageErrorf("hooks %s: unexpected argument %q", action, rest[0])
+			}
+			for _, name := range c.LocalFlagNames() {
+				if !slices.Contains(known, name) {
+					return usageErrorf("hooks %s: there is no option --%s", action, name)
+				}
+			}
+			root := cmp.Or(c.String("root"), a.root)
+			switch action {
+			case "install":
+				return a.installHooks(root, c.String("program"), hooks.Mode(c.String("mode")))
+			case "uninstall":
+				return hooks.Uninstall(root)
+			case "verify":
+				return a.verifyHooks(c.Context, root)
+			case "list":
+				return a.listHooks(root)
+			case "identity":
+				return a.identity(c.Context, o)
+			}
+			return a.explainHooks(root, rest[0])
+		},
+	})
+}
+
+func (a *app) installHooks(root, program string, mode hooks.Mode) error {
+	if !slices.Contains(hooks.Modes(), mode) {
+		return usageErrorf("hooks install: unknown mode %q: want warn, enforce or deny", mode)
+	}
+	return hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode}.Do()
+}
+
+func (a *app) verifyHooks(ctx context.Context, root string) error {
+	version, confEnv := "", ""
+	if root == "/" {
+		version, confEnv = a.podmanVersion(ctx), wrapper.Getenv(a.env, "CONTAINERS_CONF")
+	}
+	findings, err := hooks.Verify(root, version, confEnv)
+	if err != nil {
+		return orCode(err, exitUnknown)
+	}
+	for _, f := range findings {
+		fmt.Fprintf(a.stdout, "%s: %s\n", printable(f.File), printable(f.Problem))
+	}
+	if len(findings) > 0 {
+		return &exitError{code: exitNo}
+	}
+	return nil
+}
+
+// podmanVersion is that of this machine's podman, "" when it cannot be asked.
+func (a *app) podmanVersion(ctx context.Context) string {
+	cmd, err := a.host(&options{sysroot: "/"}).DefaultPodman("--version")
+	if err != nil {
+		return ""
+	}
+	// What we are looking for would keep an old one from answering.
+	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "CONTAINERS_CONF=") }), "CONTAINERS_CONF=/dev/null")
+	out, err := a.runner.Output(ctx, cmd)
+	if err != nil {
+		return ""
+	}
+	_, version, _ := strings.Cut(strings.TrimSpace(string(out)), "version ")
+	return version
+}
+
+func (a *app) listHooks(root string) error {
+	all, err := hooks.ConfiguredHooks(root)
+	if err != nil {
+		return err
+	}
+	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "FILE\tSTAGES\tPROGRAM") //nolint:errcheck // Flush tells
+	for _, c := range all {
+		stages, program := "broken", ""
+		if c.Hook != nil {
+			stages, program = strings.Join(c.Hook.Stages, ","), c.Hook.Hook.Path
+			if args := c.Hook.Hook.Args; len(args) > 1 {
+				program += " " + strings.Join(args[1:], " ")
+			}
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", printable(c.File), printable(stages), printable(program))
+	}
+	return tw.Flush()
+}
+
+func (a *app) explainHooks(root, config string) error {
+	in := a.stdin
+	if config != "-" {
+		f, err := os.Open(config)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	all, err := hooks.Explain(root, in)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		does := "does not run"
+		if e.Matches {
+			does = "runs at " + strings.Join(e.Stages, ", ")
+		}
+		if _, err := fmt.Fprintf(a.stdout, "%s: %s\n", printable(e.File), printable(does)); err != nil {
+			return err
+		}
+		for _, effect := range e.Effects {
+			if _, err := fmt.Fprintf(a.stdout, "  %s\n", printable(effect)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// identity learns what the host booted, and writes it down.
+func (a *app) identity(ctx context.Context, o *options) error {
+	status, bad := images.ReadStatus(ctx, a.query(o))
+	if status == nil {
+		return errors.Join(bad...)
+	}
+	if status.Booted == nil {
+		return errors.Join(append(bad, errors.New("read host identity: no deployment is booted here"))...)
+	}
+	id, err := a.writeIdentity(status)
+	if err != nil {
+		return err
+	}
+	return printJSON(a.stdout, id)
+}
+
+// writeIdentity writes down what is booted, for containers and hooks.
+func (a *app) writeIdentity(s *images.Status) (hooks.Identity, error) {
+	b := s.Booted
+	id := hooks.NewIdentity(a.root, s.Kind)
+	id.Image, id.Digest, id.Version, id.Deployment = b.Image, b.Digest, b.Version, b.ID
+	return id, hooks.WriteIdentity(a.root, id)
+}
+
+// noteIdentity writes down what a verb learned of the running host by the way.
+func (a *app) noteIdentity(o *options, s *images.Status) {
+	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 {
+		return
+	}
+	if _, err := a.writeIdentity(s); err != nil && !errors.Is(err, fs.ErrPermission) {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
+	}
+}

@@ -1,0 +1,277 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// Require is the annotation by which a container asks to run only as what is bound
+// to the booted deployment. With the second value it only wants to be told of.
+const (
+	Require          = "io.bootc-podman.require"
+	RequireBound     = "bound"
+	RequireBoundWarn = "bound-warn"
+)
+
+// gateOff is the file that opens the gate for all, by hand.
+const gateOff = "gate-off"
+
+// refusal is a reason why a container may not start.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func refuse(format string, args ...any) error { return refusal(fmt.Sprintf(format, args...)) }
+
+// boundGate hands the configuration of a container on if the container may start.
+func (v *Invocation) boundGate() int {
+	var in input
+	verdict := gateVerdict{require: RequireBound}
+	decided := make(chan gateVerdict, 1)
+	err := v.bounded(func() error {
+		raw, err := in.all(v.Stdin, maxConfig)
+		if err != nil {
+			return err
+		}
+		verdict, err := v.admit(raw)
+		decided <- verdict
+		return err
+	})
+	select {
+	case verdict = <-decided:
+	default:
+	}
+	if err != nil && v.isGateOff() {
+		v.warn(BoundGate, fmt.Errorf("container %s starts since the gate is off: %w", short(verdict.id), err))
+		err = nil
+	}
+	if err != nil && verdict.require == RequireBound {
+		v.deny(verdict.id, BoundGate, err.Error(), verdict.container)
+		return 1
+	}
+	_, _ = v.Stdout.Write(in.bytes())
+	if in.isLarge() {
+		_, _ = io.Copy(v.Stdout, v.Stdin)
+	}
+	if err != nil {
+		v.warn(BoundGate, fmt.Errorf("container %s would not start: %w", short(verdict.id), err))
+	}
+	return 0
+}
+
+// isLarge tells whether not all was read.
+func (in *input) isLarge() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.read.Len() > maxConfig
+}
+
+type gateVerdict struct {
+	id        string
+	require   string
+	container *container
+}
+
+// admit returns why a container may not start, nil when it may.
+func (v *Invocation) admit(raw []byte) (verdict gateVerdict, err error) {
+	verdict.require = RequireBound
+	d, err := parseDocument(raw)
+	if err != nil {
+		return verdict, err
+	}
+	verdict.id = d.containerID()
+	asked, ok := d.annotations[Require]
+	switch {
+	case !ok:
+		verdict.require = ""
+		return verdict, nil
+	case asked == RequireBoundWarn:
+		verdict.require = asked
+	}
+	own, layer, err := v.graphOfRoot(d.rootfs)
+	if err != nil {
+		return verdict, fmt.Errorf("find its image: %w", err)
+	}
+	defer own.close()
+	c, err := own.container(func(r containerRecord) bool { return r.Layer == layer })
+	if err != nil {
+		return verdict, fmt.Errorf("find its image: %w", err)
+	}
+	verdict.id, verdict.container = cmp.Or(verdict.id, c.id), &c
+	if asked != RequireBound && asked != RequireBoundWarn {
+		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)
+	}
+	return verdict, v.checkBound(own, c)
+}
+
+// checkBound returns why the image of a container is not the one that is bound to
+// the booted deployment.
+func (v *Invocation) checkBound(own *graph, c container) error {
+	bound, problems, err := v.boundImages()
+	if err != nil {
+		return err
+	}
+	store, err := v.bootcStore()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	name, img := v.findBound(bound, store, c.image)
+	if img == nil {
+		return refuse("image %s, %s, is not bound to the booted deployment%s", c.image.Name, short(c.image.ID), alsoProblems(problems))
+	}
+	if img.ID != c.image.ID {
+		if copied, err := v.inOwnStore(own, func(r imageRecord) bool { return r.ID == c.image.ID }); err == nil && copied {
+			return refuse("image %s is shadowed: %s has another of its name, %s, and the bound one is %s", name, own.path, short(c.image.ID), short(img.ID))
+		}
+		return refuse("image %s is %s, and the bound one is %s", name, short(c.image.ID), short(img.ID))
+	}
+	shadow, err := v.inOwnStore(own, func(r imageRecord) bool {
+		return r.ID == img.ID || slices.ContainsFunc(r.Names, func(n string) bool { return slices.Contains(img.Names, n) })
+	})
+	if err != nil {
+		return fmt.Errorf("look for copies of the image: %w", err)
+	}
+	if shadow {
+		return refuse("image %s is shadowed: %s has one of its name, or a copy of it", name, own.path)
+	}
+	if whole, err := store.Exists(img.ID, v.shortNames); err != nil || !whole {
+		return refuse("image %s in the bootc-owned store is damaged", name)
+	}
+	return v.checkLock(name, img)
+}
+
+func alsoProblems(problems []error) string {
+	if len(problems) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", of which not all can be read: %v", problems[0])
+}
+
+// boundImages reads what is bound to the booted deployment.
+func (v *Invocation) boundImages() ([]host.BoundImage, []error, error) {
+	sysroot := host.Sysroot{Dir: v.Root, Running: v.Root}
+	h, problems := host.ReadSysroot(sysroot)
+	if h == nil {
+		return nil, nil, errors.Join(problems...)
+	}
+	booted := h.Booted()
+	if booted == nil {
+		return nil, nil, refuse("no deployment is booted here")
+	}
+	root, err := sysroot.OpenRoot(*booted)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read booted deployment: %w", err)
+	}
+	defer root.Close()
+	bound, problems := host.BoundImages(root)
+	return bound, problems, nil
+}
+
+// bootcStore reads the bootc-owned store.
+func (v *Invocation) bootcStore() (*images.Store, error) {
+	located, err := storageconf.Locate(v.Root)
+	if err != nil {
+		return nil, err
+	}
+	var store *images.Store
+	var problems []error
+	for range 2 { // a file may be read while another is replaced
+		if store != nil {
+			store.Close()
+		}
+		if store, problems = images.OpenBootcStore(located, v.Root); store != nil && store.Err() == nil {
+			return store, nil
+		}
+	}
+	if store != nil {
+		store.Close()
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return nil, refuse("there is no bootc-owned store")
+}
+
+func (v *Invocation) shortNames() (images.ShortNames, error) { return images.ReadShortNames(v.Root) }
+
+// findBound finds the bound image that a container runs, or else the one of the
+// same name.
+func (v *Invocation) findBound(bound []host.BoundImage, store *images.Store, running Image) (name string, img *images.StoreImage) {
+	for _, b := range bound {
+		candidate, err := store.Lookup(b.Image, v.shortNames)
+		if err != nil {
+			continue
+		}
+		if candidate.ID == running.ID {
+			return b.Image, candidate
+		}
+		if b.Image == running.Name || slices.Contains(candidate.Names, running.Name) {
+			name, img = b.Image, candidate
+		}
+	}
+	return name, img
+}
+
+// inOwnStore tells whether the container's own store has an image; podman takes
+// that one, whatever further stores have. The bootc-owned store shadows nothing.
+func (v *Invocation) inOwnStore(own *graph, match func(imageRecord) bool) (bool, error) {
+	all := v.openStores(own)
+	defer all.close()
+	if all.kind(own) == BootcStore {
+		return false, nil
+	}
+	var r imageRecord
+	err := findRecord(own.dir, own.driver+"-images/images.json", &r, func() bool { return match(r) })
+	if errors.Is(err, errNoRecord) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// checkLock returns why an image is not as the lock file says.
+func (v *Invocation) checkLock(name string, img *images.StoreImage) error {
+	lock, err := ReadLock(v.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	digest, ok := lock.Images[name]
+	if !ok {
+		return refuse("image %s is not in %s", name, LockPath)
+	}
+	if !img.Is(digest) {
+		return refuse("image %s is %s, but %s is in %s", name, img.Digest, digest, LockPath)
+	}
+	return nil
+}
+
+// isGateOff tells whether somebody opened the gate by hand.
+func (v *Invocation) isGateOff() bool {
+	dir, err := openState(v.Root, ".", false)
+	if err != nil {
+		return false
+	}
+	defer dir.close()
+	var st unix.Stat_t
+	return unix.Fstatat(int(dir.dir.Fd()), gateOff, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// GateOffPath is the file that opens the gate.
+func GateOffPath() string { return strings.Join([]string{"", stateRoot, gateOff}, "/") }

@@ -1,0 +1,131 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// Where podman and buildah find hook configurations. podman run reads
+// DefaultHooksDir only, unless containers.conf says otherwise; podman build always
+// reads both, and knows no stages but those of the OCI runtime specification.
+const (
+	DefaultHooksDir  = "/usr/share/containers/oci/hooks.d"
+	OverrideHooksDir = "/etc/containers/oci/hooks.d"
+)
+
+const maxConf = 1 << 20
+
+// hooksDirs are the directories that a file of containers.conf(5) names, or none.
+type hooksDirs struct {
+	file string
+	dirs []string
+	// adds tells that the directories are added to those of files before: the form
+	// {append=true}, which podman before 4.8 takes for an error in any command.
+	adds bool
+}
+
+// readHooksDirs reads the files that root's podman takes its configuration from,
+// in the order it reads them: a later one replaces what those before it said. Only
+// files that name directories are in the list.
+func readHooksDirs(root string) (list []hooksDirs, err error) {
+	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	files := []string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf"}
+	var dropIns []string
+	// The first of these is read by podman 6 only.
+	for _, d := range []string{"/usr/share/containers/containers.conf.d", dropInDir} {
+		f, err := storageconf.OpenIn(dir, d, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		names, err := f.Readdirnames(-1)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read %q: %w", d, err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, ".conf") {
+				dropIns = append(dropIns, filepath.Join(d, name))
+			}
+		}
+	}
+	slices.SortStableFunc(dropIns, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
+	for _, file := range append(files, dropIns...) {
+		h, err := readConfFile(dir, file)
+		if err != nil {
+			return nil, err
+		}
+		if h != nil {
+			list = append(list, *h)
+		}
+	}
+	return list, nil
+}
+
+func readConfFile(root *os.File, file string) (*hooksDirs, error) {
+	f, err := storageconf.OpenIn(root, file, unix.O_RDONLY|unix.O_NONBLOCK)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := readLimited(f, maxConf)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", file, err)
+	}
+	var conf struct {
+		Engine struct {
+			HooksDir []any `toml:"hooks_dir"`
+		} `toml:"engine"`
+	}
+	if _, err := toml.Decode(string(content), &conf); err != nil {
+		return nil, fmt.Errorf("decode %q: %w", file, err)
+	}
+	if conf.Engine.HooksDir == nil {
+		return nil, nil
+	}
+	h := &hooksDirs{file: file}
+	for _, v := range conf.Engine.HooksDir {
+		switch v := v.(type) {
+		case string:
+			h.dirs = append(h.dirs, v)
+		case map[string]any:
+			h.adds = v["append"] == true
+		}
+	}
+	return h, nil
+}
+
+// effective are the directories that podman run reads, by all of the files.
+func effective(list []hooksDirs) []string {
+	dirs := []string{DefaultHooksDir}
+	for _, h := range list {
+		if !h.adds {
+			dirs = nil
+		}
+		dirs = append(dirs, h.dirs...)
+	}
+	return dirs
+}

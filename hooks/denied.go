@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	deniedDir = "denied"
+	// maxDenied is how many denials are kept: a service that is restarted for ever
+	// comes with a new container each time.
+	maxDenied = 64
+)
+
+// Denial says why a container was not let start. podman says no more than that a
+// hook failed. It is in /run/bootc-podman/denied/ID.json.
+type Denial struct {
+	// Schema is 1.
+	Schema int       `json:"schema"`
+	ID     string    `json:"id"`
+	Hook   string    `json:"hook"`
+	Reason string    `json:"reason"`
+	Name   string    `json:"name"`
+	Image  *Image    `json:"image"`
+	Time   time.Time `json:"time"`
+}
+
+// deny tells why a container may not start.
+func (v *Invocation) deny(id, hook, reason string, c *container) {
+	denial := Denial{Schema: 1, ID: id, Hook: hook, Reason: reason, Time: v.Now().UTC()}
+	fields := map[string]string{"MESSAGE_ID": messageDenied, "BOOTC_PODMAN_HOOK": hook, "CONTAINER_ID_FULL": id}
+	name := short(id)
+	if c != nil {
+		denial.Name, denial.Image = c.name, &c.image
+		maps.Copy(fields, map[string]string{"CONTAINER_NAME": c.name, "IMAGE_ID": c.image.ID, "IMAGE_NAME": c.image.Name})
+		name = cmp.Or(c.name, name)
+	}
+	v.tell(Error, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
+	if err := v.writeDenial(denial); err != nil && !errors.Is(err, fs.ErrPermission) {
+		v.warn(hook, err)
+	}
+}
+
+func (v *Invocation) writeDenial(denial Denial) error {
+	if denial.ID == "" {
+		return nil
+	}
+	dir, err := openState(v.Root, deniedDir, true)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	if names, err := dir.names(); err == nil && len(names) >= maxDenied {
+		dir.sweep(v.Now())
+		slices.SortFunc(names, func(a, b string) int { return cmp.Compare(dir.age(a, v.Now()), dir.age(b, v.Now())) })
+		for _, name := range names[maxDenied-1:] {
+			_ = dir.remove(name)
+		}
+	}
+	content, err := json.MarshalIndent(denial, "", "  ")
+	if err != nil {
+		return err
+	}
+	return dir.write(leaseName(denial.ID), append(content, '\n'), 0o600)
+}

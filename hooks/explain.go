@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Explained is a hook that podman would run for a container, and what ours would
+// do.
+type Explained struct {
+	File    string
+	Stages  []string
+	Matches bool
+	Effects []string
+}
+
+// Explain tells which hooks of the host whose root is root would run for a container
+// of this configuration, config.json in the OCI runtime specification. podman
+// decides by the mounts that the user asked for; here, a bind mount that podman
+// does not make for every container counts as one.
+func Explain(root string, config io.Reader) ([]Explained, error) {
+	raw, err := readLimited(config, maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("read config: %w", err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return nil, fmt.Errorf("decode config: %w", err)
+	}
+	d, err := parseDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	all, err := ConfiguredHooks(root)
+	if err != nil {
+		return nil, err
+	}
+	var out []Explained
+	for _, c := range all {
+		e := Explained{File: c.File}
+		if c.Hook == nil {
+			e.Effects = []string{"podman cannot read this file; no container starts"}
+			out = append(out, e)
+			continue
+		}
+		e.Stages = c.Hook.Stages
+		if e.Matches, err = c.Hook.When.Match(&spec, spec.Annotations, d.hasUserMounts()); err != nil {
+			e.Effects = []string{err.Error()}
+		}
+		if args := c.Hook.Hook.Args; e.Matches && len(args) > 2 && args[1] == "hook" {
+			e.Effects = explainOurs(root, raw, args[2], args[3:])
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// hasUserMounts tells whether there is a bind mount that is none of a file that
+// podman makes.
+func (d *document) hasUserMounts() bool {
+	id := d.containerID()
+	return slices.ContainsFunc(d.mounts, func(m mount) bool {
+		return m.Type == "bind" && (id == "" || !isUserdata(filepath.Clean(m.Source), id))
+	})
+}
+
+// explainOurs tells what one of our hooks would do.
+func explainOurs(root string, raw []byte, name string, options []string) []string {
+	v := &Invocation{Root: root, Stdin: bytes.NewReader(raw), Stdout: io.Discard, Now: time.Now}
+	switch name {
+	case Ledger:
+		return []string{"writes a lease while the container runs"}
+	case MountGuard:
+		mode, _ := guardMode(options)
+		verdict, err := v.judge(raw, mode)
+		if err != nil {
+			return []string{"leaves the mounts alone: " + err.Error()}
+		}
+		what := map[Mode]string{Warn: "warns of the ", Enforce: "makes read-only the ", Deny: "does not let start for the "}[mode]
+		effects := []string{}
+		for _, m := range verdict.found {
+			effects = append(effects, what+m.String()[:len(m.String())-1])
+		}
+		if len(effects) == 0 {
+			effects = []string{"leaves the mounts alone"}
+		}
+		return effects
+	case BoundGate:
+		verdict, err := v.admit(raw)
+		switch {
+		case err == nil:
+			return []string{"lets the container start"}
+		case v.isGateOff():
+			return []string{"lets the container start since the gate is off: " + err.Error()}
+		case verdict.require == RequireBoundWarn:
+			return []string{"only warns: " + err.Error()}
+		}
+		return []string{"does not let the container start: " + err.Error()}
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	podmanhooks "go.podman.io/common/pkg/hooks"
+)
+
+// installHost is a host with our program.
+func installHost(t *testing.T) (*testHost, Install) {
+	h := newTestHost(t)
+	h.write("usr/bin/bootc-podman", "")
+	if err := os.Chmod(h.path("usr/bin/bootc-podman"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return h, Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: Warn}
+}
+
+// tree is every file below the root with its mode and content.
+func (h *testHost) tree() string {
+	h.t.Helper()
+	var out strings.Builder
+	err := filepath.WalkDir(h.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		content := ""
+		if fi.Mode().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = string(b)
+		}
+		fmt.Fprintf(&out, "%s %v %q\n", strings.TrimPrefix(path, h.root), fi.Mode(), content)
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestInstallAndUninstall(t *testing.T) {
+	for _, there := range []string{"", "etc", "etc/containers/containers.conf.d", "etc/bootc-podman/hooks.d", "etc/bootc-podman/bound.lock"} {
+		t.Run(there, func(t *testing.T) {
+			h, install := installHost(t)
+			if strings.HasSuffix(there, ".lock") {
+				h.write(there, "{}")
+			} else if there != "" {
+				h.dir(there)
+			}
+			before := h.tree()
+			if err := install.Do(); err != nil {
+				t.Fatal(err)
+			}
+			once := h.tree()
+			if err := install.Do(); err != nil || h.tree() != once {
+				t.Errorf("twice: %v,\n%s\nwant\n%s", err, h.tree(), once)
+			}
+			if findings, err := Verify(h.root, "4.3.1", ""); len(findings) > 0 || err != nil {
+				t.Errorf("verify: %v, %v", findings, err)
+			}
+			install.Mode = Deny
+			if err := install.Do(); err != nil || h.tree() == once || !strings.Contains(h.tree(), `\"deny\"`) {
+				t.Errorf("another mode: %v,\n%s", err, h.tree())
+			}
+			for range 2 {
+				if err := Uninstall(h.root); err != nil || h.tree() != before {
+					t.Errorf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
+				}
+			}
+		})
+	}
+}
+
+func TestInstallIsWhatPodmanReads(t *testing.T) {
+	h, install := installHost(t)
+	if err := install.Do(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		hook, err := podmanhooks.Read(h.path(hookFile(name)), podmanStages())
+		if hook == nil || !errors.Is(err, fs.ErrNotExist) && err != nil { // the program is in the root only
+			t.Fatalf("%s: %v", name, err)
+		}
+		if hook.Hook.Timeout == nil || *hook.Hook.Timeout != Timeout || !slices.Equal(hook.Hook.Args[:3], []string{"bootc-podman", "hook", name}) {
+			t.Errorf("%s: %+v", name, hook.Hook)
+		}
+		precreate := slices.Contains(hook.Stages, "precreate")
+		if precreate != (name != Ledger) {
+			t.Errorf("%s: stages %v", name, hook.Stages)
+		}
+	}
+	dirs, err := readHooksDirs(h.root)
+	if got := effective(dirs); err != nil || !slices.Equal(got, []string{DefaultHooksDir, PrivateDir}) {
+		t.Errorf("directories %v, %v", got, err)
+	}
+}
+
+func TestInstallRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		with func(h *testHost, i *Install)
+		want string
+	}{
+		{name: "another's file", with: func(h *testHost, _ *Install) { h.write(DropIn, "# theirs") }, want: ErrNotOurs.Error()},
+		{name: "another's link", with: func(h *testHost, _ *Install) { h.link("/nowhere", hookFile(Ledger)) }, want: ErrNotOurs.Error()},
+		{name: "a later hooks_dir", with: func(h *testHost, _ *Install) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[]\n")
+		}, want: "99-x.conf"},
+		{name: "a configuration that is none", with: func(h *testHost, _ *Install) {
+			h.write("etc/containers/containers.conf", "[")
+		}, want: "decode"},
+		{name: "no program", with: func(_ *testHost, i *Install) { i.Program = "/usr/bin/missing" }, want: "no such file"},
+		{name: "a program that is none", with: func(h *testHost, i *Install) { h.write("x", ""); i.Program = "/x" }, want: "not executable"},
+		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
+		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "escapes"},
+		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, install := installHost(t)
+			tt.with(h, &install)
+			before := h.tree()
+			if err := install.Do(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+			if h.tree() != before {
+				t.Errorf("left\n%s\nwant\n%s", h.tree(), before)
+			}
+		})
+	}
+}
+
+func TestVerifyFinds(t *testing.T) {
+	const good = `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["x"],"timeout":5},"when":{"always":true},"stages":["createRuntime"]}`
+	edit := func(file, old, with string) func(h *testHost) {
+		return func(h *testHost) { h.write(file, strings.Replace(good, old, with, 1)) }
+	}
+	const theirs = DefaultHooksDir + "/theirs.json"
+	for _, tt := range []struct {
+		name    string
+		with    func(h *testHost)
+		podman  string
+		confEnv string
+		want    string
+	}{
+		{name: "nothing"},
+		{name: "nothing in a good hook", with: edit(theirs, "", "")},
+		{name: "nothing in a precreate hook of its own", with: edit(PrivateDir+"/x.json", "createRuntime", "precreate")},
+		{name: "nothing in what is no hook", with: edit(DefaultHooksDir+"/x.txt", "{", "")},
+		{name: "bad JSON", with: edit(theirs, "{", ""), want: "no container starts: parsing hook"},
+		{name: "null", with: edit(theirs, good, "null"), want: "no container starts"},
+		{name: "another version", with: edit(theirs, `"1.0.0"`, `"2.0.0"`), want: "unrecognized hook version"},
+		{name: "an unknown stage", with: edit(theirs, "createRuntime", "later"), want: `unknown stage "later"`},
+		{name: "a bad pattern", with: edit(theirs, `"always":true`, `"annotations":{"[":"x"}`), want: "invalid annotation key"},
+		{name: "no path", with: edit(theirs, `"path":"/usr/bin/bootc-podman",`, ""), want: "missing required property: hook.path"},
+		{name: "a missing program", with: edit(theirs, "/usr/bin/", "/usr/sbin/"), want: "is missing"},
+		{name: "a program that is none", with: edit(theirs, "/usr/bin/bootc-podman", "/proc/self/mountinfo"), want: "not executable"},
+		{name: "a relative path", with: edit(theirs, "/usr/bin/", ""), want: "no absolute path"},
+		{name: "no timeout", with: edit(theirs, `,"timeout":5`, ""), want: "no timeout"},
+		{name: "no args", with: func(h *testHost) {
+			h.write(PrivateDir+"/x.json", strings.NewReplacer("createRuntime", "precreate", `"args":["x"],`, "").Replace(good))
+		}, want: "no args"},
+		{name: "precreate in the default directory", with: edit(theirs, "createRuntime", "precreate"), want: "every podman build fail"},
+		{name: "precreate in the override directory", with: edit(OverrideHooksDir+"/x.json", "createRuntime", "precreate"), want: "every podman build fail"},
+		{name: "bad JSON in the override directory", with: edit(OverrideHooksDir+"/x.json", "{", ""), want: "podman build fails"},
+		{name: "a shadowed list", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}, want: "99-x.conf: hooks_dir replaces the one in"},
+		{name: "a list without the default", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\""+PrivateDir+"\"]\n")
+		}, want: "is without " + DefaultHooksDir},
+		{name: "a relative directory", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"x\",\""+PrivateDir+"\",\""+DefaultHooksDir+"\"]\n")
+		}, want: "x: a hooks_dir that is no absolute path"},
+		{name: "an appended list", podman: "4.3.1", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
+		}, want: "makes every command of podman 4.3.1 fail"},
+		{name: "an appended list that podman knows", podman: "5.4.2", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
+		}},
+		{name: "a configuration by the environment", confEnv: "/x.conf", want: "/x.conf: CONTAINERS_CONF"},
+		{name: "nothing installed", with: func(h *testHost) { _ = Uninstall(h.root) }, want: "no containers.conf file names"},
+		{name: "a file that others may write", with: func(h *testHost) {
+			edit(theirs, "", "")(h)
+			_ = os.Chmod(h.path(theirs), 0o666)
+		}, want: "others may write to it"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, install := installHost(t)
+			if err := install.Do(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.with != nil {
+				tt.with(h)
+			}
+			findings, err := Verify(h.root, tt.podman, tt.confEnv)
+			var text []string
+			for _, f := range findings {
+				text = append(text, f.File+": "+f.Problem)
+			}
+			if err != nil || tt.want == "" && text != nil || tt.want != "" && (len(text) != 1 || !strings.Contains(text[0], tt.want)) {
+				t.Errorf("got %q, %v, want one with %q", text, err, tt.want)
+			}
+			if strings.Contains(strings.Join(text, ""), h.root) {
+				t.Errorf("%q has our own path in it", text)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	h, install := installHost(t)
+	install.Mode = Enforce
+	if err := install.Do(); err != nil {
+		t.Fatal(err)
+	}
+	h.write(DefaultHooksDir+"/10-broken.json", "{")
+	h.dir("boot")
+	explain := func(config string) map[string]Explained {
+		all, err := Explain(h.root, strings.NewReader(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		byName := map[string]Explained{}
+		for _, e := range all {
+			byName[strings.TrimPrefix(strings.TrimSuffix(filepath.Base(e.File), ".json"), "50-bootc-podman-")] = e
+		}
+		return byName
+	}
+	got := explain(`{"process":{"args":["x"]},"mounts":[{"type":"bind","source":"/boot","destination":"/m"}],"annotations":{"io.bootc-podman.require":"bound"}}`)
+	for name, want := range map[string]string{
+		"10-broken": "no container starts", Ledger: "writes a lease",
+		MountGuard: `makes read-only the mount of "/boot" on "/m", which is in /boot`, BoundGate: "does not let the container start: find its image",
+	} {
+		if !strings.Contains(strings.Join(got[name].Effects, "\n"), want) || got[name].Matches != (name != "10-broken") {
+			t.Errorf("%s: got %+v, want %q", name, got[name], want)
+		}
+	}
+	got = explain(`{"mounts":[]}`)
+	if !got[Ledger].Matches || got[MountGuard].Matches || got[BoundGate].Matches {
+		t.Errorf("a plain container: %+v", got)
+	}
+}

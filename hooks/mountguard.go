@@ -1,0 +1,249 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mode is what mount-guard does about a mount.
+type Mode string
+
+// The modes of mount-guard.
+const (
+	// Warn writes a journal record.
+	Warn Mode = "warn"
+	// Enforce makes the mount read-only, too.
+	Enforce Mode = "enforce"
+	// Deny does not let the container start.
+	Deny Mode = "deny"
+)
+
+// Modes are all modes of mount-guard.
+func Modes() []Mode { return []Mode{Warn, Enforce, Deny} }
+
+// AllowHostRW is the annotation by which a container is let alone by mount-guard,
+// with the value "true".
+const AllowHostRW = "io.bootc-podman.allow-host-rw"
+
+// modeOption is how the hook configuration tells the mode.
+const modeOption = "--mode"
+
+// GuardedMount is a mount that lets a container write to what its host boots.
+type GuardedMount struct {
+	Source, Destination string
+	// Canonical is the source without links, and Protected the directory it is in.
+	Canonical, Protected string
+}
+
+// input is what a hook has read of its input, for another goroutine to hand on.
+type input struct {
+	mu   sync.Mutex
+	read bytes.Buffer
+}
+
+// all reads r up to a limit.
+func (in *input) all(r io.Reader, limit int) ([]byte, error) {
+	chunk := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(chunk)
+		in.mu.Lock()
+		in.read.Write(chunk[:n])
+		size := in.read.Len()
+		in.mu.Unlock()
+		switch {
+		case errors.Is(err, io.EOF):
+			return in.bytes(), nil
+		case err != nil:
+			return nil, fmt.Errorf("read config: %w", err)
+		case size > limit:
+			return nil, errTooLarge
+		}
+	}
+}
+
+func (in *input) bytes() []byte {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return bytes.Clone(in.read.Bytes())
+}
+
+var errTooLarge = fmt.Errorf("read config: more than %d bytes", maxConfig)
+
+// mountGuard hands the configuration of a container on, with the options of some
+// of its mounts changed, and fails only if the mode says so.
+func (v *Invocation) mountGuard(options []string) int {
+	var in input
+	var verdict guardVerdict
+	decided := make(chan guardVerdict, 1)
+	mode, modeErr := guardMode(options)
+	err := v.bounded(func() error {
+		raw, err := in.all(v.Stdin, maxConfig)
+		if err != nil {
+			return err
+		}
+		verdict, err := v.judge(raw, mode)
+		decided <- verdict
+		return err
+	})
+	if err == nil {
+		verdict = <-decided
+	}
+	if err == nil && mode == Deny && len(verdict.found) > 0 {
+		v.tellGuarded(mode, verdict)
+		v.deny(verdict.id, MountGuard, verdict.found[0].String()+" is writable", nil)
+		return 1
+	}
+	output := verdict.output
+	if err != nil {
+		output = in.bytes()
+	}
+	_, _ = v.Stdout.Write(output)
+	if errors.Is(err, errTooLarge) {
+		_, _ = io.Copy(v.Stdout, v.Stdin)
+	}
+	v.tellGuarded(mode, verdict)
+	if err := errors.Join(err, modeErr); err != nil {
+		v.warn(MountGuard, err)
+	}
+	return 0
+}
+
+// guardMode reads the options. What it does not understand makes it warn only.
+func guardMode(options []string) (Mode, error) {
+	if len(options) == 0 {
+		return Warn, nil
+	}
+	word := strings.Join(options, "=")
+	if mode, ok := strings.CutPrefix(word, modeOption+"="); ok && slices.Contains(Modes(), Mode(mode)) {
+		return Mode(mode), nil
+	}
+	return Warn, fmt.Errorf("unknown options %q", options)
+}
+
+// guardVerdict is what mount-guard makes of a configuration.
+type guardVerdict struct {
+	output []byte
+	id     string
+	found  []GuardedMount
+	// doubts are sources that could not be looked at.
+	doubts error
+}
+
+// judge looks at the mounts of a configuration. With an error the verdict is void.
+func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
+	verdict := guardVerdict{output: raw}
+	d, err := parseDocument(raw)
+	if err != nil {
+		return verdict, err
+	}
+	verdict.id = d.containerID()
+	if d.annotations[AllowHostRW] == "true" {
+		return verdict, nil
+	}
+	writable := d.writableBinds()
+	if len(writable) == 0 {
+		return verdict, nil
+	}
+	places, err := v.places()
+	if err != nil {
+		return verdict, err
+	}
+	var edits []edit
+	for _, m := range writable {
+		protected, canonical, err := places.guard(v.source(m.Source))
+		if err != nil && !errors.Is(err, errVanished) {
+			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.Source, err))
+		}
+		if protected == "" || err != nil || isUserdata(canonical, verdict.id) {
+			continue
+		}
+		verdict.found = append(verdict.found, GuardedMount{Source: m.Source, Destination: m.Destination, Canonical: canonical, Protected: protected})
+		edits = append(edits, edit{at: m.options, options: readOnly(m.Options, places.hasMountsBelow(canonical))})
+	}
+	if mode == Enforce && len(edits) > 0 {
+		if verdict.output, err = d.with(edits); err != nil {
+			return verdict, err
+		}
+	}
+	return verdict, nil
+}
+
+// source is a path that the kernel is to resolve: "link/.." is not what it says.
+func (v *Invocation) source(path string) string { return strings.TrimSuffix(v.Root, "/") + path }
+
+// writableBinds are the bind mounts through which a container can write.
+func (d *document) writableBinds() (binds []mount) {
+	for _, m := range d.mounts {
+		isBind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+		if isBind && filepath.IsAbs(m.Source) && isWritable(m.Options) {
+			binds = append(binds, m)
+		}
+	}
+	return binds
+}
+
+// isUserdata tells whether a path without links is of a file that podman made for
+// the container, as for /etc/hosts: GRAPHROOT/overlay-containers/ID/userdata/NAME.
+// It lies in the bootc-owned store for a container that does.
+func isUserdata(canonical, id string) bool {
+	return isLayerID(id) && strings.Contains(canonical, "-containers/"+id+"/userdata/")
+}
+
+// isWritable reads mount options as runtimes do: the last word counts.
+func isWritable(options []string) bool {
+	writable := true
+	for _, o := range options {
+		switch o {
+		case "ro", "rro":
+			writable = false
+		case "rw":
+			writable = true
+		}
+	}
+	return writable
+}
+
+// readOnly returns options of a mount for reading only, with the mounts below it
+// if there are any.
+func readOnly(options []string, below bool) []string {
+	ro := "ro"
+	if below && slices.Contains(options, "rbind") && recursiveReadOnly() {
+		ro = "rro"
+	}
+	out := slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "rw" || o == "ro" || o == "rrw" })
+	return append(out, ro)
+}
+
+// recursiveReadOnly tells whether the kernel can make mounts read-only with those
+// below them, see mount_setattr(2).
+func recursiveReadOnly() bool {
+	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
+}
+
+func (m GuardedMount) String() string {
+	return fmt.Sprintf("mount of %q on %q, which is in %s,", m.Source, m.Destination, m.Protected)
+}
+
+func (v *Invocation) tellGuarded(mode Mode, verdict guardVerdict) {
+	if verdict.doubts != nil {
+		v.warn(MountGuard, verdict.doubts)
+	}
+	what := map[Mode]string{Warn: "is writable", Enforce: "was made read-only", Deny: "is writable, the container may not start"}[mode]
+	for _, m := range verdict.found {
+		v.tell(Warning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
+			"MESSAGE_ID": messageGuarded, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
+			"BOOTC_PODMAN_PROTECTED": m.Protected, "CONTAINER_ID_FULL": verdict.id,
+		})
+	}
+}

@@ -1,0 +1,241 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// protectedPaths are the directories of a bootc host that a container should not
+// write to: what it boots, and the bootc-owned store.
+func protectedPaths() []string {
+	return []string{
+		"/sysroot/ostree/bootc/storage", "/sysroot/composefs/bootc/storage", "/run/bootc/storage", "/usr/lib/bootc/storage",
+		"/sysroot/ostree", "/sysroot/composefs", "/ostree", "/boot/efi", "/efi", "/boot",
+	}
+}
+
+// ownPaths are what a booted deployment mounts as its own. On the disk they lie in
+// protected directories, /var in /sysroot/ostree/deploy/NAME/var for one, but to
+// write to them under these names is what they are for.
+func ownPaths() []string { return []string{"/", "/etc", "/var"} }
+
+// place is where a file is: by its path in this mount namespace, and in its file
+// system, whatever of that is mounted where.
+type place struct {
+	path string
+	// dev is the device, in the numbers of the mount table, and inside the path in
+	// it. dev is "" where the mount table does not have the mount.
+	dev    string
+	inside string
+}
+
+// places knows the mounts and the protected directories of a host.
+type places struct {
+	root      string
+	mounts    map[int]*mountinfo.Info
+	protected []protectedPlace
+	own       []place
+	// ids are those of protected directories.
+	ids map[fsID]string
+}
+
+type protectedPlace struct {
+	place
+	// name is the path that is told of.
+	name string
+}
+
+// places reads the mount table and finds what is protected. Paths that do not
+// exist are left out.
+func (v *Invocation) places() (*places, error) {
+	table, err := v.mounts()
+	if err != nil {
+		return nil, fmt.Errorf("read mount table: %w", err)
+	}
+	p := &places{root: v.Root, mounts: map[int]*mountinfo.Info{}, ids: map[fsID]string{}}
+	for _, m := range table {
+		p.mounts[m.ID] = m
+	}
+	for _, name := range protectedPaths() {
+		f, at, err := p.open(v.path(name))
+		if err != nil {
+			continue
+		}
+		if id, ok := identify(f); ok && p.ids[id] == "" {
+			p.ids[id] = name
+			p.protected = append(p.protected, protectedPlace{at, name})
+		}
+		f.Close()
+	}
+	for _, name := range ownPaths() {
+		if f, at, err := p.open(v.path(name)); err == nil {
+			f.Close()
+			p.own = append(p.own, at)
+		}
+	}
+	return p, nil
+}
+
+// open opens a file, following links, and tells where it is.
+func (p *places) open(name string) (*os.File, place, error) {
+	// Not os.OpenFile, which asks the poller about each file.
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, place{}, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	at := place{}
+	if at.path, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
+		f.Close()
+		return nil, place{}, err
+	}
+	if m := p.mounts[mountID(fd)]; m != nil {
+		if rest, ok := below(at.path, m.Mountpoint); ok {
+			at.dev, at.inside = fmt.Sprintf("%d:%d", m.Major, m.Minor), path.Join(m.Root, rest)
+		}
+	}
+	return f, at, nil
+}
+
+// mountID is that of the mount a file was opened in, 0 when it is not known; see
+// proc_pid_fdinfo(5).
+func mountID(fd int) int {
+	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return 0
+	}
+	lines := bufio.NewScanner(bytes.NewReader(info))
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), "mnt_id:"); ok {
+			id, _ := strconv.Atoi(strings.TrimSpace(value))
+			return id
+		}
+	}
+	return 0
+}
+
+// below returns the path below dir, "" for dir itself.
+func below(name, dir string) (string, bool) {
+	if dir == "/" {
+		return strings.TrimPrefix(name, "/"), strings.HasPrefix(name, "/")
+	}
+	rest, ok := strings.CutPrefix(name, dir)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	return strings.TrimPrefix(rest, "/"), true
+}
+
+var errVanished = errors.New("source does not exist")
+
+// guard returns the protected directory that a mount source is, or lies in, and
+// "" for any other source. Parents of protected directories are none: installers
+// mount "/". canonical is the source without links.
+func (p *places) guard(source string) (protected, canonical string, err error) {
+	f, at, err := p.open(source)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return "", source, errVanished
+	}
+	if err != nil {
+		return "", source, err
+	}
+	defer f.Close()
+	if protected = p.at(at); protected == "" {
+		protected = p.above(f, at)
+	}
+	return protected, at.path, nil
+}
+
+// at returns the protected directory that a place is in, "" for none.
+func (p *places) at(at place) string {
+	for _, base := range p.protected {
+		if _, ok := below(at.path, base.path); ok {
+			return base.name
+		}
+	}
+	// The same files under another name: a bind mount of a protected directory or
+	// of something in it, or the file system mounted a second time.
+	best, name := -1, ""
+	for _, base := range p.protected {
+		if depth, ok := at.depthIn(base.place); ok && depth > best {
+			best, name = depth, base.name
+		}
+	}
+	for _, base := range p.own {
+		if depth, ok := at.depthIn(base); ok && depth > best {
+			return ""
+		}
+	}
+	return name
+}
+
+// depthIn tells whether a place is in a directory, by file system, and how deep
+// that directory is in it.
+func (at place) depthIn(dir place) (depth int, ok bool) {
+	if at.dev == "" || at.dev != dir.dev {
+		return 0, false
+	}
+	_, ok = below(at.inside, dir.inside)
+	return len(strings.TrimSuffix(dir.inside, "/")), ok
+}
+
+// above looks for a protected directory above a source whose mount is not in the
+// table, since it is in another mount namespace: /proc/PID/root/sysroot/ostree.
+func (p *places) above(f *os.File, at place) string {
+	if at.dev != "" {
+		return ""
+	}
+	fd, err := unix.Openat(int(f.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil { // a file
+		if fd, err = unix.Open(filepath.Dir(f.Name()), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return ""
+		}
+	}
+	dir := os.NewFile(uintptr(fd), ".")
+	for range 128 {
+		id, ok := identify(dir)
+		if name := p.ids[id]; !ok || name != "" {
+			dir.Close()
+			return name
+		}
+		fd, err := unix.Openat(int(dir.Fd()), "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		dir.Close()
+		if err != nil {
+			return ""
+		}
+		if dir = os.NewFile(uintptr(fd), ".."); sameDir(dir, id) {
+			break
+		}
+	}
+	dir.Close()
+	return ""
+}
+
+func sameDir(dir *os.File, id fsID) bool {
+	now, ok := identify(dir)
+	return ok && now == id
+}
+
+// hasMountsBelow tells whether something is mounted in a directory, which a bind
+// mount that is not recursive leaves as it is.
+func (p *places) hasMountsBelow(dir string) bool {
+	for _, m := range p.mounts {
+		if rest, ok := below(m.Mountpoint, dir); ok && rest != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	podmanhooks "go.podman.io/common/pkg/hooks"
+	hook "go.podman.io/common/pkg/hooks/1.0.0"
+)
+
+// Configured is a hook configuration that podman reads.
+type Configured struct {
+	File string
+	// Hook is nil when podman cannot make sense of the file: no container starts
+	// then.
+	Hook *hook.Hook
+}
+
+// ConfiguredHooks lists what podman run would read, in the order it runs them.
+func ConfiguredHooks(root string) ([]Configured, error) {
+	list, err := readHooksDirs(root)
+	if err != nil {
+		return nil, fmt.Errorf("list hooks: %w", err)
+	}
+	byName := map[string]Configured{}
+	for _, dir := range effective(list) {
+		names, err := hookFiles(root, dir)
+		if err != nil {
+			return nil, fmt.Errorf("list hooks: %w", err)
+		}
+		for _, name := range names {
+			c := Configured{File: filepath.Join(dir, name)}
+			if h, err := readHook(root, c.File, podmanStages()); err == nil {
+				c.Hook = h
+			}
+			byName[name] = c
+		}
+	}
+	var all []Configured
+	for _, c := range byName {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Configured) int {
+		return strings.Compare(strings.ToLower(filepath.Base(a.File)), strings.ToLower(filepath.Base(b.File)))
+	})
+	return all, nil
+}
+
+// hookFiles lists the hook configurations in a directory that need not exist.
+func hookFiles(root, dir string) (names []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(root, dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".json") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// readHook reads a hook configuration as podman does, apart from whether the
+// program is there: podman takes a file without it for none at all.
+func readHook(root, file string, stages []string) (*hook.Hook, error) {
+	h, err := podmanhooks.Read(filepath.Join(root, file), stages)
+	if h == nil {
+		return nil, err
+	}
+	there := *h
+	if there.Hook.Path != "" {
+		there.Hook.Path = "/"
+	}
+	return h, there.Validate(stages)
+}
+
+// Finding is something wrong with how hooks are configured.
+type Finding struct{ File, Problem string }
+
+// Verify looks at all hooks that podman run and podman build would read on the
+// host whose root is root, and at whether ours are among them. podman is its
+// version, as in "5.4.2", "" if it is not known; confEnv the value of
+// CONTAINERS_CONF.
+func Verify(root, podman, confEnv string) ([]Finding, error) {
+	list, err := readHooksDirs(root)
+	if err != nil {
+		return nil, fmt.Errorf("verify hooks: %w", err)
+	}
+	v := &verifier{root: root}
+	v.directories(list, podman, confEnv)
+	run := effective(list)
+	for _, dir := range run {
+		if err := v.files(dir, podmanStages()); err != nil {
+			return nil, fmt.Errorf("verify hooks: %w", err)
+		}
+	}
+	for _, dir := range []string{DefaultHooksDir, OverrideHooksDir} {
+		if err := v.built(dir, slices.Contains(run, dir)); err != nil {
+			return nil, fmt.Errorf("verify hooks: %w", err)
+		}
+	}
+	return v.findings, nil
+}
+
+type verifier struct {
+	root     string
+	findings []Finding
+}
+
+func (v *verifier) find(file, format string, args ...any) {
+	v.findings = append(v.findings, Finding{file, fmt.Sprintf(format, args...)})
+}
+
+// directories checks that podman run is told of ours.
+func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
+	if confEnv != "" {
+		v.find(confEnv, "CONTAINERS_CONF makes podman read no other configuration")
+	}
+	for _, h := range list {
+		if h.adds && olderThan(podman, 4, 8) {
+			v.find(h.file, "hooks_dir with {append=true} makes every command of podman %s fail", podman)
+		}
+	}
+	_, after := split(list)
+	run := effective(list)
+	switch ours := slices.Contains(run, PrivateDir); {
+	case !ours && len(after) > 0:
+		v.find(after[len(after)-1].file, "hooks_dir replaces the one in %s, so that the hooks do not run", DropIn)
+	case !ours:
+		v.find(DropIn, "no containers.conf file names %s, so that the hooks do not run", PrivateDir)
+	}
+	if !slices.Contains(run, DefaultHooksDir) {
+		v.find(list[len(list)-1].file, "hooks_dir is without %s, so that hooks of other packages do not run", DefaultHooksDir)
+	}
+	for _, dir := range run {
+		if !filepath.IsAbs(dir) {
+			v.find(dir, "a hooks_dir that is no absolute path")
+		}
+	}
+}
+
+// olderThan tells whether a version is below MAJOR.MINOR.
+func olderThan(version string, major, minor int) bool {
+	var x, y int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &x, &y); n < 2 {
+		return false
+	}
+	return x < major || x == major && y < minor
+}
+
+// files checks the hook configurations in a directory that podman run reads.
+func (v *verifier) files(dir string, stages []string) error {
+	names, err := hookFiles(v.root, dir)
+	if err != nil {
+		return err
+	}
+	in, err := os.OpenRoot(v.root)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		h, err := readHook(v.root, file, stages)
+		if err != nil {
+			v.find(file, "no container starts: %s", strings.ReplaceAll(err.Error(), filepath.Join(v.root, file), file))
+			continue
+		}
+		switch path := h.Hook.Path; {
+		case !filepath.IsAbs(path):
+			v.find(file, "the program %q is no absolute path", path)
+		default:
+			if err := checkProgram(in, path); errors.Is(err, fs.ErrNotExist) {
+				v.find(file, "the program %q is missing; podman leaves the hook out without a word", path)
+			} else if err != nil {
+				v.find(file, "the hook would fail: %v", err)
+			}
+		}
+		if h.Hook.Timeout == nil {
+			v.find(file, "no timeout: when the hook hangs, containers wait for ever")
+		}
+		if len(h.Hook.Args) == 0 && slices.Contains(h.Stages, "precreate") {
+			v.find(file, "no args, without which the hook has no name")
+		}
+		if fi, err := os.Stat(filepath.Join(v.root, file)); err == nil && fi.Mode()&0o022 != 0 {
+			v.find(file, "others may write to it")
+		}
+	}
+	return nil
+}
+
+// built checks the hook configurations that podman build reads. Those that podman
+// run reads, too, were looked at before.
+func (v *verifier) built(dir string, seen bool) error {
+	names, err := hookFiles(v.root, dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		h, err := readHook(v.root, file, nil)
+		switch {
+		case err == nil:
+		case h != nil && slices.Contains(h.Stages, "precreate"):
+			v.find(file, "a precreate hook in a default directory makes every podman build fail; move it to a directory of its own")
+		case !seen:
+			v.find(file, "podman build fails: %s", strings.ReplaceAll(err.Error(), filepath.Join(v.root, file), file))
+		}
+	}
+	return nil
+}
