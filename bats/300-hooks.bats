@@ -21,7 +21,10 @@ setup_file() {
     "$BOOTC_PODMAN" image build -q -t localhost/bound /srv/bound >/dev/null
 }
 
-teardown_file() { umount /sysroot; }
+teardown_file() {
+    rm -f /etc/containers/containers.conf
+    umount /sysroot
+}
 
 setup() { bp hooks install; }
 

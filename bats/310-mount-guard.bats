@@ -82,7 +82,10 @@ setup_file() {
     podman volume create volume
 }
 
-teardown_file() { umount /etc /srv/again /srv/deployment /srv/bind-of-bind /srv/bind /boot/efi /boot /sysroot; }
+teardown_file() {
+    rm -f /etc/containers/containers.conf
+    umount /etc /srv/again /srv/deployment /srv/bind-of-bind /srv/bind /boot/efi /boot /sysroot
+}
 
 teardown() {
     podman rm -fa -t 0 >/dev/null

@@ -30,6 +30,7 @@ setup_file() {
 }
 
 teardown_file() {
+    rm -f /etc/containers/containers.conf
     umount -q /proc/cmdline || true
     umount /sysroot
 }
