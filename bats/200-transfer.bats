@@ -489,3 +489,64 @@ EOF
     bp 1 set-unified --from composefs --plan
     assert "$stderr" =~ 'composefs: run "bootc"'
 }
+
+# share_disk - podman's own store on the filesystem of the other, as on hosts.
+share_disk() {
+    mkdir -p /sysroot/containers
+    mount --bind /sysroot/containers /var/lib/containers
+}
+
+teardown() { umount -q -l /var/lib/containers || true; }
+
+used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
+
+@test "transfer: images are cloned where both stores share a filesystem" {
+    share_disk
+    podman pull -q "$REGISTRY/os:42"
+    local before
+    before=$(used)
+    bp set-unified --plan
+    assert "$output" =~ "Method:  clone: both stores have overlay layers"
+    bp init
+    BOOTC_PODMAN_PODMAN=/bin/false bp set-unified --method clone --verify full
+    [ $(($(used) - before)) -lt 1000000 ] || die "$(used) bytes, $before before"
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    podman rmi -af >/dev/null
+    bp copy-to-storage --quiet
+    assert "$output" =~ "Digest kept: $DIGEST"
+    assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
+    podman image mount localhost/bootc >mounted
+    [ -x "$(cat mounted)/usr/bin/program" ]
+    podman image unmount localhost/bootc
+    bp unset-unified
+    bp pull-from-default-storage --quiet --method podman localhost/bootc
+    oracle image exists localhost/bootc
+    bp 2 set-unified --method copy
+    bp 2 pull-from-default-storage --verify some localhost/bootc
+}
+
+@test "set-unified: layers that podman's own store has are not fetched" {
+    share_disk
+    # Another image upon the same first layer.
+    scratch_podman push -q "$REGISTRY/os:43"
+    podman pull -q "$REGISTRY/os:43"
+    : >/srv/registry.log
+    bp set-unified
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    assert "$(oracle images -aq | wc -l)" == 1 "the lent image is gone"
+    local base
+    base=$(jq -r '.layers[0].digest' /srv/os42/manifest.json)
+    run ! grep -q "GET /v2/os/blobs/$base" /srv/registry.log
+    grep -q "GET /v2/os/blobs/$(jq -r '.layers[1].digest' /srv/os42/manifest.json)" /srv/registry.log
+    # And the other way round.
+    podman rmi -af >/dev/null
+    new_sysroot
+    boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
+    podman images -q
+    bp image pull -q "$REGISTRY/os:43"
+    : >/srv/registry.log
+    bp copy-to-storage --from registry
+    assert "$output" =~ "Digest kept: $DIGEST"
+    assert "$(podman images -aq | wc -l)" == 1
+    run ! grep -q "GET /v2/os/blobs/$base" /srv/registry.log
+}

@@ -18,16 +18,25 @@ func (s *Session) explainCreate() error {
 		return err
 	}
 	tmp := strings.TrimSuffix(s.Store.Path(), storeName) + storeTmpName
-	if err := s.explainRun(tmp, changeEnv(s.host.Env, "", s.authPath()), cmd); err != nil {
+	if err := s.explainRun(tmp, changeEnv(s.host.Env, "", s.authPath()).words(), cmd); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.host.DryRun, "# rename %q to %q\n", tmp, s.Store.Path())
 	return err
 }
 
+// words are the change as arguments of env(1).
+func (c EnvChange) words() (words []string) {
+	for _, name := range c.Unset {
+		words = append(words, "-u", name)
+	}
+	return append(words, c.Set...)
+}
+
 // explainRun writes what it is to run cmd on a store: comments for what no
-// command does, and the command line with its environment, in shell words.
-func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
+// command does, and the command line with its environment, arguments of env(1), in
+// shell words.
+func (s *Session) explainRun(store string, env []string, cmd Cmd) error {
 	auth := "{}, no credentials found"
 	if s.Auth.Path != "" {
 		auth = fmt.Sprintf("the content of %q", s.Auth.Path)
@@ -40,11 +49,7 @@ func (s *Session) explainRun(store string, change EnvChange, cmd Cmd) error {
 	if err != nil {
 		return err
 	}
-	words := []string{"env"}
-	for _, name := range change.Unset {
-		words = append(words, "-u", name)
-	}
-	words = append(words, change.Set...)
+	words := append([]string{"env"}, env...)
 	if strings.Contains(cmd.Path, "=") { // an assignment to env(1)
 		words = append(words, "sh", "-c", `exec "$0" "$@"`)
 	}

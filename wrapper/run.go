@@ -14,14 +14,7 @@ import (
 // the store, its driver is known to a new session only.
 func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	if s.host.DryRun != nil {
-		change := s.Change
-		own := change.apply(s.host.Env)
-		if n := len(own); len(cmd.Env) >= n && slices.Equal(cmd.Env[:n], own) {
-			change.Set = append(slices.Clone(change.Set), cmd.Env[n:]...)
-		} else {
-			change = EnvChange{} // plain podman's
-		}
-		return s.explainRun(s.Store.Path(), change, cmd)
+		return s.explainRun(s.Store.Path(), s.envWords(cmd.Env), cmd)
 	}
 	done := make(chan error, 1)
 	// The thread that enters the namespace ends with its goroutine.
@@ -45,10 +38,27 @@ func (h Host) DefaultPodman(args ...string) (Cmd, error) {
 	if err != nil {
 		return Cmd{}, err
 	}
+	return Cmd{Path: podman[0], Args: append(podman, args...), Env: h.plainEnv()}, nil
+}
+
+// plainEnv is the environment of plain podman.
+func (h Host) plainEnv() []string {
 	// Where podman is told to use another host's, its own store is still this one's.
 	env := EnvChange{Unset: remote()}.apply(h.Env)
 	if Getenv(env, "HOME") == "" {
 		env = append(env, "HOME=/root")
 	}
-	return Cmd{Path: podman[0], Args: append(podman, args...), Env: env}, nil
+	return env
+}
+
+// envWords are the arguments of env(1) that make an environment out of the caller's.
+func (s *Session) envWords(env []string) []string {
+	own := s.Change.apply(s.host.Env)
+	switch n := len(own); {
+	case len(env) >= n && slices.Equal(env[:n], own):
+		return append(s.Change.words(), env[n:]...)
+	case slices.Equal(env, s.host.plainEnv()):
+		return nil
+	}
+	return append([]string{"-i"}, env...)
 }

@@ -235,7 +235,7 @@ func (s *Session) Become(ctx context.Context, cmd Cmd) error {
 		return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
 	}
 	if s.host.DryRun != nil {
-		return s.explainRun(s.Store.Path(), s.Change, cmd)
+		return s.explainRun(s.Store.Path(), s.Change.words(), cmd)
 	}
 	ns, err := s.enter(ctx)
 	if err != nil {

@@ -230,25 +230,20 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		}
 		return []string{"text", "json"}, noFiles
 	case "from":
-		sources := unifiedSources()
 		if l.command.Name == "copy-to-storage" {
-			sources = copySources()
+			return valuesOf(copySources()), noFiles
 		}
-		names := make([]string, len(sources))
-		for i, source := range sources {
-			names[i] = string(source)
-		}
-		return names, noFiles
+		return valuesOf(unifiedSources()), noFiles
 	case "log-level":
 		return strings.Fields("trace debug info warn error fatal panic"), noFiles
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
+	case "method":
+		return valuesOf(means()), noFiles
 	case "mode":
-		var modes []string
-		for _, mode := range hooks.Modes() {
-			modes = append(modes, string(mode))
-		}
-		return modes, noFiles
+		return valuesOf(hooks.Modes()), noFiles
+	case "verify":
+		return valuesOf(verifications()), noFiles
 	case "progress-fd", "retry", "source", "target":
 		return nil, noFiles
 	case "root", "sysroot":
@@ -257,6 +252,13 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		return []string{"all", string(images.Host), string(images.Logical), string(images.Unified)}, noFiles
 	}
 	return nil, orFiles
+}
+
+func valuesOf[T ~string](values []T) (list []string) {
+	for _, value := range values {
+		list = append(list, string(value))
+	}
+	return list
 }
 
 func optionNames(flags []cli.Flag) (names []string) {

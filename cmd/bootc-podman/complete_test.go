@@ -106,7 +106,9 @@ func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
 		"copy-to-storage --from": "default bootc registry ostree composefs :4", "unset-unified --progress-fd": ":4",
 		"hooks --mode": "warn enforce deny :4", "hooks --program": ":0", "hooks --root": ":16",
 		"set-unified --progress-fd": ":4", "copy-to-storage --progress-fd": ":4", "pull-from-default-storage --progress-fd": ":4",
-		"set-unified --retry": ":4", "copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
+		"set-unified --retry": ":4", "set-unified --method": "auto clone podman :4", "copy-to-storage --method": "auto clone podman :4", "pull-from-default-storage --method": "auto clone podman :4",
+		"set-unified --verify": "none metadata full :4", "copy-to-storage --verify": "none metadata full :4", "pull-from-default-storage --verify": "none metadata full :4",
+		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
 		"dedup --format": "text json :4", "dedup --progress-fd": ":4",
 	}
 	a := newTestApp(t)

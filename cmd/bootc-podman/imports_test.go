@@ -46,7 +46,8 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "internal/transfer/clonejob", want: []string{"internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer/clone", want: []string{"internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer", want: []string{
-			"internal/host", "internal/images", "internal/progress", "internal/transfer", "storageconf", "wrapper",
+			"internal/host", "internal/images", "internal/progress", "internal/transfer", "internal/transfer/clonejob",
+			"storageconf", "wrapper",
 		}},
 		{name: "internal/transfer/dedup", want: []string{
 			"internal/host", "internal/images", "internal/progress", "internal/transfer/dedup", "storageconf", "wrapper",

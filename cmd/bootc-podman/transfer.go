@@ -18,6 +18,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -27,7 +28,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 		Name:      "set-unified",
 		Usage:     "bring the booted image into the bootc-owned store",
 		UsageText: "bootc-podman [options] set-unified [options]",
-		Flags: append(transferFlags(),
+		Flags: append(copyFlags(),
 			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &choice.AcceptNewer},
 			&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
 			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
@@ -107,7 +108,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		Name:      "copy-to-storage",
 		Usage:     "copy the booted image to podman's own store",
 		UsageText: "bootc-podman [options] copy-to-storage [options]",
-		Flags: append(transferFlags(),
+		Flags: append(copyFlags(),
 			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, bootc, registry, ostree or composefs"},
 			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of a deployment or the ostree repository, named with its transport, instead of the booted one"},
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
@@ -138,7 +139,7 @@ func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
 		Usage:     "copy images from podman's own store to the bootc-owned one",
 		UsageText: "bootc-podman [options] pull-from-default-storage image...",
 		ArgsUsage: "image...",
-		Flags:     transferFlags(),
+		Flags:     copyFlags(),
 		Action: func(c *cli.Context) error {
 			return a.transfer(c, o, func(t transfer.Options) error {
 				return transfer.PullFromDefault(c.Context, t, c.Args().Slice())
@@ -154,6 +155,36 @@ func transferFlags() []cli.Flag {
 		&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress, and what podman says while it works"},
 	}
+}
+
+// copyFlags are those of verbs that copy images between containers-storages.
+func copyFlags() []cli.Flag {
+	return append(
+		transferFlags(),
+		&cli.StringFlag{Name: "method", Usage: "copy between stores by `METHOD`: clone, podman, or auto, which clones what can be cloned", Value: string(transfer.Auto)},
+		&cli.StringFlag{Name: "verify", Usage: "compare clones with their digests this `WELL`: none, metadata or full", Value: string(clonejob.VerifyMetadata)},
+	)
+}
+
+// means and verifications are the values of --method and --verify.
+func means() []transfer.Means {
+	return []transfer.Means{transfer.Auto, transfer.ByClone, transfer.ByPodman}
+}
+
+func verifications() []clonejob.Verify {
+	return []clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull}
+}
+
+// copyOptions reads the flags of copyFlags, if the verb has them.
+func copyOptions(c *cli.Context, t *transfer.Options) error {
+	t.Means, t.Verify = transfer.Means(c.String("method")), clonejob.Verify(c.String("verify"))
+	if c.IsSet("method") && !slices.Contains(means(), t.Means) {
+		return usageErrorf("%s: unknown method %q: want one of %v", c.Command.Name, t.Means, means())
+	}
+	if c.IsSet("verify") && !slices.Contains(verifications(), t.Verify) {
+		return usageErrorf("%s: unknown verification %q: want one of %v", c.Command.Name, t.Verify, verifications())
+	}
+	return nil
 }
 
 // transfer calls do with what the flags of c say.
@@ -174,6 +205,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t := transfer.Options{
 		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), Retry: c.Int("retry"),
+	}
+	if err := copyOptions(c, &t); err != nil {
+		return err
 	}
 	if !c.Bool("quiet") && !o.dryRun {
 		if f, ok := a.stderr.(*os.File); ok {
@@ -199,6 +233,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	}
 	t.Retrying = func(r transfer.Retry) {
 		fmt.Fprintf(talk, "Warning: pull %s: %s; trying again in %d s (%d of %d)\n", printable(r.Reference), printable(r.Reason), int(r.Delay.Seconds()), r.Number, r.Of)
+	}
+	t.Fallback = func(why error) {
+		fmt.Fprintf(talk, "Note: podman copies it: %s\n", printable(why.Error()))
 	}
 	return do(t)
 }
@@ -249,6 +286,13 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 	return nil
 }
 
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
 func (a *app) printPlan(p *transfer.Plan, format string) error {
 	if format == "json" {
 		return printJSON(a.stdout, p)
@@ -257,7 +301,7 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 		fmt.Sprintf("Image:   %s, %s", p.Image, p.Role),
 		"Digest:  " + p.Digest,
 		fmt.Sprintf("Source:  %s: %s", p.Source, p.Reason),
-		"Method:  " + string(p.Method),
+		"Method:  " + string(p.Method) + because(p.MethodReason),
 	}
 	if p.Fetch > 0 {
 		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")

@@ -40,6 +40,17 @@ const (
 // readFilesystem looks at the filesystem that the bootc-owned store lies on, or
 // would lie on, without writing to it.
 func readFilesystem(located storageconf.Store) (*Filesystem, error) {
+	dir, err := openNear(located)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return FilesystemOf(dir)
+}
+
+// openNear opens a directory on the filesystem that the bootc-owned store lies on, or
+// would lie on.
+func openNear(located storageconf.Store) (*os.File, error) {
 	dir, err := located.Open()
 	if err != nil {
 		dir, err = located.OpenPhysical()
@@ -47,8 +58,7 @@ func readFilesystem(located storageconf.Store) (*Filesystem, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sysroot: %w", err)
 	}
-	defer dir.Close()
-	return FilesystemOf(dir)
+	return dir, nil
 }
 
 // FilesystemOf looks at the filesystem that dir lies on, without writing to it.

@@ -18,6 +18,8 @@ type Layer struct {
 	// put together from a zstd:chunked blob may have only the digest of the table of
 	// contents, TOCDigest.
 	DiffID, TOCDigest string
+	// Blob is the digest of the blob that the layer was pulled as, "" when not known.
+	Blob string
 	// Size is the length of the uncompressed tar stream in bytes, -1 when not known.
 	Size int64
 }
@@ -27,10 +29,26 @@ type Layer struct {
 func (s *Store) Layers() ([]Layer, error) {
 	list := make([]Layer, 0, len(s.layers))
 	for _, id := range slices.Sorted(maps.Keys(s.layers)) {
-		l := s.layers[id]
-		list = append(list, Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffDigest, TOCDigest: l.TOCDigest, Size: l.size()})
+		list = append(list, s.layers[id].public())
 	}
 	return list, s.layersErr
+}
+
+func (l *layer) public() Layer {
+	return Layer{ID: l.ID, Parent: l.Parent, DiffID: l.DiffDigest, TOCDigest: l.TOCDigest, Blob: l.Blob, Size: l.size()}
+}
+
+// LayersOf returns the layers of an image, lowest first, nil if some are missing.
+func (s *Store) LayersOf(img *StoreImage) (list []Layer) {
+	for id := img.topLayer; id != ""; {
+		l := s.layers[id]
+		if l == nil || len(list) > len(s.layers) {
+			return nil
+		}
+		list, id = append(list, l.public()), l.Parent
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // Home is one of the directories that a store consists of.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -66,6 +68,21 @@ func (s *Survey) Close() { s.inv.close() }
 // *wrapper.LookupError.
 func (s *Survey) Program(name string) (path string, err error) {
 	return wrapper.LookPath(name, s.inv.Env)
+}
+
+// SharesExtents tells whether files of the two containers-storages can share extents,
+// so that a clone takes no room. Of Btrfs subvolumes it is not told.
+func (s *Survey) SharesExtents() bool {
+	if s.Default == nil || s.Filesystem.Reflink != Yes {
+		return false
+	}
+	dir, err := openNear(s.Store)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	var own, other unix.Stat_t
+	return unix.Fstat(int(dir.Fd()), &own) == nil && unix.Fstat(int(s.Default.homes[0].dir.Fd()), &other) == nil && own.Dev == other.Dev
 }
 
 // Find finds the image that podman means by name in one of the two

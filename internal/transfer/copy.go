@@ -12,6 +12,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -161,6 +162,39 @@ func (c *copying) fromDefault(ctx context.Context) error {
 	return c.verify(c.Original)
 }
 
+// lend is execution.lend the other way round: it returns the ID of an image that has to
+// be removed after the pull, "" for none.
+func (c *copying) lend(ctx context.Context) (id string, err error) {
+	var layers []host.Descriptor
+	for _, img := range c.survey.Repo {
+		if img.ManifestDigest == c.Original {
+			layers = img.Manifest.Layers
+		}
+	}
+	img := lender(c.survey.Bootc, c.survey.Default, layers)
+	switch {
+	case img == nil || c.Means == ByPodman || c.Host.DryRun != nil || !c.survey.SharesExtents():
+		return "", nil
+	case c.survey.Default.ByID(img.ID) != nil:
+		return "", nil
+	}
+	return img.ID, c.cloneOut(ctx, img.ID, "")
+}
+
+// cloneOut clones an image of the bootc-owned store to podman's own.
+func (c *copying) cloneOut(ctx context.Context, id, as string) error {
+	session, err := c.Host.Open()
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	own, err := storageconf.ReadDefaultStore(c.Root)
+	if err != nil {
+		return err
+	}
+	return c.clone(ctx, session, clonejob.BootcStore(session.Config), clonejob.DefaultStore(own), id, as)
+}
+
 // fromBootc copies the image from the bootc-owned store, where it may be an export.
 func (c *copying) fromBootc(ctx context.Context) error {
 	if c.survey.Bootc == nil || c.Original == "" {
@@ -177,17 +211,20 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	session, err := c.Host.Open()
+	err = c.cloneOr(ctx, func() error { return c.cloneOut(ctx, found[0].ID, c.target) }, func() error {
+		session, err := c.Host.Open()
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		cmd, err := session.Podman(ctx, "image", "push", "--remove-signatures", "--", found[0].ID, "containers-storage:"+store+c.target)
+		if err != nil {
+			return err
+		}
+		cmd.Stderr = c.Stderr
+		return c.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) })
+	})
 	if err != nil {
-		return err
-	}
-	defer session.Close()
-	cmd, err := session.Podman(ctx, "image", "push", "--remove-signatures", "--", found[0].ID, "containers-storage:"+store+c.target)
-	if err != nil {
-		return err
-	}
-	cmd.Stderr = c.Stderr
-	if err := c.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) }); err != nil {
 		return err
 	}
 	return c.verify(found[0].Digest)
@@ -213,7 +250,7 @@ func (c *copying) defaultStore(ctx context.Context) (string, error) {
 }
 
 // fromRegistry pulls the exact image.
-func (c *copying) fromRegistry(ctx context.Context) error {
+func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if c.image.Transport != host.Registry {
 		return fmt.Errorf("pull %s: image is of transport %s", c.Image, c.image.Transport)
 	}
@@ -223,6 +260,13 @@ func (c *copying) fromRegistry(ctx context.Context) error {
 	}
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
+	lent, err := c.lend(ctx)
+	if err != nil && c.Fallback != nil {
+		c.Fallback(err)
+	}
+	if lent != "" {
+		defer func() { err = errors.Join(err, c.podman(context.WithoutCancel(ctx), "image", "rm", lent)) }()
+	}
 	for _, args := range [][]string{{"pull", "--", exact}, {"tag", exact, c.target}, {"untag", c.target, exact}} {
 		if err := c.podman(ctx, append([]string{"image"}, args...)...); err != nil {
 			return err
@@ -279,15 +323,11 @@ func (c *copying) verify(digest string) error {
 	if c.Host.DryRun != nil {
 		return nil
 	}
-	store, problems := images.OpenDefaultStore(c.Root, c.Euid)
-	if store == nil {
-		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, errors.Join(append(problems, images.ErrNotFound)...))
-	}
-	defer store.Close()
-	img, err := store.Lookup(c.target, func() (images.ShortNames, error) { return images.ReadShortNames(c.Root) })
+	img, done, err := c.inDefaultStore(c.target)
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", c.target, err)
+		return fmt.Errorf("verify: %w", err)
 	}
+	defer done()
 	if digest != "" && !slices.Contains(img.Digests, digest) {
 		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digest)
 	}

@@ -46,9 +46,11 @@ type Plan struct {
 	Reason string `json:"reason"`
 	// Take is what is taken from the source: an image ID, or a name there.
 	Take string `json:"take"`
-	// Method is by which means: nothing to do, a new name, a copy, a pull or an
-	// export, each with podman.
-	Method Method `json:"method"`
+	// Method is by which means: nothing to do, a new name, a clone, or a copy, a pull
+	// or an export with podman. MethodReason is why it is not another, "" where there
+	// is none.
+	Method       Method `json:"method"`
+	MethodReason string `json:"method_reason"`
 	// Fetch is the number of bytes that come over the network; Write bounds from
 	// below what is written, nil when not known. Available are the bytes free on
 	// the store's filesystem, whose files can share extents as Reflink says.
@@ -94,6 +96,7 @@ const (
 	StepTag    StepName = "tag"
 	StepUntag  StepName = "untag"
 	StepCopy   StepName = "copy"
+	StepClone  StepName = "clone"
 	StepPull   StepName = "pull"
 	StepExport StepName = "export"
 	StepBootc  StepName = "bootc"
@@ -104,10 +107,11 @@ const (
 // Method is a way to move an image.
 type Method string
 
-// The methods. All are podman's: no image is moved without copying its bytes yet.
+// The methods. What is not cloned is copied by podman, but for what bootc exports.
 const (
 	Nothing  Method = "none"
 	Tag      Method = "tag"
+	Clone    Method = "clone"
 	Copy     Method = "copy"
 	Pull     Method = "pull"
 	Reexport Method = "export"
@@ -122,9 +126,13 @@ type Choice struct {
 	Without []Source
 	// AcceptNewer takes an image of the same name and another digest.
 	AcceptNewer bool
+	// Means is how copies between stores are to be made.
+	Means Means
 
 	// record is of an earlier run, nil for none.
 	record *record
+	// noProgram is why nothing can be cloned, nil if it can.
+	noProgram error
 }
 
 var (
@@ -258,7 +266,13 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	default:
 		return errNotThere
 	}
-	p.Method, p.Take, p.Write = Copy, p.Name, sizeOf(named)
+	p.Take, p.Write = p.Name, sizeOf(named)
+	if p.Method, p.MethodReason, err = choice.copyMethod(s); err != nil {
+		return err
+	}
+	if p.Method == Clone && s.SharesExtents() {
+		p.Write = new(int64)
+	}
 	p.Exact = slices.Contains(named.Digests, p.Digest)
 	return p.canName()
 }
@@ -335,7 +349,11 @@ func (p *Plan) fromComposefs(s *images.Survey, _ *host.Deployment, choice Choice
 	if s.Host.Kind != host.Composefs {
 		return errNotSuch
 	}
-	if err := bootcFinds(s, p.image, p.Digest); err != nil {
+	err := bootcFinds(s, p.image, p.Digest)
+	if err != nil {
+		return err
+	}
+	if _, p.MethodReason, err = choice.copyMethod(s); err != nil {
 		return err
 	}
 	p.Method, p.Take, p.Exact, p.Fetch, p.Write = ByBootc, p.Image, false, 0, nil
@@ -366,6 +384,8 @@ func (p *Plan) steps() []Step {
 	switch p.Method {
 	case Tag:
 		return []Step{tag, verify}
+	case Clone:
+		return []Step{{StepClone, fmt.Sprintf("clone %s from podman's own store", p.Take)}, verify}
 	case Copy:
 		return []Step{{StepCopy, fmt.Sprintf("copy %s from podman's own store", p.Take)}, verify}
 	case Pull:

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,6 +249,8 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "bootc-other-image-has-the-name", bootc: replaced},
 		{name: "without-bootc", bootc: elsewise, choice: Choice{Without: []Source{FromBootc}}},
 		{name: "default-exact", podman: exact},
+		{name: "default-by-podman", podman: exact, choice: Choice{Means: ByPodman}},
+		{name: "default-without-program", podman: exact, choice: Choice{noProgram: fs.ErrNotExist}},
 		{name: "default-export", podman: exported},
 		{name: "default-exact-replaces", bootc: newer, podman: exact},
 		{name: "default-moved-on", podman: newer},
@@ -398,6 +401,10 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		{
 			name: "registry for a local image", image: "ostree-unverified-image:containers-storage:" + imageName,
 			choice: Choice{From: FromRegistry}, is: ErrNoSource, want: "registry: image is of transport containers-storage",
+		},
+		{
+			name: "clone without the program", podman: []stored{{names: []string{imageName}, digest: bootedDigest}},
+			choice: Choice{From: FromDefault, Means: ByClone, noProgram: fs.ErrNotExist}, is: ErrNoSource, want: "default: bootc-podman-store is not installed",
 		},
 		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: "},
 		{

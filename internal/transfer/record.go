@@ -32,6 +32,9 @@ type record struct {
 	ID string `json:"id"`
 	// Replaced is the ID of the image that had the name before, "" for none.
 	Replaced string `json:"replaced"`
+	// Lent is the ID of an image that is in the store only while others are pulled,
+	// "" for none.
+	Lent string `json:"lent,omitempty"`
 }
 
 // tells whether the record says that an image is what was booted with a manifest
@@ -66,7 +69,7 @@ func (x *execution) remember(id string) error {
 	if old, err := x.readRecord(); err == nil && old != nil && old.Name == x.Name && old.Digest == x.Digest {
 		replaced = old.Replaced // of a run that did not get to its end
 	}
-	data, err := encode(record{Schema: 1, Image: x.Image, Name: x.stored.String(), Digest: x.Digest, ID: id, Replaced: replaced})
+	data, err := encode(record{Schema: 1, Image: x.Image, Name: x.stored.String(), Digest: x.Digest, ID: id, Replaced: replaced, Lent: x.lent})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -39,6 +40,11 @@ type Options struct {
 	// Missed is called before the next source is tried, with why the one of the plan
 	// did not do.
 	Missed func(p *Plan, why error)
+	// Means is how copies between stores are made, Verify how thoroughly clones are
+	// compared. Fallback is called before podman copies what could not be cloned.
+	Means    Means
+	Verify   clonejob.Verify
+	Fallback func(why error)
 	// Force does without the check of free space.
 	Force bool
 	// Journal writes a record for the administrator, with fields as in
@@ -69,6 +75,8 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	if choice.record, err = o.readRecord(); err != nil {
 		return nil, err
 	}
+	choice.Means = o.Means
+	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
 	return NewPlan(s, choice)
 }
 
@@ -134,8 +142,9 @@ type execution struct {
 	session *wrapper.Session
 	// before are the images that were there, with their names.
 	before map[string][]string
-	// pulled is the ID of the image that came without a name of its own.
-	pulled string
+	// pulled is the ID of the image that came without a name of its own, lent that of
+	// one that is there for its layers.
+	pulled, lent string
 }
 
 // run takes the steps of a plan.
@@ -150,6 +159,12 @@ func (o Options) run(ctx context.Context, p *Plan) error {
 	}
 	defer session.Close()
 	x := &execution{Options: o, Plan: p, session: session, before: before}
+	if old, err := o.readRecord(); err == nil && old != nil {
+		x.lent = old.Lent
+	}
+	if err := x.giveBack(ctx); err != nil {
+		return err
+	}
 	if err := x.remember(""); err != nil {
 		return err
 	}
@@ -175,11 +190,12 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepUntag:
 		return x.untag(ctx)
 	case StepCopy:
-		from := x.Take
 		if x.Method == ByBootc {
-			from = exportName
+			return x.copyNamed(ctx, exportName)
 		}
-		return x.push(ctx, x.session, from, x.Name)
+		return x.push(ctx, x.session, x.Take, x.Name)
+	case StepClone:
+		return x.copyNamed(ctx, x.Take)
 	case StepPull:
 		return x.pull(ctx)
 	case StepExport:
@@ -193,6 +209,19 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 		return x.removeExport(ctx)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
+}
+
+// copyNamed copies an image of podman's own store.
+func (x *execution) copyNamed(ctx context.Context, name string) error {
+	if x.Host.DryRun != nil && x.Method == ByBootc { // it is not there yet
+		return x.push(ctx, x.session, name, x.Name)
+	}
+	img, done, err := x.inDefaultStore(name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return x.copyIn(ctx, x.session, img, name, x.Name)
 }
 
 // podman runs "podman image" on the bootc-owned store with more variables in its
@@ -226,7 +255,12 @@ func (x *execution) pull(ctx context.Context) error {
 		if !x.Exact {
 			layers = nil
 		}
-		return x.pullFromRegistry(ctx, x.session, x.Take, layers)
+		// What fails here is only fetched.
+		if err := x.lend(ctx); err != nil && x.Fallback != nil {
+			x.Fallback(err)
+		}
+		err := x.pullFromRegistry(ctx, x.session, x.Take, layers)
+		return errors.Join(err, x.giveBack(ctx))
 	}
 	cmd, err := x.session.Podman(ctx, "image", "pull", "--quiet", "--", x.Take)
 	if err != nil {
@@ -336,7 +370,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := o.push(ctx, session, as, as); err != nil {
+		if err := o.copyIn(ctx, session, img, as, as); err != nil {
 			return err
 		}
 	}

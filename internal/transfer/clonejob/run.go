@@ -51,15 +51,13 @@ func FindProgram(self string) (string, error) {
 // ErrNotVerified or ErrNoSpace; those of run, when the program was killed; and that of
 // ctx.
 func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, program string, job Job, stderr io.Writer, progress func(Progress)) (*Result, error) {
-	input, err := json.Marshal(job)
+	cmd, _, err := Command(program, job)
 	if err != nil {
-		return nil, fmt.Errorf("write job: %w", err)
+		return nil, err
 	}
 	answers := &answers{progress: progress}
-	err = run(ctx, wrapper.Cmd{
-		Path: program, Args: []string{Program}, Env: Environment(),
-		Stdin: bytes.NewReader(input), Stdout: answers, Stderr: stderr,
-	})
+	cmd.Stdout, cmd.Stderr = answers, stderr
+	err = run(ctx, cmd)
 	switch {
 	case ctx.Err() != nil && answers.result == nil:
 		return nil, ctx.Err()
@@ -73,6 +71,14 @@ func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, prog
 		return nil, fmt.Errorf("run %s: %w", Program, errors.New("it said nothing"))
 	}
 	return answers.result, nil
+}
+
+// Command is how the program is run, and what it reads from standard input.
+func Command(program string, job Job) (cmd wrapper.Cmd, input []byte, err error) {
+	if input, err = json.Marshal(job); err != nil {
+		return cmd, nil, fmt.Errorf("write job: %w", err)
+	}
+	return wrapper.Cmd{Path: program, Args: []string{Program}, Env: Environment(), Stdin: bytes.NewReader(input)}, input, nil
 }
 
 // Environment is that of the program: its storage library reads a storage.conf even
