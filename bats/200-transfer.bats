@@ -108,11 +108,23 @@ same_tree() {
 @test "set-unified: from podman's own store, if it is what is booted" {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --plan --format json
-    assert "$(jq -r '.source, .method' <<<"$output")" == "$(printf '%s\n' default copy)"
+    assert "$(jq -r '.source, .method' <<<"$output")" == "$(printf '%s\n' default clone)"
     kill "$(cat /srv/registry.pid)"
     bp set-unified
     serve
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+}
+
+@test "set-unified: from podman's own store under another name" {
+    podman pull -q "$REGISTRY/os@$DIGEST"
+    podman tag "$REGISTRY/os@$DIGEST" localhost/other
+    local method
+    for method in clone podman; do
+        new_sysroot
+        boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
+        bp set-unified --quiet --from default --method "$method"
+        assert "$(oracle images --digests --format '{{.Repository}}:{{.Tag}} {{.Digest}}')" == "$REGISTRY/os:42 $DIGEST"
+    done
 }
 
 @test "set-unified: an image in podman's own store that moved on is passed over, unless accepted" {
@@ -253,7 +265,7 @@ same_tree() {
     podman tag "$REGISTRY/os:42" localhost/short
     bp pull-from-default-storage short
     oracle image exists localhost/short:latest
-    bp --dry-run pull-from-default-storage short
+    bp --dry-run pull-from-default-storage --method podman short
     assert "$output" =~ "podman image push --remove-signatures -- localhost/short:latest 'containers-storage:\[overlay@/run/bootc/storage\+/proc/self/fd/3\]localhost/short:latest'"
     bp 1 pull-from-default-storage localhost/absent
     bp 2 pull-from-default-storage
@@ -492,11 +504,13 @@ EOF
 
 # share_disk - podman's own store on the filesystem of the other, as on hosts.
 share_disk() {
+    rm -rf /sysroot/containers
     mkdir -p /sysroot/containers
     mount --bind /sysroot/containers /var/lib/containers
+    touch "$BATS_TEST_TMPDIR/shared"
 }
 
-teardown() { umount -q -l /var/lib/containers || true; }
+teardown() { [ ! -e "$BATS_TEST_TMPDIR/shared" ] || umount -l /var/lib/containers; }
 
 used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
 
@@ -531,7 +545,7 @@ used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
     scratch_podman push -q "$REGISTRY/os:43"
     podman pull -q "$REGISTRY/os:43"
     : >/srv/registry.log
-    bp set-unified
+    bp set-unified --quiet
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
     assert "$(oracle images -aq | wc -l)" == 1 "the lent image is gone"
     local base

@@ -199,12 +199,14 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		if choice.From != "" && choice.From != try.source && try.source != FromBootc || slices.Contains(choice.Without, try.source) {
 			continue
 		}
+		undecided := *p
 		err := try.decide(s, booted, choice)
 		if err == nil {
 			p.Source = try.source
 			p.Steps = p.steps()
 			return p, nil
 		}
+		*p = undecided
 		if !errors.Is(err, errNotSuch) {
 			refused = append(refused, fmt.Sprintf("%s: %v", try.source, err))
 		}
@@ -255,25 +257,35 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	if err != nil {
 		return err
 	}
+	var others []*images.StoreImage
+	if s.Default != nil {
+		others = s.Default.ByDigest(p.Digest)
+	}
+	img := named
+	p.Take = p.Name
 	switch {
 	case named != nil && named.Is(p.Digest):
 		p.Reason = "podman's own store has it"
 	case named != nil && choice.AcceptNewer && p.image.NamesInRegistry():
 		p.newer = true
 		p.Reason = "podman's own store has an image of this name"
+	case len(others) > 0:
+		img = others[0]
+		p.Take = img.ID
+		p.Reason = "podman's own store has it under another name"
 	case named != nil:
 		return fmt.Errorf("has %s under this name, not what is booted", named.Digest)
 	default:
 		return errNotThere
 	}
-	p.Take, p.Write = p.Name, sizeOf(named)
+	p.Write = sizeOf(img)
 	if p.Method, p.MethodReason, err = choice.copyMethod(s); err != nil {
 		return err
 	}
 	if p.Method == Clone && s.SharesExtents() {
 		p.Write = new(int64)
 	}
-	p.Exact = slices.Contains(named.Digests, p.Digest)
+	p.Exact = slices.Contains(img.Digests, p.Digest)
 	return p.canName()
 }
 
