@@ -19,6 +19,9 @@ BINDIR ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/bootc-podman
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
+# Samples: podman reads none of them before "bootc-podman hooks install".
+HOOKSDIR ?= $(DATADIR)/bootc-podman/hooks.d
+SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
 BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
 FISHCOMPDIR ?= $(DATADIR)/fish/vendor_completions.d
 ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
@@ -30,6 +33,9 @@ FUZZTIME ?= 30s
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 COMPLETIONS := cmd/bootc-podman/completions/bootc-podman
+HOOK_SOURCES := $(wildcard contrib/hooks/*.in)
+UNIT_SOURCES := $(wildcard contrib/systemd/*.in)
+SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
 SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
@@ -85,6 +91,10 @@ test-install: all ## Check that make install installs everything and builds noth
 	@$(MAKE) --no-print-directory install GO=false DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
 	@cd build/root && find . -type f | sort >../installed && cat ../installed
 	@grep -qx ./usr/libexec/bootc-podman/bootc-podman-store build/installed
+	@[ "$$(grep -c ./usr/share/bootc-podman/hooks.d/ build/installed)" = $(words $(HOOK_SOURCES)) ]
+	@[ "$$(grep -c ./usr/lib/systemd/system/ build/installed)" = $(words $(UNIT_SOURCES)) ]
+	@! grep -r @ build/root/usr/share/bootc-podman build/root/usr/lib/systemd
+	@grep -q 'ExecStart=/usr/bin/bootc-podman' build/root/usr/lib/systemd/system/*
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
 
@@ -126,7 +136,7 @@ fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
 	$< fmt ./...
 
 .PHONY: install
-install: install-bin install-man install-completions ## Install what "make all" built
+install: install-bin install-man install-completions install-hooks install-systemd ## Install what "make all" built
 
 .PHONY: install-bin
 install-bin:
@@ -144,11 +154,27 @@ install-completions:
 	install -D -m 0644 $(COMPLETIONS).fish "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish"
 	install -D -m 0644 $(COMPLETIONS).zsh "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
 
+.PHONY: install-hooks
+install-hooks:
+	install -d "$(DESTDIR)$(HOOKSDIR)"
+	set -e; for f in $(notdir $(HOOK_SOURCES:.in=)); do \
+		$(SUBSTITUTE) "contrib/hooks/$$f.in" >"$(DESTDIR)$(HOOKSDIR)/$$f"; chmod 0644 "$(DESTDIR)$(HOOKSDIR)/$$f"; \
+	done
+
+.PHONY: install-systemd
+install-systemd:
+	install -d "$(DESTDIR)$(SYSTEMDUNITDIR)"
+	set -e; for f in $(notdir $(UNIT_SOURCES:.in=)); do \
+		$(SUBSTITUTE) "contrib/systemd/$$f.in" >"$(DESTDIR)$(SYSTEMDUNITDIR)/$$f"; chmod 0644 "$(DESTDIR)$(SYSTEMDUNITDIR)/$$f"; \
+	done
+
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
 	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
 	rm -f "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman" "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish" "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
 	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
+	cd "$(DESTDIR)$(HOOKSDIR)" && rm -f $(notdir $(HOOK_SOURCES:.in=))
+	cd "$(DESTDIR)$(SYSTEMDUNITDIR)" && rm -f $(notdir $(UNIT_SOURCES:.in=))
 
 .PHONY: dist
 dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed

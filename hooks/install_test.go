@@ -112,6 +112,19 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 	}
 }
 
+func TestSamplesAreWhatIsInstalled(t *testing.T) {
+	files, err := Install{Program: "/usr/bin/bootc-podman", Mode: Warn}.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range files {
+		sample, err := os.ReadFile("../contrib/hooks/" + filepath.Base(path) + ".in")
+		if got := strings.ReplaceAll(string(sample), "@BINDIR@", "/usr/bin"); err != nil || got != string(want) {
+			t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
+		}
+	}
+}
+
 func TestInstallRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -196,6 +209,15 @@ func TestVerifyFinds(t *testing.T) {
 		}},
 		{name: "a configuration by the environment", confEnv: "/x.conf", want: "/x.conf: CONTAINERS_CONF"},
 		{name: "nothing installed", with: func(h *testHost) { _ = Uninstall(h.root) }, want: "no containers.conf file names"},
+		{name: "nothing when a package has them elsewhere", with: func(h *testHost) {
+			_ = Uninstall(h.root)
+			const dir = "/usr/share/bootc-podman/hooks.d"
+			h.write("etc/containers/containers.conf.d/50-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\",\""+dir+"\"]\n")
+			files, _ := Install{Program: "/usr/bin/bootc-podman", Mode: Warn}.Files()
+			for path, content := range files {
+				h.write(dir+"/"+filepath.Base(path), string(content))
+			}
+		}},
 		{name: "a file that others may write", with: func(h *testHost) {
 			edit(theirs, "", "")(h)
 			_ = os.Chmod(h.path(theirs), 0o666)

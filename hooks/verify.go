@@ -131,7 +131,12 @@ func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
 	}
 	_, after := split(list)
 	run := effective(list)
-	switch ours := slices.Contains(run, PrivateDir); {
+	// Packages may keep them elsewhere.
+	ours := slices.ContainsFunc(run, func(dir string) bool {
+		_, err := os.Stat(filepath.Join(v.root, dir, filepath.Base(hookFile(Ledger))))
+		return err == nil
+	})
+	switch {
 	case !ours && len(after) > 0:
 		v.find(after[len(after)-1].file, "hooks_dir replaces the one in %s, so that the hooks do not run", DropIn)
 	case !ours:
