@@ -209,6 +209,11 @@ func TestVerifyFinds(t *testing.T) {
 		}},
 		{name: "a configuration by the environment", confEnv: "/x.conf", want: "/x.conf: CONTAINERS_CONF"},
 		{name: "nothing installed", with: func(h *testHost) { _ = Uninstall(h.root) }, want: "no containers.conf file names"},
+		{name: "a program that others may write", with: func(h *testHost) {
+			edit(theirs, "/usr/bin/", "/usr/sbin/")(h)
+			h.write("usr/sbin/bootc-podman", "")
+			_ = os.Chmod(h.path("usr/sbin/bootc-podman"), 0o777)
+		}, want: "others may write to the program"},
 		{name: "nothing when a package has them elsewhere", with: func(h *testHost) {
 			_ = Uninstall(h.root)
 			const dir = "/usr/share/bootc-podman/hooks.d"

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,9 @@ type Invocation struct {
 	Now     func() time.Time
 	// Patience is how long a hook may take before its policy decides instead.
 	Patience time.Duration
+
+	// deaf is that the journal did not answer once.
+	deaf atomic.Bool
 }
 
 // OnHost is an invocation on the running host.
@@ -113,6 +117,9 @@ func (v *Invocation) warn(hook string, err error) {
 // tell writes a record in no more than a moment: a journal that does not answer is
 // not waited for.
 func (v *Invocation) tell(p Priority, message string, fields map[string]string) {
+	if v.deaf.Load() {
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -123,6 +130,7 @@ func (v *Invocation) tell(p Priority, message string, fields map[string]string) 
 	select {
 	case <-done:
 	case <-timer.C:
+		v.deaf.Store(true)
 	}
 }
 

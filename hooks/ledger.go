@@ -80,12 +80,11 @@ func (v *Invocation) lend(state containerState) error {
 		PID: state.PID, PIDStart: processStart(v.Root, state.PID), BootID: bootID(v.Root), Started: v.Now().UTC(),
 		BootedDigest: ReadIdentity(v.Root).Digest,
 	}
-	// A container that is not podman's, or whose records cannot be read, runs too.
+	// A container that is not podman's, or whose records cannot be read, or not soon
+	// enough, runs too.
+	_ = dir.writeLease(lease) // the second time tells
 	unlabelled, described := v.describe(&lease, state)
-	content, err := json.Marshal(lease)
-	if err == nil {
-		err = dir.write(leaseName(lease.ID), append(content, '\n'), 0o600)
-	}
+	err = dir.writeLease(lease)
 	v.tellLease(lease, "started", messageStarted)
 	if unlabelled != "" {
 		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hooks(8)",
@@ -96,6 +95,14 @@ func (v *Invocation) lend(state containerState) error {
 		described = nil
 	}
 	return errors.Join(err, described)
+}
+
+func (d *stateDir) writeLease(lease Lease) error {
+	content, err := json.Marshal(lease)
+	if err != nil {
+		return err
+	}
+	return d.write(leaseName(lease.ID), append(content, '\n'), 0o600)
 }
 
 // describe fills in what the container's store knows. It also returns a layer of

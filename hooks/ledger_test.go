@@ -162,6 +162,36 @@ func TestLedgerSucceedsWhateverItIsGiven(t *testing.T) {
 	}
 }
 
+// deafJournal never answers.
+type deafJournal struct{}
+
+func (deafJournal) Send(Priority, string, map[string]string) { select {} }
+
+func TestAJournalThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
+	h := guardHost(t)
+	mounts := strings.Repeat(`{"type":"bind","source":"/boot","destination":"/m"},`, 100)
+	v, out := h.invocation(`{"mounts":[` + strings.TrimSuffix(mounts, ",") + `]}`)
+	v.Journal = deafJournal{}
+	before := time.Now()
+	if code := v.Run([]string{MountGuard}); code != 0 || out.Len() == 0 || time.Since(before) > Timeout/2*time.Second {
+		t.Errorf("exit status %d after %v", code, time.Since(before))
+	}
+}
+
+func TestLedgerWritesALeaseOfAContainerWhoseStoreDoesNotAnswer(t *testing.T) {
+	h := ledgerHost(t)
+	// Nobody writes into the pipe.
+	path := h.path(podmans + "/overlay-containers/containers.json")
+	_ = os.Remove(path)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.run(stateOf(5, "creating", 42), Ledger)
+	if leases, problems := Leases(h.root); len(leases) != 1 || leases[0].State != LeaseRunning || problems != nil {
+		t.Errorf("got %+v, %v", leases, problems)
+	}
+}
+
 type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("broken") }

@@ -48,7 +48,7 @@ func openState(root, name string, create bool) (*stateDir, error) {
 			continue
 		}
 		var st unix.Stat_t
-		if err = unix.Fstat(int(dir.Fd()), &st); err == nil && (int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0) {
+		if err = unix.Fstat(int(dir.Fd()), &st); err == nil && (st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0) {
 			err = errors.New("others may write to it")
 		}
 		if err != nil {

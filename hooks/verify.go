@@ -187,6 +187,8 @@ func (v *verifier) files(dir string, stages []string) error {
 				v.find(file, "the program %q is missing; podman leaves the hook out without a word", path)
 			} else if err != nil {
 				v.find(file, "the hook would fail: %v", err)
+			} else if fi, err := in.Stat(strings.TrimPrefix(path, "/")); err == nil && fi.Mode()&0o022 != 0 {
+				v.find(file, "others may write to the program %q", path)
 			}
 		}
 		if h.Hook.Timeout == nil {

@@ -83,5 +83,58 @@ func TestUsageListsWhatRuns(t *testing.T) {
 		t.Errorf("exit status %d, %q", code, stderr)
 	}
 	stdout, stderr, code = a.start(t, "usage", "--format", "{{.Nothing}}")
-	failure{code: 2, message: "Nothing", hint: `see "bootc-podman help"; options of all commands go before the command`}.check(t, stdout, stderr, code)
+	failure{code: 2, message: "Nothing", hint: usageHint}.check(t, stdout, stderr, code)
+}
+
+func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
+	for _, tt := range []struct{ args, message string }{
+		{"hooks", "no action given"},
+		{"hooks remove", `unknown action "remove"`},
+		{"hooks verify x", `unexpected argument "x"`},
+		{"hooks explain", "name one config.json"},
+		{"hooks explain a b", "name one config.json"},
+		{"hooks install --mode x", `unknown mode "x"`},
+		{"hooks verify --mode deny", "there is no option --mode"},
+		{"hooks identity --root /x", "there is no option --root"},
+		{"bound", "no action given"},
+		{"bound unlock", `unknown action "unlock"`},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			stdout, stderr, code := runApp(t, strings.Fields(tt.args)...)
+			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+func TestHooksAreInstalledAndVerified(t *testing.T) {
+	a := newTestApp(t)
+	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "")
+	run := func(want int, args ...string) string {
+		t.Helper()
+		stdout, stderr, code := a.start(t, append([]string{"hooks"}, args...)...)
+		if code != want {
+			t.Errorf("%q: exit status %d: %s%s", args, code, stdout, stderr)
+		}
+		return stdout
+	}
+	if out := run(1, "verify"); !strings.Contains(out, "so that the hooks do not run") {
+		t.Errorf("not installed: %q", out)
+	}
+	run(0, "install", "--program", "/usr/bin/bootc-podman", "--mode", "enforce")
+	if out := run(0, "verify"); out != "" {
+		t.Errorf("verify: %q", out)
+	}
+	if out := run(0, "list"); strings.Count(out, "\n") != 4 || !strings.Contains(out, "/usr/bin/bootc-podman hook mount-guard --mode enforce") {
+		t.Errorf("list:\n%s", out)
+	}
+	a.stdin = strings.NewReader(`{"process":{"args":["x"]}}`)
+	if out := run(0, "explain", "-"); !strings.Contains(out, "ledger.json: runs at createRuntime, poststop\n  writes a lease") {
+		t.Errorf("explain:\n%s", out)
+	}
+	a.writeFile(t, "root/etc/containers/containers.conf", 0o644, "[")
+	run(125, "verify")
+	run(0, "uninstall")
+	if _, err := os.Stat(filepath.Join(a.root, "etc/bootc-podman")); err == nil {
+		t.Error("something is left")
+	}
 }
