@@ -128,7 +128,7 @@ func TestMountGuardKnowsWhatCanBeWritten(t *testing.T) {
 }
 
 func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
-	huge := strings.Repeat(" ", maxConfig) + "xyz"
+	huge := strings.Repeat(" ", maxConfig+1<<20) + "xyz"
 	for _, tt := range []struct{ name, config string }{
 		{"empty", ""},
 		{"truncated", guardConfig[:60]},
