@@ -224,7 +224,7 @@ type File struct {
 	Size int64
 	// Target is that of a symbolic link.
 	Target string
-	// Xattrs is ordered by name; none is empty.
+	// Xattrs is ordered by name.
 	Xattrs []Xattr
 
 	sum   Checksum
@@ -250,7 +250,7 @@ func (r *Repo) OpenFile(sum Checksum, check bool) (*File, error) {
 	}
 	if check {
 		obj.check = sha2.New()
-		obj.check.Write(obj.header(obj.Xattrs))
+		obj.check.Write(obj.header(obj.committed()[0]))
 		if obj.Mode&unix.S_IFMT == unix.S_IFLNK {
 			if err := obj.verify(); err != nil {
 				f.Close()
@@ -342,10 +342,6 @@ func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 		if err != nil {
 			return nil, fmt.Errorf("extended attribute %q: %w", name, err)
 		}
-		// libostree ignores those without a value.
-		if n == 0 {
-			continue
-		}
 		xattrs = append(xattrs, Xattr{Name: name, Value: slices.Clone(buf[:n])})
 	}
 	slices.SortFunc(xattrs, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
@@ -354,17 +350,36 @@ func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 
 const selinuxXattr = "security.selinux"
 
+// committed returns the extended attributes that the object may have been committed
+// with: of those that the file has now, without the ones that
+//   - have no value: libostree does not see them in a directory, but in an archive;
+//   - are labels of SELinux: the kernel of a host with it shows one on files that
+//     were committed without.
+func (f *File) committed() [][]Xattr {
+	without := func(xattrs []Xattr, drop func(Xattr) bool) []Xattr {
+		return slices.DeleteFunc(slices.Clone(xattrs), drop)
+	}
+	empty := func(x Xattr) bool { return len(x.Value) == 0 }
+	label := func(x Xattr) bool { return x.Name == selinuxXattr }
+	valued := without(f.Xattrs, empty)
+	candidates := [][]Xattr{valued}
+	for _, c := range [][]Xattr{f.Xattrs, without(valued, label), without(f.Xattrs, label)} {
+		same := func(x, y Xattr) bool { return x.Name == y.Name }
+		if !slices.ContainsFunc(candidates, func(have []Xattr) bool { return slices.EqualFunc(have, c, same) }) {
+			candidates = append(candidates, c)
+		}
+	}
+	return candidates
+}
+
 // verify compares what was read with the name of the object.
 func (f *File) verify() error {
 	if Checksum(f.check.Sum(nil)) == f.sum {
 		return nil
 	}
-	// The kernel of a host with SELinux shows a label on files that were
-	// committed without one.
-	unlabelled := slices.DeleteFunc(slices.Clone(f.Xattrs), func(x Xattr) bool { return x.Name == selinuxXattr })
-	if len(unlabelled) < len(f.Xattrs) {
+	for _, xattrs := range f.committed()[1:] {
 		f.check.Reset()
-		f.check.Write(f.header(unlabelled))
+		f.check.Write(f.header(xattrs))
 		if f.Mode&unix.S_IFMT == unix.S_IFREG {
 			if _, err := io.Copy(f.check, io.NewSectionReader(f.file, 0, f.Size)); err != nil {
 				return err

@@ -4,6 +4,7 @@
 package host
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func TestObjectsAreReadAsOSTreeWroteThem(t *testing.T) {
 	commit := commitTree(t, phys)
 	repo := openRepo(t, phys)
 	ok(t, repo.CheckMode())
-	// ostree fsck ignores an attribute without a value.
+	// Attributes without a value do not count in what was committed of a directory.
 	files, err := filepath.Glob(filepath.Join(phys, "ostree/repo/objects/0*/*.file"))
 	for _, file := range files {
 		if fi, statErr := os.Lstat(file); statErr == nil && fi.Mode().IsRegular() {
@@ -118,6 +119,44 @@ func TestObjectsAreReadAsOSTreeWroteThem(t *testing.T) {
 	walk("/", root.Tree)
 	if len(wantFiles) != 3305+6 || len(wantDirs) != 5 || !slices.Contains(wantFiles, "/files-3000/2999") {
 		t.Errorf("%d files, directories %q", len(wantFiles), wantDirs)
+	}
+}
+
+func TestAttributesWithoutAValueCountInWhatCameFromAnArchive(t *testing.T) {
+	phys := newBareRepo(t)
+	archive := filepath.Join(phys, "layer.tar")
+	f, err := os.OpenFile(archive, os.O_CREATE|os.O_WRONLY, 0o600)
+	ok(t, err)
+	w := tar.NewWriter(f)
+	ok(t, w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: "file", Size: 7, Mode: 0o644, Format: tar.FormatPAX,
+		PAXRecords: map[string]string{"SCHILY.xattr.user.empty": ""},
+	}))
+	_, err = w.Write([]byte("content"))
+	ok(t, err, w.Close(), f.Close())
+	commit := ostreeCmd(t, "--repo="+filepath.Join(phys, "ostree/repo"), "commit", "--no-bindings", "--orphan", "--tar-autocreate-parents", "--tree=tar="+archive)
+	repo := openRepo(t, phys)
+	root, err := repo.CommitTree(commit)
+	ok(t, err)
+	dir, err := repo.Tree(root.Tree)
+	ok(t, err)
+	name := dir.Files[0].File.String()
+	object := filepath.Join(phys, "ostree/repo/objects", name[:2], name[2:]+".file")
+	read := func() error {
+		file, err := repo.OpenFile(dir.Files[0].File, true)
+		ok(t, err)
+		_, err = io.ReadAll(file)
+		return errors.Join(err, file.Close())
+	}
+	if n, err := unix.Listxattr(object, nil); n == 0 || err != nil {
+		t.Fatalf("the object has no attributes: %v", err)
+	}
+	ok(t, read())
+	// With a label that the kernel shows, and with damage.
+	ok(t, unix.Setxattr(object, selinuxXattr, []byte("a_u:b_r:c_t:s0"), 0), read())
+	ok(t, unix.Setxattr(object, "user.empty", []byte("x"), 0))
+	if err := read(); !errors.Is(err, ErrCorruptObject) {
+		t.Errorf("got %v", err)
 	}
 }
 

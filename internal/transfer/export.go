@@ -80,8 +80,9 @@ type Export struct {
 // The root of the exported image equals the tree of the image's commit, but for
 // times, labels of SELinux, and /usr/etc, which is /etc again.
 //
-// Errors are host.ErrRepoMode, host.ErrCorruptObject, ErrNoConfig, ErrNoLayers
-// and ErrBothEtc, and those of package os for a missing object.
+// Errors are host.ErrRepoMode, host.ErrCorruptObject, ErrNoConfig, ErrNoLayers,
+// ErrBothEtc, ErrWhiteoutName and ErrXattrName, and those of package os for a missing
+// object.
 func NewExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Export, error) {
 	e, err := newExport(ctx, repo, image, progress)
 	if err != nil {

@@ -442,6 +442,20 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 			plain(f)
 			f.setLabel("ostree.final-diffid", f.diffIDs[1])
 		}, func(f *fixture) string { return "not the chunk of an ostree base" }, nil},
+		"attribute with = in its name": {func(f *fixture) {
+			f.layer(f.tree(func(m treeMaker) {
+				m.file("usr/file", "", 0o644)
+				m.xattr("usr/file", "user.a=b", "c")
+			}))
+		}, func(*fixture) string {
+			return `"usr/file": an extended attribute that no container image can hold: "user.a=b"`
+		}, ErrXattrName},
+		"attribute of a directory with = in its name": {func(f *fixture) {
+			f.layer(f.tree(func(m treeMaker) {
+				m.mkdir("usr", 0o755)
+				m.xattr("usr", "user.a=b", "c")
+			}))
+		}, func(*fixture) string { return `"usr"` }, ErrXattrName},
 		"two directories for /etc": {func(f *fixture) {
 			f.layer(f.tree(systemTree))
 			f.layer(f.tree(func(m treeMaker) { m.file("etc/file", "file", 0o644) }))
@@ -462,6 +476,24 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("got %v, want %v and %s", err, c.is, names)
 			}
 		})
+	}
+}
+
+func TestExportRefusesWhatWouldBeAWhiteout(t *testing.T) {
+	for name, make := range map[string]func(m treeMaker){
+		"usr/.wh.file": func(m treeMaker) { m.file("usr/.wh.file", "", 0o644) },
+		"usr/.wh.dir":  func(m treeMaker) { m.mkdir("usr/.wh.dir", 0o755) },
+	} {
+		f := newFixture(t)
+		dir := f.tree(make)
+		f.base(dir)
+		// Not what a merge makes, which whiteouts are never in.
+		f.commitImage(dir)
+		repo, image := f.open()
+		_, err := NewExport(t.Context(), repo, image, nil)
+		if !errors.Is(err, ErrWhiteoutName) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 

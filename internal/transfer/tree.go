@@ -11,6 +11,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +19,17 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
-// ErrBothEtc says that a layer has both /etc and /usr/etc, one of which would
-// hide the other. ostree deploys no such tree either.
-var ErrBothEtc = errors.New("both /etc and /usr/etc")
+var (
+	// ErrBothEtc says that a layer has both /etc and /usr/etc, one of which would
+	// hide the other. ostree deploys no such tree either.
+	ErrBothEtc = errors.New("both /etc and /usr/etc")
+	// ErrWhiteoutName says that a file of the image is called like a whiteout, as
+	// which any layer with it would be understood.
+	ErrWhiteoutName = errors.New("a name that no container image can hold")
+	// ErrXattrName says that an extended attribute has "=" in its name, which ends
+	// the name in a tar archive.
+	ErrXattrName = errors.New("an extended attribute that no container image can hold")
+)
 
 const (
 	// What names a whiteout, and the one that hides all of a directory, from the
@@ -89,6 +98,8 @@ func readMerged(ctx context.Context, repo *host.Repo, commit string) (*mergedTre
 	}
 	for _, e := range w.layers[0] {
 		switch {
+		case strings.HasPrefix(path.Base(e.path), whiteoutPrefix):
+			return nil, fmt.Errorf("read commit %s: %q: %w", commit, e.path, ErrWhiteoutName)
 		case e.isDir:
 			m.dirs[e.path] = e.sum
 		case injectedFile(e.path):
@@ -230,7 +241,10 @@ func writeDir(tw *tar.Writer, repo *host.Repo, e entry, _ bool, _ []byte) error 
 	if err != nil {
 		return err
 	}
-	hdr := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
+	hdr, err := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
+	if err != nil {
+		return err
+	}
 	hdr.Typeflag = tar.TypeDir
 	return tw.WriteHeader(hdr)
 }
@@ -241,7 +255,10 @@ func writeFile(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte)
 		return err
 	}
 	defer f.Close()
-	hdr := header(e.path, f.UID, f.GID, f.Mode, f.Xattrs)
+	hdr, err := header(e.path, f.UID, f.GID, f.Mode, f.Xattrs)
+	if err != nil {
+		return err
+	}
 	hdr.Typeflag, hdr.Size = tar.TypeReg, f.Size
 	if f.Mode&unix.S_IFMT == unix.S_IFLNK {
 		hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, f.Target
@@ -258,7 +275,7 @@ func writeFile(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte)
 	return tw.Flush()
 }
 
-func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) *tar.Header {
+func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) (*tar.Header, error) {
 	hdr := &tar.Header{
 		Name:    name,
 		Uid:     int(uid),
@@ -271,10 +288,13 @@ func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) *tar.Header
 		if x.Name == selinuxXattr {
 			continue
 		}
+		if strings.Contains(x.Name, "=") {
+			return nil, fmt.Errorf("%w: %q", ErrXattrName, x.Name)
+		}
 		if hdr.PAXRecords == nil {
 			hdr.PAXRecords = map[string]string{}
 		}
 		hdr.PAXRecords["SCHILY.xattr."+x.Name] = string(x.Value)
 	}
-	return hdr
+	return hdr, nil
 }
