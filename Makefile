@@ -38,7 +38,7 @@ UNIT_SOURCES := $(wildcard contrib/systemd/*.in)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/demo bats/podman-matrix contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/demo bats/podman-matrix bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -84,6 +84,11 @@ test-system: binary ## Run the system tests against this machine's podman (needs
 .PHONY: test-podman-matrix
 test-podman-matrix: binary ## Run the system tests against other podman versions (needs root, debootstrap)
 	$(SUDO) bats/podman-matrix
+
+.PHONY: test-real-tree
+test-real-tree: binary ## Run the tests of transfers on the image of a real system (needs root, debootstrap)
+	$(GO) build -trimpath -o bin/realtree ./internal/realtree
+	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree
 
 .PHONY: test-install
 test-install: all ## Check that make install installs everything and builds nothing

@@ -168,3 +168,108 @@ os_import() {
     done
     os_commit "$ref" "$merged"
 }
+
+# podman_in DIR ARG..., buildah_in DIR ARG... - with an overlay store in DIR, to make
+# images in.
+podman_in() { podman --storage-driver overlay --root "$1/root" --runroot "$1/runroot" "${@:2}"; }
+buildah_in() { buildah --storage-driver overlay --root "$1/root" --runroot "$1/runroot" "${@:2}"; }
+
+# os_real_image TREE OUT - the image of a system, from TREE and the files that
+# internal/realtree makes, which change TREE: a first layer as tar packs it, a
+# second and a third as buildah finds them in the changed tree. In directory OUT as
+# skopeo's transport dir has it.
+os_real_image() {
+    local tree=$1 out=$2 store container layer
+    store=$(mktemp -d store.XXXXXX)
+    "$REALTREE" make base "$tree"
+    tar --xattrs --xattrs-include='*' --numeric-owner --format=posix -C "$tree" -c . |
+        podman_in "$store" import -q -c 'LABEL containers.bootc=1' -c 'ENV PATH=/usr/bin:/usr/sbin' - localhost/layer
+    for layer in second third; do
+        container=$(buildah_in "$store" from localhost/layer)
+        "$REALTREE" make "$layer" "$(buildah_in "$store" mount "$container")"
+        buildah_in "$store" config --created-by "realtree make $layer" --label "layer=$layer" "$container"
+        buildah_in "$store" commit -q --rm --timestamp "$OS_TIME" "$container" localhost/layer
+    done
+    podman_in "$store" push -q --compress localhost/layer "dir:$out"
+    podman_in "$store" rmi -af >/dev/null
+    rm -rf "$store"
+}
+
+# os_layers DIR - import the layers of the image that skopeo copied to DIR as
+# ostree-ext does, with owners and attributes, and put its manifest.json and
+# config.json into the current directory.
+os_layers() {
+    local from=$1 hex
+    cp "$from/manifest.json" manifest.json
+    cp "$from/$(jq -r '.config.digest | ltrimstr("sha256:")' manifest.json)" config.json
+    for hex in $(jq -r '.layers[].digest | ltrimstr("sha256:")' manifest.json); do
+        gzip -dcf "$from/$hex" | "$REALTREE" filter | os_ostree commit --no-bindings --tar-autocreate-parents \
+            --tree=tar=/proc/self/fd/0 --timestamp="@$OS_TIME" --add-metadata-string=ostree.importer.version=0.15.3 \
+            --branch "ostree/container/blob/sha256_3A_$hex" >/dev/null
+    done
+}
+
+# os_merge REF LAYER... - the merge commit of the image in manifest.json; the first
+# LAYER is a commit or a ref, whiteouts in the others count. Prints the commit.
+os_merge() {
+    local ref=$1 merged=/sysroot/ostree/merged layer
+    shift
+    for layer; do
+        os_ostree checkout --union --whiteouts "$layer" "$merged"
+    done
+    os_ostree commit --no-bindings --link-checkout-speedup --consume --branch "ostree/container/image/$ref" --tree="dir=$merged" \
+        --timestamp="@$OS_TIME" \
+        --add-metadata-string=ostree.manifest-digest="sha256:$(sha256sum <manifest.json | cut -d' ' -f1)" \
+        --add-metadata-string=ostree.manifest="$(cat manifest.json)" \
+        --add-metadata-string=ostree.container.image-config="$(cat config.json)" \
+        --add-metadata-string=ostree.importer.version=0.15.3
+}
+
+# os_layer_refs - the refs of the layers of the image in manifest.json.
+os_layer_refs() { jq -r '.layers[].digest | "ostree/container/blob/sha256_3A_" + ltrimstr("sha256:")' manifest.json; }
+
+# os_chunk COMMIT PATH... - a commit with the files of these paths of a commit as a
+# chunk of an ostree base: a flat directory of their objects. Prints the commit.
+os_chunk() {
+    local commit=$1 dir=/sysroot/ostree/chunk sum path
+    shift
+    mkdir "$dir"
+    for path; do
+        # A name with a newline makes lines of its own.
+        os_ostree ls -R -C "$commit" "$path" | sed -nE 's/^[-l][0-7]{5} +[0-9]+ +[0-9]+ +[0-9]+ ([0-9a-f]{64}) .*/\1/p'
+    done | sort -u | while read -r sum; do
+        echo "$REPO/objects/${sum:0:2}/${sum:2}.file" "$dir/$sum"
+    done | xargs -n 2 -P 2 ln
+    os_ostree commit --no-bindings --orphan --tree="dir=$dir" --timestamp=@0
+    rm -rf "$dir"
+}
+
+# os_chunked REF DIR - the image that skopeo copied to DIR, whose layers are imported
+# already, as an image with an ostree base: its first layer is the base, in three
+# chunks and what these leave. Prints the commit.
+os_chunked() {
+    local ref=$1 layers base i commit digests=()
+    cp "$2/manifest.json" manifest.json
+    cp "$2/$(jq -r '.config.digest | ltrimstr("sha256:")' manifest.json)" config.json
+    mapfile -t layers < <(os_layer_refs)
+    base=$(os_ostree commit --no-bindings --orphan --tree="ref=${layers[0]}" --timestamp="@$OS_TIME" --add-metadata=ostree.bootable=true)
+    # What the blob of a base or a chunk looks like matters to no reader of the repository.
+    for i in base bin lib share; do
+        digests+=("sha256:$(printf %s "$i" | sha256sum | cut -d' ' -f1)")
+        case $i in
+        base) commit=$base ;;
+        bin) commit=$(os_chunk "$base" /usr/bin /usr/etc) ;;
+        *) commit=$(os_chunk "$base" "/usr/$i") ;;
+        esac
+        os_ostree refs --create="ostree/container/blob/sha256_3A_${digests[-1]#*:}" "$commit"
+    done
+    jq -c --args '.config.Labels["ostree.final-diffid"] = $ARGS.positional[-1] | .config.Labels["ostree.commit"] = "'"$base"'"
+        | .rootfs.diff_ids = $ARGS.positional + .rootfs.diff_ids[1:]' "${digests[@]}" <config.json >config.chunked
+    mv config.chunked config.json
+    jq -c --arg config "sha256:$(sha256sum <config.json | cut -d' ' -f1)" --argjson size "$(stat -c %s config.json)" \
+        '.config.digest = $config | .config.size = $size
+        | .layers = [$ARGS.positional[] | {mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest: ., size: 1000}] + .layers[1:]' \
+        manifest.json --args "${digests[@]}" >manifest.chunked
+    mv manifest.chunked manifest.json
+    os_merge "$ref" "$base" "${layers[@]:1}"
+}
