@@ -365,7 +365,7 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkGolden(t, tt.name, p, "none")
+			checkGolden(t, tt.name, p, "no commit")
 		})
 	}
 	t.Run("without bootc", func(t *testing.T) {
