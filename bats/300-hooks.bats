@@ -170,6 +170,19 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     done
 }
 
+@test "hooks: where they may write nothing they do nothing" {
+    # As in rootless podman, which runs them too.
+    journal_start
+    echo '{"id": "x", "status": "creating", "pid": 1, "bundle": "/x"}' >/srv/state.json
+    as_nobody hook ledger </srv/state.json
+    assert "$status $output$stderr" == "0 "
+    as_nobody hook mount-guard --mode deny </srv/state.json
+    assert "$status $output" == "0 $(cat /srv/state.json)"
+    as_nobody usage
+    journal_stop
+    assert "$(grep -a ^MESSAGE= /srv/journal)" !~ ledger
+}
+
 @test "hooks: podman build works with everything installed" {
     printf 'FROM localhost/shell\nRUN ["/bin/touch","/built"]\nRUN --mount=type=bind,from=localhost/shell,target=/mnt ["/bin/cat","/mnt/text"]\n' >/srv/image/Containerfile.run
     run -0 podman build --no-cache --isolation chroot -t localhost/built -f /srv/image/Containerfile.run /srv/image

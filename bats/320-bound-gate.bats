@@ -180,7 +180,7 @@ refused() {
     # The ledger knows it, and status refreshes it.
     run -0 with_bound run -d --name app --network none localhost/app:1 sleep 100
     [[ $output =~ ^[0-9a-f]{64}$ ]]
-    assert "$(jq -r .booted_digest /run/bootc-podman/leases/*.json)" == "$(jq -r .digest /run/bootc-podman/host.json)"
+    assert "$(jq -r .booted_digest "/run/bootc-podman/leases/$output.json")" == "$(jq -r .digest /run/bootc-podman/host.json)"
     rm /run/bootc-podman/host.json
     bp status
     assert "$(jq -r .version /run/bootc-podman/host.json)" == 42

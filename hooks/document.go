@@ -216,12 +216,9 @@ func (d *document) containerID() string {
 			}
 		}
 	}
-	_, id, ok := strings.Cut(d.cgroupsPath, "libpod-")
-	if !ok {
-		_, id, _ = strings.Cut(d.cgroupsPath, "libpod:") // systemd's form, SLICE:libpod:ID
-	}
-	id = strings.TrimSuffix(id, ".scope")
-	if !validID(id) {
+	// Some prefix and the ID, by several names.
+	id := strings.TrimSuffix(d.cgroupsPath, ".scope")
+	if id = id[max(0, len(id)-64):]; !isLayerID(id) {
 		return ""
 	}
 	return id

@@ -148,7 +148,10 @@ func TestLedgerSucceedsWhateverItIsGiven(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := ledgerHost(t)
 			v, out := h.invocation("")
-			v.Stdin, v.Patience = tt.stdin, time.Second
+			v.Stdin, v.Patience = tt.stdin, time.Minute
+			if tt.stdin == (slowReader{}) {
+				v.Patience = 100 * time.Millisecond
+			}
 			if code := v.Run(append([]string{Ledger}, tt.args...)); code != 0 || out.Len() > 0 {
 				t.Errorf("exit status %d, %q", code, out)
 			}

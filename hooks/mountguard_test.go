@@ -198,6 +198,24 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 	}
 }
 
+func TestContainerIDOfAConfiguration(t *testing.T) {
+	for _, tt := range []struct{ config, want string }{
+		{`{"mounts":[{"source":"/run/x/overlay-containers/` + id(5) + `/userdata/.containerenv"}],"linux":{"cgroupsPath":"/libpod-` + id(6) + `"}}`, id(5)},
+		{`{"linux":{"cgroupsPath":"/libpod_parent/libpod-` + id(5) + `"}}`, id(5)},
+		{`{"linux":{"cgroupsPath":"machine.slice:libpod:` + id(5) + `"}}`, id(5)},
+		{`{"linux":{"cgroupsPath":"/system.slice/app.service/libpod-payload-` + id(5) + `"}}`, id(5)},
+		{`{"linux":{"cgroupsPath":"/machine.slice/libpod-` + id(5) + `.scope"}}`, id(5)},
+		{`{"mounts":[{"source":"/x/../userdata/.containerenv"}]}`, ""},
+		{`{"linux":{"cgroupsPath":"/libpod-../../x"}}`, ""},
+		{`{}`, ""},
+	} {
+		d, err := parseDocument([]byte(tt.config))
+		if err != nil || d.containerID() != tt.want {
+			t.Errorf("%s: got %q, %v, want %q", tt.config, d.containerID(), err, tt.want)
+		}
+	}
+}
+
 func TestDepthOfPlaces(t *testing.T) {
 	// A host that booted ostree: what lies where on the disk.
 	p := &places{
