@@ -38,7 +38,7 @@ type hooksDirs struct {
 	adds bool
 }
 
-// readHooksDirs reads the files that root's podman takes its configuration from,
+// readHooksDirs reads the files that podman, run by root, takes its configuration from,
 // in the order it reads them: a later one replaces what those before it said. Only
 // files that name directories are in the list.
 func readHooksDirs(root string) (list []hooksDirs, err error) {
@@ -47,11 +47,36 @@ func readHooksDirs(root string) (list []hooksDirs, err error) {
 		return nil, err
 	}
 	defer dir.Close()
-	files := []string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf"}
-	var dropIns []string
-	// The first of these is read by podman 6 only.
-	for _, d := range []string{"/usr/share/containers/containers.conf.d", dropInDir} {
-		f, err := storageconf.OpenIn(dir, d, unix.O_RDONLY|unix.O_DIRECTORY)
+	// The first of the system's drop-ins are read by podman 6 only.
+	system, err := dropIns(dir, "/usr/share/containers/containers.conf.d", dropInDir)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := dropIns(dir, rootsConf+".d")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range slices.Concat(
+		[]string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf"}, system, []string{rootsConf}, roots,
+	) {
+		h, err := readConfFile(dir, file)
+		if err != nil {
+			return nil, err
+		}
+		if h != nil {
+			list = append(list, *h)
+		}
+	}
+	return list, nil
+}
+
+// rootsConf is the configuration of the user root.
+const rootsConf = "/root/.config/containers/containers.conf"
+
+// dropIns lists the files in directories of drop-ins by their names.
+func dropIns(root *os.File, dirs ...string) (files []string, err error) {
+	for _, d := range dirs {
+		f, err := storageconf.OpenIn(root, d, unix.O_RDONLY|unix.O_DIRECTORY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -65,21 +90,12 @@ func readHooksDirs(root string) (list []hooksDirs, err error) {
 		}
 		for _, name := range names {
 			if strings.HasSuffix(name, ".conf") {
-				dropIns = append(dropIns, filepath.Join(d, name))
+				files = append(files, filepath.Join(d, name))
 			}
 		}
 	}
-	slices.SortStableFunc(dropIns, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
-	for _, file := range append(files, dropIns...) {
-		h, err := readConfFile(dir, file)
-		if err != nil {
-			return nil, err
-		}
-		if h != nil {
-			list = append(list, *h)
-		}
-	}
-	return list, nil
+	slices.SortStableFunc(files, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
+	return files, nil
 }
 
 func readConfFile(root *os.File, file string) (*hooksDirs, error) {

@@ -131,14 +131,14 @@ func (i Install) Do() error {
 
 // split parts the files that name directories into those before and after ours.
 func split(list []hooksDirs) (before, after []hooksDirs) {
-	for n, h := range list {
+	for _, h := range list {
+		isDropIn := strings.HasSuffix(filepath.Dir(h.file), ".conf.d")
 		switch {
 		case h.file == DropIn:
-		case filepath.Dir(h.file) != dropInDir && filepath.Base(filepath.Dir(h.file)) != filepath.Base(dropInDir),
-			filepath.Base(h.file) < filepath.Base(DropIn):
-			before = append(before, list[n])
+		case strings.HasPrefix(h.file, rootsConf), isDropIn && filepath.Base(h.file) > filepath.Base(DropIn):
+			after = append(after, h)
 		default:
-			after = append(after, list[n])
+			before = append(before, h)
 		}
 	}
 	return before, after

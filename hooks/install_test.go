@@ -136,6 +136,9 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a later hooks_dir", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[]\n")
 		}, want: "99-x.conf"},
+		{name: "a hooks_dir of the user root", with: func(h *testHost, _ *Install) {
+			h.write("root/.config/containers/containers.conf.d/1.conf", "[engine]\nhooks_dir=[]\n")
+		}, want: "1.conf"},
 		{name: "a configuration that is none", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.conf", "[")
 		}, want: "decode"},
@@ -198,6 +201,12 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "a list without the default", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\""+PrivateDir+"\"]\n")
 		}, want: "is without " + DefaultHooksDir},
+		{name: "a directory that was added later", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/10-x.conf", "[engine]\nhooks_dir=[\"/srv/theirs\"]\n")
+		}, want: "10-x.conf: hooks_dir has /srv/theirs, which a later file leaves out"},
+		{name: "a list of the user root", with: func(h *testHost) {
+			h.write("root/.config/containers/containers.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}, want: "/root/.config/containers/containers.conf: hooks_dir replaces the one in"},
 		{name: "a relative directory", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"x\",\""+PrivateDir+"\",\""+DefaultHooksDir+"\"]\n")
 		}, want: "x: a hooks_dir that is no absolute path"},

@@ -129,7 +129,7 @@ func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
 			v.find(h.file, "hooks_dir with {append=true} makes every command of podman %s fail", podman)
 		}
 	}
-	_, after := split(list)
+	before, after := split(list)
 	run := effective(list)
 	// Packages may keep them elsewhere.
 	ours := slices.ContainsFunc(run, func(dir string) bool {
@@ -144,6 +144,13 @@ func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
 	}
 	if !slices.Contains(run, DefaultHooksDir) {
 		v.find(list[len(list)-1].file, "hooks_dir is without %s, so that hooks of other packages do not run", DefaultHooksDir)
+	}
+	for _, h := range before {
+		for _, dir := range h.dirs {
+			if !slices.Contains(run, dir) && slices.Contains(effective(before), dir) {
+				v.find(h.file, "hooks_dir has %s, which a later file leaves out; repeat \"hooks install\"", dir)
+			}
+		}
 	}
 	for _, dir := range run {
 		if !filepath.IsAbs(dir) {
