@@ -87,7 +87,7 @@ func (v *Invocation) lend(state containerState) error {
 	err = dir.writeLease(lease)
 	v.tellLease(lease, "started", messageStarted)
 	if unlabelled != "" {
-		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hooks(8)",
+		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
 			lease.Name, unlabelled), with(lease.fields(), "MESSAGE_ID", messageLabels))
 	}
 	v.sweepLeases(dir)
