@@ -32,6 +32,11 @@ func (s *Store) Exists(name string, short func() (ShortNames, error)) (bool, err
 	if err != nil {
 		return false, err
 	}
+	return s.usable(img)
+}
+
+// usable tells whether podman could use an image.
+func (s *Store) usable(img *StoreImage) (bool, error) {
 	m, err := img.manifest()
 	if errors.Is(err, fs.ErrPermission) {
 		return false, err

@@ -169,6 +169,13 @@ func TestExistsDoesNotCountAnImageWithoutManifest(t *testing.T) {
 		if _, err := s.Lookup("localhost/a:1", noShortNames(t)); err != nil {
 			t.Errorf("Lookup() with manifest %q = %v; want the image", content, err)
 		}
+		if found := s.ByDigest("sha256:" + id("a")); len(found) != 0 {
+			t.Errorf("ByDigest() with manifest %q = %v; want none", content, found)
+		}
+	}
+	addBlob(t, dir, id("a"), "manifest", []byte(`{"schemaVersion": 2, "config": {"digest": "sha256:c"}, "layers": []}`))
+	if found := s.ByDigest("sha256:" + id("a")); len(found) != 1 {
+		t.Errorf("ByDigest() = %v; want the image", found)
 	}
 }
 

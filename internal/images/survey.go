@@ -106,8 +106,15 @@ func (s *Survey) Keepers(name string) (keepers []Keeper, decided bool) {
 // ByID returns the image with an ID, nil for none.
 func (s *Store) ByID(id string) *StoreImage { return s.byID[id] }
 
-// ByDigest returns the images with a manifest digest.
-func (s *Store) ByDigest(digest string) []*StoreImage { return s.byDigest[digest] }
+// ByDigest returns the images with a manifest digest. As with Exists, one that podman
+// could not use is not there: whoever made it may have been killed between its record,
+// which comes first, and its manifest.
+func (s *Store) ByDigest(digest string) []*StoreImage {
+	return slices.DeleteFunc(slices.Clone(s.byDigest[digest]), func(img *StoreImage) bool {
+		usable, err := s.usable(img)
+		return err == nil && !usable
+	})
+}
 
 // Annotations of the manifest of an image that was exported from elsewhere: the
 // digest of the manifest it had there, and that of its configuration here. Images
