@@ -477,8 +477,8 @@ keeper() {
 
 @test "small tree: a rebuilt image in podman's own store" {
     keeper
-    printf 'FROM %s/small:42\nLABEL rebuilt=yes\n' "$REGISTRY" >Containerfile
-    podman build -q -t "$REGISTRY/small:42" .
+    context rebuilt rebuilt
+    podman build -q -t "$REGISTRY/small:42" rebuilt
     local rebuilt
     rebuilt=$(digest_of "$REGISTRY/small:42" podman)
     refused "default: has $rebuilt under this name, not what is booted" set-unified --from default
