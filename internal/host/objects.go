@@ -261,6 +261,9 @@ func (r *Repo) OpenFile(sum Checksum, check bool) (*File, error) {
 	return obj, nil
 }
 
+// Fd is the file's descriptor: of a symbolic link, one that cannot be read.
+func (f *File) Fd() uintptr { return f.file.Fd() }
+
 // Close closes the file.
 func (f *File) Close() error { return f.file.Close() }
 

@@ -5,6 +5,7 @@
 package transfer
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -92,6 +93,36 @@ func NewExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, prog
 }
 
 func newExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Export, error) {
+	u, err := openExport(ctx, repo, image)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := u.export.measure(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	return u.Describe(layers)
+}
+
+// Unread is an export of which nothing was read yet but what is in its layers, so that
+// their digests are not known.
+type Unread struct {
+	export   *Export
+	manifest host.Manifest
+	config   imageConfig
+	digest   string
+}
+
+// OpenExport is the part of NewExport that comes before reading the layers.
+func OpenExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*Unread, error) {
+	u, err := openExport(ctx, repo, image)
+	if err != nil {
+		return nil, fmt.Errorf("export image of commit %s: %w", image.Checksum, err)
+	}
+	return u, nil
+}
+
+func openExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*Unread, error) {
 	if err := repo.CheckMode(); err != nil {
 		return nil, err
 	}
@@ -99,22 +130,35 @@ func newExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, prog
 	if err != nil {
 		return nil, err
 	}
-	manifest, config, err := parseDocuments(manifestText, configText)
-	if err != nil {
+	u := &Unread{export: &Export{repo: repo}, digest: image.ManifestDigest}
+	if u.manifest, u.config, err = parseDocuments(manifestText, configText); err != nil {
 		return nil, err
 	}
-	e := &Export{repo: repo}
-	if e.tree, err = readLayers(ctx, repo, image.Checksum, manifest, config.baseLayers); err != nil {
-		return nil, err
-	}
-	if e.Layers, err = e.measure(ctx, progress); err != nil {
-		return nil, err
-	}
-	if e.Config, err = config.export(e.Layers); err != nil {
+	u.export.tree, err = readLayers(ctx, repo, image.Checksum, u.manifest, u.config.baseLayers)
+	return u, err
+}
+
+// Layers is the number of layers.
+func (u *Unread) Layers() int { return len(u.export.tree) }
+
+// Visit calls visit for each entry of a layer, by its index, in the order of its
+// archive, which is that of archive/tar with these headers. file is nil for a
+// directory; that of a regular file has to be read to its end, which compares it with
+// the name of its object (host.ErrCorruptObject).
+func (u *Unread) Visit(ctx context.Context, layer int, visit func(hdr *tar.Header, file *host.File) error) error {
+	return visitLayer(ctx, u.export.repo, u.export.tree[layer], true, visit)
+}
+
+// Describe makes the image, when its layers are known.
+func (u *Unread) Describe(layers []Layer) (*Export, error) {
+	e := u.export
+	e.Layers = layers
+	var err error
+	if e.Config, err = u.config.export(e.Layers); err != nil {
 		return nil, err
 	}
 	e.ConfigDigest = digest(e.Config)
-	if e.Manifest, err = exportManifest(manifest, image.ManifestDigest, e); err != nil {
+	if e.Manifest, err = exportManifest(u.manifest, u.digest, e); err != nil {
 		return nil, err
 	}
 	e.ManifestDigest = digest(e.Manifest)

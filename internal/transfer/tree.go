@@ -214,42 +214,36 @@ func (w *walker) addFile(dir *dirNode, name string, sum host.Checksum) {
 // copyBuffer is the size of the buffers for the content of files, in bytes.
 const copyBuffer = 256 << 10
 
-// writeTar writes the archive of a layer: in the PAX format of
-// pax(1), each file by itself, times at the epoch, extended attributes in
-// records "SCHILY.xattr.". The bytes depend on the objects alone. When check is
-// set, files are compared with the names of their objects.
-func writeTar(ctx context.Context, w io.Writer, repo *host.Repo, layer []entry, check bool) error {
-	tw := tar.NewWriter(w)
-	buf := make([]byte, copyBuffer)
+// visitLayer calls visit for each entry of a layer, in order, with the file it is of, nil
+// for a directory. The headers are in the PAX format of pax(1), times at the epoch,
+// extended attributes in records "SCHILY.xattr."; each file is by itself. They depend
+// on the objects alone. When check is set, files are compared with the names of their
+// objects, a regular one when visit reads its end.
+func visitLayer(ctx context.Context, repo *host.Repo, layer []entry, check bool, visit func(*tar.Header, *host.File) error) error {
 	for _, e := range layer {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		write := writeFile
-		if e.isDir {
-			write = writeDir
-		}
-		if err := write(tw, repo, e, check, buf); err != nil {
+		if err := visitEntry(repo, e, check, visit); err != nil {
 			return fmt.Errorf("%q: %w", e.path, err)
 		}
 	}
-	return tw.Close()
+	return nil
 }
 
-func writeDir(tw *tar.Writer, repo *host.Repo, e entry, _ bool, _ []byte) error {
-	meta, err := repo.DirMeta(e.sum)
-	if err != nil {
-		return err
+func visitEntry(repo *host.Repo, e entry, check bool, visit func(*tar.Header, *host.File) error) error {
+	if e.isDir {
+		meta, err := repo.DirMeta(e.sum)
+		if err != nil {
+			return err
+		}
+		hdr, err := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
+		if err != nil {
+			return err
+		}
+		hdr.Typeflag = tar.TypeDir
+		return visit(hdr, nil)
 	}
-	hdr, err := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
-	if err != nil {
-		return err
-	}
-	hdr.Typeflag = tar.TypeDir
-	return tw.WriteHeader(hdr)
-}
-
-func writeFile(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte) error {
 	f, err := repo.OpenFile(e.sum, check)
 	if err != nil {
 		return err
@@ -263,16 +257,28 @@ func writeFile(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte)
 	if f.Mode&unix.S_IFMT == unix.S_IFLNK {
 		hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, f.Target
 	}
-	if err := tw.WriteHeader(hdr); err != nil || hdr.Typeflag == tar.TypeSymlink {
-		return err
-	}
-	// Only the writer's own methods: its ReadFrom would go around buf.
-	_, err = io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, buf)
+	return visit(hdr, f)
+}
+
+// writeTar writes the archive of a layer. check is that of visitLayer.
+func writeTar(ctx context.Context, w io.Writer, repo *host.Repo, layer []entry, check bool) error {
+	tw := tar.NewWriter(w)
+	buf := make([]byte, copyBuffer)
+	err := visitLayer(ctx, repo, layer, check, func(hdr *tar.Header, f *host.File) error {
+		if err := tw.WriteHeader(hdr); err != nil || hdr.Typeflag != tar.TypeReg {
+			return err
+		}
+		// Only the writer's own methods: its ReadFrom would go around buf.
+		if _, err := io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, buf); err != nil {
+			return err
+		}
+		// A file that is shorter than it was said to be.
+		return tw.Flush()
+	})
 	if err != nil {
 		return err
 	}
-	// A file that is shorter than it was said to be.
-	return tw.Flush()
+	return tw.Close()
 }
 
 func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) (*tar.Header, error) {
