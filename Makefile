@@ -38,7 +38,7 @@ UNIT_SOURCES := $(wildcard contrib/systemd/*.in)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 

@@ -7,6 +7,7 @@
 # shellcheck disable=SC2030,SC2031 # each test is a process of its own
 
 load helpers
+load layers
 
 STORE_PROGRAM=${STORE_PROGRAM:-$(dirname "$BOOTC_PODMAN")/bootc-podman-store}
 [ -x "$STORE_PROGRAM" ] || STORE_PROGRAM=$(dirname "$BOOTC_PODMAN")/../libexec/bootc-podman/bootc-podman-store
@@ -116,49 +117,6 @@ clone() {
 
 id_of() { jq -r .config.digest /srv/dir/manifest.json | cut -d: -f2; }
 
-# tree DIR - all of a layer's tree in one archive, but for the times of its root, which
-# an archive need not have, and of whiteouts, which podman makes when it pulls.
-tree() {
-    (cd "$1" && find . -type c -print0 | LC_ALL=C sort -z | xargs -0 stat -c '%n %A %u %g %t:%T' .)
-    (cd "$1" && find . -mindepth 1 ! -type c -print0) | LC_ALL=C sort -z |
-        tar -C "$1" --xattrs --xattrs-include='*' --xattrs-exclude=security.selinux --acls --numeric-owner --format=posix \
-            --pax-option=delete=atime,delete=ctime --no-recursion --null -cf - -T -
-}
-
-# recipe FILE - a tar-split file, but for how the bytes between files are cut into
-# pieces: those at the end are cut as they were read.
-recipe() {
-    local payload
-    gzip -dc "$1" | jq -c 'select(.type == 1) | del(.position)'
-    gzip -dc "$1" | jq -r 'select(.type == 2) | .payload' | while read -r payload; do
-        base64 -d <<<"$payload"
-    done
-}
-
-# same_layer ROOT ROOT ID - a layer in one graph root is that in another.
-same_layer() {
-    tree "$1/overlay/$3/diff" >tree.a
-    tree "$2/overlay/$3/diff" >tree.b
-    cmp tree.a tree.b
-    [ "$(stat -c %s tree.a)" -gt 1000 ] || die "layer $3 is empty"
-    recipe "$1/overlay-layers/$3.tar-split.gz" >recipe.a
-    recipe "$2/overlay-layers/$3.tar-split.gz" >recipe.b
-    cmp recipe.a recipe.b
-    [ "$(stat -c %s recipe.a)" -gt 1000 ] || die "recipe of layer $3 is empty"
-}
-
-# same_layers DIR DIR - the layers of one graph root are those of another.
-same_layers() {
-    local layer count=0
-    for layer in $(jq -r '.[].id' "$1/overlay-layers/layers.json"); do
-        same_layer "$1" "$2" "$layer"
-        count=$((count + 1))
-    done
-    assert "$count" == 3
-    diff <(jq -S 'map(del(.created)) | sort_by(.id)' "$1/overlay-layers/layers.json") \
-        <(jq -S 'map(del(.created)) | sort_by(.id)' "$2/overlay-layers/layers.json")
-}
-
 # used - the bytes that the filesystem of the stores has in use.
 used() {
     sync -f /sysroot
@@ -172,7 +130,7 @@ used() {
     clone default bootc
     [ $(($(used) - before)) -lt 2000000 ] || die "the filesystem grew by $(($(used) - before)) bytes"
     assert "$(jq '[.result.layers[] | .copied] | add' <<<"$RESULT")" == 0
-    same_layers /var/lib/containers/storage "$STORE"
+    same_layers /var/lib/containers/storage "$STORE" 3
     assert "$(oracle images --digests --format '{{.Repository}}:{{.Tag}} {{.Digest}}')" == \
         "$REGISTRY/hard:1 sha256:$(sha256sum </srv/dir/manifest.json | cut -d' ' -f1)"
     [ -z "$(ls "$STORE/overlay/staging" 2>/dev/null)" ]
@@ -211,7 +169,7 @@ used() {
     podman rmi -f "$REGISTRY/hard:1"
     [ ! -e "/var/lib/containers/storage/overlay-images/$(id_of)" ]
     clone bootc default full
-    same_layers /var/lib/containers/storage "$STORE"
+    same_layers /var/lib/containers/storage "$STORE" 3
     printf '[containers]\ndefault_ulimits=["nofile=4096:4096","nproc=4096:4096"]\n' >containers.conf
     # The program, in the container, finds no job.
     CONTAINERS_CONF=$PWD/containers.conf podman run --rm --runtime runc --network none "$REGISTRY/hard:1" </dev/null >out

@@ -52,7 +52,11 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	job, err := clonejob.ReadJob(in)
 	var result *clonejob.Result
 	if err == nil {
-		result, err = clone.Image(ctx, job, func(p clonejob.Progress) {
+		do := clone.Image
+		if job.OSTree != nil {
+			do = export
+		}
+		result, err = do(ctx, job, func(p clonejob.Progress) {
 			_ = answer(clonejob.Answer{Progress: &p}) // the last one will fail, too
 		})
 	}

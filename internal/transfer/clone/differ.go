@@ -31,15 +31,9 @@ func (*differ) Close() error { return nil }
 
 // ApplyDiff implements drivers.Differ.
 func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
-	switch {
-	case how.Format != drivers.DifferOutputFormatDir:
-		return output, unsupported("the destination is in composefs form")
-	case options.ForceMask != nil:
-		return output, unsupported("the destination forces modes on its files")
-	case options.WhiteoutFormat != archive.OverlayWhiteoutFormat || options.InUserNS:
-		return output, unsupported("the destination is not root's own")
+	if err := refuseForm(options, how); err != nil {
+		return output, err
 	}
-	from := d.layer.from
 	tarSplit, err := newTarSplit(d.cloning.dst.layers)
 	if err != nil {
 		return output, err
@@ -61,6 +55,25 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *driver
 	if err := d.verify(root, tarSplit, archived); err != nil {
 		return output, err
 	}
+	return d.layer.stagedOutput(d, root, tarSplit)
+}
+
+// refuseForm refuses destinations that want their layers in another form.
+func refuseForm(options *archive.TarOptions, how *drivers.DifferOptions) error {
+	switch {
+	case how.Format != drivers.DifferOutputFormatDir:
+		return unsupported("the destination is in composefs form")
+	case options.ForceMask != nil:
+		return unsupported("the destination forces modes on its files")
+	case options.WhiteoutFormat != archive.OverlayWhiteoutFormat || options.InUserNS:
+		return unsupported("the destination is not root's own")
+	}
+	return nil
+}
+
+// stagedOutput is what the library has to know of a layer that is staged in root.
+func (p *planned) stagedOutput(d drivers.Differ, root, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
+	from := p.from
 	st, err := root.Stat()
 	if err != nil {
 		return output, err
@@ -138,7 +151,11 @@ func (d *differ) verify(root, tarSplit *os.File, archived int64) error {
 	case d.cloning.verify == clonejob.VerifyMetadata && archived == d.layer.counts.bytes.Load():
 		return nil
 	}
-	from := d.layer.from
+	return verifyArchive(d.layer.from, root, tarSplit)
+}
+
+// verifyArchive makes the archive of a copied layer again, and compares it.
+func verifyArchive(from *sourceLayer, root, tarSplit *os.File) error {
 	digest, size, err := archiveDigest(root, tarSplit)
 	switch {
 	case err != nil:

@@ -66,13 +66,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 	if err != nil {
 		return nil, err
 	}
-	c := &cloning{
-		dst: dst, plan: plan, copier: &copier{}, verify: job.Verify, workers: job.Workers,
-		report: newReporter(plan, progress),
-	}
-	if c.workers <= 0 {
-		c.workers = runtime.NumCPU()
-	}
+	c := newCloning(job, dst, plan, progress)
 	defer c.cleanup()
 	if err := c.stage(ctx, src); err != nil {
 		return nil, err
@@ -251,6 +245,17 @@ type cloning struct {
 	verify  clonejob.Verify
 	workers int
 	report  *reporter
+}
+
+func newCloning(job clonejob.Job, dst *destination, plan []*planned, progress func(clonejob.Progress)) *cloning {
+	c := &cloning{
+		dst: dst, plan: plan, copier: &copier{}, verify: job.Verify, workers: job.Workers,
+		report: newReporter(plan, progress),
+	}
+	if c.workers <= 0 {
+		c.workers = runtime.NumCPU()
+	}
+	return c
 }
 
 // missing are the layers that the destination lacks.

@@ -71,6 +71,13 @@ func (r *reporter) done(layer *planned) {
 	}
 }
 
+// learn changes what is told.
+func (r *reporter) learn(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
 // say tells how far a layer is, if that is news.
 func (r *reporter) say(i int, done bool) {
 	r.mu.Lock()

@@ -17,6 +17,8 @@ import (
 
 // Job is what bootc-podman-store is to do, as JSON on its standard input.
 type Job struct {
+	// OSTree, if not nil, is an image that Destination gets in place of that of Source.
+	OSTree *OSTree `json:"ostree,omitempty"`
 	// Source has the image, Destination gets it.
 	Source      Store `json:"source"`
 	Destination Store `json:"destination"`
@@ -29,6 +31,14 @@ type Job struct {
 	Verify Verify `json:"verify"`
 	// Workers is how many files are copied at a time, 0 for a good number.
 	Workers int `json:"workers,omitempty"`
+}
+
+// OSTree is an image in an ostree repository. It is exported.
+type OSTree struct {
+	// Sysroot is the sysroot of the repository, in the mount namespace of the program.
+	Sysroot string `json:"sysroot"`
+	// Commit is the checksum of the commit made of the image.
+	Commit string `json:"commit"`
 }
 
 // Store says how a containers-storage is opened.

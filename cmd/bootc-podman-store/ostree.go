@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"os"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// export does a job that exports an image of the ostree repository.
+func export(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
+	repo, err := host.Sysroot{Dir: job.OSTree.Sysroot}.OpenRepo(wrapper.System{}, os.Environ())
+	if err != nil {
+		return nil, err
+	}
+	defer repo.Close()
+	image, err := repo.Commit(ctx, job.OSTree.Commit)
+	if err != nil {
+		return nil, err
+	}
+	unread, err := transfer.OpenExport(ctx, repo, image)
+	if err != nil {
+		return nil, err
+	}
+	return clone.Export(ctx, job, archives{unread}, progress)
+}
+
+// archives implements clone.Archives.
+type archives struct{ *transfer.Unread }
+
+// Visit implements clone.Archives.
+func (a archives) Visit(ctx context.Context, layer int, visit func(*tar.Header, clone.File) error) error {
+	return a.Unread.Visit(ctx, layer, func(hdr *tar.Header, file *host.File) error {
+		if file == nil {
+			return visit(hdr, nil)
+		}
+		return visit(hdr, file)
+	})
+}
+
+// Describe implements clone.Archives.
+func (a archives) Describe(digests []string, sizes []int64) (manifest, config []byte, err error) {
+	layers := make([]transfer.Layer, len(digests))
+	for i := range layers {
+		layers[i] = transfer.Layer{Digest: digests[i], Size: sizes[i]}
+	}
+	e, err := a.Unread.Describe(layers)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.Manifest, e.Config, nil
+}

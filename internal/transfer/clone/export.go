@@ -1,0 +1,226 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	drivers "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+)
+
+// Archives is an image that is no store's, as the entries of its layers' archives.
+type Archives interface {
+	// Layers is the number of layers.
+	Layers() int
+	// Visit calls visit for each entry of a layer, by its index, in the order of its
+	// archive: each directory, from the root, before what is in it, regular files and
+	// symbolic links. file is nil for a directory, and is not used after visit.
+	Visit(ctx context.Context, layer int, visit func(hdr *tar.Header, file File) error) error
+	// Describe returns the image's documents when the digests and sizes of the
+	// archives, which are the layers' blobs, too, are known.
+	Describe(digests []string, sizes []int64) (manifest, config []byte, err error)
+}
+
+// Export makes an image of archives in the destination of a job, as podman would pull
+// it: each file is read once, for the digests, and its extents are shared where the
+// filesystem can. Progress and safety are those of Image, errors are those of package
+// clonejob, of the storage library and of archives.
+func Export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
+	result, err := export(ctx, job, archives, progress)
+	if err != nil {
+		return nil, fmt.Errorf("export image: %w", err)
+	}
+	return result, nil
+}
+
+func export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
+	dst, err := openDestination(job)
+	if err != nil {
+		return nil, err
+	}
+	defer dst.Free()
+	c := newCloning(job, dst, make([]*planned, archives.Layers()), progress)
+	for i := range c.plan {
+		c.plan[i] = &planned{from: &sourceLayer{Layer: &storage.Layer{}}}
+	}
+	defer c.cleanup()
+	if err := c.stageArchives(ctx, archives); err != nil {
+		return nil, err
+	}
+	src, err := describe(archives, c.plan)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := dst.plan(src)
+	if err != nil {
+		return nil, err
+	}
+	for i, p := range plan {
+		c.plan[i].id, c.plan[i].parent, c.plan[i].there = p.id, p.parent, p.there
+	}
+	if err := c.commit(ctx); err != nil {
+		return nil, err
+	}
+	if err := dst.record(src, c.plan, job.Names); err != nil {
+		return nil, fmt.Errorf("record image: %w", err)
+	}
+	return c.result(src), nil
+}
+
+// describe makes the image's record out of what was staged.
+func describe(archives Archives, plan []*planned) (*source, error) {
+	src := &source{metadata: "{}"}
+	var digests []string
+	var sizes []int64
+	for _, p := range plan {
+		src.layers = append(src.layers, p.from)
+		digests = append(digests, p.from.UncompressedDigest.String())
+		sizes = append(sizes, p.from.UncompressedSize)
+	}
+	manifest, config, err := archives.Describe(digests, sizes)
+	if err != nil {
+		return nil, err
+	}
+	var parsed struct {
+		Created time.Time `json:"created"`
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		return nil, fmt.Errorf("parse configuration: %w", err)
+	}
+	manifestDigest, configDigest := digest.FromBytes(manifest), digest.FromBytes(config)
+	src.image = &storage.Image{ID: configDigest.Encoded(), Digest: manifestDigest, Created: parsed.Created}
+	const key = storage.ImageDigestBigDataKey
+	src.data = []storage.ImageBigDataOption{
+		{Key: configDigest.String(), Data: config, Digest: configDigest},
+		{Key: key + "-" + manifestDigest.String(), Data: manifest, Digest: manifestDigest},
+		{Key: key, Data: manifest, Digest: manifestDigest},
+	}
+	return src, nil
+}
+
+// stageArchives makes all layers in the destination's staging directory: which of them
+// it has is known only when they were read.
+func (c *cloning) stageArchives(ctx context.Context, archives Archives) error {
+	defer c.report.start()()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.workers)
+	for i, p := range c.plan {
+		group.Go(func() (err error) {
+			d := &archiveDiffer{ctx: ctx, cloning: c, layer: p, index: i, archives: archives}
+			p.output, err = c.dst.PrepareStagedLayer(&drivers.ApplyDiffWithDifferOpts{}, d)
+			if err != nil {
+				return fmt.Errorf("layer %d of %d: %w", i+1, len(c.plan), err)
+			}
+			c.report.done(p)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// archiveDiffer fills the staging directory of one layer out of an archive. It
+// implements drivers.Differ.
+type archiveDiffer struct {
+	ctx      context.Context //nolint:containedctx // the interface passes none
+	cloning  *cloning
+	layer    *planned
+	index    int
+	archives Archives
+}
+
+// Close implements drivers.Differ.
+func (*archiveDiffer) Close() error { return nil }
+
+// ApplyDiff implements drivers.Differ.
+func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
+	if err := refuseForm(options, how); err != nil {
+		return output, err
+	}
+	tarSplit, err := newTarSplit(d.cloning.dst.layers)
+	if err != nil {
+		return output, err
+	}
+	defer func() {
+		if err != nil {
+			tarSplit.Close()
+		}
+	}()
+	root, err := os.Open(dest)
+	if err != nil {
+		return output, err
+	}
+	defer root.Close()
+	layer, err := d.unpack(root, tarSplit)
+	if err != nil {
+		return output, err
+	}
+	d.cloning.report.learn(func() { d.layer.from.Layer = layer })
+	if d.cloning.verify == clonejob.VerifyFull {
+		if err := verifyArchive(d.layer.from, root, tarSplit); err != nil {
+			return output, err
+		}
+	}
+	return d.layer.stagedOutput(d, root, tarSplit)
+}
+
+// unpack makes the tree of the layer and its tar-split file, and returns what its
+// record will say.
+func (d *archiveDiffer) unpack(root, tarSplit *os.File) (*storage.Layer, error) {
+	tree, err := newUnpacker(root, d.cloning.copier, &d.layer.counts)
+	if err != nil {
+		return nil, err
+	}
+	defer tree.close()
+	recipe, err := newArchiver(tarSplit)
+	if err != nil {
+		return nil, err
+	}
+	// A file is made while it is read for the digests.
+	type entry struct {
+		hdr  *tar.Header
+		file File
+	}
+	entries, made := make(chan entry), make(chan error)
+	go func() {
+		for e := range entries {
+			made <- tree.add(e.hdr, e.file)
+		}
+	}()
+	err = d.archives.Visit(d.ctx, d.index, func(hdr *tar.Header, file File) error {
+		entries <- entry{hdr, file}
+		err := recipe.add(hdr, file)
+		return errors.Join(<-made, err)
+	})
+	close(entries)
+	if err != nil {
+		return nil, err
+	}
+	if err := tree.finish(); err != nil {
+		return nil, err
+	}
+	diffID, err := recipe.close()
+	if err != nil {
+		return nil, err
+	}
+	layer := &storage.Layer{
+		UncompressedDigest: diffID, UncompressedSize: recipe.size,
+		CompressedDigest: diffID, CompressedSize: recipe.size,
+	}
+	layer.UIDs, layer.GIDs = recipe.owners()
+	return layer, nil
+}

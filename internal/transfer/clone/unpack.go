@@ -1,0 +1,194 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// What names a whiteout, and the one that hides all of a directory, from the
+	// OCI image specification, layer.md.
+	whiteoutPrefix = ".wh."
+	opaqueWhiteout = ".wh..wh..opq"
+	// xattrRecord is what the names of extended attributes begin with in the records
+	// of a header.
+	xattrRecord = "SCHILY.xattr."
+)
+
+// unpacker makes the tree of a layer from the headers of its archive, in which each
+// directory comes before what is in it.
+type unpacker struct {
+	root   *os.File
+	copier *copier
+	counts *counts
+	umask  uint32
+	// dirs are finished last: they get their times, and until then nothing is made by
+	// their modes.
+	dirs []*tar.Header
+	// dir is the directory of the last entry, open.
+	dir     int
+	dirName string
+}
+
+// newUnpacker makes a tree in the empty directory root.
+func newUnpacker(root *os.File, c *copier, n *counts) (*unpacker, error) {
+	umask, err := readUmask()
+	return &unpacker{root: root, copier: c, counts: n, umask: umask, dir: -1}, err
+}
+
+// add makes what an entry is of; src has the content of a regular file.
+func (u *unpacker) add(hdr *tar.Header, src File) error {
+	u.counts.files.Add(1)
+	name := path.Clean(hdr.Name)
+	dir, err := u.enter(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	base := path.Base(name)
+	switch {
+	case base == opaqueWhiteout:
+		return unix.Fsetxattr(dir, overlayXattr+"opaque", []byte("y"), 0)
+	case strings.HasPrefix(base, whiteoutPrefix):
+		base = strings.TrimPrefix(base, whiteoutPrefix)
+		if err := unix.Mknodat(dir, base, unix.S_IFCHR, 0); err != nil {
+			return err
+		}
+		return unix.Fchownat(dir, base, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	switch hdr.Typeflag {
+	case tar.TypeDir:
+		u.dirs = append(u.dirs, hdr)
+		if name == "." {
+			return nil
+		}
+		return unix.Mkdirat(dir, base, 0o700)
+	case tar.TypeReg:
+		return u.regular(dir, base, hdr, int(src.Fd()))
+	case tar.TypeSymlink:
+		if err := unix.Symlinkat(hdr.Linkname, dir, base); err != nil {
+			return err
+		}
+		if err := unix.Fchownat(dir, base, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		if err := setXattrs(attributesAt(dir, base), hdr); err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(dir, base, times(hdr), unix.AT_SYMLINK_NOFOLLOW)
+	}
+	return fmt.Errorf("make entry of type %q: %w", hdr.Typeflag, errors.ErrUnsupported)
+}
+
+// enter opens a directory of the tree. Every part of the path is our own, no link.
+func (u *unpacker) enter(name string) (int, error) {
+	if u.dir >= 0 && name == u.dirName {
+		return u.dir, nil
+	}
+	fd, err := unix.Openat2(int(u.root.Fd()), name, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("open %q: %w", name, err)
+	}
+	u.close()
+	u.dir, u.dirName = fd, name
+	return fd, nil
+}
+
+func (u *unpacker) close() {
+	if u.dir >= 0 {
+		unix.Close(u.dir)
+	}
+	u.dir = -1
+}
+
+func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error {
+	dst, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint32(hdr.Mode&0o777))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dst)
+	// To look for holes moves the position, and who reads the file has another.
+	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", src), unix.O_RDONLY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	var st unix.Stat_t
+	if err := unix.Fstat(own, &st); err != nil {
+		return err
+	}
+	copied, err := u.copier.copy(dst, own, &st)
+	if err != nil {
+		return err
+	}
+	u.counts.bytes.Add(st.Size)
+	u.counts.copied.Add(copied)
+	return setHeader(dst, hdr, uint32(hdr.Mode)&0o777&^u.umask)
+}
+
+// setHeader gives an open file or directory what its header says. mode is what it has
+// now. The order counts, as in setMetadata.
+func setHeader(fd int, hdr *tar.Header, mode uint32) error {
+	if hdr.Uid != 0 || hdr.Gid != 0 {
+		if err := unix.Fchown(fd, hdr.Uid, hdr.Gid); err != nil {
+			return fmt.Errorf("change owner: %w", err)
+		}
+	}
+	if want := uint32(hdr.Mode) & 0o7777; want != mode {
+		if err := unix.Fchmod(fd, want); err != nil {
+			return fmt.Errorf("change mode: %w", err)
+		}
+	}
+	if err := setXattrs(fileAttributes(fd), hdr); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(fd, "", times(hdr), unix.AT_EMPTY_PATH)
+}
+
+func setXattrs(dst attributes, hdr *tar.Header) error {
+	for record, value := range hdr.PAXRecords {
+		name, ok := strings.CutPrefix(record, xattrRecord)
+		if !ok || treat(name) == drop {
+			continue
+		}
+		if treat(name) == refuse {
+			return unsupported("a file has the extended attribute %s", name)
+		}
+		if err := dst.set(name, []byte(value)); err != nil {
+			return fmt.Errorf("set extended attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func times(hdr *tar.Header) []unix.Timespec {
+	t := unix.NsecToTimespec(hdr.ModTime.UnixNano())
+	return []unix.Timespec{t, t}
+}
+
+// finish gives the directories their metadata, the deepest first.
+func (u *unpacker) finish() error {
+	for i := len(u.dirs) - 1; i >= 0; i-- {
+		hdr := u.dirs[i]
+		fd, err := u.enter(path.Clean(hdr.Name))
+		if err == nil {
+			err = setHeader(fd, hdr, ^uint32(0))
+		}
+		if err != nil {
+			return fmt.Errorf("finish %q: %w", hdr.Name, err)
+		}
+	}
+	return nil
+}
