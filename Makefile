@@ -88,7 +88,7 @@ test-podman-matrix: binary ## Run the system tests against other podman versions
 .PHONY: test-real-tree
 test-real-tree: binary ## Run the tests of transfers on the image of a real system (needs root, debootstrap)
 	$(GO) build -trimpath -o bin/realtree ./internal/realtree
-	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree
+	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree $(REAL_TREE_SUITES)
 
 .PHONY: test-install
 test-install: all ## Check that make install installs everything and builds nothing

@@ -174,7 +174,7 @@ same_tree() {
 @test "copy-to-storage: a host's registries.conf cannot lead it elsewhere" {
     printf '[[registry]]\nprefix = "localhost/bootc"\nlocation = "%s/os"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/001-evil.conf
     scratch_podman push -q "$REGISTRY/os:43" "docker://$REGISTRY/os:latest"
-    bp '?' copy-to-storage
+    bp '?' copy-to-storage --method podman
     rm /etc/containers/registries.conf.d/001-evil.conf
     assert "$status" == 1
     assert "$stderr" =~ "not what was to be there"
@@ -182,7 +182,7 @@ same_tree() {
 
 @test "transfer: a signal ends it, and nothing is left" {
     mkdir spool
-    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree >out 2>err 3>&- &
+    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree --method podman >out 2>err 3>&- &
     local pid=$!
     wait_for grep -q Exporting err
     kill -TERM "$pid"
@@ -190,12 +190,12 @@ same_tree() {
     assert "$(ls spool)" == ""
     assert "$(ls -d /run/bootc-podman/export 2>/dev/null)" == ""
     # Killed, it leaves podman's layers; the next one clears them away.
-    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree >out 2>err 3>&- &
+    TMPDIR=$PWD/spool "$BOOTC_PODMAN" set-unified --from ostree --method podman >out 2>err 3>&- &
     pid=$!
     wait_for grep -q Exporting err
     kill -KILL "$pid"
     wait "$pid" || true
-    TMPDIR=$PWD/spool bp set-unified --from ostree
+    TMPDIR=$PWD/spool bp set-unified --from ostree --method podman
     assert "$(ls spool)" == ""
 }
 
@@ -298,8 +298,9 @@ same_tree() {
 }
 
 @test "transfer: killed at any moment, a rerun completes" {
-    for _ in {1..40}; do
-        "$BOOTC_PODMAN" set-unified --from ostree >out 2>&1 3>&- &
+    local methods=(clone podman) i
+    for i in {1..40}; do
+        "$BOOTC_PODMAN" set-unified --from ostree --method "${methods[i % 2]}" >out 2>&1 3>&- &
         local pid=$!
         pause "0.$(printf %03d $((RANDOM % 700)))"
         kill -KILL "$pid" 2>/dev/null || true
@@ -316,14 +317,17 @@ same_tree() {
 @test "transfer: a full filesystem" {
     bp init
     head -c "$(($(df --output=avail -B1 /sysroot | tail -1) - 2000000))" /dev/zero >/sysroot/filler
-    bp 1 set-unified --from ostree
+    bp 1 set-unified --from ostree --method podman
     assert "$stderr" =~ "not enough free space: [0-9]+ bytes are free"
-    bp 1 set-unified --from ostree --force
+    bp 1 set-unified --from ostree --method podman --force
     assert "$stderr" =~ "no space left"
+    # Extents that are shared need no room.
+    bp set-unified --from ostree --method clone
+    bp unset-unified
     rm /sysroot/filler
     bp image ls -q
     assert "$output" == ""
-    bp set-unified --from ostree
+    bp set-unified --from ostree --method podman
 }
 
 @test "transfer: progress as JSON lines" {
@@ -335,7 +339,7 @@ same_tree() {
     # The members that bootc's schema requires, in canonical JSON.
     local bytes='["bytes","bytesCached","bytesTotal","description","id","steps","stepsCached","stepsTotal","subtasks","task","type"]'
     assert "$(jq -c 'select(.type == "ProgressBytes") | keys' json | sort -u)" == "$bytes"
-    assert "$(jq -r 'select(.task == "unifying") | .subtasks[] | select(.completed) | .id' json | sort -u | paste -sd ' ')" == "export verify"
+    assert "$(jq -r 'select(.task == "unifying") | .subtasks[] | select(.completed) | .id' json | sort -u | paste -sd ' ')" == "clone verify"
     assert "$(jq -c . json | jq -cS . | cmp - json && echo same)" == same
     bp 2 set-unified --progress-fd 1
     bp 2 set-unified --progress-fd 9

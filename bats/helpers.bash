@@ -28,13 +28,10 @@ bp() {
         shift
     fi
     echo "\$ bootc-podman $*"
-    if [ "$want" = '?' ]; then
-        run --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
-    else
-        run "-$want" --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
-    fi
+    run --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@"
     echo "$output"
     echo "$stderr"
+    [ "$want" = '?' ] || [ "$status" -eq "$want" ] || die "exit status $status, expected $want"
 }
 
 # assert ACTUAL OP EXPECTED [NAME] - OP is one of == != =~ !~. A pattern with

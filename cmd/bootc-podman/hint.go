@@ -12,6 +12,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -59,7 +60,7 @@ func nextStep(err error, words []string) string {
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
 		return "without --no-wait, it waits for the other to end"
-	case errors.Is(err, transfer.ErrNoSpace):
+	case errors.Is(err, transfer.ErrNoSpace), errors.Is(err, clonejob.ErrNoSpace):
 		return "make room there, or see whether it fits all the same with --force"
 	case errors.Is(err, transfer.ErrNoSource):
 		return "--accept-newer takes another image of the same name"

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -34,27 +35,38 @@ const overlayDriver = "overlay"
 
 // copyMethod decides whether an image of podman's own store is cloned, and says why.
 func (c Choice) copyMethod(s *images.Survey) (method Method, why string, err error) {
-	switch why := c.uncloneable(s); {
+	return c.method(Copy, "both stores have overlay layers", map[string]*images.Store{"podman's own store": s.Default, "the bootc-owned store": s.Bootc})
+}
+
+// exportMethod decides whether an image of the ostree repository is made of the files
+// there, and says why.
+func (c Choice) exportMethod(s *images.Survey) (method Method, why string, err error) {
+	return c.method(Reexport, "the bootc-owned store has overlay layers", map[string]*images.Store{"the bootc-owned store": s.Bootc})
+}
+
+func (c Choice) method(podmans Method, cloneable string, stores map[string]*images.Store) (method Method, why string, err error) {
+	switch why := c.uncloneable(stores); {
 	case c.Means == ByPodman:
-		return Copy, "as asked for", nil
+		return podmans, "as asked for", nil
 	case why == nil:
-		return Clone, "both stores have overlay layers", nil
+		return Clone, cloneable, nil
 	case c.Means == ByClone:
 		return "", "", why
 	default:
-		return Copy, why.Error(), nil
+		return podmans, why.Error(), nil
 	}
 }
 
-// uncloneable tells why nothing can be cloned, as far as that can be seen from outside.
-func (c Choice) uncloneable(s *images.Survey) error {
+// uncloneable tells why nothing can be cloned in these stores, as far as that can be
+// seen from outside.
+func (c Choice) uncloneable(stores map[string]*images.Store) error {
 	if errors.Is(c.noProgram, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not installed", clonejob.Program)
 	}
 	if c.noProgram != nil {
 		return c.noProgram
 	}
-	for name, store := range map[string]*images.Store{"podman's own store": s.Default, "the bootc-owned store": s.Bootc} {
+	for name, store := range stores {
 		if store == nil {
 			continue
 		}
@@ -83,7 +95,10 @@ func (o Options) cloneIn(ctx context.Context, session *wrapper.Session, img *ima
 	if err != nil {
 		return err
 	}
-	return o.clone(ctx, session, clonejob.DefaultStore(own), clonejob.BootcStore(session.Config), img.ID, as)
+	_, err = o.clone(ctx, session.Run, clonejob.Job{
+		Source: clonejob.DefaultStore(own), Destination: clonejob.BootcStore(session.Config), Image: img.ID,
+	}, as)
+	return err
 }
 
 // cloneOr clones by the means of o, or lets podman copy.
@@ -101,19 +116,33 @@ func (o Options) cloneOr(ctx context.Context, clone, podman func() error) error 
 	return err
 }
 
-// clone clones an image under a name, or none.
-func (o Options) clone(ctx context.Context, session *wrapper.Session, from, to clonejob.Store, id, as string) error {
+// runner runs a program where the stores of a job are at the paths that it says:
+// wrapper.Session.Run does, if one is the bootc-owned store.
+type runner func(context.Context, wrapper.Cmd) error
+
+// plainly is the runner for podman's own store.
+func (o Options) plainly(ctx context.Context, cmd wrapper.Cmd) error {
+	if o.Host.DryRun != nil {
+		return wrapper.Explain(o.Host.DryRun, cmd, append([]string{"-i"}, cmd.Env...)...)
+	}
+	return o.Host.Runner.Run(ctx, cmd)
+}
+
+// clone does a job, under a name or none.
+func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as string) (*clonejob.Result, error) {
 	program, err := clonejob.FindProgram(o.Host.Self)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	job := clonejob.Job{Source: from, Destination: to, Image: id, Names: []string{}, Verify: cmp.Or(o.Verify, clonejob.VerifyMetadata)}
+	job.Names, job.Verify = []string{}, cmp.Or(o.Verify, clonejob.VerifyMetadata)
+	what := fmt.Sprintf("%.12s", job.Image)
 	if as != "" {
 		name, err := images.StoredName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		job.Names = []string{name.String()}
+		what = name.String()
+		job.Names = []string{what}
 	}
 	if o.Host.DryRun != nil {
 		cmd, text, err := clonejob.Command(program, job)
@@ -121,36 +150,45 @@ func (o Options) clone(ctx context.Context, session *wrapper.Session, from, to c
 			_, err = fmt.Fprintf(o.Host.DryRun, "# its standard input: %s\n", strings.TrimSpace(string(text)))
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return session.Run(ctx, cmd)
+		return &clonejob.Result{}, run(ctx, cmd)
 	}
-	task := o.Progress.Transfer(progress.Task{Name: "cloning", Description: "Cloning " + nameOr(as, id), ID: id})
+	task := o.Progress.Transfer(progress.Task{Name: "cloning", Description: "Cloning " + what, ID: what})
 	defer task.Stop()
 	parts := map[int]*progress.Part{}
-	_, err = clonejob.Run(ctx, session.Run, program, job, o.Stderr, func(p clonejob.Progress) {
+	result, err := clonejob.Run(ctx, run, program, job, o.Stderr, func(p clonejob.Progress) {
 		part := parts[p.Layer]
 		if part == nil {
-			part = task.Start(progress.Subtask{Name: "layer", Description: fmt.Sprintf("layer %d of %d", p.Layer+1, p.Layers), ID: p.DiffID, Bytes: p.Size})
+			part = task.Start(progress.Subtask{
+				Name: "layer", Description: fmt.Sprintf("layer %d of %d", p.Layer+1, p.Layers),
+				ID: cmp.Or(p.DiffID, strconv.Itoa(p.Layer)), Bytes: p.Size,
+			})
 			parts[p.Layer] = part
 		}
 		if part.Set(p.Bytes); p.Done {
+			part.SetTotal(p.Size)
 			part.Set(p.Size)
 			part.Done()
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("clone %s: %w", nameOr(as, id), err)
+		return nil, fmt.Errorf("clone %s: %w", what, err)
 	}
 	task.Done()
-	return nil
+	return result, nil
 }
 
-func nameOr(name, id string) string {
-	if name == "" {
-		return fmt.Sprintf("%.12s", id)
+// cloneCommit makes the image of a commit in the ostree repository in a store, from the
+// repository's files, and returns its manifest digest.
+func (o Options) cloneCommit(ctx context.Context, run runner, commit string, to clonejob.Store, as string) (string, error) {
+	result, err := o.clone(ctx, run, clonejob.Job{
+		OSTree: &clonejob.OSTree{Sysroot: o.Sysroot.Dir, Commit: commit}, Destination: to,
+	}, as)
+	if err != nil || len(result.Digests) == 0 {
+		return "", err
 	}
-	return name
+	return result.Digests[0], nil
 }
 
 // inDefaultStore finds an image of podman's own store.

@@ -192,7 +192,10 @@ func (c *copying) cloneOut(ctx context.Context, id, as string) error {
 	if err != nil {
 		return err
 	}
-	return c.clone(ctx, session, clonejob.BootcStore(session.Config), clonejob.DefaultStore(own), id, as)
+	_, err = c.clone(ctx, session.Run, clonejob.Job{
+		Source: clonejob.BootcStore(session.Config), Destination: clonejob.DefaultStore(own), Image: id,
+	}, as)
+	return err
 }
 
 // fromBootc copies the image from the bootc-owned store, where it may be an export.
@@ -279,15 +282,36 @@ func (c *copying) fromOSTree(ctx context.Context) error {
 	if c.commit == "" {
 		return errNotSuch
 	}
-	into, err := storageconf.DefaultStores(c.Root, c.Euid)
-	if err != nil {
+	var exported string
+	err := c.cloneOr(ctx, func() (err error) {
+		exported, err = c.cloneCommitOut(ctx)
 		return err
-	}
-	exported, err := c.export(ctx, c.commit, c.target, into[0], func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
+	}, func() error {
+		into, err := storageconf.DefaultStores(c.Root, c.Euid)
+		if err != nil {
+			return err
+		}
+		exported, err = c.export(ctx, c.commit, c.target, into[0], func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return c.verify(exported)
+}
+
+// cloneCommitOut makes the image in podman's own store of the files in the ostree
+// repository.
+func (c *copying) cloneCommitOut(ctx context.Context) (digest string, err error) {
+	own, err := storageconf.ReadDefaultStore(c.Root)
+	if err != nil {
+		return "", err
+	}
+	// podman makes its store itself, see defaultStore.
+	if _, err := c.defaultStore(ctx); err != nil {
+		return "", err
+	}
+	return c.cloneCommit(ctx, c.plainly, c.commit, clonejob.DefaultStore(own), c.target)
 }
 
 func (c *copying) fromComposefs(ctx context.Context) error {

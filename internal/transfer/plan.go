@@ -200,9 +200,9 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 			continue
 		}
 		undecided := *p
+		p.Source = try.source
 		err := try.decide(s, booted, choice)
 		if err == nil {
-			p.Source = try.source
 			p.Steps = p.steps()
 			return p, nil
 		}
@@ -348,7 +348,11 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 	}
 	for _, img := range s.Repo {
 		if img.Checksum == p.commit {
-			p.Method, p.Take, p.Exact, p.Fetch, p.Write = Reexport, p.commit, false, 0, nil
+			p.Take, p.Exact, p.Fetch, p.Write = p.commit, false, 0, nil
+			var err error
+			if p.Method, p.MethodReason, err = choice.exportMethod(s); err != nil {
+				return err
+			}
 			p.Reason = reason(choice, "no other source has what is booted")
 			return p.canName()
 		}
@@ -397,6 +401,9 @@ func (p *Plan) steps() []Step {
 	case Tag:
 		return []Step{tag, verify}
 	case Clone:
+		if p.Source == FromOSTree {
+			return []Step{{StepClone, fmt.Sprintf("make %s of the booted commit's files in the ostree repository", p.Name)}, verify}
+		}
 		return []Step{{StepClone, fmt.Sprintf("clone %s from podman's own store", p.Take)}, verify}
 	case Copy:
 		return []Step{{StepCopy, fmt.Sprintf("copy %s from podman's own store", p.Take)}, verify}

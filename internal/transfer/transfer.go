@@ -195,12 +195,17 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 		}
 		return x.push(ctx, x.session, x.Take, x.Name)
 	case StepClone:
-		return x.copyNamed(ctx, x.Take)
+		if x.Source != FromOSTree {
+			return x.copyNamed(ctx, x.Take)
+		}
+		return x.cloneOr(ctx, func() error {
+			_, err := x.cloneCommit(ctx, x.session.Run, x.commit, clonejob.BootcStore(x.session.Config), x.Name)
+			return err
+		}, func() error { return x.exportIn(ctx) })
 	case StepPull:
 		return x.pull(ctx)
 	case StepExport:
-		_, err := x.export(ctx, x.commit, x.stored.String(), filepath.Join(x.session.Store.Sysroot, x.session.Store.Physical), func(args, env []string) error { return x.podman(ctx, env, args...) })
-		return err
+		return x.exportIn(ctx)
 	case StepBootc:
 		return x.bootcExport(ctx, x.Take, strings.TrimSuffix(exportName, ":latest"))
 	case StepVerify:
@@ -209,6 +214,13 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 		return x.removeExport(ctx)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
+}
+
+// exportIn has podman pull the booted commit.
+func (x *execution) exportIn(ctx context.Context) error {
+	store := filepath.Join(x.session.Store.Sysroot, x.session.Store.Physical)
+	_, err := x.export(ctx, x.commit, x.stored.String(), store, func(args, env []string) error { return x.podman(ctx, env, args...) })
+	return err
 }
 
 // copyNamed copies an image of podman's own store.
