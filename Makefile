@@ -118,6 +118,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (30s)
 .PHONY: bench
 bench: binary ## Measure what we add to podman (needs root)
 	$(GO) build -o bin/bench ./internal/bench
+	$(GO) build -trimpath -o bin/realtree ./internal/realtree
 	@$(SUDO) bats/scratch-host bats/bench
 	@$(SUDO) bats/scratch-host bats/bench-transfer
 

@@ -36,7 +36,7 @@ type archiver struct {
 
 	zip        *gzip.Writer
 	recipe     storage.Packer
-	buf        []byte
+	bufs       [3][]byte
 	uids, gids map[uint32]bool
 }
 
@@ -52,7 +52,10 @@ func newArchiver(w io.Writer) (*archiver, error) {
 	}
 	a := &archiver{
 		sum: sha256.New(), zip: zip, recipe: storage.NewJSONPacker(zip),
-		buf: make([]byte, copyBuffer), uids: map[uint32]bool{}, gids: map[uint32]bool{},
+		uids: map[uint32]bool{}, gids: map[uint32]bool{},
+	}
+	for i := range a.bufs {
+		a.bufs[i] = make([]byte, copyBuffer)
 	}
 	a.tw = tar.NewWriter(a)
 	return a, nil
@@ -83,8 +86,7 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader) error {
 	if hdr.Typeflag == tar.TypeReg {
 		crc := crc64.New(crcTable)
 		a.inFile = true
-		// Only the writer's own methods: its ReadFrom would go around the buffer.
-		n, err := io.CopyBuffer(io.MultiWriter(a.tw, crc), struct{ io.Reader }{content}, a.buf)
+		n, err := a.copy(io.MultiWriter(a.tw, crc), content)
 		a.inFile = false
 		if err != nil {
 			return err
@@ -102,6 +104,49 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader) error {
 	}
 	_, err := a.recipe.AddEntry(entry)
 	return err
+}
+
+// copy copies a file's content. Reading it takes as long as writing does, since both
+// compute a digest: each has a thread of its own.
+func (a *archiver) copy(w io.Writer, content io.Reader) (n int64, err error) {
+	type piece struct {
+		data []byte
+		err  error
+	}
+	free, full := make(chan []byte, len(a.bufs)), make(chan piece, len(a.bufs))
+	for _, buf := range a.bufs {
+		free <- buf
+	}
+	go func() {
+		defer close(full)
+		for buf := range free {
+			n, err := io.ReadFull(content, buf)
+			full <- piece{buf[:n], err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	for p := range full {
+		if err == nil {
+			var written int
+			written, err = w.Write(p.data)
+			n += int64(written)
+		}
+		switch {
+		case p.err != nil:
+			if err == nil && p.err != io.EOF && p.err != io.ErrUnexpectedEOF { //nolint:errorlint // of ReadFull
+				err = p.err
+			}
+		case err != nil:
+			close(free) // what is read already is not wanted any more
+			for range full {
+			}
+		default:
+			free <- p.data[:cap(p.data)]
+		}
+	}
+	return n, err
 }
 
 // flush adds the bytes since the last file to the recipe.
