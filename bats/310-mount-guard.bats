@@ -38,7 +38,8 @@ mounts() {
 --mount=type=bind,src=/srv/link,dst=@,bind-propagation=slave guarded
 -v /sysroot/ostree/deploy/default/etc:@                    guarded
 -v /sysroot/ostree/repo:@:ro                               readonly
---mount=type=bind,src=/boot,dst=@,ro=true                  readonly
+--mount=type=bind,src=/boot/loader,dst=@,ro=true           readonly
+-v /boot:@:ro,bind                                         readonly
 -v /:@                                                     free
 -v /sysroot:@                                              free
 -v /srv/again:@                                            free
@@ -178,7 +179,40 @@ check() {
     assert "$output" =~ "Read-only file system"
 }
 
+@test "mount-guard: a read-only mount with a writable one below is found" {
+    local below='cannot be written below'
+    run -0 run_container --rm -v /boot:/m/boot:ro localhost/shell sh -c ': >/m/boot/efi/probe'
+    bp hooks install --mode enforce
+    run run_container --rm -v /boot:/m/boot:ro localhost/shell sh -c "(: >/m/boot/efi/probe) || echo $below"
+    assert "$output" =~ "$below"
+    bp hooks install --mode deny
+    run run_container --name ro -v /boot:/m/boot:ro localhost/shell true
+    assert "$status" != 0 "starts"
+    assert "$(jq -r .reason /run/bootc-podman/denied/"$(podman container inspect --format '{{.Id}}' ro)".json)" == \
+        '"/boot/efi" below the read-only mount of "/boot" on "/m/boot", which is in /boot, is writable'
+    mount -o remount,bind,ro /boot/efi
+    run -0 run_container --rm -v /boot:/m/boot:ro localhost/shell true
+    mount -o remount,bind,rw /boot/efi
+}
+
+@test "mount-guard: the upper directory of an overlay" {
+    local overlay=/srv/plain:/m/1:O,upperdir=/boot/loader,workdir=/boot/work
+    mkdir -p /boot/work
+    bp hooks install --mode enforce
+    run -0 try enforced -v "$overlay"
+    assert "$output" == "1 no"
+    bp hooks install --mode deny
+    run try denied -v "$overlay"
+    assert "$status" != 0 "starts"
+    # podman's own is in the container's directory.
+    run -0 try own -v /srv/plain:/m/1:O -v /boot:/m/2:O
+    assert "$output" == $'1 yes\n2 yes'
+    run -0 try allowed --annotation io.bootc-podman.allow-host-rw=true -v "$overlay"
+    assert "$output" == "1 yes"
+}
+
 @test "mount-guard: deny lets no container start" {
+    rm -rf /run/bootc-podman/denied
     bp hooks install --mode deny
     ask
     local n=0 line kind
@@ -206,6 +240,15 @@ check() {
     assert "$output" == "1 yes"
     run try refused --annotation io.bootc-podman.allow-host-rw=yes -v /sysroot/ostree/repo:/m/1
     assert "$status" != 0
+}
+
+@test "mount-guard: an image does not let itself alone" {
+    bp hooks install --mode deny
+    podman build -q --no-cache --annotation io.bootc-podman.allow-host-rw=true -t localhost/hostile /srv/image >/dev/null
+    run run_container --rm -v /sysroot/ostree/repo:/m/1 localhost/hostile true
+    assert "$status" != 0 "starts"
+    run -0 run_container --rm -v /srv/plain:/m/1 localhost/hostile true
+    podman rmi localhost/hostile >/dev/null
 }
 
 @test "mount-guard: whatever goes wrong, containers start" {

@@ -102,15 +102,11 @@ func (v *Invocation) admit(raw []byte) (verdict gateVerdict, err error) {
 	case asked == RequireBoundWarn:
 		verdict.require = asked
 	}
-	own, layer, err := v.graphOfRoot(d.rootfs)
+	own, c, err := v.containerOfRoot(d.rootfs)
 	if err != nil {
-		return verdict, fmt.Errorf("find its image: %w", err)
+		return verdict, err
 	}
 	defer own.close()
-	c, err := own.container(func(r containerRecord) bool { return r.Layer == layer })
-	if err != nil {
-		return verdict, fmt.Errorf("find its image: %w", err)
-	}
 	verdict.id, verdict.container = cmp.Or(verdict.id, c.id), &c
 	if asked != RequireBound && asked != RequireBoundWarn {
 		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)

@@ -5,6 +5,7 @@ package hooks
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,12 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// maxRecords bounds the files of a store that a hook reads through.
-const maxRecords = 64 << 20
+const (
+	// maxRecords bounds the files of a store that a hook reads through.
+	maxRecords = 64 << 20
+	// maxManifest is what podman reads of a manifest.
+	maxManifest = 4 << 20
+)
 
 var (
 	// errForeign says that a container is none of podman's.
@@ -138,6 +143,96 @@ func (v *Invocation) openGraph(root, driver string) (*graph, error) {
 }
 
 func (g *graph) close() { g.dir.Close() }
+
+// containerOfRoot finds a container, and its store, by its root directory.
+func (v *Invocation) containerOfRoot(rootfs string) (*graph, container, error) {
+	own, layer, err := v.graphOfRoot(rootfs)
+	if err != nil {
+		return nil, container{}, fmt.Errorf("find its image: %w", err)
+	}
+	c, err := own.container(func(r containerRecord) bool { return r.Layer == layer })
+	if err != nil {
+		own.close()
+		return nil, container{}, fmt.Errorf("find its image: %w", err)
+	}
+	return own, c, nil
+}
+
+// isOfImage tells whether a container has an annotation, or could have it, from its
+// image: some releases of podman pass on those of an image's manifest.
+func (v *Invocation) isOfImage(d *document, annotation string) (bool, error) {
+	own, c, err := v.containerOfRoot(d.rootfs)
+	if errors.Is(err, errForeign) {
+		return false, nil // there is none
+	}
+	if err != nil {
+		return false, err
+	}
+	defer own.close()
+	all := v.openStores(own)
+	defer all.close()
+	for _, g := range all.all {
+		if !isLayerID(c.image.ID) {
+			break
+		}
+		dir, err := storageconf.OpenIn(g.dir, g.driver+"-images/"+c.image.ID, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		defer dir.Close()
+		return manifestHas(dir, annotation)
+	}
+	return false, nil
+}
+
+// manifestHas tells whether one of the manifests of an image has an annotation.
+func manifestHas(dir *os.File, annotation string) (bool, error) {
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		// A manifest's key is "manifest", or begins with it; one that has more than
+		// letters is in base64.
+		key := name
+		if encoded, ok := strings.CutPrefix(name, "="); ok {
+			decoded, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil {
+				continue
+			}
+			key = string(decoded)
+		}
+		if !strings.HasPrefix(key, "manifest") {
+			continue
+		}
+		var manifest struct {
+			Annotations map[string]string `json:"annotations"`
+		}
+		content, err := readIn(dir, name, maxManifest)
+		if err == nil {
+			err = json.Unmarshal(content, &manifest)
+		}
+		if err != nil {
+			return false, fmt.Errorf("read manifest: %w", err)
+		}
+		if _, ok := manifest.Annotations[annotation]; ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func readIn(dir *os.File, name string, limit int64) ([]byte, error) {
+	f, err := storageconf.OpenIn(dir, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readLimited(f, limit)
+}
 
 // isLayerID tells whether id is one that the storage library gives layers.
 func isLayerID(id string) bool {

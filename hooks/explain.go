@@ -10,6 +10,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -65,12 +66,12 @@ func Explain(root string, config io.Reader) ([]Explained, error) {
 	return out, nil
 }
 
-// hasUserMounts tells whether there is a bind mount that is none of a file that
-// podman makes.
+// hasUserMounts tells whether there is an overlay, or a bind mount that is none of a
+// file that podman makes.
 func (d *document) hasUserMounts() bool {
 	id := d.containerID()
 	return slices.ContainsFunc(d.mounts, func(m mount) bool {
-		return m.Type == "bind" && (id == "" || !isUserdata(filepath.Clean(m.Source), id))
+		return m.Type == "overlay" || m.Type == "bind" && (id == "" || !isUserdata(filepath.Clean(m.Source), id))
 	})
 }
 
@@ -93,6 +94,9 @@ func explainOurs(root string, raw []byte, name string, options []string) []strin
 		}
 		if len(effects) == 0 {
 			effects = []string{"leaves the mounts alone"}
+		}
+		if verdict.doubts != nil {
+			effects = append(effects, "warns: "+strings.ReplaceAll(verdict.doubts.Error(), "\n", "; "))
 		}
 		return effects
 	case BoundGate:

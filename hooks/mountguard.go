@@ -44,6 +44,9 @@ type GuardedMount struct {
 	Source, Destination string
 	// Canonical is the source without links, and Protected the directory it is in.
 	Canonical, Protected string
+	// Below is where something is mounted in the source that a container can write
+	// to although the mount is read-only, "" when the mount is not.
+	Below string
 }
 
 // input is what a hook has read of its input, for another goroutine to hand on.
@@ -148,28 +151,40 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 		return verdict, err
 	}
 	verdict.id = d.containerID()
-	if d.annotations[AllowHostRW] == "true" {
+	suspects := d.suspects()
+	if len(suspects) == 0 {
 		return verdict, nil
 	}
-	writable := d.writableBinds()
-	if len(writable) == 0 {
-		return verdict, nil
+	if d.annotations[AllowHostRW] == "true" {
+		ofImage, err := v.isOfImage(d, AllowHostRW)
+		if !ofImage || err != nil {
+			return verdict, err
+		}
+		verdict.doubts = fmt.Errorf("annotation %s comes from the image, and does not count", AllowHostRW)
 	}
 	places, err := v.places()
 	if err != nil {
 		return verdict, err
 	}
 	var edits []edit
-	for _, m := range writable {
-		protected, canonical, err := places.guard(v.source(m.Source))
+	for _, m := range suspects {
+		protected, canonical, err := places.guard(v.source(m.writes))
 		if err != nil && !errors.Is(err, errVanished) {
-			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.Source, err))
+			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.writes, err))
 		}
 		if protected == "" || err != nil || isUserdata(canonical, verdict.id) {
 			continue
 		}
-		verdict.found = append(verdict.found, GuardedMount{Source: m.Source, Destination: m.Destination, Canonical: canonical, Protected: protected})
-		edits = append(edits, edit{at: m.options, options: readOnly(m.Options, places.hasMountsBelow(canonical))})
+		found := GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: protected}
+		below := places.writableBelow(canonical)
+		if !isWritable(m.Options) {
+			if below == "" {
+				continue
+			}
+			found.Below = below
+		}
+		verdict.found = append(verdict.found, found)
+		edits = append(edits, edit{at: m.options, options: readOnly(m.Options, below != "")})
 	}
 	if mode == Enforce && len(edits) > 0 {
 		if verdict.output, err = d.with(edits); err != nil {
@@ -182,15 +197,31 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 // source is a path that the kernel is to resolve: "link/.." is not what it says.
 func (v *Invocation) source(path string) string { return strings.TrimSuffix(v.Root, "/") + path }
 
-// writableBinds are the bind mounts through which a container can write.
-func (d *document) writableBinds() (binds []mount) {
+// suspect is a mount through which a container may write to the host, and where.
+type suspect struct {
+	mount
+	writes string
+}
+
+// suspects are the bind mounts that are not read-only down to the last mount below
+// them, and the overlays that keep what is written in a directory of their own.
+func (d *document) suspects() (found []suspect) {
 	for _, m := range d.mounts {
-		isBind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
-		if isBind && filepath.IsAbs(m.Source) && isWritable(m.Options) {
-			binds = append(binds, m)
+		has := func(option string) bool { return slices.Contains(m.Options, option) }
+		switch writable := isWritable(m.Options); {
+		case m.Type == "bind" || has("bind") || has("rbind"):
+			if filepath.IsAbs(m.Source) && (writable || has("rbind") && !has("rro")) {
+				found = append(found, suspect{m, m.Source})
+			}
+		case m.Type == "overlay" && writable:
+			for _, o := range m.Options {
+				if upper, ok := strings.CutPrefix(o, "upperdir="); ok && filepath.IsAbs(upper) {
+					found = append(found, suspect{m, upper})
+				}
+			}
 		}
 	}
-	return binds
+	return found
 }
 
 // isUserdata tells whether a path without links is of a file that podman made for
@@ -232,6 +263,9 @@ func recursiveReadOnly() bool {
 }
 
 func (m GuardedMount) String() string {
+	if m.Below != "" {
+		return fmt.Sprintf("%q below the read-only mount of %q on %q, which is in %s,", m.Below, m.Source, m.Destination, m.Protected)
+	}
 	return fmt.Sprintf("mount of %q on %q, which is in %s,", m.Source, m.Destination, m.Protected)
 }
 

@@ -5,6 +5,7 @@ package hooks
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -106,6 +107,9 @@ func TestMountGuardKnowsWhatCanBeWritten(t *testing.T) {
 		{name: "bind by its option", mount: `"type":"none","options":["bind"]`, want: `["bind","ro"]`},
 		{name: "another case", mount: `"Type":"bind","Options":["bind"]`, want: `["bind","ro"]`},
 		{name: "not a bind mount", mount: `"type":"overlay","options":["x"]`},
+		{name: "an overlay of another place", mount: `"type":"overlay","options":["lowerdir=/boot","upperdir=/srv/plain"]`},
+		{name: "an overlay's upper directory", mount: `"type":"overlay","options":["lowerdir=/srv/plain","upperdir=/boot"]`, want: `["lowerdir=/srv/plain","upperdir=/boot","ro"]`},
+		{name: "a read-only overlay", mount: `"type":"overlay","options":["upperdir=/boot","ro"]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := guardHost(t)
@@ -122,6 +126,60 @@ func TestMountGuardKnowsWhatCanBeWritten(t *testing.T) {
 				t.Errorf("changed to %s", out)
 			case tt.want != "" && string(got.Mounts[0].Options) != tt.want:
 				t.Errorf("got %s, want %s", got.Mounts[0].Options, tt.want)
+			}
+		})
+	}
+}
+
+func TestMountGuardFindsWhatIsWritableBelow(t *testing.T) {
+	for _, tt := range []struct {
+		name, options, mount string
+		found                bool
+	}{
+		{"read-only", `["ro","rbind"]`, "/boot/efi rw,nosuid - vfat dev rw", true},
+		{"recursively so", `["rro","rbind"]`, "/boot/efi rw - vfat dev rw", false},
+		{"without what is below", `["ro","bind"]`, "/boot/efi rw - vfat dev rw", false},
+		{"read-only below", `["ro","rbind"]`, "/boot/efi ro - vfat dev rw", false},
+		{"not yet mounted", `["ro","rbind"]`, "/boot/efi rw - autofs dev rw", false},
+		{"elsewhere", `["ro","rbind"]`, "/boot2/efi rw - vfat dev rw", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := guardHost(t)
+			h.write("proc/self/mountinfo", "99 1 8:2 / "+h.root+tt.mount+"\n")
+			config := `{"mounts":[{"destination":"/m","source":"/boot","type":"bind","options":` + tt.options + `}]}`
+			code, _ := h.run(config, MountGuard, "--mode", "deny")
+			if (code != 0) != tt.found {
+				t.Errorf("exit status %d, %s", code, h.journal.text())
+			}
+			if tt.found && !strings.Contains(h.journal.text(), "/boot/efi\" below the read-only mount of \"/boot\"") {
+				t.Errorf("journal %q", h.journal.text())
+			}
+		})
+	}
+}
+
+func TestMountGuardTakesNoAnnotationFromAnImage(t *testing.T) {
+	manifest := `{"annotations":{"` + AllowHostRW + `":"true"}}`
+	for _, tt := range []struct {
+		name, store, file, manifest string
+		code                        int
+	}{
+		{"its user's", podmans, "manifest", `{"annotations":{"a":"b"}}`, 0},
+		{"the image's", podmans, "manifest", manifest, 1},
+		{"the image's, in the other store", bootcRoot, "manifest", manifest, 1},
+		{"the image's, by digest", podmans, "=" + base64.StdEncoding.EncodeToString([]byte("manifest-sha256:1")), manifest, 1},
+		{"of something else", podmans, "=" + base64.StdEncoding.EncodeToString([]byte("sha256:1")), manifest, 0},
+		{"unreadable", podmans, "manifest", "{", 0},
+		{"none", podmans, "signature", "{", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := guardHost(t)
+			h.container(tt.store, 7, 3, "localhost/app:1", 3)
+			h.write(tt.store+"/overlay-images/"+id(3)+"/"+tt.file, tt.manifest)
+			config := fmt.Sprintf(`{"root":{"path":"%s/overlay/%s/merged"},"annotations":{%q:"true"},"mounts":[{"destination":"/m","source":"/boot","type":"bind"}]}`,
+				tt.store, id(1007), AllowHostRW)
+			if code, _ := h.run(config, MountGuard, "--mode", "deny"); code != tt.code {
+				t.Errorf("exit status %d, want %d: %s", code, tt.code, h.journal.text())
 			}
 		})
 	}

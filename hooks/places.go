@@ -229,13 +229,17 @@ func sameDir(dir *os.File, id fsID) bool {
 	return ok && now == id
 }
 
-// hasMountsBelow tells whether something is mounted in a directory, which a bind
-// mount that is not recursive leaves as it is.
-func (p *places) hasMountsBelow(dir string) bool {
+// writableBelow returns where something is mounted in a directory that can be
+// written to, "" for nowhere: a mount that is made read-only, and not recursively so,
+// leaves what is mounted below it as it is.
+func (p *places) writableBelow(dir string) string {
+	first := ""
 	for _, m := range p.mounts {
-		if rest, ok := below(m.Mountpoint, dir); ok && rest != "" {
-			return true
+		rest, ok := below(m.Mountpoint, dir)
+		if ok && rest != "" && m.FSType != "autofs" && isWritable(strings.Split(m.Options, ",")) &&
+			(first == "" || m.Mountpoint < first) {
+			first = m.Mountpoint
 		}
 	}
-	return false
+	return first
 }
