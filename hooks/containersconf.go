@@ -33,9 +33,10 @@ const maxConf = 1 << 20
 type hooksDirs struct {
 	file string
 	dirs []string
-	// adds tells that the directories are added to those of files before: the form
-	// {append=true}, which podman before 4.8 takes for an error in any command.
-	adds bool
+	// adds is the value of {append=BOOL}, nil without: whether the directories are
+	// added to those of files before, and so are those of later files that do not
+	// say. podman before 4.8 takes it for an error in any command.
+	adds *bool
 }
 
 // readHooksDirs reads the files that podman, run by root, takes its configuration from,
@@ -128,20 +129,28 @@ func readConfFile(root *os.File, file string) (*hooksDirs, error) {
 		case string:
 			h.dirs = append(h.dirs, v)
 		case map[string]any:
-			h.adds = v["append"] == true
+			if adds, ok := v["append"].(bool); ok {
+				h.adds = &adds
+			}
 		}
 	}
 	return h, nil
 }
 
-// effective are the directories that podman run reads, by all of the files.
+// effective are the directories that podman run reads, by all of the files. One that
+// is there twice counts where it is last: later directories override earlier ones.
 func effective(list []hooksDirs) []string {
-	dirs := []string{DefaultHooksDir}
+	dirs, adds := []string{DefaultHooksDir}, false
 	for _, h := range list {
-		if !h.adds {
+		if h.adds != nil {
+			adds = *h.adds
+		}
+		if !adds {
 			dirs = nil
 		}
-		dirs = append(dirs, h.dirs...)
+		for _, dir := range h.dirs {
+			dirs = append(slices.DeleteFunc(dirs, func(d string) bool { return d == dir }), dir)
+		}
 	}
 	return dirs
 }

@@ -16,6 +16,9 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	hook "go.podman.io/common/pkg/hooks/1.0.0"
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Where the hooks are installed. PrivateDir is ours alone: a precreate hook in one
@@ -91,9 +94,9 @@ func hookFile(name string) string { return PrivateDir + "/50-bootc-podman-" + na
 // dropIn names the private directory, behind those that podman reads without it.
 // It is a plain list, which every podman understands and which still works after a
 // rollback to an older one: {append=true} stops podman before 4.8 altogether.
-func dropIn(before []string) []byte {
+func dropIn(dirs []string) []byte {
 	var list []string
-	for _, dir := range append(slices.Clone(before), PrivateDir) {
+	for _, dir := range dirs {
 		list = append(list, fmt.Sprintf("%q", dir))
 	}
 	return []byte("# Made by \"bootc-podman hooks install\"; see bootc-podman-hooks(8).\n" +
@@ -115,14 +118,17 @@ func (i Install) Do() error {
 		return fmt.Errorf("install hooks: %w", err)
 	}
 	before, after := split(list)
-	if len(after) > 0 {
-		return fmt.Errorf("install hooks: %q sets hooks_dir after %q", after[0].file, DropIn)
+	adds := true
+	ours := hooksDirs{file: DropIn}
+	ours.dirs = effective(append(slices.Clone(before), hooksDirs{dirs: []string{PrivateDir}, adds: &adds}))
+	if in := effective(slices.Concat(before, []hooksDirs{ours}, after)); !slices.Contains(in, PrivateDir) {
+		return fmt.Errorf("install hooks: %q sets hooks_dir after %q, without %s", after[len(after)-1].file, DropIn, PrivateDir)
 	}
 	files, err := i.Files()
 	if err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
-	files[DropIn] = dropIn(slices.DeleteFunc(effective(before), func(dir string) bool { return dir == PrivateDir }))
+	files[DropIn] = dropIn(ours.dirs)
 	if err := i.write(files); err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
@@ -148,24 +154,31 @@ func (i Install) checkProgram() error {
 	if !filepath.IsAbs(i.Program) {
 		return fmt.Errorf("program %q is no absolute path", i.Program)
 	}
-	in, err := os.OpenRoot(i.Root)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return checkProgram(in, i.Program)
+	_, err := checkProgram(i.Root, i.Program)
+	return err
 }
 
-// checkProgram tells whether a hook's program would run.
-func checkProgram(in *os.Root, program string) error {
-	fi, err := in.Stat(strings.TrimPrefix(program, "/"))
+// checkProgram tells whether a hook's program would run, and its mode. Links are
+// followed in the host's root; many a package's program is an absolute one.
+func checkProgram(root, program string) (uint32, error) {
+	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0 {
-		return fmt.Errorf("program %q is not executable", program)
+	defer dir.Close()
+	f, err := storageconf.OpenIn(dir, program, unix.O_PATH)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
+		return 0, fmt.Errorf("program %q is not executable", program)
+	}
+	return st.Mode, nil
 }
 
 func (i Install) write(files map[string][]byte) error {

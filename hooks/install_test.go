@@ -145,7 +145,7 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "no program", with: func(_ *testHost, i *Install) { i.Program = "/usr/bin/missing" }, want: "no such file"},
 		{name: "a program that is none", with: func(h *testHost, i *Install) { h.write("x", ""); i.Program = "/x" }, want: "not executable"},
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
-		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "escapes"},
+		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such file"},
 		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -157,6 +157,37 @@ func TestInstallRefuses(t *testing.T) {
 			}
 			if h.tree() != before {
 				t.Errorf("left\n%s\nwant\n%s", h.tree(), before)
+			}
+		})
+	}
+}
+
+func TestInstallBesideOthers(t *testing.T) {
+	const dir = "etc/containers/containers.conf.d/"
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		want  []string
+	}{
+		{"a list before", map[string]string{"10-x.conf": `["/x"]`}, []string{"/x", PrivateDir}},
+		{"an addition before", map[string]string{"10-x.conf": `["/x", {append=true}]`}, []string{DefaultHooksDir, "/x", PrivateDir}},
+		{"ours before", map[string]string{"10-x.conf": `["` + PrivateDir + `", "/x"]`}, []string{"/x", PrivateDir}},
+		{"an addition after", map[string]string{"99-x.conf": `["/x", {append=true}]`}, []string{DefaultHooksDir, PrivateDir}},
+		{"a list after that has ours", map[string]string{"99-x.conf": `["/x", "` + PrivateDir + `"]`}, []string{DefaultHooksDir, PrivateDir}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, install := installHost(t)
+			for name, list := range tt.files {
+				h.write(dir+name, "[engine]\nhooks_dir = "+list+"\n")
+			}
+			for range 2 {
+				if err := install.Do(); err != nil {
+					t.Fatal(err)
+				}
+				want := `"` + strings.Join(tt.want, `", "`) + `"`
+				if got := h.read(DropIn); !strings.Contains(got, "hooks_dir = ["+want+"]\n") {
+					t.Errorf("got\n%s\nwant %s", got, want)
+				}
 			}
 		})
 	}
@@ -186,6 +217,14 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "a bad pattern", with: edit(theirs, `"always":true`, `"annotations":{"[":"x"}`), want: "invalid annotation key"},
 		{name: "no path", with: edit(theirs, `"path":"/usr/bin/bootc-podman",`, ""), want: "missing required property: hook.path"},
 		{name: "a missing program", with: edit(theirs, "/usr/bin/", "/usr/sbin/"), want: "is missing"},
+		{name: "nothing in a program that is an absolute link", with: func(h *testHost) {
+			edit(theirs, "/usr/bin/", "/usr/libexec/")(h)
+			h.link("/usr/bin/bootc-podman", "usr/libexec/bootc-podman")
+		}},
+		{name: "a link to nothing", with: func(h *testHost) {
+			edit(theirs, "/usr/bin/", "/usr/libexec/")(h)
+			h.link("/usr/bin/other", "usr/libexec/bootc-podman")
+		}, want: "is missing"},
 		{name: "a program that is none", with: edit(theirs, "/usr/bin/bootc-podman", "/proc/self/mountinfo"), want: "not executable"},
 		{name: "a relative path", with: edit(theirs, "/usr/bin/", ""), want: "no absolute path"},
 		{name: "no timeout", with: edit(theirs, `,"timeout":5`, ""), want: "no timeout"},
@@ -216,6 +255,14 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "an appended list that podman knows", podman: "5.4.2", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
 		}},
+		{name: "a list after an appended one", podman: "5.4.2", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/10-x.conf", "[engine]\nhooks_dir=[{append=true}]\n")
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\"]\n")
+		}},
+		{name: "a list after one that is appended no more", podman: "5.4.2", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/10-x.conf", "[engine]\nhooks_dir=[{append=true}]\n")
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\",{append=false}]\n")
+		}, want: "99-x.conf: hooks_dir replaces the one in"},
 		{name: "a configuration by the environment", confEnv: "/x.conf", want: "/x.conf: CONTAINERS_CONF"},
 		{name: "nothing installed", with: func(h *testHost) { _ = Uninstall(h.root) }, want: "no containers.conf file names"},
 		{name: "a program that others may write", with: func(h *testHost) {

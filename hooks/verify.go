@@ -125,8 +125,8 @@ func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
 		v.find(confEnv, "CONTAINERS_CONF makes podman read no other configuration")
 	}
 	for _, h := range list {
-		if h.adds && olderThan(podman, 4, 8) {
-			v.find(h.file, "hooks_dir with {append=true} makes every command of podman %s fail", podman)
+		if h.adds != nil && olderThan(podman, 4, 8) {
+			v.find(h.file, "hooks_dir with {append=…} makes every command of podman %s fail", podman)
 		}
 	}
 	before, after := split(list)
@@ -174,11 +174,6 @@ func (v *verifier) files(dir string, stages []string) error {
 	if err != nil {
 		return err
 	}
-	in, err := os.OpenRoot(v.root)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
 	for _, name := range names {
 		file := filepath.Join(dir, name)
 		h, err := readHook(v.root, file, stages)
@@ -190,11 +185,11 @@ func (v *verifier) files(dir string, stages []string) error {
 		case !filepath.IsAbs(path):
 			v.find(file, "the program %q is no absolute path", path)
 		default:
-			if err := checkProgram(in, path); errors.Is(err, fs.ErrNotExist) {
+			if mode, err := checkProgram(v.root, path); errors.Is(err, fs.ErrNotExist) {
 				v.find(file, "the program %q is missing; podman leaves the hook out without a word", path)
 			} else if err != nil {
 				v.find(file, "the hook would fail: %v", err)
-			} else if fi, err := in.Stat(strings.TrimPrefix(path, "/")); err == nil && fi.Mode()&0o022 != 0 {
+			} else if mode&0o022 != 0 {
 				v.find(file, "others may write to the program %q", path)
 			}
 		}
