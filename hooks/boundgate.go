@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -41,19 +42,17 @@ func refuse(format string, args ...any) error { return refusal(fmt.Sprintf(forma
 func (v *Invocation) boundGate() int {
 	var in input
 	verdict := gateVerdict{require: RequireBound}
-	decided := make(chan gateVerdict, 1)
+	var known atomic.Pointer[gateVerdict]
 	err := v.bounded(func() error {
 		raw, err := in.all(v.Stdin, maxConfig)
 		if err != nil {
 			return err
 		}
-		verdict, err := v.admit(raw)
-		decided <- verdict
+		_, err = v.admit(raw, func(verdict gateVerdict) { known.Store(&verdict) })
 		return err
 	})
-	select {
-	case verdict = <-decided:
-	default:
+	if k := known.Load(); k != nil {
+		verdict = *k
 	}
 	if err != nil && v.isGateOff() {
 		v.warn(BoundGate, fmt.Errorf("container %s starts since the gate is off: %w", short(verdict.id), err))
@@ -86,8 +85,10 @@ type gateVerdict struct {
 	container *container
 }
 
-// admit returns why a container may not start, nil when it may.
-func (v *Invocation) admit(raw []byte) (verdict gateVerdict, err error) {
+// admit returns why a container may not start, nil when it may. It tells what is
+// known of the container as soon as it is: who only wants to be told is to be let
+// start also when there is no time for more.
+func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerdict, err error) {
 	verdict.require = RequireBound
 	d, err := parseDocument(raw)
 	if err != nil {
@@ -102,12 +103,15 @@ func (v *Invocation) admit(raw []byte) (verdict gateVerdict, err error) {
 	case asked == RequireBoundWarn:
 		verdict.require = asked
 	}
+	tell(verdict)
 	own, c, err := v.containerOfRoot(d.rootfs)
 	if err != nil {
 		return verdict, err
 	}
 	defer own.close()
-	verdict.id, verdict.container = cmp.Or(verdict.id, c.id), &c
+	// The record has its ID for certain, whatever the configuration looks like.
+	verdict.id, verdict.container = cmp.Or(c.id, verdict.id), &c
+	tell(verdict)
 	if asked != RequireBound && asked != RequireBoundWarn {
 		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)
 	}

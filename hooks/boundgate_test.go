@@ -145,6 +145,16 @@ func TestBoundGateRefusesWhenItIsSlow(t *testing.T) {
 	}
 }
 
+func TestBoundGateKnowsEarlyWhoWantsToBeToldOnly(t *testing.T) {
+	h := newTestHost(t) // without any store
+	v, _ := h.invocation("")
+	var told []gateVerdict
+	_, err := v.admit([]byte(gateConfig("bound-warn")), func(verdict gateVerdict) { told = append(told, verdict) })
+	if err == nil || len(told) != 1 || told[0].require != RequireBoundWarn || told[0].id != id(5) {
+		t.Errorf("got %v, %+v", err, told)
+	}
+}
+
 func TestDenialsAreBounded(t *testing.T) {
 	h := newTestHost(t)
 	v, _ := h.invocation("")

@@ -205,21 +205,20 @@ func (d *document) with(edits []edit) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// containerID finds the container's ID, which the configuration does not name, in
-// the source of a file that podman makes for each: …/ID/userdata/.containerenv; or
-// in the name of its cgroup. "" when neither is there.
+// containerID finds the container's ID, which the configuration does not name, at the
+// end of the name of its cgroup; or, without one, in the source of a file that podman
+// makes for each, …/ID/userdata/.containerenv. "" when neither is there.
 func (d *document) containerID() string {
-	for _, m := range d.mounts {
-		if rest, ok := strings.CutSuffix(m.Source, "/userdata/.containerenv"); ok {
-			if id := rest[strings.LastIndexByte(rest, '/')+1:]; validID(id) {
-				return id
-			}
-		}
-	}
 	// Some prefix and the ID, by several names.
 	id := strings.TrimSuffix(d.cgroupsPath, ".scope")
-	if id = id[max(0, len(id)-64):]; !isLayerID(id) {
-		return ""
+	if id = id[max(0, len(id)-64):]; isLayerID(id) {
+		return id
 	}
-	return id
+	for _, m := range d.mounts {
+		rest, ok := strings.CutSuffix(m.Source, "/userdata/.containerenv")
+		if id := rest[strings.LastIndexByte(rest, '/')+1:]; ok && m.Destination == "/run/.containerenv" && isLayerID(id) {
+			return id
+		}
+	}
+	return ""
 }

@@ -100,7 +100,7 @@ func explainOurs(root string, raw []byte, name string, options []string) []strin
 		}
 		return effects
 	case BoundGate:
-		verdict, err := v.admit(raw)
+		verdict, err := v.admit(raw, func(gateVerdict) {})
 		switch {
 		case err == nil:
 			return []string{"lets the container start"}

@@ -240,7 +240,7 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 	mounts := func(sources ...string) string {
 		var list []string
 		for _, s := range sources {
-			list = append(list, fmt.Sprintf(`{"destination":"/run/x","type":"bind","source":%q,"options":["bind"]}`, s))
+			list = append(list, fmt.Sprintf(`{"destination":%q,"type":"bind","source":%q,"options":["bind"]}`, "/run/"+filepath.Base(s), s))
 		}
 		return `{"mounts":[` + strings.Join(list, ",") + `]}`
 	}
@@ -258,7 +258,10 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 
 func TestContainerIDOfAConfiguration(t *testing.T) {
 	for _, tt := range []struct{ config, want string }{
-		{`{"mounts":[{"source":"/run/x/overlay-containers/` + id(5) + `/userdata/.containerenv"}],"linux":{"cgroupsPath":"/libpod-` + id(6) + `"}}`, id(5)},
+		{`{"mounts":[{"source":"/run/x/overlay-containers/` + id(5) + `/userdata/.containerenv","destination":"/run/.containerenv"}]}`, id(5)},
+		// What the user mounts is not to be believed.
+		{`{"mounts":[{"source":"/run/x/` + id(5) + `/userdata/.containerenv","destination":"/run/.containerenv"}],"linux":{"cgroupsPath":"/libpod-` + id(6) + `"}}`, id(6)},
+		{`{"mounts":[{"source":"/run/x/` + id(5) + `/userdata/.containerenv","destination":"/x"}]}`, ""},
 		{`{"linux":{"cgroupsPath":"/libpod_parent/libpod-` + id(5) + `"}}`, id(5)},
 		{`{"linux":{"cgroupsPath":"machine.slice:libpod:` + id(5) + `"}}`, id(5)},
 		{`{"linux":{"cgroupsPath":"/system.slice/app.service/libpod-payload-` + id(5) + `"}}`, id(5)},

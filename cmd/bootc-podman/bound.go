@@ -20,6 +20,9 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			if action := c.Args().First(); action != "lock" {
 				return usageErrorf("bound: unknown action %q: want lock", action)
 			}
+			if c.NArg() > 1 {
+				return usageErrorf("bound lock: unexpected argument %q", c.Args().Get(1))
+			}
 			lock, err := hooks.MakeLock(a.root)
 			if err != nil {
 				return err

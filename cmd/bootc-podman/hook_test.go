@@ -98,6 +98,7 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"hooks identity --root /x", "there is no option --root"},
 		{"bound", "no action given"},
 		{"bound unlock", `unknown action "unlock"`},
+		{"bound lock x", `unexpected argument "x"`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, strings.Fields(tt.args)...)
