@@ -197,6 +197,16 @@ func (i Install) write(files map[string][]byte) error {
 			return fmt.Errorf("write %q: %w", path, ErrNotOurs)
 		}
 	}
+	if err := i.writeAll(in, &record, files); err != nil {
+		if !isOurs { // nothing stays of an installation that failed
+			_ = remove(in, record)
+		}
+		return err
+	}
+	return nil
+}
+
+func (i Install) writeAll(in *os.Root, record *installed, files map[string][]byte) error {
 	made := func(dir string) { record.Directories = append(record.Directories, dir) }
 	for _, dir := range []string{PrivateDir, dropInDir} {
 		if err := makeDirs(in, strings.TrimPrefix(dir, "/"), made); err != nil {
@@ -250,11 +260,18 @@ func Uninstall(root string) error {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
 	defer in.Close()
+	if err := remove(in, record); err != nil {
+		return fmt.Errorf("uninstall hooks: %w", err)
+	}
+	return nil
+}
+
+func remove(in *os.Root, record installed) error {
 	// Before the configurations go, nobody must be told of them any more; the
 	// record goes last, so that what was begun can be ended.
 	for _, path := range []string{DropIn, hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate), recordPath} {
 		if err := in.Remove(strings.TrimPrefix(path, "/")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("uninstall hooks: %w", err)
+			return err
 		}
 	}
 	for _, dir := range slices.Backward(record.Directories) {

@@ -146,6 +146,10 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a program that is none", with: func(h *testHost, i *Install) { h.write("x", ""); i.Program = "/x" }, want: "not executable"},
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
 		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such file"},
+		{name: "a directory that cannot be made", with: func(h *testHost, _ *Install) { h.write("etc/containers", "") }, want: "not a directory"},
+		{name: "a file that cannot be written", with: func(h *testHost, _ *Install) {
+			h.write("etc/containers/containers.conf.d/.50-bootc-podman-hooks.conf.tmp/x", "")
+		}, want: "file exists"},
 		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
