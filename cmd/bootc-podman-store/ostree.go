@@ -38,14 +38,13 @@ func export(ctx context.Context, job clonejob.Job, progress func(clonejob.Progre
 // archives implements clone.Archives.
 type archives struct{ *transfer.Unread }
 
-// Visit implements clone.Archives.
-func (a archives) Visit(ctx context.Context, layer int, visit func(*tar.Header, clone.File) error) error {
-	return a.Unread.Visit(ctx, layer, func(hdr *tar.Header, file *host.File) error {
-		if file == nil {
-			return visit(hdr, nil)
-		}
-		return visit(hdr, file)
-	})
+// Open implements clone.Archives.
+func (a archives) Open(layer, entry int) (*tar.Header, clone.File, error) {
+	hdr, file, err := a.Unread.Open(layer, entry)
+	if file == nil { // no interface that holds a nil pointer
+		return hdr, nil, err
+	}
+	return hdr, file, err
 }
 
 // Describe implements clone.Archives.

@@ -282,6 +282,9 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadAt reads the content of a regular file as io.ReaderAt, unchecked.
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.file.ReadAt(p, off) }
+
 // stat reads all but the content.
 func (f *File) stat() error {
 	var st unix.Stat_t

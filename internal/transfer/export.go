@@ -141,12 +141,22 @@ func openExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*U
 // Layers is the number of layers.
 func (u *Unread) Layers() int { return len(u.export.tree) }
 
-// Visit calls visit for each entry of a layer, by its index, in the order of its
-// archive, which is that of archive/tar with these headers. file is nil for a
-// directory; that of a regular file has to be read to its end, which compares it with
-// the name of its object (host.ErrCorruptObject).
-func (u *Unread) Visit(ctx context.Context, layer int, visit func(hdr *tar.Header, file *host.File) error) error {
-	return visitLayer(ctx, u.export.repo, u.export.tree[layer], true, visit)
+// Entries is the number of entries of a layer, by its index, in the order of its
+// archive, which is that of archive/tar with their headers.
+func (u *Unread) Entries(layer int) int { return len(u.export.tree[layer]) }
+
+// IsDir tells whether an entry is a directory.
+func (u *Unread) IsDir(layer, entry int) bool { return u.export.tree[layer][entry].isDir }
+
+// Open opens an entry. file is nil for a directory; that of a regular file has to be
+// read to its end, which compares it with the name of its object
+// (host.ErrCorruptObject). Several goroutines may call it.
+func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *host.File, err error) {
+	e := u.export.tree[layer][entry]
+	if hdr, file, err = openEntry(u.export.repo, e, true); err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", e.path, err)
+	}
+	return hdr, file, nil
 }
 
 // Describe makes the image, when its layers are known.

@@ -214,71 +214,71 @@ func (w *walker) addFile(dir *dirNode, name string, sum host.Checksum) {
 // copyBuffer is the size of the buffers for the content of files, in bytes.
 const copyBuffer = 256 << 10
 
-// visitLayer calls visit for each entry of a layer, in order, with the file it is of, nil
-// for a directory. The headers are in the PAX format of pax(1), times at the epoch,
-// extended attributes in records "SCHILY.xattr."; each file is by itself. They depend
-// on the objects alone. When check is set, files are compared with the names of their
-// objects, a regular one when visit reads its end.
-func visitLayer(ctx context.Context, repo *host.Repo, layer []entry, check bool, visit func(*tar.Header, *host.File) error) error {
-	for _, e := range layer {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := visitEntry(repo, e, check, visit); err != nil {
-			return fmt.Errorf("%q: %w", e.path, err)
-		}
-	}
-	return nil
-}
-
-func visitEntry(repo *host.Repo, e entry, check bool, visit func(*tar.Header, *host.File) error) error {
+// openEntry opens an entry of a layer, and returns its header, which depends on the
+// object alone: in the PAX format of pax(1), times at the epoch, extended attributes in
+// records "SCHILY.xattr."; each file is by itself. file is nil for a directory. When
+// check is set, the entry is compared with the name of its object, a regular file when
+// its end is read.
+func openEntry(repo *host.Repo, e entry, check bool) (hdr *tar.Header, file *host.File, err error) {
 	if e.isDir {
 		meta, err := repo.DirMeta(e.sum)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		hdr, err := header(e.path+"/", meta.UID, meta.GID, meta.Mode, meta.Xattrs)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		hdr.Typeflag = tar.TypeDir
-		return visit(hdr, nil)
+		return hdr, nil, nil
 	}
 	f, err := repo.OpenFile(e.sum, check)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer f.Close()
-	hdr, err := header(e.path, f.UID, f.GID, f.Mode, f.Xattrs)
-	if err != nil {
-		return err
+	if hdr, err = header(e.path, f.UID, f.GID, f.Mode, f.Xattrs); err != nil {
+		f.Close()
+		return nil, nil, err
 	}
 	hdr.Typeflag, hdr.Size = tar.TypeReg, f.Size
 	if f.Mode&unix.S_IFMT == unix.S_IFLNK {
 		hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, f.Target
 	}
-	return visit(hdr, f)
+	return hdr, f, nil
 }
 
-// writeTar writes the archive of a layer. check is that of visitLayer.
+// writeTar writes the archive of a layer. check is that of openEntry.
 func writeTar(ctx context.Context, w io.Writer, repo *host.Repo, layer []entry, check bool) error {
 	tw := tar.NewWriter(w)
 	buf := make([]byte, copyBuffer)
-	err := visitLayer(ctx, repo, layer, check, func(hdr *tar.Header, f *host.File) error {
-		if err := tw.WriteHeader(hdr); err != nil || hdr.Typeflag != tar.TypeReg {
+	for _, e := range layer {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// Only the writer's own methods: its ReadFrom would go around buf.
-		if _, err := io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, buf); err != nil {
-			return err
+		if err := writeEntry(tw, repo, e, check, buf); err != nil {
+			return fmt.Errorf("%q: %w", e.path, err)
 		}
-		// A file that is shorter than it was said to be.
-		return tw.Flush()
-	})
+	}
+	return tw.Close()
+}
+
+func writeEntry(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte) error {
+	hdr, f, err := openEntry(repo, e, check)
 	if err != nil {
 		return err
 	}
-	return tw.Close()
+	if f != nil {
+		defer f.Close()
+	}
+	if err := tw.WriteHeader(hdr); err != nil || hdr.Typeflag != tar.TypeReg {
+		return err
+	}
+	// Only the writer's own methods: its ReadFrom would go around buf.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{tw}, struct{ io.Reader }{f}, buf); err != nil {
+		return err
+	}
+	// A file that is shorter than it was said to be.
+	return tw.Flush()
 }
 
 func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) (*tar.Header, error) {

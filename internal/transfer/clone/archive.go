@@ -36,7 +36,7 @@ type archiver struct {
 
 	zip        *gzip.Writer
 	recipe     storage.Packer
-	bufs       [3][]byte
+	buf        []byte
 	uids, gids map[uint32]bool
 }
 
@@ -52,10 +52,7 @@ func newArchiver(w io.Writer) (*archiver, error) {
 	}
 	a := &archiver{
 		sum: sha256.New(), zip: zip, recipe: storage.NewJSONPacker(zip),
-		uids: map[uint32]bool{}, gids: map[uint32]bool{},
-	}
-	for i := range a.bufs {
-		a.bufs[i] = make([]byte, copyBuffer)
+		buf: make([]byte, copyBuffer), uids: map[uint32]bool{}, gids: map[uint32]bool{},
 	}
 	a.tw = tar.NewWriter(a)
 	return a, nil
@@ -70,8 +67,9 @@ func (a *archiver) Write(p []byte) (int, error) {
 	return a.sum.Write(p)
 }
 
-// add adds an entry, and reads content, which only a regular file has.
-func (a *archiver) add(hdr *tar.Header, content io.Reader) error {
+// add adds an entry, and reads content, which only a regular file has, and crc, the
+// checksum of it.
+func (a *archiver) add(hdr *tar.Header, content io.Reader, crc []byte) error {
 	if !strings.HasPrefix(path.Base(hdr.Name), whiteoutPrefix) {
 		a.uids[uint32(hdr.Uid)], a.gids[uint32(hdr.Gid)] = true, true
 	}
@@ -83,21 +81,16 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader) error {
 	}
 	entry := storage.Entry{Type: storage.FileType}
 	entry.SetName(hdr.Name)
-	if hdr.Typeflag == tar.TypeReg {
-		crc := crc64.New(crcTable)
+	if hdr.Typeflag == tar.TypeReg && hdr.Size > 0 {
+		entry.Size, entry.Payload = hdr.Size, crc
 		a.inFile = true
-		n, err := a.copy(io.MultiWriter(a.tw, crc), content)
+		_, err := io.CopyBuffer(struct{ io.Writer }{a.tw}, struct{ io.Reader }{content}, a.buf)
 		a.inFile = false
 		if err != nil {
 			return err
 		}
-		if n != hdr.Size {
-			return io.ErrUnexpectedEOF
-		}
-		if entry.Size = n; n > 0 {
-			entry.Payload = crc.Sum(nil)
-		}
-		// The padding, which is a part of what comes next.
+		// The padding, which is a part of what comes next. It is an error if the
+		// file was shorter.
 		if err := a.tw.Flush(); err != nil {
 			return err
 		}
@@ -106,47 +99,14 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader) error {
 	return err
 }
 
-// copy copies a file's content. Reading it takes as long as writing does, since both
-// compute a digest: each has a thread of its own.
-func (a *archiver) copy(w io.Writer, content io.Reader) (n int64, err error) {
-	type piece struct {
-		data []byte
-		err  error
+// checksum reads a file to its end and returns the checksum that tar-split files have
+// of its content.
+func checksum(content io.Reader, buf []byte) ([]byte, error) {
+	crc := crc64.New(crcTable)
+	if _, err := io.CopyBuffer(crc, struct{ io.Reader }{content}, buf); err != nil {
+		return nil, err
 	}
-	free, full := make(chan []byte, len(a.bufs)), make(chan piece, len(a.bufs))
-	for _, buf := range a.bufs {
-		free <- buf
-	}
-	go func() {
-		defer close(full)
-		for buf := range free {
-			n, err := io.ReadFull(content, buf)
-			full <- piece{buf[:n], err}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	for p := range full {
-		if err == nil {
-			var written int
-			written, err = w.Write(p.data)
-			n += int64(written)
-		}
-		switch {
-		case p.err != nil:
-			if err == nil && p.err != io.EOF && p.err != io.ErrUnexpectedEOF { //nolint:errorlint // of ReadFull
-				err = p.err
-			}
-		case err != nil:
-			close(free) // what is read already is not wanted any more
-			for range full {
-			}
-		default:
-			free <- p.data[:cap(p.data)]
-		}
-	}
-	return n, err
+	return crc.Sum(nil), nil
 }
 
 // flush adds the bytes since the last file to the recipe.
@@ -176,9 +136,12 @@ func (a *archiver) owners() (uids, gids []uint32) {
 }
 
 // File is a file of an archive that is made. Fd is its descriptor, of which a regular
-// file's extents are shared.
+// file's extents are shared. Read says at the end of a regular file whether it is whole;
+// ReadAt does not care.
 type File interface {
 	io.Reader
+	io.ReaderAt
+	io.Closer
 	Fd() uintptr
 }
 

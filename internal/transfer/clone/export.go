@@ -9,7 +9,6 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -27,18 +26,22 @@ import (
 type Archives interface {
 	// Layers is the number of layers.
 	Layers() int
-	// Visit calls visit for each entry of a layer, by its index, in the order of its
-	// archive: each directory, from the root, before what is in it, regular files and
-	// symbolic links. file is nil for a directory, and is not used after visit.
-	Visit(ctx context.Context, layer int, visit func(hdr *tar.Header, file File) error) error
+	// Entries is the number of entries of a layer's archive, by its index.
+	Entries(layer int) int
+	// IsDir tells whether an entry is a directory. Each directory, from the root,
+	// comes before what is in it; the others are regular files and symbolic links.
+	IsDir(layer, entry int) bool
+	// Open opens an entry; file is nil for a directory. It is called from several
+	// goroutines at a time.
+	Open(layer, entry int) (hdr *tar.Header, file File, err error)
 	// Describe returns the image's documents when the digests and sizes of the
 	// archives, which are the layers' blobs, too, are known.
 	Describe(digests []string, sizes []int64) (manifest, config []byte, err error)
 }
 
 // Export makes an image of archives in the destination of a job, as podman would pull
-// it: each file is read once, for the digests, and its extents are shared where the
-// filesystem can. Progress and safety are those of Image, errors are those of package
+// it: files are read for the digests, and their extents are shared where the filesystem
+// can. Progress and safety are those of Image, errors are those of package
 // clonejob, of the storage library and of archives.
 func Export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
 	result, err := export(ctx, job, archives, progress)
@@ -165,7 +168,7 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 		return output, err
 	}
 	defer root.Close()
-	layer, err := d.unpack(root, tarSplit)
+	layer, err := d.assemble(root, tarSplit)
 	if err != nil {
 		return output, err
 	}
@@ -176,51 +179,4 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 		}
 	}
 	return d.layer.stagedOutput(d, root, tarSplit)
-}
-
-// unpack makes the tree of the layer and its tar-split file, and returns what its
-// record will say.
-func (d *archiveDiffer) unpack(root, tarSplit *os.File) (*storage.Layer, error) {
-	tree, err := newUnpacker(root, d.cloning.copier, &d.layer.counts)
-	if err != nil {
-		return nil, err
-	}
-	defer tree.close()
-	recipe, err := newArchiver(tarSplit)
-	if err != nil {
-		return nil, err
-	}
-	// A file is made while it is read for the digests.
-	type entry struct {
-		hdr  *tar.Header
-		file File
-	}
-	entries, made := make(chan entry), make(chan error)
-	go func() {
-		for e := range entries {
-			made <- tree.add(e.hdr, e.file)
-		}
-	}()
-	err = d.archives.Visit(d.ctx, d.index, func(hdr *tar.Header, file File) error {
-		entries <- entry{hdr, file}
-		err := recipe.add(hdr, file)
-		return errors.Join(<-made, err)
-	})
-	close(entries)
-	if err != nil {
-		return nil, err
-	}
-	if err := tree.finish(); err != nil {
-		return nil, err
-	}
-	diffID, err := recipe.close()
-	if err != nil {
-		return nil, err
-	}
-	layer := &storage.Layer{
-		UncompressedDigest: diffID, UncompressedSize: recipe.size,
-		CompressedDigest: diffID, CompressedSize: recipe.size,
-	}
-	layer.UIDs, layer.GIDs = recipe.owners()
-	return layer, nil
 }

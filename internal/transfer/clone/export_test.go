@@ -8,7 +8,6 @@ package clone
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,29 +28,32 @@ type testArchives struct {
 	t       *testing.T
 	content string
 	layers  [][]tar.Header
-	// fail is returned at the end of each layer.
+	// fail is returned for the last entry of each layer.
 	fail error
 }
 
 func (a *testArchives) Layers() int { return len(a.layers) }
 
-func (a *testArchives) Visit(_ context.Context, layer int, visit func(*tar.Header, File) error) error {
-	for _, h := range a.layers[layer] {
-		h.Format, h.ModTime = tar.FormatPAX, time.Unix(0, 0)
-		var file File
-		if h.Typeflag == tar.TypeReg {
-			f, err := os.Open(filepath.Join(a.content, fmt.Sprint(h.Size)))
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			file = f
-		}
-		if err := visit(&h, file); err != nil {
-			return err
-		}
+func (a *testArchives) Entries(layer int) int { return len(a.layers[layer]) }
+
+func (a *testArchives) IsDir(layer, entry int) bool {
+	return a.layers[layer][entry].Typeflag == tar.TypeDir
+}
+
+func (a *testArchives) Open(layer, entry int) (*tar.Header, File, error) {
+	h := a.layers[layer][entry]
+	h.Format, h.ModTime = tar.FormatPAX, time.Unix(0, 0)
+	if a.fail != nil && entry == len(a.layers[layer])-1 {
+		return nil, nil, a.fail
 	}
-	return a.fail
+	if h.Typeflag != tar.TypeReg {
+		return &h, nil, nil
+	}
+	f, err := os.Open(filepath.Join(a.content, fmt.Sprint(h.Size)))
+	if err != nil {
+		return nil, nil, err
+	}
+	return &h, f, nil
 }
 
 func (a *testArchives) Describe(digests []string, _ []int64) (manifest, config []byte, err error) {
@@ -63,13 +65,15 @@ func (a *testArchives) Describe(digests []string, _ []int64) (manifest, config [
 func (a *testArchives) archive(layer int) []byte {
 	var b bytes.Buffer
 	tw := tar.NewWriter(&b)
-	must(a.t, a.Visit(context.Background(), layer, func(hdr *tar.Header, f File) error {
-		if err := tw.WriteHeader(hdr); err != nil || f == nil {
-			return err
+	for i := range a.layers[layer] {
+		hdr, f, err := a.Open(layer, i)
+		must(a.t, err)
+		must(a.t, tw.WriteHeader(hdr))
+		if f != nil {
+			_, err = io.Copy(tw, f)
+			must(a.t, errors.Join(err, f.Close()))
 		}
-		_, err := io.Copy(tw, f)
-		return err
-	}))
+	}
 	must(a.t, tw.Close())
 	return b.Bytes()
 }

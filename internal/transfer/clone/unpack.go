@@ -119,17 +119,11 @@ func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error
 		return err
 	}
 	defer unix.Close(dst)
-	// To look for holes moves the position, and who reads the file has another.
-	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", src), unix.O_RDONLY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(own)
 	var st unix.Stat_t
-	if err := unix.Fstat(own, &st); err != nil {
+	if err := unix.Fstat(src, &st); err != nil {
 		return err
 	}
-	copied, err := u.copier.copy(dst, own, &st)
+	copied, err := u.copier.copy(dst, src, &st)
 	if err != nil {
 		return err
 	}

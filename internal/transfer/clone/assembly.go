@@ -1,0 +1,197 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"go.podman.io/storage"
+)
+
+const (
+	// groupEntries is the number of entries of an archive that are made together.
+	groupEntries = 16
+	// groupsAhead is how many groups of a layer may wait for the archive to get to
+	// them. With groupEntries it bounds the open files.
+	groupsAhead = 8
+)
+
+// part is an entry of a layer on its way into the tree and into the archive.
+type part struct {
+	entry int
+	isDir bool
+	hdr   *tar.Header
+	file  File
+	// crc is the checksum of a regular file's content.
+	crc []byte
+	err error
+}
+
+// partGroup has consecutive entries. made is closed when they are in the tree, or their
+// errors are known.
+type partGroup struct {
+	parts []part
+	made  chan struct{}
+}
+
+// assembly makes the tree and the archive of a layer at once: one goroutine makes the
+// directories, in order, some make what lies in them, a group at a time, and one writes
+// the archive. Files are read twice, by those that make them and for the archive: to
+// copy them out of memory once more is less work than to hand over what was read.
+type assembly struct {
+	*archiveDiffer
+	root *os.File
+	// order has all groups in the order of the archive, work those to be made.
+	order, work chan *partGroup
+}
+
+// assemble makes the tree of the layer and its tar-split file, and returns what its
+// record will say.
+func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error) {
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	a := &assembly{archiveDiffer: d, root: root, order: make(chan *partGroup, groupsAhead), work: make(chan *partGroup)}
+	dirs, err := a.newUnpacker()
+	if err != nil {
+		return nil, err
+	}
+	defer dirs.close()
+	recipe, err := newArchiver(tarSplit)
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { a.makeDirectories(ctx, dirs) })
+	for range d.cloning.workers {
+		wg.Go(func() { a.makeOthers(ctx) })
+	}
+	if err := a.archive(recipe, cancel); err != nil {
+		return nil, err
+	}
+	if err := dirs.finish(); err != nil {
+		return nil, err
+	}
+	diffID, err := recipe.close()
+	if err != nil {
+		return nil, err
+	}
+	layer := &storage.Layer{
+		UncompressedDigest: diffID, UncompressedSize: recipe.size,
+		CompressedDigest: diffID, CompressedSize: recipe.size,
+	}
+	layer.UIDs, layer.GIDs = recipe.owners()
+	return layer, nil
+}
+
+func (a *assembly) newUnpacker() (*unpacker, error) {
+	return newUnpacker(a.root, a.cloning.copier, &a.layer.counts)
+}
+
+// makeDirectories makes the directories of the layer, and groups of everything. After
+// an error the last group ends with it.
+func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
+	defer close(a.order)
+	defer close(a.work)
+	g := &partGroup{made: make(chan struct{})}
+	last := a.archives.Entries(a.index) - 1
+	for i := 0; i <= last; i++ {
+		p := part{entry: i, isDir: a.archives.IsDir(a.index, i), err: ctx.Err()}
+		if p.isDir && p.err == nil {
+			a.open(&p)
+			if p.err == nil {
+				p.err = tree.add(p.hdr, nil)
+			}
+		}
+		g.parts = append(g.parts, p)
+		if len(g.parts) < groupEntries && i < last && p.err == nil {
+			continue
+		}
+		a.order <- g
+		a.work <- g
+		if p.err != nil {
+			return
+		}
+		g = &partGroup{made: make(chan struct{})}
+	}
+}
+
+func (a *assembly) open(p *part) {
+	p.hdr, p.file, p.err = a.archives.Open(a.index, p.entry)
+}
+
+// makeOthers makes what is no directory, until there is nothing left.
+func (a *assembly) makeOthers(ctx context.Context) {
+	tree, err := a.newUnpacker()
+	if err == nil {
+		defer tree.close()
+	}
+	buf := make([]byte, copyBuffer)
+	for g := range a.work {
+		for i := range g.parts {
+			p := &g.parts[i]
+			if p.isDir || p.err != nil {
+				continue
+			}
+			if p.err = err; p.err == nil {
+				p.err = ctx.Err()
+			}
+			if p.err == nil {
+				a.makeOther(p, tree, buf)
+			}
+		}
+		close(g.made)
+	}
+}
+
+// makeOther makes what is no directory. A regular file is read first: its object may
+// be damaged.
+func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
+	if a.open(p); p.err != nil {
+		return
+	}
+	if p.hdr.Typeflag == tar.TypeReg {
+		if p.crc, p.err = checksum(p.file, buf); p.err != nil {
+			p.err = fmt.Errorf("%q: %w", p.hdr.Name, p.err)
+			return
+		}
+	}
+	p.err = tree.add(p.hdr, p.file)
+}
+
+// archive writes all parts in order. After an error it stops those that make them.
+func (a *assembly) archive(recipe *archiver, stop func()) (err error) {
+	for g := range a.order {
+		<-g.made
+		for _, p := range g.parts {
+			if err == nil {
+				if err = p.err; err == nil {
+					err = recipe.add(p.hdr, content(p), p.crc)
+				}
+				if err != nil {
+					stop()
+				}
+			}
+			if p.file != nil {
+				p.file.Close()
+			}
+		}
+	}
+	return err
+}
+
+// content is that of a regular file, from its start.
+func content(p part) io.Reader {
+	if p.file == nil {
+		return nil
+	}
+	return io.NewSectionReader(p.file, 0, p.hdr.Size)
+}
