@@ -62,8 +62,8 @@ func (x *execution) lend(ctx context.Context) error {
 	if _, there := x.before[img.ID]; there {
 		return nil
 	}
-	x.lent = img.ID
-	if err := x.remember(""); err != nil {
+	x.record.Lent = img.ID
+	if err := x.remember(&x.record); err != nil {
 		return err
 	}
 	return x.cloneIn(ctx, x.session, img, "")
@@ -71,18 +71,18 @@ func (x *execution) lend(ctx context.Context) error {
 
 // giveBack removes the image that was lent, by this run or one that was killed.
 func (x *execution) giveBack(ctx context.Context) error {
-	if x.lent == "" {
+	if x.record.Lent == "" {
 		return nil
 	}
 	images, err := x.storedImages()
 	if err != nil {
 		return err
 	}
-	if names, there := images[x.lent]; there && len(names) == 0 {
-		if err := x.podman(context.WithoutCancel(ctx), nil, "rm", x.lent); err != nil {
+	if names, there := images[x.record.Lent]; there && len(names) == 0 {
+		if err := x.podman(context.WithoutCancel(ctx), nil, "rm", x.record.Lent); err != nil {
 			return err
 		}
 	}
-	x.lent = ""
+	x.record.Lent = ""
 	return nil
 }

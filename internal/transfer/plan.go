@@ -79,6 +79,8 @@ type Plan struct {
 	stored host.Name
 	// layers are those of the booted manifest, nil when not known.
 	layers []host.Descriptor
+	// untag tells that the image in the store has names of a run that was killed.
+	untag bool
 }
 
 // Step is a part of what a plan does.
@@ -231,16 +233,28 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) er
 	if err != nil {
 		return err
 	}
+	begun := choice.record.unfinished(p)
 	if named != nil && (named.Is(p.Digest) || choice.record.tells(named, p.Digest)) {
 		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
 		p.Exact = slices.Contains(named.Digests, p.Digest)
+		if begun && len(choice.record.gained(named, p)) > 0 {
+			p.Method, p.Reason, p.untag = Tag, "the bootc-owned store has it, with a name more from a run that did not get to its end", true
+		}
 		return nil
 	}
 	for _, img := range s.Bootc.ByDigest(p.Digest) {
 		p.Method, p.Take, p.Reason = Tag, img.ID, "the bootc-owned store has it under another name"
+		p.untag = begun && len(choice.record.gained(img, p)) > 0
 		return p.canName()
 	}
 	return errNotThere
+}
+
+// exact is the name that podman gives the booted image when it pulls it by digest.
+func (p *Plan) exact() string {
+	name := p.stored
+	name.Tag, name.Digest = "", p.Digest
+	return name.String()
 }
 
 // canName refuses a name with a digest, which podman gives an image only when it
@@ -305,9 +319,7 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 	}
 	p.Method, p.Write, p.Exact = Pull, nil, true
 	p.Reason = reason(choice, "no store of this host has what is booted")
-	name := p.stored
-	name.Tag, name.Digest = "", p.Digest
-	p.Take = name.String()
+	p.Take = p.exact()
 	if choice.AcceptNewer && p.stored.Digest == "" {
 		p.Take, p.Exact, p.newer = p.Name, false, true
 	}
@@ -399,6 +411,9 @@ func (p *Plan) steps() []Step {
 	tag := Step{StepTag, fmt.Sprintf("name it %s in the bootc-owned store", p.Name)}
 	switch p.Method {
 	case Tag:
+		if p.untag {
+			return []Step{tag, {StepUntag, "take away the name that podman gave it"}, verify}
+		}
 		return []Step{tag, verify}
 	case Clone:
 		if p.Source == FromOSTree {

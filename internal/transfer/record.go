@@ -32,6 +32,9 @@ type record struct {
 	ID string `json:"id"`
 	// Replaced is the ID of the image that had the name before, "" for none.
 	Replaced string `json:"replaced"`
+	// Names are those of the store before anything was brought, with the IDs of their
+	// images, until the image is verified.
+	Names map[string]string `json:"names,omitempty"`
 	// Lent is the ID of an image that is in the store only while others are pulled,
 	// "" for none.
 	Lent string `json:"lent,omitempty"`
@@ -41,6 +44,27 @@ type record struct {
 // digest. Where bootc exported it, nothing else does.
 func (r *record) tells(img *images.StoreImage, digest string) bool {
 	return r != nil && r.ID == img.ID && r.Digest == digest
+}
+
+// unfinished tells whether the record is of a run for the same image that did not get
+// to its end.
+func (r *record) unfinished(p *Plan) bool {
+	return r != nil && r.ID == "" && r.Name == p.stored.String() && r.Digest == p.Digest
+}
+
+// gained are the names that an image has from being pulled by a plan and that it is not
+// to keep: bootc cannot remove an image of two names. One from an archive may have been
+// another image's.
+func (r *record) gained(img *images.StoreImage, p *Plan) (names []string) {
+	for _, name := range img.Names {
+		if name == p.stored.String() || r.Names[name] == img.ID {
+			continue
+		}
+		if name == p.exact() || !p.image.NamesInRegistry() {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // readRecord returns nil where nothing was brought.
@@ -60,31 +84,47 @@ func (o Options) readRecord() (*record, error) {
 	return &r, nil
 }
 
-// remember writes the record of an execution; id is "" before it is verified.
-func (x *execution) remember(id string) error {
-	if x.Host.DryRun != nil {
+// newRecord is the record of an execution. old is that of an earlier one.
+func (x *execution) newRecord(old *record) record {
+	if old.unfinished(x.Plan) {
+		return *old
+	}
+	r := record{Schema: 1, Image: x.Image, Name: x.stored.String(), Digest: x.Digest, Replaced: x.Replaces, Names: map[string]string{}}
+	if old != nil && old.Name == r.Name && old.ID == r.Replaced {
+		r.Replaced = old.Replaced // what we brought ourselves goes back to nobody
+	}
+	for id, names := range x.before {
+		for _, name := range names {
+			r.Names[name] = id
+		}
+	}
+	return r
+}
+
+// remember writes a record, or removes that of which there is none.
+func (o Options) remember(r *record) error {
+	if o.Host.DryRun != nil {
 		return nil
 	}
-	replaced := x.Replaces
-	if old, err := x.readRecord(); err == nil && old != nil && old.Name == x.Name && old.Digest == x.Digest {
-		replaced = old.Replaced // of a run that did not get to its end
+	path := filepath.Join(o.Root, recordPath)
+	if r == nil {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
 	}
-	data, err := encode(record{Schema: 1, Image: x.Image, Name: x.stored.String(), Digest: x.Digest, ID: id, Replaced: replaced, Lent: x.lent})
+	data, err := encode(r)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(x.Root, recordPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
 	return ioutils.AtomicWriteFile(path, append(data, '\n'), 0o600)
 }
 
-// forget removes the record.
-func (o Options) forget() error {
-	err := os.Remove(filepath.Join(o.Root, recordPath))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+// verified makes the record say that an image is what was to be brought.
+func (o Options) verified(r record, id string) error {
+	r.ID, r.Names = id, nil
+	return o.remember(&r)
 }

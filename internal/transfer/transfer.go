@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,7 +101,7 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		}
 		if p.Method == Nothing {
 			o.journal(p, alreadyUnified)
-			return p, nil
+			return p, o.settled(p)
 		}
 		if err := o.checkPlan(p); err != nil {
 			return p, err
@@ -119,14 +120,28 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	}
 }
 
+// settled completes the record of a run that was killed just before its end.
+func (o Options) settled(p *Plan) error {
+	old, err := o.readRecord()
+	if err == nil && old.unfinished(p) {
+		err = o.verified(*old, p.Take)
+	}
+	return err
+}
+
 // nextMayDo tells whether another source may have the image after one failed: a
 // registry may be out of reach, or not have the exact image any more; podman's own
-// store may be another with options that we do not know; and what an archive holds
-// is not known before it is read.
+// store may be another with options that we do not know, or be damaged; and what an
+// archive holds is not known before it is read.
 func (p *Plan) nextMayDo(err error) bool {
+	var clone *clonejob.Failure
 	switch p.Source {
 	case FromOSTree, FromComposefs:
 		return false
+	case FromDefault:
+		if errors.As(err, &clone) {
+			return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled
+		}
 	case FromTransport:
 		if errors.Is(err, ErrNotVerified) {
 			return true
@@ -142,14 +157,18 @@ type execution struct {
 	session *wrapper.Session
 	// before are the images that were there, with their names.
 	before map[string][]string
-	// pulled is the ID of the image that came without a name of its own, lent that of
-	// one that is there for its layers.
-	pulled, lent string
+	record record
+	// pulled is the ID of the image that came without a name of its own.
+	pulled string
 }
 
 // run takes the steps of a plan.
-func (o Options) run(ctx context.Context, p *Plan) error {
+func (o Options) run(ctx context.Context, p *Plan) (err error) {
 	before, err := o.storedImages()
+	if err != nil {
+		return err
+	}
+	old, err := o.readRecord()
 	if err != nil {
 		return err
 	}
@@ -159,15 +178,15 @@ func (o Options) run(ctx context.Context, p *Plan) error {
 	}
 	defer session.Close()
 	x := &execution{Options: o, Plan: p, session: session, before: before}
-	if old, err := o.readRecord(); err == nil && old != nil {
-		x.lent = old.Lent
-	}
-	if err := x.giveBack(ctx); err != nil {
+	x.record = x.newRecord(old)
+	if err := x.remember(&x.record); err != nil {
 		return err
 	}
-	if err := x.remember(""); err != nil {
-		return err
-	}
+	defer func() {
+		if now, _ := o.storedImages(); err != nil && maps.EqualFunc(before, now, slices.Equal) {
+			err = errors.Join(err, o.remember(old)) // nothing was brought
+		}
+	}()
 	job := o.Progress.Sequence(progress.Task{
 		Name: "unifying", Description: "Bringing " + p.Name + " into the bootc-owned store", ID: p.Digest, Steps: int64(len(p.Steps)),
 	})
@@ -289,24 +308,31 @@ func (x *execution) pull(ctx context.Context) error {
 	return nil
 }
 
-// untag takes away the names that came with what was pulled.
+// untag takes away the names that came with what was pulled. Those that other images
+// had go back to them.
 func (x *execution) untag(ctx context.Context) error {
-	if x.pulled == "" {
-		return x.podman(ctx, nil, "untag", x.Name, x.Take)
-	}
 	if x.Host.DryRun != nil {
-		_, err := fmt.Fprintln(x.Host.DryRun, "# podman image untag of the name that the pull gave it, if any")
+		if x.Source == FromRegistry {
+			return x.podman(ctx, nil, "untag", x.Name, x.Take)
+		}
+		_, err := fmt.Fprintln(x.Host.DryRun, "# podman image untag of the names that the pull gave it, if any")
 		return err
 	}
-	images, err := x.storedImages()
+	store, err := x.openStore()
 	if err != nil {
 		return err
 	}
-	for _, name := range images[x.pulled] {
-		if name == x.stored.String() || slices.Contains(x.before[x.pulled], name) {
-			continue
+	defer store.Close()
+	img, err := store.Lookup(x.stored.String(), nil)
+	if err != nil {
+		return err
+	}
+	for _, name := range x.record.gained(img, x.Plan) {
+		args := []string{"untag", x.Name, name}
+		if owner := x.record.Names[name]; owner != "" && store.ByID(owner) != nil {
+			args = []string{"tag", owner, name}
 		}
-		if err := x.podman(ctx, nil, "untag", x.pulled, name); err != nil {
+		if err := x.podman(ctx, nil, args...); err != nil {
 			return err
 		}
 	}
@@ -525,7 +551,7 @@ func (x *execution) verify(ctx context.Context) error {
 		wanted, same = exported.Digest, img != nil && img.ID == exported.ID
 	}
 	if same {
-		return x.remember(img.ID)
+		return x.verified(x.record, img.ID)
 	}
 	found := "nothing"
 	if img != nil {
@@ -547,11 +573,11 @@ func (x *execution) verify(ctx context.Context) error {
 			return fmt.Errorf("%w; undo: %w", failed, err)
 		}
 	}
-	return failed
+	return fmt.Errorf("%w; it was removed again", failed)
 }
 
-// storedImages are the IDs of the images of the bootc-owned store, with their names.
-func (o Options) storedImages() (map[string][]string, error) {
+// openStore reads the bootc-owned store.
+func (o Options) openStore() (*images.Store, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
 		return nil, err
@@ -559,6 +585,15 @@ func (o Options) storedImages() (map[string][]string, error) {
 	store, problems := images.OpenBootcStore(located, o.Root)
 	if store == nil {
 		return nil, errors.Join(problems...)
+	}
+	return store, nil
+}
+
+// storedImages are the IDs of the images of the bootc-owned store, with their names.
+func (o Options) storedImages() (map[string][]string, error) {
+	store, err := o.openStore()
+	if err != nil {
+		return nil, err
 	}
 	defer store.Close()
 	found := map[string][]string{}

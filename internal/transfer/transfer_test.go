@@ -36,6 +36,8 @@ type fakePodman struct {
 	arrives stored
 	fails   []string
 	ran     []string
+	// kill, if not nil, is called before anything is done, and may fail it.
+	kill func(verb string) error
 	// spools are the values of $TMPDIR.
 	spools []string
 	// version is podman's, 4.3.1 if it is ""; service is what its service does.
@@ -57,6 +59,11 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	args := cmd.Args[slices.Index(cmd.Args, "image")+1:]
 	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.dir, "HOST"))
 	verb, last := args[0], args[len(args)-1]
+	if p.kill != nil {
+		if err := p.kill(verb); err != nil {
+			return err
+		}
+	}
 	if verb == "pull" || verb == "push" {
 		spool := wrapper.Getenv(cmd.Env, "TMPDIR")
 		if _, err := os.Stat(spool); err != nil {
@@ -261,7 +268,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		{name: "pull", arrives: exact, want: pulled},
 		{name: "pull where another has the name", bootc: []stored{newer}, arrives: exact, want: pulled},
 		{name: "pull from an OCI layout", image: "ostree-unverified-image:oci:/srv/os:42", arrives: exact, want: []string{
-			"pull --quiet -- oci:/srv/os:42", "tag IMAGE localhost/bootc", "untag IMAGE localhost/42:latest",
+			"pull --quiet -- oci:/srv/os:42", "tag IMAGE localhost/bootc", "untag localhost/bootc localhost/42:latest",
 		}, unexplained: 1},
 		{name: "pull of a newer one", arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
 	} {

@@ -58,7 +58,8 @@ func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
 		return nil, err
 	}
 	r := &Removal{Name: record.Name}
-	if img != nil {
+	// A run that was killed may not have got to bringing anything.
+	if img != nil && img.ID != record.Replaced {
 		if err := needed(s, record.Name); err != nil {
 			return nil, fmt.Errorf("remove image %s: %w", record.Name, err)
 		}
@@ -70,10 +71,7 @@ func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
 			return nil, err
 		}
 	}
-	if o.Host.DryRun != nil {
-		return r, nil
-	}
-	return r, o.forget()
+	return r, o.remember(nil)
 }
 
 // remove takes the name away, and the image with it if that was its last.
