@@ -105,14 +105,8 @@ func describe(archives Archives, plan []*planned) (*source, error) {
 	if err := json.Unmarshal(config, &parsed); err != nil {
 		return nil, fmt.Errorf("parse configuration: %w", err)
 	}
-	manifestDigest, configDigest := digest.FromBytes(manifest), digest.FromBytes(config)
-	src.image = &storage.Image{ID: configDigest.Encoded(), Digest: manifestDigest, Created: parsed.Created}
-	const key = storage.ImageDigestBigDataKey
-	src.data = []storage.ImageBigDataOption{
-		{Key: configDigest.String(), Data: config, Digest: configDigest},
-		{Key: key + "-" + manifestDigest.String(), Data: manifest, Digest: manifestDigest},
-		{Key: key, Data: manifest, Digest: manifestDigest},
-	}
+	src.image = &storage.Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest), Created: parsed.Created}
+	src.data = documents(manifest, config)
 	return src, nil
 }
 

@@ -102,6 +102,8 @@ type testStore struct {
 	storage.Store
 	dir string
 	job clonejob.Store
+	// podmanRun is the run root of podman, once it was run.
+	podmanRun string
 }
 
 // newStore opens a store below dir with the library's own driver.

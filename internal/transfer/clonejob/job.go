@@ -7,6 +7,7 @@
 package clonejob
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type Job struct {
 	Destination Store `json:"destination"`
 	// Image is the ID of the image in the source.
 	Image string `json:"image"`
+	// Layers, if not 0, is how many of the image's layers are copied, from the lowest.
+	// The destination gets them with an image of the ID LentImage, which has no names.
+	Layers int `json:"layers,omitempty"`
 	// Names are what the image is called in the destination besides the names that
 	// it has there already; other images lose them.
 	Names []string `json:"names"`
@@ -31,6 +35,11 @@ type Job struct {
 	Verify Verify `json:"verify"`
 	// Workers is how many files are copied at a time, 0 for a good number.
 	Workers int `json:"workers,omitempty"`
+}
+
+// LentImage is the ID of the image that a store gets of the lowest layers of an image.
+func LentImage(image string, layers int) string {
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "bootc-podman: the lowest %d layers of %s", layers, image)))
 }
 
 // OSTree is an image in an ostree repository. It is exported.
@@ -184,6 +193,9 @@ func ReadJob(r io.Reader) (job Job, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&job); err != nil {
 		return job, fmt.Errorf("read job: %w", err)
+	}
+	if job.Layers < 0 || job.Layers > 0 && (len(job.Names) > 0 || job.OSTree != nil) {
+		return job, fmt.Errorf("read job: %d layers for a name or of a commit", job.Layers)
 	}
 	switch job.Verify {
 	case VerifyNone, VerifyMetadata, VerifyFull:

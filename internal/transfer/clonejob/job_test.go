@@ -113,10 +113,26 @@ func TestEndOfContextIsTheError(t *testing.T) {
 	}
 }
 
-func TestJobsWithUnknownWordsAreRefused(t *testing.T) {
-	for _, text := range []string{``, `{}`, `{"verify":"somewhat"}`, `{"verify":"full","more":1}`} {
+func TestJobsThatMakeNoSenseAreRefused(t *testing.T) {
+	for _, text := range []string{
+		``, `{}`, `{"verify":"somewhat"}`, `{"verify":"full","more":1}`, `{"verify":"full","layers":-1}`,
+		`{"verify":"full","layers":1,"names":["a"]}`, `{"verify":"full","layers":1,"ostree":{}}`,
+	} {
 		if job, err := clonejob.ReadJob(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: read %+v", text, job)
+		}
+	}
+}
+
+func TestLentImagesHaveIDsOfTheirOwn(t *testing.T) {
+	ids := map[string]bool{}
+	for _, image := range []string{"1", "11"} {
+		for _, layers := range []int{1, 11} {
+			id := clonejob.LentImage(image, layers)
+			if len(id) != 64 || ids[id] || id != clonejob.LentImage(image, layers) {
+				t.Errorf("%d layers of %s: ID %q", layers, image, id)
+			}
+			ids[id] = true
 		}
 	}
 }

@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux && (!cgo || exclude_graphdriver_btrfs)
+
+package clone
+
+import (
+	"archive/tar"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+)
+
+// podman runs podman on a store.
+func (s *testStore) podman(t *testing.T, args ...string) string {
+	t.Helper()
+	program, err := exec.LookPath("podman")
+	if err != nil {
+		t.Skip("needs podman")
+	}
+	if s.podmanRun == "" { // which podman wants short
+		s.podmanRun, err = os.MkdirTemp("", "")
+		must(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(s.podmanRun) })
+	}
+	s.Free()
+	cmd := exec.Command(program, slices.Concat([]string{
+		"--root", s.job.GraphRoot, "--runroot", s.podmanRun, "--tmpdir", s.podmanRun + "/tmp", "--storage-driver", "overlay",
+		"--storage-opt", "overlay.skip_mount_home=true", "--events-backend", "none",
+	}, args)...)
+	// What the storage library makes of /dev/null is not what podman makes of it.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CONTAINERS_STORAGE_CONF=") })
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Errorf("podman %q: %v: %s", args, err, stderr.String())
+	}
+	return string(out)
+}
+
+func TestLowestLayersAreLent(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	other := newArchive(t)
+	other.add(tar.Header{Name: "other"}, "not lent")
+	layers := append(hardLayers(t), other.bytes())
+	id := a.put(t, "localhost/image:1", layers...)
+	a.Free()
+	b.Free()
+	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 2, Verify: clonejob.VerifyFull}
+	for _, shared := range []bool{false, true} {
+		result, err := Image(t.Context(), job, nil)
+		must(t, err)
+		if result.Image != clonejob.LentImage(id, 2) || len(result.Layers) != 2 || result.Layers[1].Shared != shared {
+			t.Errorf("result %+v", result)
+		}
+		b.check(t)
+		image, err := b.Image(result.Image)
+		must(t, err)
+		if len(image.Names) != 0 || image.TopLayer != result.Layers[1].ID {
+			t.Errorf("image %+v", image)
+		}
+		a.reopen(t)
+		for _, l := range result.Layers {
+			compare(t, snapshot(t, b.diff(l.ID)), snapshot(t, a.diff(l.ID)))
+		}
+	}
+	// The image itself finds the layers, and does without the other.
+	result, err := a.clone(t, b, id, clonejob.VerifyFull, "localhost/image:1")
+	must(t, err)
+	for i, shared := range []bool{true, true, false} {
+		if result.Layers[i].Shared != shared {
+			t.Errorf("layer %+v", result.Layers[i])
+		}
+	}
+	b.reopen(t)
+	_, err = b.DeleteImage(clonejob.LentImage(id, 2), true)
+	must(t, err)
+	equal(t, b, a, id)
+	b.check(t)
+}
+
+func TestLentLayersAreListedAndRemovedByPodman(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	id := a.put(t, "localhost/image:1", hardLayers(t)...)
+	a.Free()
+	b.Free()
+	result, err := Image(t.Context(), clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 1, Verify: clonejob.VerifyMetadata}, nil)
+	must(t, err)
+	got := strings.TrimSpace(b.podman(t, "images", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"))
+	if got != "sha256:"+result.Image+" <none>" {
+		t.Errorf("podman lists %q", got)
+	}
+	b.podman(t, "image", "inspect", result.Image)
+	b.podman(t, "image", "rm", result.Image)
+	b.check(t)
+	images, err := b.Images()
+	must(t, err)
+	layers, err := b.Layers()
+	must(t, err)
+	if len(images) != 0 || len(layers) != 0 {
+		t.Errorf("%d images and %d layers are left", len(images), len(layers))
+	}
+}
+
+func TestMoreLayersThanThereAreCannotBeLent(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	id := a.put(t, "localhost/image:1", hardLayers(t)...)
+	a.Free()
+	b.Free()
+	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 3, Verify: clonejob.VerifyMetadata}
+	if _, err := Image(t.Context(), job, nil); !errors.Is(err, clonejob.ErrUnsupported) {
+		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
+	}
+}
