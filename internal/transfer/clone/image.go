@@ -57,7 +57,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 			return nil, fmt.Errorf("verify source: %w", err)
 		}
 	}
-	if src, err = src.lowest(job.Layers); err != nil {
+	if src, err = src.lowest(job.Blobs); err != nil {
 		return nil, err
 	}
 	dst, err := openDestination(job)

@@ -8,25 +8,28 @@ package clone
 import (
 	"encoding/json"
 	"runtime"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/archive"
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // lowest is an image of the lowest layers of s alone, all when layers is 0: one of its
 // own, with documents that say no more than that, since podman lists no image without.
-func (s *source) lowest(layers int) (*source, error) {
-	if layers == 0 {
+func (s *source) lowest(blobs []clonejob.Blob) (*source, error) {
+	if len(blobs) == 0 {
 		return s, nil
 	}
-	if layers > len(s.layers) {
-		return nil, unsupported("the image has %d layers, fewer than %d", len(s.layers), layers)
+	if len(blobs) > len(s.layers) {
+		return nil, unsupported("the image has %d layers, fewer than %d", len(s.layers), len(blobs))
 	}
-	low := &source{store: s.store, layers: s.layers[:layers], metadata: "{}"}
+	low := &source{store: s.store, layers: s.layers[:len(blobs)], metadata: "{}"}
 	descriptors := []descriptor{}
-	for _, l := range low.layers {
+	for i, l := range low.layers {
+		l.comesAs(blobs[i])
 		d := descriptor{"application/vnd.oci.image.layer.v1.tar", l.UncompressedDigest, l.UncompressedSize}
 		descriptors = append(descriptors, d)
 	}
@@ -50,19 +53,40 @@ func (s *source) lowest(layers int) (*source, error) {
 	}
 	const format = "application/vnd.oci.image.manifest.v1+json"
 	manifest, err := json.Marshal(struct {
-		SchemaVersion int          `json:"schemaVersion"`
-		MediaType     string       `json:"mediaType"`
-		Config        descriptor   `json:"config"`
-		Layers        []descriptor `json:"layers"`
-	}{2, format, descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(text), int64(len(text))}, descriptors})
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     string            `json:"mediaType"`
+		Config        descriptor        `json:"config"`
+		Layers        []descriptor      `json:"layers"`
+		Annotations   map[string]string `json:"annotations"`
+	}{
+		2, format, descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(text), int64(len(text))}, descriptors,
+		map[string]string{clonejob.Lent: s.image.ID},
+	})
 	if err != nil {
 		return nil, err
 	}
 	low.data = documents(manifest, text)
 	low.image = &storage.Image{
-		ID: clonejob.LentImage(s.image.ID, layers), Digest: digest.FromBytes(manifest), Created: s.image.Created,
+		ID: clonejob.LentImage(s.image.ID, len(blobs)), Digest: digest.FromBytes(manifest), Created: s.image.Created,
 	}
 	return low, nil
+}
+
+// comesAs makes a pull find the layer by a blob that it was not pulled as itself: one
+// that was built here, or compressed in another way.
+func (l *sourceLayer) comesAs(blob clonejob.Blob) {
+	if l.CompressedDigest.String() == blob.Digest {
+		return
+	}
+	layer := *l.Layer
+	layer.CompressedDigest, layer.CompressedSize, layer.CompressionType = digest.Digest(blob.Digest), blob.Size, archive.Uncompressed
+	switch {
+	case strings.HasSuffix(blob.MediaType, "gzip"):
+		layer.CompressionType = archive.Gzip
+	case strings.HasSuffix(blob.MediaType, "zstd"):
+		layer.CompressionType = archive.Zstd
+	}
+	l.Layer = &layer
 }
 
 // descriptor is that of the OCI image specification.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.podman.io/storage/pkg/archive"
+
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -45,6 +47,13 @@ func (s *testStore) podman(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+// blobs are other ones than the layers were pulled as.
+var blobs = []clonejob.Blob{
+	{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip", Digest: "sha256:" + strings.Repeat("1", 64), Size: 11},
+	{MediaType: "application/vnd.oci.image.layer.v1.tar+zstd", Digest: "sha256:" + strings.Repeat("2", 64), Size: 22},
+	{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: "sha256:" + strings.Repeat("3", 64), Size: 33},
+}
+
 func TestLowestLayersAreLent(t *testing.T) {
 	dir := filesystem(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
@@ -54,7 +63,7 @@ func TestLowestLayersAreLent(t *testing.T) {
 	id := a.put(t, "localhost/image:1", layers...)
 	a.Free()
 	b.Free()
-	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 2, Verify: clonejob.VerifyFull}
+	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Blobs: blobs[:2], Verify: clonejob.VerifyFull}
 	for _, shared := range []bool{false, true} {
 		result, err := Image(t.Context(), job, nil)
 		must(t, err)
@@ -68,8 +77,14 @@ func TestLowestLayersAreLent(t *testing.T) {
 			t.Errorf("image %+v", image)
 		}
 		a.reopen(t)
-		for _, l := range result.Layers {
+		for i, l := range result.Layers {
 			compare(t, snapshot(t, b.diff(l.ID)), snapshot(t, a.diff(l.ID)))
+			layer, err := b.Layer(l.ID)
+			must(t, err)
+			if layer.CompressedDigest.String() != blobs[i].Digest || layer.CompressedSize != blobs[i].Size ||
+				layer.CompressionType != []archive.Compression{archive.Gzip, archive.Zstd}[i] {
+				t.Errorf("layer %d is of blob %s, %d bytes, compression %d", i, layer.CompressedDigest, layer.CompressedSize, layer.CompressionType)
+			}
 		}
 	}
 	// The image itself finds the layers, and does without the other.
@@ -83,7 +98,6 @@ func TestLowestLayersAreLent(t *testing.T) {
 	b.reopen(t)
 	_, err = b.DeleteImage(clonejob.LentImage(id, 2), true)
 	must(t, err)
-	equal(t, b, a, id)
 	b.check(t)
 }
 
@@ -93,7 +107,7 @@ func TestLentLayersAreListedAndRemovedByPodman(t *testing.T) {
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	a.Free()
 	b.Free()
-	result, err := Image(t.Context(), clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 1, Verify: clonejob.VerifyMetadata}, nil)
+	result, err := Image(t.Context(), clonejob.Job{Source: a.job, Destination: b.job, Image: id, Blobs: blobs[:1], Verify: clonejob.VerifyMetadata}, nil)
 	must(t, err)
 	got := strings.TrimSpace(b.podman(t, "images", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}}"))
 	if got != "sha256:"+result.Image+" <none>" {
@@ -117,7 +131,7 @@ func TestMoreLayersThanThereAreCannotBeLent(t *testing.T) {
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	a.Free()
 	b.Free()
-	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Layers: 3, Verify: clonejob.VerifyMetadata}
+	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Blobs: blobs, Verify: clonejob.VerifyMetadata}
 	if _, err := Image(t.Context(), job, nil); !errors.Is(err, clonejob.ErrUnsupported) {
 		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
 	}

@@ -25,9 +25,10 @@ type Job struct {
 	Destination Store `json:"destination"`
 	// Image is the ID of the image in the source.
 	Image string `json:"image"`
-	// Layers, if not 0, is how many of the image's layers are copied, from the lowest.
-	// The destination gets them with an image of the ID LentImage, which has no names.
-	Layers int `json:"layers,omitempty"`
+	// Blobs, if any, are what the lowest layers of the image are in a manifest that is
+	// to be pulled: podman looks for layers by the digests of blobs. Only these layers
+	// are copied, with an image of the ID LentImage, which has no names.
+	Blobs []Blob `json:"blobs,omitempty"`
 	// Names are what the image is called in the destination besides the names that
 	// it has there already; other images lose them.
 	Names []string `json:"names"`
@@ -36,6 +37,18 @@ type Job struct {
 	// Workers is how many files are copied at a time, 0 for a good number.
 	Workers int `json:"workers,omitempty"`
 }
+
+// Blob is a layer in a manifest, as in the OCI image specification.
+type Blob struct {
+	MediaType string `json:"media_type"`
+	Digest    string `json:"digest"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+}
+
+// Lent is the annotation of the manifest of an image that is in a store only while
+// another is pulled.
+const Lent = "io.bootc-podman.lent"
 
 // LentImage is the ID of the image that a store gets of the lowest layers of an image.
 func LentImage(image string, layers int) string {
@@ -194,8 +207,8 @@ func ReadJob(r io.Reader) (job Job, err error) {
 	if err := d.Decode(&job); err != nil {
 		return job, fmt.Errorf("read job: %w", err)
 	}
-	if job.Layers < 0 || job.Layers > 0 && (len(job.Names) > 0 || job.OSTree != nil) {
-		return job, fmt.Errorf("read job: %d layers for a name or of a commit", job.Layers)
+	if len(job.Blobs) > 0 && (len(job.Names) > 0 || job.OSTree != nil) {
+		return job, fmt.Errorf("read job: %d blobs, for names or of a commit", len(job.Blobs))
 	}
 	switch job.Verify {
 	case VerifyNone, VerifyMetadata, VerifyFull:

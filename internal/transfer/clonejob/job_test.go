@@ -115,8 +115,8 @@ func TestEndOfContextIsTheError(t *testing.T) {
 
 func TestJobsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, text := range []string{
-		``, `{}`, `{"verify":"somewhat"}`, `{"verify":"full","more":1}`, `{"verify":"full","layers":-1}`,
-		`{"verify":"full","layers":1,"names":["a"]}`, `{"verify":"full","layers":1,"ostree":{}}`,
+		``, `{}`, `{"verify":"somewhat"}`, `{"verify":"full","more":1}`,
+		`{"verify":"full","blobs":[{}],"names":["a"]}`, `{"verify":"full","blobs":[{}],"ostree":{}}`,
 	} {
 		if job, err := clonejob.ReadJob(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: read %+v", text, job)
