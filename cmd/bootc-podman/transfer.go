@@ -237,6 +237,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t.Fallback = func(why error) {
 		fmt.Fprintf(talk, "Note: podman copies it: %s\n", printable(why.Error()))
 	}
+	t.NotLent = func(why error) {
+		fmt.Fprintf(talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
+	}
 	return do(t)
 }
 

@@ -92,6 +92,9 @@ type ImageConfig struct {
 	Config       struct {
 		Labels map[string]string `json:"Labels"`
 	} `json:"config"`
+	RootFS struct {
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
 }
 
 // RepoPath is where the sysroot's ostree repository is, or would be, in the

@@ -130,12 +130,12 @@ func (img *StoreImage) Is(digest string) bool {
 	if slices.Contains(img.Digests, digest) {
 		return true
 	}
-	annotations := img.annotations()
+	annotations := img.Annotations()
 	return digest != "" && annotations[OriginalDigest] == digest && annotations[ExportedConfig] == "sha256:"+img.ID
 }
 
-// annotations are those of the image's manifest, as far as it can be read.
-func (img *StoreImage) annotations() map[string]string {
+// Annotations are those of the image's manifest, as far as it can be read.
+func (img *StoreImage) Annotations() map[string]string {
 	blob, err := img.blob(manifestKey)
 	if err != nil {
 		return nil

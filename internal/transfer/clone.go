@@ -84,19 +84,20 @@ func (c Choice) uncloneable(stores map[string]*images.Store) error {
 func (o Options) copyIn(ctx context.Context, session *wrapper.Session, img *images.StoreImage, from, as string) error {
 	return o.cloneOr(
 		ctx,
-		func() error { return o.cloneIn(ctx, session, img, as) },
+		func() error { return o.cloneIn(ctx, session, img.ID, nil, as) },
 		func() error { return o.push(ctx, session, from, as) },
 	)
 }
 
-// cloneIn clones an image of podman's own store to the bootc-owned one.
-func (o Options) cloneIn(ctx context.Context, session *wrapper.Session, img *images.StoreImage, as string) error {
+// cloneIn clones an image of podman's own store, or those of its layers that are blobs,
+// to the bootc-owned one.
+func (o Options) cloneIn(ctx context.Context, session *wrapper.Session, id string, blobs []clonejob.Blob, as string) error {
 	own, err := storageconf.ReadDefaultStore(o.Root)
 	if err != nil {
 		return err
 	}
 	_, err = o.clone(ctx, session.Run, clonejob.Job{
-		Source: clonejob.DefaultStore(own), Destination: clonejob.BootcStore(session.Config), Image: img.ID,
+		Source: clonejob.DefaultStore(own), Destination: clonejob.BootcStore(session.Config), Image: id, Blobs: blobs,
 	}, as)
 	return err
 }

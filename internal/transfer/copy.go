@@ -162,27 +162,9 @@ func (c *copying) fromDefault(ctx context.Context) error {
 	return c.verify(c.Original)
 }
 
-// lend is execution.lend the other way round: it returns the ID of an image that has to
-// be removed after the pull, "" for none.
-func (c *copying) lend(ctx context.Context) (id string, err error) {
-	var layers []host.Descriptor
-	for _, img := range c.survey.Repo {
-		if img.ManifestDigest == c.Original {
-			layers = img.Manifest.Layers
-		}
-	}
-	img := lender(c.survey.Bootc, c.survey.Default, layers)
-	switch {
-	case img == nil || c.Means == ByPodman || c.Host.DryRun != nil || !c.survey.SharesExtents():
-		return "", nil
-	case c.survey.Default.ByID(img.ID) != nil:
-		return "", nil
-	}
-	return img.ID, c.cloneOut(ctx, img.ID, "")
-}
-
-// cloneOut clones an image of the bootc-owned store to podman's own.
-func (c *copying) cloneOut(ctx context.Context, id, as string) error {
+// cloneOut clones an image of the bootc-owned store, or those of its layers that are
+// blobs, to podman's own.
+func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob, as string) error {
 	session, err := c.Host.Open()
 	if err != nil {
 		return err
@@ -193,7 +175,7 @@ func (c *copying) cloneOut(ctx context.Context, id, as string) error {
 		return err
 	}
 	_, err = c.clone(ctx, session.Run, clonejob.Job{
-		Source: clonejob.BootcStore(session.Config), Destination: clonejob.DefaultStore(own), Image: id,
+		Source: clonejob.BootcStore(session.Config), Destination: clonejob.DefaultStore(own), Image: id, Blobs: blobs,
 	}, as)
 	return err
 }
@@ -214,7 +196,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.cloneOr(ctx, func() error { return c.cloneOut(ctx, found[0].ID, c.target) }, func() error {
+	err = c.cloneOr(ctx, func() error { return c.cloneOut(ctx, found[0].ID, nil, c.target) }, func() error {
 		session, err := c.Host.Open()
 		if err != nil {
 			return err
@@ -263,14 +245,21 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	}
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
-	lent, err := c.lend(ctx)
-	if err != nil && c.Fallback != nil {
-		c.Fallback(err)
+	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Repo, c.Original)
+	if loan != nil && c.Means != ByPodman {
+		switch lent := c.cloneOut(ctx, loan.image, loan.blobs, ""); {
+		case lent == nil:
+			defer func() { err = errors.Join(err, c.removeOwn(context.WithoutCancel(ctx), loan.id())) }()
+		case c.NotLent != nil:
+			c.NotLent(lent)
+		}
 	}
-	if lent != "" {
-		defer func() { err = errors.Join(err, c.podman(context.WithoutCancel(ctx), "image", "rm", lent)) }()
+	commands := [][]string{{"pull", "--", exact}, {"tag", exact, c.target}}
+	// Somebody may have pulled it by its digest before.
+	if own, err := c.survey.Find(c.survey.Default, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
+		commands = append(commands, []string{"untag", c.target, exact})
 	}
-	for _, args := range [][]string{{"pull", "--", exact}, {"tag", exact, c.target}, {"untag", c.target, exact}} {
+	for _, args := range commands {
 		if err := c.podman(ctx, append([]string{"image"}, args...)...); err != nil {
 			return err
 		}

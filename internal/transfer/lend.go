@@ -5,37 +5,78 @@ package transfer
 
 import (
 	"context"
+	"errors"
+	"slices"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
-// lender finds the image of a store whose lowest layers are those of a manifest, as
-// many as possible, and more than the other store has. It returns nil for none. podman
-// then fetches the rest only, when that image is cloned before.
-func lender(from, to *images.Store, layers []host.Descriptor) *images.StoreImage {
-	if from == nil {
+// loan is of the lowest layers of an image of one store to the other, where podman is
+// about to pull an image that has them, too: it then fetches the others only. The
+// layers are an image there, without a name, until the pull is done.
+type loan struct {
+	// image is the ID of the image whose layers they are, blobs what they are in the
+	// manifest of the image that is pulled.
+	image string
+	blobs []clonejob.Blob
+	// spares is how many bytes are not fetched.
+	spares int64
+}
+
+// id is that of the image in the store that borrows.
+func (l *loan) id() string { return clonejob.LentImage(l.image, len(l.blobs)) }
+
+// newLoan finds the image of a store that has the most of the lowest layers of an image
+// in the ostree repository, and more than the store has that the image is pulled into.
+// It returns nil for none.
+func newLoan(from, to *images.Store, repo []host.RepoImage, manifestDigest string) *loan {
+	i := slices.IndexFunc(repo, func(img host.RepoImage) bool { return img.ManifestDigest == manifestDigest })
+	if from == nil || i < 0 {
 		return nil
+	}
+	layers, diffIDs := repo[i].Manifest.Layers, repo[i].Config.RootFS.DiffIDs
+	if len(diffIDs) != len(layers) {
+		diffIDs = nil
 	}
 	have := 0
 	if to != nil {
 		for _, img := range to.Images {
-			have = max(have, common(to, img, layers))
+			have = max(have, common(to, img, layers, nil)) // podman finds no others
 		}
 	}
-	var best *images.StoreImage
+	var best *loan
+	most := have
 	for _, img := range from.Images {
-		if n := common(from, img, layers); n > have {
-			best, have = img, n
+		if n := common(from, img, layers, diffIDs); n > most {
+			best, most = &loan{image: img.ID}, n
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	for i, l := range layers[:most] {
+		best.blobs = append(best.blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
+		if i >= have {
+			best.spares += l.Size
 		}
 	}
 	return best
 }
 
-// common counts the lowest layers of an image that are those of a manifest, too.
-func common(store *images.Store, img *images.StoreImage, layers []host.Descriptor) (n int) {
+// common counts the lowest layers of an image that are those of a manifest, too, or,
+// where diffIDs are known, were made of the same archives.
+func common(store *images.Store, img *images.StoreImage, layers []host.Descriptor, diffIDs []string) (n int) {
 	for i, l := range store.LayersOf(img) {
-		if i == len(layers) || l.Blob != layers[i].Digest && l.DiffID != layers[i].Digest {
+		switch {
+		case i == len(layers):
+			return i
+		case l.Blob == layers[i].Digest, l.DiffID == layers[i].Digest:
+		case diffIDs != nil && l.DiffID == diffIDs[i]:
+		default:
 			return i
 		}
 		n = i + 1
@@ -43,46 +84,105 @@ func common(store *images.Store, img *images.StoreImage, layers []host.Descripto
 	return n
 }
 
-// lend clones the image of podman's own store that has the most layers of what is to
-// be pulled, where that takes no room. It has no name here, so that bootc's garbage
-// collection removes it, should nobody else: giveBack does.
-func (x *execution) lend(ctx context.Context) error {
-	if x.Means == ByPodman || x.Host.DryRun != nil || x.layers == nil {
+// borrow clones the layers of a loan. Without, podman fetches more: it is not worth
+// failing for.
+func (x *execution) borrow(ctx context.Context) error {
+	err := x.cloneIn(ctx, x.session, x.loan.image, x.loan.blobs, "")
+	if err != nil && ctx.Err() == nil {
+		if x.NotLent != nil {
+			x.NotLent(err)
+		}
 		return nil
 	}
-	s, err := images.NewSurvey(ctx, x.Options.Options)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	img := lender(s.Default, s.Bootc, x.layers)
-	if img == nil || !s.SharesExtents() {
-		return nil
-	}
-	if _, there := x.before[img.ID]; there {
-		return nil
-	}
-	x.record.Lent = img.ID
-	if err := x.remember(&x.record); err != nil {
-		return err
-	}
-	return x.cloneIn(ctx, x.session, img, "")
+	return err
 }
 
-// giveBack removes the image that was lent, by this run or one that was killed.
+// giveBack removes what was lent.
 func (x *execution) giveBack(ctx context.Context) error {
-	if x.record.Lent == "" {
+	if x.Host.DryRun == nil {
+		stored, err := x.storedImages()
+		if err != nil {
+			return err
+		}
+		if _, there := stored[x.loan.id()]; !there {
+			return nil
+		}
+	}
+	return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.loan.id())
+}
+
+// tidy removes what a transfer left in the stores that was killed: layers that were
+// lent, and an image on its way from a composefs deployment. What cannot be removed is
+// in nobody's way.
+func (o Options) tidy(ctx context.Context) {
+	if err := errors.Join(o.tidyOwn(ctx), o.tidyBootc(ctx)); err != nil {
+		logrus.Warnf("Removing what an earlier transfer left: %v", err)
+	}
+}
+
+func (o Options) tidyOwn(ctx context.Context) error {
+	store, _ := images.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil {
 		return nil
 	}
-	images, err := x.storedImages()
-	if err != nil {
-		return err
+	left := lent(store)
+	for _, img := range store.Images {
+		if slices.Contains(img.Names, exportName) {
+			left = append(left, exportName)
+		}
 	}
-	if names, there := images[x.record.Lent]; there && len(names) == 0 {
-		if err := x.podman(context.WithoutCancel(ctx), nil, "rm", x.record.Lent); err != nil {
+	store.Close()
+	for _, name := range left {
+		if err := o.removeOwn(ctx, name); err != nil {
 			return err
 		}
 	}
-	x.record.Lent = ""
 	return nil
+}
+
+func (o Options) tidyBootc(ctx context.Context) error {
+	store, _ := o.openStore()
+	if store == nil {
+		return nil
+	}
+	left := lent(store)
+	store.Close()
+	if len(left) == 0 {
+		return nil
+	}
+	session, err := o.Host.Open()
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	for _, id := range left {
+		cmd, err := session.Podman(ctx, "image", "rm", "--", id)
+		if err != nil {
+			return err
+		}
+		cmd.Stderr = o.Stderr
+		if err := session.Run(ctx, cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lent are the IDs of the images that are in a store only while others are pulled.
+func lent(store *images.Store) (ids []string) {
+	for _, img := range store.Images {
+		if _, ours := img.Annotations()[clonejob.Lent]; ours && len(img.Names) == 0 {
+			ids = append(ids, img.ID)
+		}
+	}
+	return ids
+}
+
+// removeOwn removes an image from podman's own store.
+func (o Options) removeOwn(ctx context.Context, name string) error {
+	cmd, err := o.Host.DefaultPodman("image", "rm", "--", name)
+	if err != nil {
+		return err
+	}
+	return o.runPlain(ctx, cmd)
 }

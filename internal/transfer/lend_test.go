@@ -4,14 +4,18 @@
 package transfer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // chains writes a store with an image for each chain of layers, lowest first, and
@@ -56,44 +60,58 @@ func digestOf(kind string, c rune) string {
 	return "sha256:" + strings.Repeat("0", 60) + fmt.Sprintf("%x%x", kind, string(c))
 }
 
-func TestLenderHasTheMostOfTheLowestLayers(t *testing.T) {
-	var manifest []host.Descriptor
-	for _, c := range "abc" {
-		manifest = append(manifest, host.Descriptor{Digest: digestOf("b", c)})
+func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
+	manifest := func(kind string) (layers []host.Descriptor) {
+		for _, c := range "abc" {
+			layers = append(layers, host.Descriptor{MediaType: "type", Digest: digestOf(kind, c), Size: 10})
+		}
+		return layers
 	}
-	uncompressed := []host.Descriptor{{Digest: digestOf("d", 'a')}}
+	diffIDs := []string{digestOf("d", 'a'), digestOf("d", 'b'), digestOf("d", 'c')}
 	for _, tt := range []struct {
 		name     string
 		from, to []string
-		layers   []host.Descriptor
-		want     string
+		// kind is that of the digests in the manifest, "b" if it is "".
+		kind    string
+		diffIDs []string
+		want    string
+		layers  int
+		spares  int64
 	}{
 		{name: "no image"},
 		{name: "no layer in common", from: []string{"x", "bc", "xab"}},
-		{name: "a prefix", from: []string{"x", "a"}, want: "a"},
-		{name: "the longest prefix, whatever is above", from: []string{"a", "abx", "axc"}, want: "abx"},
-		{name: "all", from: []string{"ab", "abc"}, want: "abc"},
-		{name: "more than the other store has", from: []string{"ax", "ab"}, to: []string{"ay"}, want: "ab"},
+		{name: "a prefix", from: []string{"x", "a"}, want: "a", layers: 1, spares: 10},
+		{name: "the longest prefix, whatever is above", from: []string{"a", "abx", "axc"}, want: "abx", layers: 2, spares: 20},
+		{name: "all", from: []string{"ab", "abcd"}, want: "abcd", layers: 3, spares: 30},
+		{name: "more than the other store has", from: []string{"ax", "ab"}, to: []string{"ay"}, want: "ab", layers: 2, spares: 10},
 		{name: "no more than the other store has", from: []string{"ax"}, to: []string{"ay"}},
-		{name: "by diff ID", from: []string{"a"}, layers: uncompressed, want: "a"},
+		{name: "blobs that are no archives compressed", from: []string{"a"}, kind: "d", want: "a", layers: 1, spares: 10},
+		{name: "by the configuration", from: []string{"ab"}, kind: "e", diffIDs: diffIDs, want: "ab", layers: 2, spares: 20},
+		{name: "whose configuration has others", from: []string{"ab"}, kind: "e", diffIDs: diffIDs[1:]},
+		{name: "that podman would not find where it pulls to", from: []string{"ab"}, to: []string{"ab"}, kind: "e", diffIDs: diffIDs, want: "ab", layers: 2, spares: 20},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			layers := tt.layers
-			if layers == nil {
-				layers = manifest
-			}
+			img := host.RepoImage{RepoCommit: host.RepoCommit{ManifestDigest: bootedDigest}}
+			img.Manifest.Layers, img.Config.RootFS.DiffIDs = manifest(cmp.Or(tt.kind, "b")), tt.diffIDs
 			from := newHost(t).chains(defaultStorage, tt.from...)
 			to := newHost(t).chains(defaultStorage, tt.to...)
-			got := ""
-			if img := lender(from, to, layers); img != nil {
-				got = strings.TrimSuffix(strings.TrimPrefix(img.Names[0], "localhost/"), ":1")
+			got := newLoan(from, to, []host.RepoImage{{}, img}, bootedDigest)
+			if got == nil {
+				if tt.want != "" {
+					t.Errorf("no loan, want %q", tt.want)
+				}
+				return
 			}
-			if got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
+			want := &loan{image: got.image, spares: tt.spares}
+			for _, l := range img.Manifest.Layers[:tt.layers] {
+				want.blobs = append(want.blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
+			}
+			if names := from.ByID(got.image).Names; !slices.Equal(names, []string{"localhost/" + tt.want + ":1"}) || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v of %q, want %+v of %q", got, names, want, tt.want)
 			}
 		})
 	}
-	if lender(nil, nil, manifest) != nil {
-		t.Error("an image of no store")
+	if newLoan(nil, nil, []host.RepoImage{{}}, "") != nil {
+		t.Error("a loan of no store")
 	}
 }

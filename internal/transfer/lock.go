@@ -43,6 +43,7 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 			return nil, err
 		}
 	}
+	o.tidy(ctx)
 	return func() { f.Close() }, nil
 }
 

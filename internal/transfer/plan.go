@@ -79,6 +79,8 @@ type Plan struct {
 	stored host.Name
 	// layers are those of the booted manifest, nil when not known.
 	layers []host.Descriptor
+	// loan is what podman's own store lends to a pull, nil for nothing.
+	loan *loan
 	// untag tells that the image in the store has names of a run that was killed.
 	untag bool
 }
@@ -99,7 +101,9 @@ const (
 	StepUntag  StepName = "untag"
 	StepCopy   StepName = "copy"
 	StepClone  StepName = "clone"
+	StepLend   StepName = "lend"
 	StepPull   StepName = "pull"
+	StepReturn StepName = "return"
 	StepExport StepName = "export"
 	StepBootc  StepName = "bootc"
 	StepVerify StepName = "verify"
@@ -328,6 +332,11 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 			p.Fetch, p.layers = img.Size, img.Manifest.Layers
 		}
 	}
+	if method, _, err := choice.copyMethod(s); err == nil && method == Clone && p.Exact {
+		if p.loan = newLoan(s.Default, s.Bootc, s.Repo, p.Digest); p.loan != nil {
+			p.Fetch -= p.loan.spares
+		}
+	}
 	return nil
 }
 
@@ -429,9 +438,9 @@ func (p *Plan) steps() []Step {
 		case p.Source == FromTransport:
 			return []Step{pull, tag, {StepUntag, "take away the name that podman gave it"}, verify}
 		case p.Take == p.Name || p.stored.Digest != "":
-			return []Step{pull, verify}
+			return p.lending(pull, verify)
 		}
-		return []Step{pull, tag, {StepUntag, "take away the name " + p.Take}, verify}
+		return p.lending(pull, tag, Step{StepUntag, "take away the name " + p.Take}, verify)
 	case Reexport:
 		return []Step{{StepExport, fmt.Sprintf("export the booted commit from the ostree repository as %s", p.Name)}, verify}
 	case ByBootc:
@@ -443,4 +452,13 @@ func (p *Plan) steps() []Step {
 		}
 	}
 	return []Step{}
+}
+
+// lending are the steps of a pull, with those before and after it for what is lent.
+func (p *Plan) lending(pull Step, others ...Step) []Step {
+	if p.loan == nil {
+		return append([]Step{pull}, others...)
+	}
+	lend := fmt.Sprintf("clone layers of image %.12s, %d of the booted one's, from podman's own store", p.loan.image, len(p.loan.blobs))
+	return append([]Step{{StepLend, lend}, pull, {StepReturn, "remove what keeps only these layers"}}, others...)
 }

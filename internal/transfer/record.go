@@ -35,9 +35,6 @@ type record struct {
 	// Names are those of the store before anything was brought, with the IDs of their
 	// images, until the image is verified.
 	Names map[string]string `json:"names,omitempty"`
-	// Lent is the ID of an image that is in the store only while others are pulled,
-	// "" for none.
-	Lent string `json:"lent,omitempty"`
 }
 
 // tells whether the record says that an image is what was booted with a manifest

@@ -46,6 +46,9 @@ type Options struct {
 	Means    Means
 	Verify   clonejob.Verify
 	Fallback func(why error)
+	// NotLent is called before podman fetches layers that the other store has, which
+	// could not be cloned.
+	NotLent func(why error)
 	// Force does without the check of free space.
 	Force bool
 	// Journal writes a record for the administrator, with fields as in
@@ -221,8 +224,12 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 			_, err := x.cloneCommit(ctx, x.session.Run, x.commit, clonejob.BootcStore(x.session.Config), x.Name)
 			return err
 		}, func() error { return x.exportIn(ctx) })
+	case StepLend:
+		return x.borrow(ctx)
 	case StepPull:
 		return x.pull(ctx)
+	case StepReturn:
+		return x.giveBack(ctx)
 	case StepExport:
 		return x.exportIn(ctx)
 	case StepBootc:
@@ -230,7 +237,7 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepVerify:
 		return x.verify(ctx)
 	case StepRemove:
-		return x.removeExport(ctx)
+		return x.removeOwn(ctx, exportName)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
@@ -286,12 +293,7 @@ func (x *execution) pull(ctx context.Context) error {
 		if !x.Exact {
 			layers = nil
 		}
-		// What fails here is only fetched.
-		if err := x.lend(ctx); err != nil && x.Fallback != nil {
-			x.Fallback(err)
-		}
-		err := x.pullFromRegistry(ctx, x.session, x.Take, layers)
-		return errors.Join(err, x.giveBack(ctx))
+		return x.pullFromRegistry(ctx, x.session, x.Take, layers)
 	}
 	cmd, err := x.session.Podman(ctx, "image", "pull", "--quiet", "--", x.Take)
 	if err != nil {
@@ -359,21 +361,15 @@ func (o Options) runPlain(ctx context.Context, cmd wrapper.Cmd, env ...string) e
 	return o.runSpooled(cmd, func(cmd wrapper.Cmd) error { return o.Host.Runner.Run(ctx, cmd) })
 }
 
-// removeExport removes what bootc exported from podman's own store.
-func (x *execution) removeExport(ctx context.Context) error {
-	cmd, err := x.Host.DefaultPodman("image", "rm", "--", exportName)
-	if err != nil {
-		return err
-	}
-	return x.runPlain(ctx, cmd)
-}
-
 // cleanUp leaves nothing on its way after a step failed.
-func (x *execution) cleanUp(ctx context.Context, failed StepName) error {
-	if x.Method != ByBootc || failed == StepBootc || failed == StepRemove {
-		return nil
+func (x *execution) cleanUp(ctx context.Context, failed StepName) (err error) {
+	switch {
+	case x.loan != nil:
+		err = x.giveBack(ctx)
+	case x.Method == ByBootc && failed != StepBootc && failed != StepRemove:
+		err = x.removeOwn(context.WithoutCancel(ctx), exportName)
 	}
-	if err := x.removeExport(context.WithoutCancel(ctx)); err != nil {
+	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
