@@ -63,6 +63,7 @@ os_manifest() {
         architecture: "amd64", os: "linux", created: $created,
         config: {Labels: ({"containers.bootc": "1", "org.opencontainers.image.version": $version}
             + if $final == "" then {} else {"ostree.final-diffid": "sha256:\($final)"} end)},
+        history: [$diffs[] | {created: $created, created_by: "os_manifest"}],
         rootfs: {type: "layers", diff_ids: $diffs}}' | tr -d '\n' >config.json
     jq -nSc --argjson layers "$layers" --arg config "sha256:$(sha256sum <config.json | cut -d' ' -f1)" \
         --argjson size "$(stat -c %s config.json)" '{

@@ -246,7 +246,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 // printUnified says what was done, as bootc does where it says anything.
 func (a *app) printUnified(p *transfer.Plan) error {
 	if !p.Kept {
-		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than %s\n", printable(p.Name))
+		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
 	}
 	if p.Method == transfer.Nothing {
 		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", printable(p.Name))

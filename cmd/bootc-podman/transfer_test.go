@@ -195,7 +195,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 	const (
 		done     = "Unified storage enabled for quay.io/example/os:42.\n"
 		lost     = "Warning: image fedcba987654 had this name, and lost it\n"
-		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than quay.io/example/os:42\n"
+		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, docker://quay.io/example/os\n"
 		replaced = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	)
 	for _, tt := range []struct {
@@ -212,7 +212,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			tt.plan.Name = "quay.io/example/os:42"
+			tt.plan.Name, tt.plan.Image = "quay.io/example/os:42", "docker://quay.io/example/os"
 			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan); err != nil {
 				t.Fatal(err)
 			}

@@ -438,6 +438,8 @@ func exportManifest(old host.Manifest, oldDigest string, e *Export) ([]byte, err
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
+	delete(annotations, finalDiffIDLabel) // which ostree-ext repeats there
+	delete(annotations, commitLabel)
 	annotations[images.OriginalDigest], annotations[images.ExportedConfig] = oldDigest, e.ConfigDigest
 	layers := make([]descriptor, len(e.Layers))
 	for i, l := range e.Layers {

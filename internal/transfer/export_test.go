@@ -169,7 +169,9 @@ func TestExportIsAnOrdinaryImage(t *testing.T) {
 		{"created_by": "RUN <x>", "comment": "derived", "author": "me", "empty_layer": false},
 		{"created_by": "CMD", "empty_layer": true},
 	}
-	f.manifest.Annotations = map[string]string{"org.opencontainers.image.created": created}
+	f.manifest.Annotations = map[string]string{
+		"org.opencontainers.image.created": created, "ostree.final-diffid": "sha256:1", "ostree.commit": "1",
+	}
 	f.manifest.Layers[0].Annotations["ostree.encapsulated"] = "true"
 	f.manifest.Layers[1].Annotations["ostree.components"] = "glibc,bash"
 	f.merge()
