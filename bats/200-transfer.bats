@@ -543,19 +543,26 @@ used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
     bp 2 pull-from-default-storage --verify some localhost/bootc
 }
 
+# fetched - the bytes of blobs that the registry has served since its log was empty.
+fetched() { sed -n 's|.*"GET /v2/os/blobs/[^"]*" 200 \([0-9]*\) .*|\1|p' /srv/registry.log | awk '{ n += $1 } END { print n + 0 }'; }
+
+# size_of INDEX - the bytes of a layer of the booted image, and of its configuration.
+size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
+
 @test "set-unified: layers that podman's own store has are not fetched" {
     share_disk
-    # Another image upon the same first layer.
+    # Another image upon the same first layer, with layers that are of no use.
     scratch_podman push -q "$REGISTRY/os:43"
     podman pull -q "$REGISTRY/os:43"
     : >/srv/registry.log
+    bp set-unified --plan --format json
+    assert "$(jq -c '[.steps[].name]' <<<"$output")" == '["lend","pull","return","tag","untag","verify"]'
+    assert "$(jq .bytes_to_fetch <<<"$output")" == "$(jq '.layers[1].size' /srv/os42/manifest.json)"
     bp set-unified --quiet
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
     assert "$(oracle images -aq | wc -l)" == 1 "the lent image is gone"
-    local base
-    base=$(jq -r '.layers[0].digest' /srv/os42/manifest.json)
-    run ! grep -q "GET /v2/os/blobs/$base" /srv/registry.log
-    grep -q "GET /v2/os/blobs/$(jq -r '.layers[1].digest' /srv/os42/manifest.json)" /srv/registry.log
+    assert "$(jq length "$STORE/overlay-layers/layers.json")" == 2 "with no layer more"
+    assert "$(fetched)" == "$(size_of 1)"
     # And the other way round.
     podman rmi -af >/dev/null
     new_sysroot
@@ -566,5 +573,64 @@ used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
     bp copy-to-storage --from registry
     assert "$output" =~ "Digest kept: $DIGEST"
     assert "$(podman images -aq | wc -l)" == 1
-    run ! grep -q "GET /v2/os/blobs/$base" /srv/registry.log
+    assert "$(fetched)" == "$(size_of 1)"
+}
+
+@test "set-unified: layers that podman's own store has of other blobs are not fetched" {
+    # The same archives, never compressed, and no filesystem that shares.
+    scratch_podman save -q "$REGISTRY/os:43" | podman load -q
+    : >/srv/registry.log
+    bp set-unified --quiet
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    assert "$(fetched)" == "$(size_of 1)"
+    oracle image rm "$REGISTRY/os:42"
+    assert "$(oracle images -aq)" == ""
+}
+
+@test "copy-to-storage: an image that another copy of itself lends layers to stays" {
+    share_disk
+    # The same configuration and layers in another manifest.
+    mkdir other
+    cp /srv/os42/* other
+    jq -c '.annotations = {"more": "1"}' /srv/os42/manifest.json >other/manifest.json
+    skopeo copy -q --dest-tls-verify=false dir:other "docker://$REGISTRY/os:other"
+    podman images -q
+    bp image pull -q "$REGISTRY/os:other"
+    bp copy-to-storage --from registry
+    assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
+}
+
+@test "copy-to-storage: what cannot be lent is fetched" {
+    share_disk
+    bp image pull -q "$REGISTRY/os:43"
+    rm "$STORE"/overlay-layers/*.tar-split.gz
+    bp copy-to-storage --from registry
+    assert "$stderr" =~ "Note: podman fetches layers that the other store has: "
+    assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
+}
+
+@test "transfer: layers lent to a pull that was killed are removed" {
+    share_disk
+    scratch_podman push -q "$REGISTRY/os:43"
+    podman pull -q "$REGISTRY/os:43"
+    # podman as it is, but for one command that kills who gave it.
+    cat >podman <<'EOF'
+#!/bin/sh
+case " $* " in *" image pull "*) kill -KILL "$PPID"; exit 1 ;; esac
+exec /usr/bin/podman "$@"
+EOF
+    chmod +x podman
+    BOOTC_PODMAN_PODMAN=$PWD/podman bp 137 set-unified --quiet
+    assert "$(oracle images -aq | wc -l)" == 1 "it was lent"
+    podman rmi -af >/dev/null
+    bp set-unified --quiet
+    assert "$(oracle images -aq | wc -l)" == 1
+    bp unset-unified
+    assert "$(oracle images -aq)" == ""
+    # And the other way round.
+    bp image pull -q "$REGISTRY/os:43"
+    BOOTC_PODMAN_PODMAN=$PWD/podman bp 137 copy-to-storage --quiet --from registry
+    assert "$(podman images -aq | wc -l)" == 1
+    bp copy-to-storage --quiet --from ostree
+    assert "$(podman images --all --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
 }

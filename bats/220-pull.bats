@@ -79,6 +79,7 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
     umount -q /proc/cmdline || true
     rm -f /srv/control /srv/no-service
+    podman rmi -af >/dev/null # which would lend layers
     new_sysroot
     COMMIT=$(os_import "$REF" /srv/os42)
     os_boot "$(os_deploy "$COMMIT" "ostree-unverified-registry:$REGISTRY/os:42")"

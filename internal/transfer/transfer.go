@@ -321,11 +321,11 @@ func (x *execution) untag(ctx context.Context) error {
 		return err
 	}
 	store, err := x.openStore()
-	if err != nil {
+	if store == nil {
 		return err
 	}
 	defer store.Close()
-	img, err := store.Lookup(x.stored.String(), nil)
+	img, err := store.Lookup(x.stored.String(), func() (images.ShortNames, error) { return images.ReadShortNames(x.Root) })
 	if err != nil {
 		return err
 	}
@@ -572,7 +572,7 @@ func (x *execution) verify(ctx context.Context) error {
 	return fmt.Errorf("%w; it was removed again", failed)
 }
 
-// openStore reads the bootc-owned store.
+// openStore reads the bootc-owned store; it is nil when there is none.
 func (o Options) openStore() (*images.Store, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
@@ -588,7 +588,7 @@ func (o Options) openStore() (*images.Store, error) {
 // storedImages are the IDs of the images of the bootc-owned store, with their names.
 func (o Options) storedImages() (map[string][]string, error) {
 	store, err := o.openStore()
-	if err != nil {
+	if store == nil {
 		return nil, err
 	}
 	defer store.Close()
