@@ -258,6 +258,18 @@ same_tree() {
     podman image unmount localhost/bootc
 }
 
+@test "set-unified: the booted commit, though its name stands for another" {
+    # As after an upgrade by ostree-ext.
+    os_tree other 7
+    os_image "$REF" 7 other
+    bp set-unified --plan --format json
+    assert "$(jq -c '[.source, .bytes_to_fetch]' <<<"$output")" == "[\"registry\",$(jq '[.layers[].size] | add' /srv/os42/manifest.json)]"
+    bp set-unified --from ostree
+    oracle image exists "$REGISTRY/os:42"
+    bp status --format '{{.Unified.On}}'
+    assert "$output" == true
+}
+
 @test "pull-from-default-storage: with its digest" {
     podman pull -q "$REGISTRY/os:42"
     bp pull-from-default-storage "$REGISTRY/os:42"

@@ -124,32 +124,6 @@ func (r *Repo) LayerCommits(ctx context.Context, digests []string) ([]string, er
 	return commits, nil
 }
 
-// ImageDocuments returns the manifest and the configuration of an image, JSON
-// as it is in the commit made of it. The latter is "" when it was not kept.
-func (r *Repo) ImageDocuments(ctx context.Context, checksum string) (manifest, config string, err error) {
-	if !isHex(checksum, commitDigits) {
-		return "", "", fmt.Errorf("read commit %q: no checksum", checksum)
-	}
-	out, err := r.ostree(ctx, "show", "--raw", checksum)
-	if err != nil {
-		return "", "", fmt.Errorf("read commit %s in %q: %w", checksum, r.dir.Name(), err)
-	}
-	_, _, meta, err := commitMeta(string(out))
-	if err != nil {
-		return "", "", fmt.Errorf("read commit %s in %q: %w", checksum, r.dir.Name(), err)
-	}
-	manifest, ok := meta["ostree.manifest"].(string)
-	if !ok {
-		return "", "", fmt.Errorf("read commit %s in %q: %w", checksum, r.dir.Name(), ErrNoManifest)
-	}
-	config, _ = meta["ostree.container.image-config"].(string)
-	// What early versions of ostree-ext wrote for none.
-	if config == "null" {
-		config = ""
-	}
-	return manifest, config, nil
-}
-
 // CommitTree returns the root directory of a commit.
 func (r *Repo) CommitTree(commit string) (TreeDir, error) {
 	sum, err := ParseChecksum(commit)

@@ -60,6 +60,9 @@ type RepoCommit struct {
 	ManifestDigest string
 	Manifest       Manifest
 	Config         ImageConfig
+	// ManifestText and ConfigText are the JSON of which these are parts. The latter
+	// is "" when it was not kept.
+	ManifestText, ConfigText string
 	// Version is the image's own, "" when it has none.
 	Version string
 	// Created is when the image was built, zero when not known.
@@ -310,18 +313,23 @@ func commitMeta(out string) (checksum, parent string, meta map[string]any, err e
 // the rules of bootc status.
 func imageCommit(checksum, parent string, meta map[string]any) (RepoCommit, error) {
 	c := RepoCommit{Checksum: checksum, Parent: parent}
-	manifest, ok := meta["ostree.manifest"].(string)
+	var ok bool
+	c.ManifestText, ok = meta["ostree.manifest"].(string)
 	c.ManifestDigest, _ = meta["ostree.manifest-digest"].(string)
 	if !ok || c.ManifestDigest == "" {
 		return RepoCommit{}, ErrNoManifest
 	}
-	if err := json.Unmarshal([]byte(manifest), &c.Manifest); err != nil {
+	if err := json.Unmarshal([]byte(c.ManifestText), &c.Manifest); err != nil {
 		return RepoCommit{}, fmt.Errorf("parse manifest: %w", err)
 	}
-	if config, ok := meta["ostree.container.image-config"].(string); ok {
-		if err := json.Unmarshal([]byte(config), &c.Config); err != nil {
+	c.ConfigText, ok = meta["ostree.container.image-config"].(string)
+	if ok {
+		if err := json.Unmarshal([]byte(c.ConfigText), &c.Config); err != nil {
 			return RepoCommit{}, fmt.Errorf("parse image configuration: %w", err)
 		}
+	}
+	if c.ConfigText == "null" { // what early versions of ostree-ext wrote for none
+		c.ConfigText = ""
 	}
 	for _, layer := range c.Manifest.Layers {
 		if layer.Size < 0 || layer.Size > math.MaxInt64-c.Size {
@@ -354,30 +362,38 @@ func parseTime(s string) time.Time {
 
 // Describe adds to the ostree deployments of host what the commits say of their
 // images, and returns what is wrong with those that it cannot describe: all of
-// them when repo is nil.
-func Describe(ctx context.Context, repo *Repo, host *Host) (problems []error) {
+// them when repo is nil. known are images that were read already; commits has those
+// of the deployments.
+func Describe(ctx context.Context, repo *Repo, host *Host, known []RepoImage) (commits []RepoCommit, problems []error) {
 	users := map[string][]*Deployment{}
-	var commits []string
+	var names []string
 	for i := range host.Deployments {
 		d := &host.Deployments[i]
 		if d.Image == nil || d.Commit == "" {
 			continue
 		}
 		if users[d.Commit] == nil {
-			commits = append(commits, d.Commit)
+			names = append(names, d.Commit)
 		}
 		users[d.Commit] = append(users[d.Commit], d)
 	}
-	found, errs := make([]RepoCommit, len(commits)), make([]error, len(commits))
-	parallel(len(commits), func(i int) {
+	found, errs := make([]RepoCommit, len(names)), make([]error, len(names))
+	parallel(len(names), func(i int) {
 		if repo == nil {
 			errs[i] = ErrNoRepo
 			return
 		}
-		found[i], errs[i] = repo.Commit(ctx, commits[i])
+		if k := slices.IndexFunc(known, func(img RepoImage) bool { return img.Checksum == names[i] }); k >= 0 {
+			found[i] = known[k].RepoCommit
+			return
+		}
+		found[i], errs[i] = repo.Commit(ctx, names[i])
 	})
-	for i, commit := range commits {
-		for _, d := range users[commit] {
+	for i, name := range names {
+		if errs[i] == nil {
+			commits = append(commits, found[i])
+		}
+		for _, d := range users[name] {
 			if errs[i] != nil {
 				problems = append(problems, fmt.Errorf("describe deployment %s: %w", d.ID(), errs[i]))
 				continue
@@ -386,7 +402,7 @@ func Describe(ctx context.Context, repo *Repo, host *Host) (problems []error) {
 			d.Created, d.Architecture = found[i].Created, found[i].Config.Architecture
 		}
 	}
-	return problems
+	return commits, problems
 }
 
 // parallel calls do for 0 to n-1, as many at a time as there are CPUs.

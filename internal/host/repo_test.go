@@ -382,7 +382,7 @@ func TestDescribeFillsInWhatTheCommitsSay(t *testing.T) {
 		{Role: Other, Stateroot: "default", Commit: plain, Serial: 2},
 		{Role: Other, Stateroot: "old", Commit: strings.Repeat("1", 64), Image: image},
 	}}
-	problems := Describe(t.Context(), openRepo(t, phys), h)
+	_, problems := Describe(t.Context(), openRepo(t, phys), h, nil)
 	oneLineNaming(t, problems, h.Deployments[2].ID(), h.Deployments[4].ID())
 	for i, d := range h.Deployments {
 		want := Deployment{Role: d.Role, Stateroot: d.Stateroot, Commit: d.Commit, Serial: d.Serial, Image: d.Image}
@@ -394,5 +394,6 @@ func TestDescribeFillsInWhatTheCommitsSay(t *testing.T) {
 			t.Errorf("deployment %d: got %+v, want %+v", i, d, want)
 		}
 	}
-	oneLineNaming(t, Describe(t.Context(), nil, &Host{Deployments: h.Deployments[2:4]}), h.Deployments[2].ID())
+	_, problems = Describe(t.Context(), nil, &Host{Deployments: h.Deployments[2:4]}, nil)
+	oneLineNaming(t, problems, h.Deployments[2].ID())
 }

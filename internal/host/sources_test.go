@@ -101,7 +101,8 @@ func TestReadSysrootTellsWhatBootcTells(t *testing.T) {
 			}
 			got, problems := ReadSysroot(s)
 			oneLineNaming(t, problems)
-			oneLineNaming(t, Describe(t.Context(), openRepo(t, s.Dir), got))
+			_, problems = Describe(t.Context(), openRepo(t, s.Dir), got, nil)
+			oneLineNaming(t, problems)
 			for i := range got.Deployments {
 				// Of these bootc says no more than that they are incompatible.
 				got.Deployments[i].Layered = nil

@@ -596,7 +596,8 @@ func TestReadSysrootAgreesWithOSTree(t *testing.T) {
 	if got := statusLines(h); !slices.Equal(got, want) || len(got) != 4 {
 		t.Errorf("got %q, ostree says %q", got, want)
 	}
-	oneLineNaming(t, Describe(t.Context(), openRepo(t, phys), h))
+	_, problems = Describe(t.Context(), openRepo(t, phys), h, nil)
+	oneLineNaming(t, problems)
 	for i, d := range h.Deployments {
 		if n := fmt.Sprint(2 - i); d.Image == nil || d.Image.Image.Name != "quay.io/example/os"+n || d.ManifestDigest != "sha256:"+n {
 			t.Errorf("deployment %d: got %+v", i, d)

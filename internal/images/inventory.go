@@ -161,6 +161,8 @@ type inventory struct {
 	hostRead, boundRead bool
 	// repo is nil where there is no ostree repository, or nobody wants it read.
 	repo []host.RepoImage
+	// commits are those of the deployments, once they are described.
+	commits []host.RepoCommit
 	// bootc and podman are the two containers-storages, nil for none, or for one
 	// that could not be read.
 	bootc, podman *Store

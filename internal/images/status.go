@@ -136,7 +136,8 @@ func (inv *inventory) describe(ctx context.Context) {
 		return // on a composefs host all that is known was read already
 	}
 	defer repo.Close()
-	inv.problems = append(inv.problems, host.Describe(ctx, repo, inv.host)...)
+	commits, problems := host.Describe(ctx, repo, inv.host, inv.repo)
+	inv.commits, inv.problems = commits, append(inv.problems, problems...)
 }
 
 func (s *Status) setDeployments(h *host.Host) {

@@ -25,8 +25,10 @@ type Survey struct {
 	Store storageconf.Store
 	// Bootc and Default are the two containers-storages, nil for none.
 	Bootc, Default *Store
-	// Repo are the images in the ostree repository.
-	Repo []host.RepoImage
+	// Repo are the images in the ostree repository by their refs, Commits those and
+	// the ones of the deployments, whose refs an upgrade may have moved on.
+	Repo    []host.RepoImage
+	Commits []host.RepoCommit
 	// Filesystem is the one of the bootc-owned store.
 	Filesystem *Filesystem
 
@@ -56,9 +58,21 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 		return nil, err
 	}
 	return &Survey{
-		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Filesystem: fs,
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
+}
+
+func (inv *inventory) allCommits() (all []host.RepoCommit) {
+	for _, img := range inv.repo {
+		all = append(all, img.RepoCommit)
+	}
+	for _, c := range inv.commits {
+		if !slices.ContainsFunc(all, func(have host.RepoCommit) bool { return have.Checksum == c.Checksum }) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // Close closes the stores.

@@ -245,7 +245,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	}
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
-	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Repo, c.Original)
+	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Commits, c.Original)
 	if loan != nil && c.Means != ByPodman {
 		switch lent := c.cloneOut(ctx, loan.image, loan.blobs, ""); {
 		case lent == nil:

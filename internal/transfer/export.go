@@ -126,12 +126,9 @@ func openExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*U
 	if err := repo.CheckMode(); err != nil {
 		return nil, err
 	}
-	manifestText, configText, err := repo.ImageDocuments(ctx, image.Checksum)
-	if err != nil {
-		return nil, err
-	}
 	u := &Unread{export: &Export{repo: repo}, digest: image.ManifestDigest}
-	if u.manifest, u.config, err = parseDocuments(manifestText, configText); err != nil {
+	var err error
+	if u.manifest, u.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
 		return nil, err
 	}
 	u.export.tree, err = readLayers(ctx, repo, image.Checksum, u.manifest, u.config.baseLayers)

@@ -33,8 +33,8 @@ func (l *loan) id() string { return clonejob.LentImage(l.image, len(l.blobs)) }
 // newLoan finds the image of a store that has the most of the lowest layers of an image
 // in the ostree repository, and more than the store has that the image is pulled into.
 // It returns nil for none.
-func newLoan(from, to *images.Store, repo []host.RepoImage, manifestDigest string) *loan {
-	i := slices.IndexFunc(repo, func(img host.RepoImage) bool { return img.ManifestDigest == manifestDigest })
+func newLoan(from, to *images.Store, repo []host.RepoCommit, manifestDigest string) *loan {
+	i := slices.IndexFunc(repo, func(img host.RepoCommit) bool { return img.ManifestDigest == manifestDigest })
 	if from == nil || i < 0 {
 		return nil
 	}

@@ -91,11 +91,11 @@ func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
 		{name: "that podman would not find where it pulls to", from: []string{"ab"}, to: []string{"ab"}, kind: "e", diffIDs: diffIDs, want: "ab", layers: 2, spares: 20},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			img := host.RepoImage{RepoCommit: host.RepoCommit{ManifestDigest: bootedDigest}}
+			img := host.RepoCommit{ManifestDigest: bootedDigest}
 			img.Manifest.Layers, img.Config.RootFS.DiffIDs = manifest(cmp.Or(tt.kind, "b")), tt.diffIDs
 			from := newHost(t).chains(defaultStorage, tt.from...)
 			to := newHost(t).chains(defaultStorage, tt.to...)
-			got := newLoan(from, to, []host.RepoImage{{}, img}, bootedDigest)
+			got := newLoan(from, to, []host.RepoCommit{{}, img}, bootedDigest)
 			if got == nil {
 				if tt.want != "" {
 					t.Errorf("no loan, want %q", tt.want)
@@ -111,7 +111,7 @@ func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
 			}
 		})
 	}
-	if newLoan(nil, nil, []host.RepoImage{{}}, "") != nil {
+	if newLoan(nil, nil, []host.RepoCommit{{}}, "") != nil {
 		t.Error("a loan of no store")
 	}
 }

@@ -327,13 +327,13 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 	if choice.AcceptNewer && p.stored.Digest == "" {
 		p.Take, p.Exact, p.newer = p.Name, false, true
 	}
-	for _, img := range s.Repo {
+	for _, img := range s.Commits {
 		if img.ManifestDigest == p.Digest {
 			p.Fetch, p.layers = img.Size, img.Manifest.Layers
 		}
 	}
 	if method, _, err := choice.copyMethod(s); err == nil && method == Clone && p.Exact {
-		if p.loan = newLoan(s.Default, s.Bootc, s.Repo, p.Digest); p.loan != nil {
+		if p.loan = newLoan(s.Default, s.Bootc, s.Commits, p.Digest); p.loan != nil {
 			p.Fetch -= p.loan.spares
 		}
 	}
@@ -367,7 +367,7 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 	if s.Host.Kind == host.Composefs {
 		return errNotSuch
 	}
-	for _, img := range s.Repo {
+	for _, img := range s.Commits {
 		if img.Checksum == p.commit {
 			p.Take, p.Exact, p.Fetch, p.Write = p.commit, false, 0, nil
 			var err error
