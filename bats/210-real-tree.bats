@@ -46,9 +46,10 @@ EOF
         # Another commit, for a deployment of its own.
         commit=$(OS_TIME=$((OS_TIME + 1)) os_merge "$(storage_ref "$image:42")" "${layers[@]}")
         deploy "$image.storage" "$commit" "ostree-unverified-image:containers-storage:localhost/$image:42"
+        commit=$(OS_TIME=$((OS_TIME + 2)) os_merge "oci_3A__2F_srv/oci/${image}_3A_42" "${layers[@]}")
+        deploy "$image.oci" "$commit" "ostree-unverified-image:oci:/srv/oci/$image:42"
     done
-    commit=$(OS_TIME=$((OS_TIME + 2)) os_merge oci_3A__2F_srv/layout_3A_42 "${layers[@]}")
-    deploy system.oci "$commit" ostree-unverified-image:oci:/srv/layout:42
+    mkdir /srv/oci
     commit=$(os_chunked "$(storage_ref chunked:42)" "$REAL_TREE/system")
     deploy chunked "$commit" "ostree-unverified-image:containers-storage:localhost/chunked:42"
     # What podman makes of the images themselves.
@@ -222,15 +223,17 @@ nothing_left() {
 }
 
 @test "real tree: an OCI layout" {
-    skopeo copy -q "dir:$REAL_TREE/system" oci:/srv/layout:42
+    skopeo copy -q "dir:$REAL_TREE/system" oci:/srv/oci/system:42
     boot system.oci
     # What has no name is called so.
     unifies pull localhost/bootc:latest "$(cat /srv/original/mounted)"
-    rm -rf /srv/layout
+    rm -rf /srv/oci/system
 }
 
-@test "real tree: a composefs host, from the registry and by bootc" {
-    boot system
+# boot_composefs NAME - as boot NAME, on a composefs host, with a bootc in bin that
+# exports the image as another manifest.
+boot_composefs() {
+    boot "$1"
     local verity
     verity=$(printf 'a%.0s' {1..128})
     mv /sysroot/ostree /sysroot/ostree.real
@@ -238,18 +241,22 @@ nothing_left() {
     mkdir -p /sysroot/composefs/bootc /sysroot/ostree "/sysroot/state/deploy/$verity" bin
     ln -s ../composefs/bootc /sysroot/ostree/bootc
     printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://%s\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
-        "$REGISTRY/system:42" "$DIGEST" >"/sysroot/state/deploy/$verity/$verity.origin"
+        "$REGISTRY/$1:42" "$DIGEST" >"/sysroot/state/deploy/$verity/$verity.origin"
     umount -q /proc/cmdline
     echo "root=/dev/vda composefs=$verity" >/run/cmdline
     mount --bind /run/cmdline /proc/cmdline
-    # It makes another manifest.
-    cp -r "$REAL_TREE/system" exported
-    jq '.annotations = {exported: "yes"}' "$REAL_TREE/system/manifest.json" >exported/manifest.json
+    cp -r "$REAL_TREE/$1" exported
+    jq '.annotations = {exported: "yes"}' "$REAL_TREE/$1/manifest.json" >exported/manifest.json
     printf '#!/bin/bash\n[ "$1 $2" = "image copy-to-storage" ] && exec skopeo copy -q "dir:%s/exported" "containers-storage:$6"\n' "$PWD" >bin/bootc
     chmod +x bin/bootc
+    export PATH=$PWD/bin:$PATH
+}
+
+@test "real tree: a composefs host, from the registry and by bootc" {
+    boot_composefs system
     unifies pull "$REGISTRY/system:42" "$(cat /srv/original/mounted)"
     bp unset-unified
-    PATH=$PWD/bin:$PATH bp set-unified --from composefs
+    bp set-unified --from composefs
     oracle_has "$REGISTRY/system:42" "$(cat /srv/original/mounted)"
     assert "$(podman images -q)" == ""
     nothing_left
@@ -311,12 +318,19 @@ default_passes() {
     ! podman_at_least 5 || podman system check
 }
 
-# killed PASSES CLEAN ARG... - kill bootc-podman ARG... at 40 moments of the time that
-# it takes, and see each time that the store PASSES and that it can be run again. CLEAN
-# makes it have all to do; $complete tells what there is in the end, $want what has to be.
+# named - all images and names of both stores.
+named() {
+    [ ! -e "$STORE" ] || oracle images -a --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | LC_ALL=C sort
+    echo
+    podman images -a --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | LC_ALL=C sort
+}
+
+# killed CLEAN ARG... - kill bootc-podman ARG... at 40 moments of the time that it takes,
+# and see each time that both stores pass, and that it can be run again: then all is as
+# if it had not been killed. CLEAN makes it have all to do.
 killed() {
-    local passes=$1 clean=$2 started took=0 moment pid mounts i
-    shift 2
+    local clean=$1 started took=0 moment pid mounts want i
+    shift
     mounts=$(mount_table | wc -l)
     for i in 1 2; do
         "$clean"
@@ -325,7 +339,9 @@ killed() {
         took=$((took + ${EPOCHREALTIME/./} - started))
     done
     took=$((took / 2))
-    for i in {1..40}; do
+    want=$(named)
+    echo "$want"
+    for ((i = 1; i <= ${REAL_TREE_KILLS:-40}; i++)); do
         "$clean"
         setsid "$BOOTC_PODMAN" "$@" >out 2>&1 3>&- &
         pid=$!
@@ -337,24 +353,26 @@ killed() {
         if [ $((i % 2)) = 0 ]; then kill -KILL -- "-$pid"; else kill -KILL "$pid"; fi 2>/dev/null || true
         wait "$pid" || true
         wait_for bash -c "! pgrep -s $pid >/dev/null"
-        "$passes"
+        store_passes
+        default_passes
         bp "$@"
-        assert "$("$complete")" == "$want"
+        assert "$(named)" == "$want"
         nothing_left
         assert "$(mount_table | wc -l)" == "$mounts"
     done
-    "$passes"
+    store_passes
+    default_passes
+    podman rmi -af >/dev/null
 }
 
-no_bootc_store() { rm -rf /sysroot/ostree/bootc; }
+no_bootc_store() { rm -rf /sysroot/ostree/bootc /var/lib/bootc-podman; }
 no_copy() { podman rmi -f localhost/bootc >/dev/null 2>&1 || true; }
 
 # killed_export METHOD - kill an export from the ostree repository.
 killed_export() {
     boot small
-    # shellcheck disable=SC2317 # for killed
-    complete() { oracle image inspect --format '{{index .Annotations "io.bootc-podman.original-digest"}}' "$REGISTRY/small:42"; }
-    complete=complete want=$DIGEST killed store_passes no_bootc_store set-unified --from ostree --method "$1"
+    killed no_bootc_store set-unified --from ostree --method "$1"
+    assert "$(oracle image inspect --format '{{index .Annotations "io.bootc-podman.original-digest"}}' "$REGISTRY/small:42")" == "$DIGEST"
 }
 
 @test "small tree: export killed at any moment" { killed_export podman; }
@@ -363,33 +381,64 @@ killed_export() {
 
 @test "small tree: pull killed at any moment" {
     boot small
-    # shellcheck disable=SC2317 # for killed
-    complete() { digest_of "$REGISTRY/small:42"; }
-    complete=complete want=$DIGEST killed store_passes no_bootc_store set-unified --from registry
+    killed no_bootc_store set-unified --from registry
+    assert "$(digest_of "$REGISTRY/small:42")" == "$DIGEST"
+}
+
+@test "small tree: pull of an OCI layout killed at any moment" {
+    skopeo copy -q "dir:$REAL_TREE/small" oci:/srv/oci/small:42
+    boot small.oci
+    killed no_bootc_store set-unified
+    assert "$(digest_of localhost/bootc:latest)" == "$DIGEST"
+}
+
+@test "small tree: pull with layers that are lent killed at any moment" {
+    boot small
+    printf 'FROM %s\nLABEL more=1\n' "$REGISTRY/small:42" | podman build -q -t localhost/lender - >/dev/null
+    podman untag "$REGISTRY/small:42"
+    killed no_bootc_store set-unified --from registry
+    assert "$(digest_of "$REGISTRY/small:42")" == "$DIGEST"
 }
 
 # killed_copy METHOD - kill a copy from podman's own store.
 killed_copy() {
     boot small
     podman pull -q "$REGISTRY/small:42"
-    # shellcheck disable=SC2317 # for killed
-    complete() { digest_of "$REGISTRY/small:42"; }
-    complete=complete want=$DIGEST killed store_passes no_bootc_store set-unified --from default --method "$1"
-    podman rmi -af >/dev/null
-    default_passes
+    killed no_bootc_store set-unified --from default --method "$1"
+    assert "$(digest_of "$REGISTRY/small:42")" == "$DIGEST"
 }
 
 @test "small tree: copy from podman's store killed at any moment" { killed_copy podman; }
 
 @test "small tree: clone from podman's store killed at any moment" { killed_copy clone; }
 
-@test "small tree: copy to podman's store killed at any moment" {
+@test "small tree: pull-from-default-storage killed at any moment" {
+    podman pull -q "$REGISTRY/small:42"
+    killed no_bootc_store pull-from-default-storage "$REGISTRY/small:42"
+}
+
+no_composefs_store() { rm -rf /sysroot/composefs/bootc/storage /var/lib/bootc-podman; }
+
+@test "small tree: export by bootc killed at any moment" {
+    boot_composefs small
+    killed no_composefs_store set-unified --from composefs
+}
+
+@test "small tree: export to podman's store killed at any moment" {
     boot small
-    # shellcheck disable=SC2317 # for killed
-    complete() { podman image inspect --format '{{index .Annotations "io.bootc-podman.original-digest"}}' localhost/bootc; }
-    complete=complete want=$DIGEST killed default_passes no_copy copy-to-storage --from ostree --method podman
-    podman rmi -af >/dev/null
-    default_passes
+    killed no_copy copy-to-storage --from ostree --method podman
+}
+
+@test "small tree: clone to podman's store killed at any moment" {
+    boot small
+    bp set-unified --from registry
+    killed no_copy copy-to-storage --from bootc
+}
+
+@test "small tree: pull to podman's store killed at any moment" {
+    boot small
+    bp image pull -q "$REGISTRY/small:42"
+    killed no_copy copy-to-storage --from registry
 }
 
 # full FREE ARG... - on a filesystem with FREE bytes left, bootc-podman ARG... says so
