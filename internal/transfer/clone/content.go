@@ -92,6 +92,8 @@ func (c *copier) copyRange(dst, src int, off, end int64) error {
 		case errors.Is(err, unix.EINTR):
 		case isOneOf(err, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.EPERM):
 			c.stepDown(byKernel)
+			// Even if the way is another for other files, as with EINVAL of a reflink.
+			return copyByHand(dst, src, off, end)
 		case err != nil:
 			return fmt.Errorf("copy: %w", err)
 		case n == 0:

@@ -219,6 +219,25 @@ func TestTreeIsCopiedWhole(t *testing.T) {
 	}
 }
 
+func TestFileThatTheKernelDoesNotCopyIsCopiedByHand(t *testing.T) {
+	path := filepath.Join(filesystem(t, "xfs"), "file")
+	must(t, os.WriteFile(path, []byte(strings.Repeat("content", 10000)), 0o600))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	var st unix.Stat_t
+	must(t, unix.Fstat(int(f.Fd()), &st))
+	// The ranges overlap: EINVAL of both.
+	c := &copier{}
+	copied, err := c.copy(int(f.Fd()), int(f.Fd()), &st)
+	if err != nil || copied != st.Size || c.way.Load() != byReflink {
+		t.Errorf("copied %d bytes, %v, way %d", copied, err, c.way.Load())
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != strings.Repeat("content", 10000) {
+		t.Errorf("%v, another content", err)
+	}
+}
+
 func TestHardLinksOutsideOfTheTreeStayThere(t *testing.T) {
 	dir := filesystem(t, "xfs")
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
