@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.podman.io/storage"
-	drivers "go.podman.io/storage/drivers"
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
@@ -40,9 +40,9 @@ func open(s clonejob.Store, reading bool) (storage.Store, error) {
 			return nil, unsupported("the store %q has a mount program", s.GraphRoot)
 		case name == "force_mask" && value != "":
 			return nil, unsupported("the store %q forces modes on its files", s.GraphRoot)
-		case name == "use_composefs" && value == "true":
+		case name == "use_composefs" && isTrue(value):
 			return nil, unsupported("the store %q is in composefs form", s.GraphRoot)
-		case name == "ignore_chown_errors" && value == "true":
+		case name == "ignore_chown_errors" && isTrue(value):
 			return nil, unsupported("the files in the store %q may have wrong owners", s.GraphRoot)
 		case strings.HasSuffix(name, "imagestore") && !reading, name == "skip_mount_home":
 		default:
@@ -54,13 +54,18 @@ func open(s clonejob.Store, reading bool) (storage.Store, error) {
 		// We mount no layer, so the driver's directory need not be a mount.
 		GraphDriverOptions: append(options, "overlay.skip_mount_home=true"),
 	})
-	switch {
-	case errors.Is(err, drivers.ErrNotSupported), errors.Is(err, drivers.ErrPrerequisites), errors.Is(err, drivers.ErrIncompatibleFS):
-		return nil, unsupported("open store %q: %v", s.GraphRoot, err)
-	case err != nil:
-		return nil, fmt.Errorf("open store %q: %w", s.GraphRoot, err)
+	if err != nil {
+		// Whatever it is, nothing was changed, and podman may know better: options of
+		// its version, programs.
+		return nil, fmt.Errorf("%w: open store %q: %w", clonejob.ErrUnsupported, s.GraphRoot, err)
 	}
 	return store, nil
+}
+
+// isTrue reads a value as the library does; it refuses what is neither.
+func isTrue(value string) bool {
+	is, err := strconv.ParseBool(strings.TrimSpace(value))
+	return is && err == nil
 }
 
 // chain returns the layers of an image from the lowest to top.

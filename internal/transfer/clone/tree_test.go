@@ -295,6 +295,25 @@ func TestTreesOfOtherFormsAreRefused(t *testing.T) {
 	}
 }
 
+func TestPropertiesOfAFilesystemStayThere(t *testing.T) {
+	src := filepath.Join(filesystem(t, "btrfs"), "src")
+	must(t, os.Mkdir(src, 0o755))
+	must(t, os.WriteFile(filepath.Join(src, "file"), nil, 0o600))
+	must(t, unix.Setxattr(filepath.Join(src, "file"), "btrfs.compression", []byte("zstd"), 0))
+	must(t, unix.Setxattr(src, "btrfs.compression", []byte("zstd"), 0))
+	must(t, cloneTree(t, src, filepath.Join(filesystem(t, "xfs"), "dst")))
+}
+
+func TestAttributesThatTheFilesystemLacksAreRefused(t *testing.T) {
+	f, err := os.Create(filepath.Join(filesystem(t, "xfs"), "file"))
+	must(t, err)
+	defer f.Close()
+	err = setXattr(fileAttributes(f.Fd()), "btrfs.compression", []byte("zstd"))
+	if !errors.Is(err, clonejob.ErrUnsupported) {
+		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
+	}
+}
+
 func TestFullFilesystemIsSaid(t *testing.T) {
 	src := filepath.Join(filesystem(t, "xfs"), "src")
 	must(t, os.Mkdir(src, 0o755))
@@ -351,6 +370,7 @@ func TestTreatmentOfExtendedAttributes(t *testing.T) {
 		"trusted.overlay.of.the.future":  refuse,
 		"user.containers.override_stat":  refuse,
 		"user.overlay.opaque":            keep,
+		"btrfs.compression":              drop,
 	} {
 		if got := treat(name); got != want {
 			t.Errorf("%s: %d, want %d", name, got, want)

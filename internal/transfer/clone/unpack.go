@@ -160,8 +160,8 @@ func setXattrs(dst attributes, hdr *tar.Header) error {
 		if treat(name) == refuse {
 			return unsupported("a file has the extended attribute %s", name)
 		}
-		if err := dst.set(name, []byte(value)); err != nil {
-			return fmt.Errorf("set extended attribute %s: %w", name, err)
+		if err := setXattr(dst, name, []byte(value)); err != nil {
+			return err
 		}
 	}
 	return nil

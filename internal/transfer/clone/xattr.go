@@ -35,6 +35,9 @@ func treat(name string) treatment {
 	case "user.containers.override_stat":
 		return refuse // owner and mode of the file itself are made up (force_mask)
 	}
+	if strings.HasPrefix(name, "btrfs.") {
+		return drop // how that filesystem keeps the file
+	}
 	own, ok := strings.CutPrefix(name, overlayXattr)
 	switch {
 	case !ok, own == "opaque", own == "whiteout", own == "whiteouts", strings.HasPrefix(own, "overlay."):
@@ -108,12 +111,23 @@ func copyXattrs(dst, src attributes, scratch []byte) error {
 		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
-		if err == nil {
-			err = dst.set(name, value)
-		}
 		if err != nil {
-			return fmt.Errorf("copy extended attribute %s: %w", name, err)
+			return fmt.Errorf("read extended attribute %s: %w", name, err)
 		}
+		if err := setXattr(dst, name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setXattr(dst attributes, name string, value []byte) error {
+	err := dst.set(name, value)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return unsupported("the destination's filesystem has no extended attribute %s", name)
+	}
+	if err != nil {
+		return fmt.Errorf("set extended attribute %s: %w", name, err)
 	}
 	return nil
 }
