@@ -123,14 +123,14 @@ func (d *differ) copyTarSplit(dst *os.File) (archived int64, err error) {
 
 // copyTree copies the layer's tree to dest, and returns that one, open.
 func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
-	if root, err = os.Open(dest); err != nil {
+	if root, err = openStaged(dest); err != nil {
 		return nil, err
 	}
 	links := filepath.Join(staging, "links")
 	err = os.Mkdir(links, 0o700)
 	if err == nil {
 		var scratch *os.File
-		if scratch, err = os.Open(links); err == nil {
+		if scratch, err = openStaged(links); err == nil {
 			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, d.cloning.workers)
 			err = errors.Join(err, scratch.Close())
 		}

@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -157,7 +156,7 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 			tarSplit.Close()
 		}
 	}()
-	root, err := os.Open(dest)
+	root, err := openStaged(dest)
 	if err != nil {
 		return output, err
 	}

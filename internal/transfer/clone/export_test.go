@@ -154,6 +154,31 @@ func TestExportIsWhatThePullMakes(t *testing.T) {
 	}
 }
 
+func TestExportInheritsNothingOfTheStore(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, plain := newArchives(t, dir+"/content"), newStore(t, dir+"/plain")
+	export := func(s *testStore) *clonejob.Result {
+		s.Free()
+		result, err := Export(t.Context(), clonejob.Job{Destination: s.job, Verify: clonejob.VerifyNone}, a, nil)
+		must(t, err)
+		return result
+	}
+	layers := export(plain).Layers
+	for name, prepare := range heritable {
+		t.Run(name, func(t *testing.T) {
+			must(t, os.MkdirAll(dir+"/"+name+"/root", 0o755))
+			prepare(t, dir+"/"+name+"/root")
+			s := newStore(t, dir+"/"+name)
+			export(s)
+			for _, l := range layers {
+				if got, want := s.shape(t, l.ID), plain.shape(t, l.ID); got != want {
+					t.Errorf("tree:\n%s\nwant:\n%s", got, want)
+				}
+			}
+		})
+	}
+}
+
 // shape is a snapshot without what the library decides on: times of the root and of
 // whiteouts.
 func (s *testStore) shape(t *testing.T, id string) string {

@@ -328,6 +328,23 @@ func TestImageIsWhatThePullMade(t *testing.T) {
 	}
 }
 
+func TestLayersInheritNothingOfTheStore(t *testing.T) {
+	for name, prepare := range heritable {
+		t.Run(name, func(t *testing.T) {
+			dir := filesystem(t, "xfs")
+			a := newStore(t, dir+"/a")
+			id := a.put(t, "localhost/image:1", hardLayers(t)...)
+			must(t, os.MkdirAll(dir+"/b/root", 0o755))
+			prepare(t, dir+"/b/root")
+			b := newStore(t, dir+"/b")
+			_, err := a.clone(t, b, id, clonejob.VerifyMetadata)
+			must(t, err)
+			equal(t, b, a, id)
+			b.check(t)
+		})
+	}
+}
+
 func TestLayersThatAreThereAreShared(t *testing.T) {
 	dir := filesystem(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")

@@ -106,6 +106,23 @@ func filesystemOf(t *testing.T, kind string, size int64) string {
 	return mount
 }
 
+// heritable makes directories that pass a group or an access control list on to all
+// that is made in them.
+var heritable = map[string]func(t *testing.T, dir string){
+	"set-group-ID": func(t *testing.T, dir string) {
+		must(t, unix.Chown(dir, 0, 999))
+		must(t, unix.Chmod(dir, 0o2755))
+	},
+	"access control list": func(t *testing.T, dir string) {
+		// The owner may all, user 42 may read, the others may nothing.
+		acl := []byte{
+			2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 42, 0, 0, 0,
+			4, 0, 0, 0, 255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+		}
+		must(t, unix.Setxattr(dir, "system.posix_acl_default", acl, 0))
+	},
+}
+
 // snapshot describes all of a tree but SELinux labels and times of access, a line for
 // each name, sorted. It finds its way without paths, which may be too long.
 func snapshot(t *testing.T, dir string) []string {

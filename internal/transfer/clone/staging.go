@@ -49,3 +49,33 @@ func pruneOne(dir string) error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// openStaged opens an empty directory of ours in the staging directory, and takes from
+// it what it got of the store's directories and would pass on: a group by its
+// set-group-ID bit, and access control lists. So new files are root's, with the mode
+// that they are made with but for the umask, which nobody has to look at.
+func openStaged(path string) (dir *os.File, err error) {
+	if dir, err = os.Open(path); err != nil {
+		return nil, err
+	}
+	fd := int(dir.Fd())
+	for _, name := range []string{"system.posix_acl_default", "system.posix_acl_access"} {
+		if err == nil {
+			err = unix.Fremovexattr(fd, name)
+		}
+		if isOneOf(err, unix.ENODATA, unix.EOPNOTSUPP) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = unix.Fchown(fd, 0, 0)
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, 0o700)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, &fs.PathError{Op: "prepare", Path: path, Err: err}
+	}
+	return dir, nil
+}

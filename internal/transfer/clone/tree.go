@@ -77,7 +77,8 @@ const batch = 128
 // copyTree copies the content and the metadata of the directory src to the empty
 // directory dst: all but SELinux labels, which are the destination's, and what only
 // concerns mounts of the source. Regular files share their extents if they can.
-// scratch is an empty directory on the filesystem of dst. The error wraps
+// scratch is an empty directory on the filesystem of dst. Both are root's, and what is
+// made in them gets neither a group nor an access control list of them. The error wraps
 // clonejob.ErrUnsupported for a tree that is not a layer of overlayfs as the kernel
 // itself would have it.
 func copyTree(ctx context.Context, dst, src, scratch *os.File, c *copier, n *counts, workers int) error {

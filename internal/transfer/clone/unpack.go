@@ -41,7 +41,7 @@ type unpacker struct {
 	dirName string
 }
 
-// newUnpacker makes a tree in the empty directory root.
+// newUnpacker makes a tree in the empty directory root, which passes nothing on.
 func newUnpacker(root *os.File, c *copier, n *counts) (*unpacker, error) {
 	umask, err := readUmask()
 	return &unpacker{root: root, copier: c, counts: n, umask: umask, dir: -1}, err
