@@ -8,11 +8,13 @@ package clone
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 
+	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/drivers/overlay"
 	"golang.org/x/sys/unix"
@@ -59,6 +61,14 @@ const tarSplitArtifact = "bootc-podman.tar-split"
 // incomplete, with the lock on it held: who is killed here leaves a layer behind that
 // the next to open the store removes, recipe and all.
 func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *drivers.DriverWithDifferOutput, options *drivers.ApplyDiffWithDifferOpts) error {
+	// The library puts it also in place of a layer that is whole, and may be mounted.
+	there, err := d.hasFiles(id)
+	if err != nil {
+		return err
+	}
+	if there {
+		return storage.ErrDuplicateID
+	}
 	if err := d.Driver.ApplyDiffFromStagingDirectory(id, parent, output, options); err != nil {
 		return err
 	}
@@ -70,12 +80,36 @@ func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *driver
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	if err != nil {
 		return &os.LinkError{Op: "link", Old: f.Name(), New: path, Err: err}
 	}
 	return nil
 }
+
+// hasFiles tells whether there is anything in the tree of a layer.
+func (d *driver) hasFiles(id string) (bool, error) {
+	path, err := d.DifferTarget(id)
+	if err != nil {
+		return false, err
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SyncMode has the library write everything out before it records that a layer is
+// complete: the files that tell what it lies upon are not even synced when they are
+// written, and a machine that goes down would leave layers behind that are taken for
+// whole for ever after.
+func (*driver) SyncMode() drivers.SyncMode { return drivers.SyncModeFilesystem }
 
 // newTarSplit makes a file without a name in the directory of records.
 func newTarSplit(layers string) (*os.File, error) {
