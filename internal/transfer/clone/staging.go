@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,10 @@ import (
 // were killed: the locks of the others' directories are held. The library does so, too,
 // but only where it unmounts the directory of the driver as well, on which somebody's
 // mounts may be.
+//
+// What else the library leaves when it is killed is left to it, as podman does: it
+// removes its tempdirs itself, and never its trials of the filesystem beside the layers
+// (compat*, metacopy-check*, opaque-bug-check*), on which something may be mounted.
 func prune(staging string) error {
 	dirs, err := os.ReadDir(staging)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -31,8 +37,19 @@ func prune(staging string) error {
 	return err
 }
 
+// tooOldToBeNew is the age at which a staging directory without a lock is not a new one
+// any more, the maker of which is about to take it.
+const tooOldToBeNew = time.Minute
+
 func pruneOne(dir string) error {
-	lock, err := os.OpenFile(filepath.Join(dir, "staging.lock"), os.O_RDWR|unix.O_NOFOLLOW, 0)
+	path := filepath.Join(dir, "staging.lock")
+	lock, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	remove := os.RemoveAll
+	if errors.Is(err, fs.ErrNotExist) && isLeft(dir) {
+		// From here on its maker, should there be one, cannot have the lock.
+		lock, err = os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|os.O_CREATE, 0o600)
+		remove = unix.Rmdir
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // too new to be locked, or removed meanwhile
 	}
@@ -47,7 +64,62 @@ func pruneOne(dir string) error {
 	if err != nil {
 		return &fs.PathError{Op: "lock", Path: lock.Name(), Err: err}
 	}
-	return os.RemoveAll(dir)
+	// The lock goes last: who is killed here leaves what the next one removes.
+	for _, name := range stagedNames {
+		if err == nil {
+			err = remove(filepath.Join(dir, name))
+		}
+		if isOneOf(err, unix.ENOENT, unix.ENOTEMPTY) { // of Rmdir: somebody is at work there
+			err = nil
+		}
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err == nil {
+		err = remove(dir)
+	}
+	if errors.Is(err, unix.ENOTEMPTY) {
+		return nil
+	}
+	return err
+}
+
+// stagedNames are what is in a staging directory besides its lock: the library's tree
+// of the layer, and our hub of hard links.
+var stagedNames = []string{"dir", linksName}
+
+const linksName = "links"
+
+// empty removes what is in a staging directory of ours. The library removes the lock
+// before that: who is killed in between leaves what nobody knows to be dead.
+func empty(dir string) {
+	for _, name := range stagedNames {
+		_ = os.RemoveAll(filepath.Join(dir, name)) // else the next to clean up does
+	}
+}
+
+// isLeft tells of a staging directory without a lock that somebody left who was killed
+// when he made it or had removed what was in it. One that has files is podman's before
+// version 5, which knows no locks, and may be at work.
+func isLeft(dir string) bool {
+	st, err := os.Stat(dir)
+	if err != nil || time.Since(st.ModTime()) < tooOldToBeNew {
+		return false
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if !slices.Contains(stagedNames, e.Name()) || !e.IsDir() {
+			return false
+		}
+		if in, err := os.ReadDir(filepath.Join(dir, e.Name())); err != nil || len(in) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // openStaged opens an empty directory of ours in the staging directory, and takes from
