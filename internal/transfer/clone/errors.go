@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -18,6 +19,23 @@ import (
 // unsupported is an error that leads the caller to copy with podman.
 func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", clonejob.ErrUnsupported, fmt.Sprintf(format, args...))
+}
+
+// meanwhile tells of what the storage library knew before, and does not any more.
+func meanwhile(err error) error {
+	if errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrImageUnknown) {
+		return fmt.Errorf("%w: %w", clonejob.ErrChanged, err)
+	}
+	return err
+}
+
+// gone tells of an error of reading a source in which somebody removes files, lock or
+// not.
+func gone(err error) error {
+	if isOneOf(err, unix.ENOENT, unix.ESTALE) {
+		return clonejob.ErrChanged
+	}
+	return err
 }
 
 // Failure tells an error of Image to another process.

@@ -242,7 +242,7 @@ func (w *worker) do(it item) error {
 		sub := &directory{parent: d, name: it.name}
 		var err error
 		if sub.src, err = openSubdirectory(d.src, it.name); err != nil {
-			return fmt.Errorf("open %q: %w", sub.path(), err)
+			return fmt.Errorf("open %q: %w", sub.path(), gone(err))
 		}
 		if sub.dst, err = openSubdirectory(d.dst, it.name); err != nil {
 			unix.Close(sub.src)
@@ -269,7 +269,7 @@ func (w *worker) readDirectory(d *directory) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return fmt.Errorf("read: %w", gone(err))
 		}
 		if n <= 0 {
 			break
@@ -357,7 +357,7 @@ func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 		return false, w.copyRegular(d, e.name, &st)
 	}
 	if err := unix.Fstatat(d.src, e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return false, err
+		return false, gone(err)
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -373,7 +373,7 @@ func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 func (w *worker) copyRegular(d *directory, name string, st *unix.Stat_t) error {
 	src, err := openat(d.src, name, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return err
+		return gone(err)
 	}
 	defer unix.Close(src)
 	if err := unix.Fstat(src, st); err != nil {
@@ -443,7 +443,7 @@ func (w *worker) makeSpecial(dir int, name string, srcDir int, srcName string, s
 		target := make([]byte, st.Size+1)
 		n, err := unix.Readlinkat(srcDir, srcName, target)
 		if err != nil {
-			return err
+			return gone(err)
 		}
 		if err := unix.Symlinkat(string(target[:n]), dir, name); err != nil {
 			return err

@@ -95,7 +95,7 @@ func copyXattrs(dst, src attributes, scratch []byte) error {
 		names, err = grow(src.list)
 	}
 	if err != nil {
-		return fmt.Errorf("list extended attributes: %w", err)
+		return fmt.Errorf("list extended attributes: %w", gone(err))
 	}
 	for len(names) > 0 {
 		end := bytes.IndexByte(names, 0)
@@ -112,7 +112,7 @@ func copyXattrs(dst, src attributes, scratch []byte) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read extended attribute %s: %w", name, err)
+			return fmt.Errorf("read extended attribute %s: %w", name, gone(err))
 		}
 		if err := setXattr(dst, name, value); err != nil {
 			return err

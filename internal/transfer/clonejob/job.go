@@ -168,7 +168,7 @@ var (
 	ErrUnsupported = errors.New("cannot be cloned")
 	// ErrNotFound says that the source does not have the image.
 	ErrNotFound = errors.New("no such image")
-	// ErrChanged says that a layer was removed from the source meanwhile.
+	// ErrChanged says that layers were removed from a store meanwhile, twice.
 	ErrChanged = errors.New("removed meanwhile")
 	// ErrNotVerified says that the source is damaged. The destination did not get the
 	// image.
