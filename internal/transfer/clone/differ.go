@@ -41,6 +41,7 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *driver
 	defer func() {
 		if err != nil {
 			tarSplit.Close()
+			empty(how.StagingDirectory)
 		}
 	}()
 	archived, err := d.copyTarSplit(tarSplit)
@@ -126,7 +127,7 @@ func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
 	if root, err = openStaged(dest); err != nil {
 		return nil, err
 	}
-	links := filepath.Join(staging, "links")
+	links := filepath.Join(staging, linksName)
 	err = os.Mkdir(links, 0o700)
 	if err == nil {
 		var scratch *os.File
@@ -134,6 +135,9 @@ func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
 			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, d.cloning.workers)
 			err = errors.Join(err, scratch.Close())
 		}
+	}
+	if err == nil {
+		err = d.layer.from.isThere()
 	}
 	if err != nil {
 		root.Close()

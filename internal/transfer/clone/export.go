@@ -43,7 +43,7 @@ type Archives interface {
 // can. Progress and safety are those of Image, errors are those of package
 // clonejob, of the storage library and of archives.
 func Export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	result, err := export(ctx, job, archives, progress)
+	result, err := twice(func() (*clonejob.Result, error) { return export(ctx, job, archives, progress) })
 	if err != nil {
 		return nil, fmt.Errorf("export image: %w", err)
 	}
@@ -51,7 +51,7 @@ func Export(ctx context.Context, job clonejob.Job, archives Archives, progress f
 }
 
 func export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	dst, err := openDestination(job)
+	dst, err := openDestination(ctx, job)
 	if err != nil {
 		return nil, err
 	}
@@ -75,11 +75,8 @@ func export(ctx context.Context, job clonejob.Job, archives Archives, progress f
 	for i, p := range plan {
 		c.plan[i].id, c.plan[i].parent, c.plan[i].there = p.id, p.parent, p.there
 	}
-	if err := c.commit(ctx); err != nil {
+	if err := c.commit(ctx, src, job.Names); err != nil {
 		return nil, err
-	}
-	if err := dst.record(src, c.plan, job.Names); err != nil {
-		return nil, fmt.Errorf("record image: %w", err)
 	}
 	return c.result(src), nil
 }
@@ -154,6 +151,7 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 	defer func() {
 		if err != nil {
 			tarSplit.Close()
+			empty(how.StagingDirectory)
 		}
 	}()
 	root, err := openStaged(dest)

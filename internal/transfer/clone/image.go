@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"golang.org/x/sync/errgroup"
@@ -27,23 +28,37 @@ import (
 //
 // All layers that the destination lacks are made in its staging directory first, and
 // are durable before the first of them is put in place; the image's record comes last.
-// A process that is killed leaves nothing but staging directories, which the library
-// collects, and whole layers, which a later run finds and shares.
+// From the first to that nobody is asked whether to go on, and an error takes the
+// layers back. A process that is killed leaves staging directories, which the next one
+// removes, and, within that moment, whole layers without an image: a later run finds
+// and shares them, but until then nobody removes them.
+//
+// What failed as layers were removed meanwhile is done once more, from the start.
 //
 // Errors are those of package clonejob, and those of the storage library.
 func Image(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	result, err := copyImage(ctx, job, progress)
+	result, err := twice(func() (*clonejob.Result, error) { return copyImage(ctx, job, progress) })
 	if err != nil {
 		return nil, fmt.Errorf("clone image %.12s: %w", job.Image, err)
 	}
 	return result, nil
 }
 
+// twice does once more what failed as something was removed meanwhile.
+func twice(do func() (*clonejob.Result, error)) (*clonejob.Result, error) {
+	result, err := do()
+	if err = meanwhile(err); errors.Is(err, clonejob.ErrChanged) {
+		result, err = do()
+		err = meanwhile(err)
+	}
+	return result, err
+}
+
 func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
 	if job.Source.GraphRoot == job.Destination.GraphRoot {
 		return nil, unsupported("source and destination are the same store")
 	}
-	from, err := open(job.Source, true)
+	from, err := open(ctx, job.Source, true)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +75,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 	if src, err = src.lowest(job.Blobs); err != nil {
 		return nil, err
 	}
-	dst, err := openDestination(job)
+	dst, err := openDestination(ctx, job)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +89,8 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 	if err := c.stage(ctx, src); err != nil {
 		return nil, err
 	}
-	if err := c.commit(ctx); err != nil {
+	if err := c.commit(ctx, src, job.Names); err != nil {
 		return nil, err
-	}
-	if err := dst.record(src, plan, job.Names); err != nil {
-		return nil, fmt.Errorf("record image: %w", err)
 	}
 	return c.result(src), nil
 }
@@ -86,18 +98,22 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 // destination is the store that gets the image.
 type destination struct {
 	storage.Store
-	driver drivers.Driver
+	driver drivers.DriverWithDiffer
 	layers string
 }
 
-func openDestination(job clonejob.Job) (*destination, error) {
-	store, err := open(job.Destination, false)
+func openDestination(ctx context.Context, job clonejob.Job) (*destination, error) {
+	store, err := open(ctx, job.Destination, false)
 	if err != nil {
 		return nil, err
 	}
-	driver, err := store.GraphDriver()
+	graphDriver, err := store.GraphDriver()
 	if err != nil {
 		return nil, err
+	}
+	driver, ok := graphDriver.(drivers.DriverWithDiffer)
+	if !ok {
+		return nil, unsupported("its driver %T stages no layers", graphDriver)
 	}
 	d := &destination{Store: store, driver: driver, layers: layersDir(job.Destination.GraphRoot)}
 	if err := prune(filepath.Join(job.Destination.GraphRoot, "overlay/staging")); err != nil {
@@ -205,18 +221,22 @@ func (d *destination) record(src *source, plan []*planned, names []string) error
 		Digest:       src.image.Digest,
 		BigData:      src.data,
 	})
+	made := err == nil
 	if errors.Is(err, storage.ErrDuplicateID) {
 		err = d.complete(src, top)
 	}
-	if err != nil {
+	if err != nil || len(names) == 0 {
 		return err
 	}
 	// The library takes the names from other images. They come last: an image that
 	// has its name has everything.
-	if len(names) == 0 {
-		return nil
+	err = d.AddNames(src.image.ID, names)
+	if err != nil && made {
+		if _, err := d.DeleteImage(src.image.ID, true); err != nil {
+			logrus.Warnf("Removing image %s, which has no name yet: %v", src.image.ID, err)
+		}
 	}
-	return d.AddNames(src.image.ID, names)
+	return err
 }
 
 // complete adds to an image that is there what only the source knows: manifests.
@@ -248,6 +268,9 @@ type cloning struct {
 	verify  clonejob.Verify
 	workers int
 	report  *reporter
+	// placed are the IDs of the layers that were put into their places, the last of
+	// them perhaps in part.
+	placed []string
 }
 
 func newCloning(job clonejob.Job, dst *destination, plan []*planned, progress func(clonejob.Progress)) *cloning {
@@ -278,7 +301,7 @@ func (c *cloning) stage(ctx context.Context, src *source) error {
 	for _, p := range missing {
 		wanted = append(wanted, p.from)
 	}
-	unlock, err := src.lock(wanted)
+	unlock, err := src.lock(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("read source: %w", err)
 	}
@@ -300,30 +323,70 @@ func (c *cloning) stage(ctx context.Context, src *source) error {
 	return group.Wait()
 }
 
-// commit makes what was staged durable and puts it into its places. The library
-// itself is content with the records being durable; a machine that goes down would
-// leave layers behind that lack files, and are taken for whole for ever after.
-func (c *cloning) commit(ctx context.Context) error {
+// commit makes the image of what was staged, or leaves the destination without it. It
+// ends with ctx only before it changes anything.
+func (c *cloning) commit(ctx context.Context, src *source, names []string) error {
 	missing := c.missing()
-	if len(missing) == 0 {
-		return c.recordBlobs()
+	if len(missing) > 0 {
+		// Most of it is written out here, when nobody has to wait for the lock on the
+		// layers; for the rest see driver.SyncMode.
+		if err := syncfs(filepath.Dir(missing[0].output.Target)); err != nil {
+			return err
+		}
 	}
-	if err := syncfs(filepath.Dir(missing[0].output.Target)); err != nil {
+	if err := await(ctx, c.dst.layers); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := c.placeLayers(missing)
+	if err == nil {
+		if err = c.dst.record(src, c.plan, names); err != nil {
+			err = fmt.Errorf("record image: %w", err)
+		}
+	}
+	if err != nil {
+		c.takeBack()
+	}
+	return err
+}
+
+// placeLayers puts the missing layers into their places.
+func (c *cloning) placeLayers(missing []*planned) error {
 	for _, p := range missing {
-		if err := ctx.Err(); err != nil {
-			return err
+		if there, err := c.dst.Layer(p.id); err == nil && there.UncompressedDigest == p.from.UncompressedDigest {
+			continue // somebody else pulled it meanwhile
 		}
 		_, err := c.dst.ApplyStagedLayer(storage.ApplyStagedLayerOptions{
 			ID: p.id, ParentLayer: p.parent, DiffOutput: p.output, DiffOptions: &drivers.ApplyDiffWithDifferOpts{},
 		})
-		// Somebody else pulled it meanwhile.
-		if err != nil && !errors.Is(err, storage.ErrDuplicateID) {
+		if errors.Is(err, storage.ErrDuplicateID) {
+			continue // the same, since
+		}
+		c.placed = append(c.placed, p.id)
+		if err != nil {
 			return fmt.Errorf("commit layer %s: %w", p.id, err)
 		}
 	}
 	return c.recordBlobs()
+}
+
+// takeBack removes the layers that this run put into their places, but for those that
+// somebody uses by now, which the library keeps. The last one may be there in part, if
+// the disk was too full to remove it; what is left in the staging directory makes room.
+func (c *cloning) takeBack() {
+	c.cleanup()
+	for _, id := range slices.Backward(c.placed) {
+		switch err := c.dst.DeleteLayer(id); {
+		case err == nil, errors.Is(err, storage.ErrNotALayer), errors.Is(err, storage.ErrLayerUnknown):
+		case errors.Is(err, storage.ErrLayerHasChildren), errors.Is(err, storage.ErrLayerUsedByImage):
+			return
+		default:
+			logrus.Warnf("Removing layer %s, which no image has: %v", id, err)
+			return
+		}
+	}
 }
 
 func syncfs(dir string) error {
@@ -338,7 +401,8 @@ func syncfs(dir string) error {
 	return nil
 }
 
-// cleanup removes what is left in the staging directory.
+// cleanup removes what is left in the staging directory. The library's lock on the
+// layers, which it would take for that, may be what we do not wait for any more.
 func (c *cloning) cleanup() {
 	for _, p := range c.plan {
 		if p.output == nil {
@@ -348,7 +412,8 @@ func (c *cloning) cleanup() {
 			f.Close()
 		}
 		if p.output.Target != "" {
-			_ = c.dst.CleanupStagedLayer(p.output) // else the next to clean up does
+			empty(filepath.Dir(p.output.Target))
+			_ = c.dst.driver.CleanupStagingDirectory(p.output.Target) // else the next to clean up does
 		}
 	}
 }

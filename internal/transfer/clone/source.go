@@ -6,6 +6,7 @@
 package clone
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,7 +172,7 @@ func (s *source) diffIDs() (ids []digest.Digest) {
 // lock keeps others from removing layers of the source until unlock, and opens those
 // that are wanted. The source's library must not be used in between: it could wait for
 // the lock that is ours.
-func (s *source) lock(wanted []*sourceLayer) (unlock func(), err error) {
+func (s *source) lock(ctx context.Context, wanted []*sourceLayer) (unlock func(), err error) {
 	var locks []*lockfile.LockFile
 	locked := map[string]bool{}
 	unlock = func() {
@@ -187,9 +188,10 @@ func (s *source) lock(wanted []*sourceLayer) (unlock func(), err error) {
 		if err == nil && !locked[graphRoot] {
 			lock, failed := openLock(layersDir(graphRoot), l.ReadOnly)
 			if err = failed; lock != nil {
-				lock.RLock()
-				locks = append(locks, lock)
-				locked[graphRoot] = true
+				if err = take(ctx, lock, lock.RLock); err == nil {
+					locks = append(locks, lock)
+					locked[graphRoot] = true
+				}
 			}
 		}
 		if err == nil {
@@ -201,20 +203,6 @@ func (s *source) lock(wanted []*sourceLayer) (unlock func(), err error) {
 		}
 	}
 	return unlock, nil
-}
-
-// openLock returns the library's lock on the records of layers, nil for a store that
-// cannot change.
-func openLock(layers string, readOnly bool) (*lockfile.LockFile, error) {
-	path := filepath.Join(layers, "layers.lock")
-	if !readOnly {
-		return lockfile.GetLockFile(path)
-	}
-	lock, err := lockfile.GetROLockFile(path)
-	if errors.Is(err, unix.EROFS) {
-		return nil, nil
-	}
-	return lock, err
 }
 
 // locate returns the graph root of the store that a layer is in, which may be an
@@ -257,6 +245,19 @@ func (l *sourceLayer) open(graphRoot string) (err error) {
 		return unsupported("it has no tar-split file")
 	}
 	return err
+}
+
+// isThere tells of a tree that was removed while it was copied, lock or not: what was
+// not read by then is missing without an error.
+func (l *sourceLayer) isThere() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(l.tree.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Nlink == 0 {
+		return clonejob.ErrChanged
+	}
+	return nil
 }
 
 func (l *sourceLayer) close() {

@@ -6,6 +6,7 @@
 package clone
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,8 +20,9 @@ import (
 
 // open opens a store with the storage library. A store that lists additional image
 // stores is opened with them only where it is read: what is made must not depend on
-// other stores' layers.
-func open(s clonejob.Store, reading bool) (storage.Store, error) {
+// other stores' layers. It waits for those who change layers at the time, as the library
+// will, but no longer than ctx.
+func open(ctx context.Context, s clonejob.Store, reading bool) (storage.Store, error) {
 	if s.Driver != "overlay" {
 		return nil, unsupported("the store %q has the driver %q", s.GraphRoot, s.Driver)
 	}
@@ -58,6 +60,10 @@ func open(s clonejob.Store, reading bool) (storage.Store, error) {
 		// Whatever it is, nothing was changed, and podman may know better: options of
 		// its version, programs.
 		return nil, fmt.Errorf("%w: open store %q: %w", clonejob.ErrUnsupported, s.GraphRoot, err)
+	}
+	if err := await(ctx, layersDir(s.GraphRoot)); err != nil {
+		store.Free()
+		return nil, fmt.Errorf("open store %q: %w", s.GraphRoot, err)
 	}
 	return store, nil
 }
