@@ -6,7 +6,6 @@
 package clone
 
 import (
-	"archive/tar"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -38,7 +36,9 @@ func startJob(t *testing.T, job clonejob.Job) *exec.Cmd {
 	return cmd
 }
 
-// TestKilledAtAnyMoment kills 10 processes, or as many as CLONE_TEST_KILLS says.
+// TestKilledAtAnyMoment kills 10 processes, or as many as CLONE_TEST_KILLS says: half of
+// them at work in a store that was never opened, where the library tries out the
+// filesystem first. Nobody but the next clone cleans up.
 func TestKilledAtAnyMoment(t *testing.T) {
 	moments := 10
 	if n, err := strconv.Atoi(os.Getenv("CLONE_TEST_KILLS")); err == nil {
@@ -46,69 +46,82 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	dir := filesystem(t, "xfs")
 	a := newStore(t, dir+"/a")
-	var layers [][]byte
-	for i := range 4 {
-		l := newArchive(t)
-		for j := range 300 {
-			l.add(tar.Header{Name: fmt.Sprintf("%d/%d/%d", i, j%7, j)}, strings.Repeat(fmt.Sprint(j), j))
-		}
-		layers = append(layers, l.bytes())
-	}
-	id := a.put(t, "localhost/image:1", append(layers, hardLayers(t)...)...)
+	id := a.put(t, "localhost/image:1", append(manyLayers(t, 4, 300), hardLayers(t)...)...)
 	first := a.put(t, "localhost/first:1", hardLayers(t)[1])
 	a.Free()
-	run := func(n int) (*testStore, clonejob.Job, *exec.Cmd) {
-		b := newStore(t, fmt.Sprintf("%s/b%d", dir, n))
-		b.Free()
-		// The library tries out the filesystem once, and cleans that up only when it ends.
-		must(t, startJob(t, clonejob.Job{Source: a.job, Destination: b.job, Image: first, Verify: clonejob.VerifyNone}).Wait())
-		job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Names: []string{"localhost/image:1"}, Verify: clonejob.VerifyMetadata}
+	// start clones the image into a new store.
+	start := func(n int, cold bool) (*testStore, clonejob.Job, *exec.Cmd) {
+		b := &testStore{dir: fmt.Sprintf("%s/b%d", dir, n)}
+		b.job = clonejob.Store{GraphRoot: b.dir + "/root", RunRoot: b.dir + "/run", Driver: "overlay"}
+		job := clonejob.Job{Source: a.job, Destination: b.job, Image: first, Verify: clonejob.VerifyNone}
+		if !cold {
+			must(t, startJob(t, job).Wait())
+		}
+		job.Image, job.Names, job.Verify = id, []string{"localhost/image:1"}, clonejob.VerifyMetadata
 		return b, job, startJob(t, job)
 	}
-	_, _, cmd := run(0)
-	start := time.Now()
-	must(t, cmd.Wait())
-	whole := time.Since(start)
-	images, layersLeft, staged := 0, 0, 0
-	for n := 1; n <= moments; n++ {
-		b, job, cmd := run(n)
-		timer := time.AfterFunc(rand.N(whole), func() { _ = cmd.Process.Kill() })
+	whole := map[bool]time.Duration{}
+	for i, cold := range []bool{false, true} {
+		_, _, cmd := start(-i, cold)
+		begin := time.Now()
+		must(t, cmd.Wait())
+		whole[cold] = time.Since(begin)
+	}
+	images, layers, staged := 0, 0, 0
+	for n := 1; n <= moments && !t.Failed(); n++ {
+		cold := n%2 == 0
+		b, job, cmd := start(n, cold)
+		timer := time.AfterFunc(rand.N(whole[cold]), func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
 		left, _ := filepath.Glob(filepath.Join(b.job.GraphRoot, "overlay/staging/*"))
 		staged += len(left)
-		b.reopen(t)
-		// The library collects what is incomplete, and staging directories.
-		_, err := b.Shutdown(false)
-		must(t, err)
-		b.check(t)
-		records, err := b.Layers()
-		must(t, err)
-		layersLeft += len(records)
-		if image, err := b.Image(id); err == nil {
-			images++
-			if l, err := chain(b.Store, image.TopLayer); err != nil || len(l) != 6 {
-				t.Errorf("image with %d layers: %v", len(l), err)
+		if !cold { // else this would warm it
+			b.reopen(t)
+			records, err := b.Layers()
+			must(t, err)
+			layers += len(records)
+			if image, err := b.Image(id); err == nil {
+				images++
+				if l, err := chain(b.Store, image.TopLayer); err != nil || len(l) != 6 {
+					t.Errorf("image with %d layers: %v", len(l), err)
+				}
 			}
+			b.Free()
 		}
-		b.Free()
+		b.age(t)
 		must(t, startJob(t, job).Wait())
 		equal(t, b, a, id)
 		b.check(t)
 		b.Free()
-		if t.Failed() {
-			break
-		}
-		must(t, os.RemoveAll(b.dir))
+		b.remove()
 	}
-	t.Logf("of %d killed, %d left the image, %d layers, %d staging directories", moments, images, layersLeft, staged)
+	t.Logf("of %d killed, half of them left %d images and %d layers, all %d staging directories", moments, images, layers, staged)
+}
+
+// remove makes room: removes a store, but for trials that are mounted or at work.
+func (s *testStore) remove() {
+	mounts, _ := filepath.Glob(filepath.Join(s.job.GraphRoot, "overlay/*/merged"))
+	for _, path := range mounts {
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+	}
+	_ = os.RemoveAll(s.dir)
 }
 
 // TestOthersStagingIsLeftAlone: a directory with a lock that is held is at work.
 func TestOthersStagingIsLeftAlone(t *testing.T) {
 	staging := t.TempDir()
-	for _, name := range []string{"dead", "alive", "new"} {
+	for _, name := range []string{"dead", "alive", "new", "left", "at work", "podman 4"} {
 		must(t, os.MkdirAll(filepath.Join(staging, name, "dir"), 0o700))
+	}
+	must(t, os.WriteFile(filepath.Join(staging, "dead", "dir", "file"), nil, 0o600))
+	// Without a lock: of who was killed before he had it, and of those who know none.
+	must(t, os.Mkdir(filepath.Join(staging, "left", linksName), 0o700))
+	must(t, os.WriteFile(filepath.Join(staging, "at work", "dir", "file"), nil, 0o600))
+	must(t, os.Mkdir(filepath.Join(staging, "podman 4", "usr"), 0o700))
+	old := time.Now().Add(-2 * tooOldToBeNew)
+	for _, name := range []string{"left", "at work", "podman 4"} {
+		must(t, os.Chtimes(filepath.Join(staging, name), old, old))
 	}
 	must(t, os.WriteFile(filepath.Join(staging, "dead", "staging.lock"), nil, 0o600))
 	lock, err := os.OpenFile(filepath.Join(staging, "alive", "staging.lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -116,10 +129,14 @@ func TestOthersStagingIsLeftAlone(t *testing.T) {
 	defer lock.Close()
 	must(t, unix.FcntlFlock(lock.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}))
 	must(t, prune(staging))
-	for name, want := range map[string]bool{"dead": false, "alive": true, "new": true} {
+	for name, want := range map[string]bool{"dead": false, "alive": true, "new": true, "left": false, "at work": true, "podman 4": true} {
 		_, err := os.Stat(filepath.Join(staging, name, "dir"))
 		if got := !errors.Is(err, os.ErrNotExist); got != want {
 			t.Errorf("%s: there is %v, want %v", name, got, want)
+		}
+		_, err = os.Stat(filepath.Join(staging, name, "staging.lock"))
+		if got := !errors.Is(err, os.ErrNotExist); got != (name == "alive") {
+			t.Errorf("%s: has a lock: %v", name, got)
 		}
 	}
 	must(t, prune(filepath.Join(staging, "none")))
