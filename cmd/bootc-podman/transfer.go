@@ -119,8 +119,11 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 				return err
 			}
 			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: from}
-			if _, err := host.ParseName(choice.Target); err != nil {
+			switch target, err := host.ParseName(choice.Target); {
+			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
+			case target.Digest != "": // which it need not have there
+				return usageErrorf("copy-to-storage: target %q has a digest", choice.Target)
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				copied, err := transfer.CopyToStorage(c.Context, t, choice)

@@ -37,6 +37,7 @@ func TestTransferUsageErrors(t *testing.T) {
 		{"-target", []string{"set-unified", "--target", "x"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", "Not A Name"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", ""}},
+		{`copy-to-storage: target "localhost/x@sha256:` + strings.Repeat("a", 64) + `" has a digest`, []string{"copy-to-storage", "--target", "localhost/x@sha256:" + strings.Repeat("a", 64)}},
 		{`copy-to-storage: unknown source "oci": want one of [default bootc registry ostree composefs]`, []string{"copy-to-storage", "--from", "oci"}},
 		{`unset-unified: unexpected argument "x"`, []string{"unset-unified", "x"}},
 		{`copy-to-storage: unexpected argument "x"`, []string{"copy-to-storage", "x"}},
