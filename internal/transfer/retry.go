@@ -174,6 +174,10 @@ func (t *talk) failed(err error) *failure {
 	// Whom a signal ended, none of the registry's doing, has not said why.
 	if exit := new(wrapper.ExitError); errors.As(err, &exit) && exit.Signal == 0 {
 		f.reason = t.reason()
+		// Who was not told while it worked is told in the end.
+		if exit.Stderr == "" {
+			exit.Stderr = f.reason
+		}
 	}
 	return f
 }

@@ -184,6 +184,9 @@ func TestOnlyPodmanSaysWhyItFailed(t *testing.T) {
 		if got := talk.failed(tt.err); got.reason != tt.want || !errors.Is(got.err, tt.err) {
 			t.Errorf("%v: got %+v", tt.err, got)
 		}
+		if exit := new(wrapper.ExitError); errors.As(tt.err, &exit) && exit.Stderr != tt.want {
+			t.Errorf("the error says %q, want %q", exit, tt.want)
+		}
 	}
 	if (&talk{}).failed(nil) != nil {
 		t.Error("success is a failure")
