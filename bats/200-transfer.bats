@@ -133,7 +133,10 @@ same_tree() {
     podman tag "$REGISTRY/os:43" "$REGISTRY/os:42"
     bp set-unified --plan --format json
     assert "$(jq -r .source <<<"$output")" == registry
+    bp 1 set-unified --from transport
+    assert "$stderr" !~ Hint
     bp 1 set-unified --from default
+    assert "$stderr" =~ "Hint: --accept-newer takes another image of the same name"
     assert "$stderr" =~ "no source has the booted image: bootc: does not have it; default: has sha256:[0-9a-f]{64} under this name, not what is booted"
     [ ! -e "$STORE" ]
     bp set-unified --accept-newer
@@ -187,6 +190,7 @@ same_tree() {
     wait_for grep -q Exporting err
     kill -TERM "$pid"
     wait "$pid" && die "it went on"
+    assert "$(tail -1 err)" == "Error: export $REGISTRY/os:42: terminated signal received"
     assert "$(ls spool)" == ""
     assert "$(ls -d /run/bootc-podman/export 2>/dev/null)" == ""
     # Killed, it leaves podman's layers; the next one clears them away.

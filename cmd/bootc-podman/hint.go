@@ -62,7 +62,7 @@ func nextStep(err error, words []string) string {
 		return "without --no-wait, it waits for the other to end"
 	case errors.Is(err, transfer.ErrNoSpace), errors.Is(err, clonejob.ErrNoSpace):
 		return "make room there, or see whether it fits all the same with --force"
-	case errors.Is(err, transfer.ErrNoSource):
+	case errors.Is(err, transfer.ErrMovedOn):
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNotOnboarded):
 		return "\"bootc-podman image rm\" removes an image whoever brought it"

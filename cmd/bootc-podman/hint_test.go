@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -55,6 +56,8 @@ func TestHint(t *testing.T) {
 		{name: "podman that cannot be executed", err: podman("/opt/bin/podman", wrapper.ExitNotExecutable)},
 		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
+		{name: "moved on", err: fmt.Errorf("%w: %w", transfer.ErrNoSource, transfer.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
+		{name: "no source at all", err: transfer.ErrNoSource},
 		{name: "file for root only", err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},
 		{name: "usage", err: usageErrorf("read options: bogus"), want: usageHint},

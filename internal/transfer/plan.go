@@ -146,6 +146,9 @@ var (
 	ErrNotFromImage = errors.New("not made from a container image")
 	// ErrNotBooted says that no deployment is booted.
 	ErrNotBooted = errors.New("no deployment is booted")
+	// ErrMovedOn says that a source has another image of the same name by now, which
+	// Choice.AcceptNewer would take.
+	ErrMovedOn = errors.New("not what is booted")
 	// ErrNoSource says that no source has the booted image.
 	ErrNoSource = errors.New("no source has the booted image")
 	// ErrNoDigest says that it is not known which image exactly is booted.
@@ -190,7 +193,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	if named, err := s.Find(s.Bootc, p.Name); err == nil && named != nil && !named.Is(p.Digest) {
 		p.Replaces = named.ID
 	}
-	var refused []string
+	refused := refusals{}
 	for _, try := range []struct {
 		source Source
 		decide func(*images.Survey, *host.Deployment, Choice) error
@@ -214,11 +217,30 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		}
 		*p = undecided
 		if !errors.Is(err, errNotSuch) {
-			refused = append(refused, fmt.Sprintf("%s: %v", try.source, err))
+			refused = append(refused, fmt.Errorf("%s: %w", try.source, err))
 		}
 	}
-	return nil, fmt.Errorf("onboard %s, %s: %w: %s", p.Image, p.Digest, ErrNoSource, strings.Join(refused, "; "))
+	for _, source := range choice.Without {
+		if (source == FromRegistry || source == FromTransport) && !choice.AcceptNewer && p.stored.Digest == "" {
+			refused = append(refused, fmt.Errorf("%s: may have another image under this name, %w", source, ErrMovedOn))
+		}
+	}
+	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, refused)
 }
+
+// refusals are why no source does.
+type refusals []error
+
+func (r refusals) Error() string {
+	texts := make([]string, len(r))
+	for i, err := range r {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap is what errors.Is looks at.
+func (r refusals) Unwrap() []error { return r }
 
 var (
 	// errNotThere is why a source is passed over.
@@ -292,7 +314,10 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 		p.Take = img.ID
 		p.Reason = "podman's own store has it under another name"
 	case named != nil:
-		return fmt.Errorf("has %s under this name, not what is booted", named.Digest)
+		if !p.image.NamesInRegistry() || p.stored.Digest != "" {
+			return fmt.Errorf("has %s under this name", named.Digest)
+		}
+		return fmt.Errorf("has %s under this name, %w", named.Digest, ErrMovedOn)
 	default:
 		return errNotThere
 	}

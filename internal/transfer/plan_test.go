@@ -390,6 +390,8 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		choice        Choice
 		is            error
 		want          string
+		// moved tells that --accept-newer would help.
+		moved bool
 	}{
 		{
 			name: "newer image in place of an archive's", image: "ostree-unverified-image:oci:/srv/os", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest}},
@@ -397,7 +399,7 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		},
 		{name: "transport for an image of a registry", choice: Choice{From: FromTransport}, is: ErrNoSource, want: "transport: image is of transport registry"},
 		{name: "default store without it", choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: does not have it"},
-		{name: "default store with another", podman: moved, choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name"},
+		{name: "default store with another", podman: moved, choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name", moved: true},
 		{
 			name: "registry for a local image", image: "ostree-unverified-image:containers-storage:" + imageName,
 			choice: Choice{From: FromRegistry}, is: ErrNoSource, want: "registry: image is of transport containers-storage",
@@ -406,7 +408,7 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 			name: "clone without the program", podman: []stored{{names: []string{imageName}, digest: bootedDigest}},
 			choice: Choice{From: FromDefault, Means: ByClone, noProgram: fs.ErrNotExist}, is: ErrNoSource, want: "default: bootc-podman-store is not installed",
 		},
-		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: "},
+		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: ", moved: true},
 		{
 			name: "name with a digest for another image", image: withDigest, bootc: elsewise,
 			choice: Choice{Without: []Source{FromRegistry}}, is: ErrNoSource,
@@ -417,7 +419,7 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 			image := cmp.Or(tt.image, registryOrigin)
 			h, _ := booted(t, image, tt.bootc, tt.podman)
 			p, err := h.plan(tt.choice)
-			if p != nil || err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) {
+			if p != nil || err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) || errors.Is(err, ErrMovedOn) != tt.moved {
 				t.Errorf("got %+v, %v, want an error with %q", p, err, tt.want)
 			}
 		})

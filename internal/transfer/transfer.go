@@ -491,7 +491,10 @@ func (o Options) export(ctx context.Context, commit, name, into string, pull fun
 		exporting.Done()
 	}
 	// Where the registry failed, podman knows only that it ended.
-	if served := registry.Close(); served != nil {
+	switch served := registry.Close(); {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("export %s: %w", name, context.Cause(ctx))
+	case served != nil:
 		return "", served
 	}
 	return export.ManifestDigest, err
