@@ -89,7 +89,7 @@ func connect(ctx context.Context, socket string, ended <-chan error) (net.Conn, 
 			return nil, ctx.Err()
 		case err := <-ended:
 			if err == nil {
-				err = errors.New("it ended")
+				err = cmp.Or(ctx.Err(), errors.New("it ended")) // as it was told to
 			}
 			return nil, err
 		case <-ticker.C:
