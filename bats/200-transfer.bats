@@ -283,6 +283,16 @@ same_tree() {
     oracle image exists localhost/short:latest
     bp --dry-run pull-from-default-storage --method podman short
     assert "$output" =~ "podman image push --remove-signatures -- localhost/short:latest 'containers-storage:\[overlay@/run/bootc/storage\+/proc/self/fd/3\]localhost/short:latest'"
+    # Without its names.
+    podman untag "$REGISTRY/os:42"
+    bp 1 pull-from-default-storage "$REGISTRY/os@$DIGEST"
+    assert "$stderr" =~ "copy image \"$REGISTRY/os@$DIGEST\": it has no name with a tag"$'\n'"Hint: give it one in podman's own store: podman tag IMAGE NAME:TAG"
+    bp image rm -f "$REGISTRY/os:42"
+    local method
+    for method in podman clone; do
+        bp pull-from-default-storage --method "$method" "$REGISTRY/os:4$method@$DIGEST"
+        assert "$(digest_of "$REGISTRY/os:4$method")" == "$DIGEST"
+    done
     bp 1 pull-from-default-storage localhost/absent
     bp 2 pull-from-default-storage
 }

@@ -64,6 +64,8 @@ func nextStep(err error, words []string) string {
 		return "make room there, or see whether it fits all the same with --force"
 	case errors.Is(err, transfer.ErrMovedOn):
 		return "--accept-newer takes another image of the same name"
+	case errors.Is(err, transfer.ErrNoTag):
+		return "give it one in podman's own store: podman tag IMAGE NAME:TAG"
 	case errors.Is(err, transfer.ErrNotOnboarded):
 		return "\"bootc-podman image rm\" removes an image whoever brought it"
 	case errors.Is(err, transfer.ErrNeeded):

@@ -57,6 +57,7 @@ func TestHint(t *testing.T) {
 		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "moved on", err: fmt.Errorf("%w: %w", transfer.ErrNoSource, transfer.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
+		{name: "no name with a tag", err: transfer.ErrNoTag, want: "give it one in podman's own store: podman tag IMAGE NAME:TAG"},
 		{name: "no source at all", err: transfer.ErrNoSource},
 		{name: "file for root only", err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -65,6 +66,8 @@ var (
 	ErrBusy = errors.New("another transfer is at work")
 	// ErrNoSpace says that an image would not fit.
 	ErrNoSpace = errors.New("not enough free space")
+	// ErrNoTag says that an image has no name to copy it under.
+	ErrNoTag = errors.New("it has no name with a tag")
 	// ErrNotVerified says that an image is not what it was to be.
 	ErrNotVerified = errors.New("not what was to be there")
 )
@@ -396,25 +399,48 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	}
 	defer session.Close()
 	for _, name := range names {
-		img, err := store.Lookup(name, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+		img, as, err := o.named(store, name)
 		if err != nil {
 			return err
 		}
-		as, err := nameOf(img, name)
-		if err != nil {
-			return err
+		from := as
+		if !slices.Contains(img.Names, as) {
+			from = img.ID
 		}
-		if err := o.copyIn(ctx, session, img, as, as); err != nil {
+		if err := o.copyIn(ctx, session, img, from, as); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// named finds an image of podman's own store, and what to call it in the other. An
+// image that lost its names is found by its digest, where podman finds none.
+func (o Options) named(store *images.Store, meant string) (img *images.StoreImage, as string, err error) {
+	img, err = store.Lookup(meant, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+	if errors.Is(err, images.ErrNotFound) {
+		if name, parseErr := host.ParseName(meant); parseErr == nil && name.Digest != "" {
+			for _, found := range store.ByDigest(name.Digest) {
+				if name.Tag != "" || len(found.Names) == 0 {
+					img, err = found, nil
+				}
+			}
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	as, err = nameOf(img, meant)
+	return img, as, err
+}
+
 // nameOf is the name of img that was meant by a name which may be short, or by an
-// ID.
+// ID. Where img has none with a tag that will do, it is the name itself, if it has a
+// registry, a tag and a digest.
 func nameOf(img *images.StoreImage, meant string) (string, error) {
-	short, _, _ := strings.Cut(meant, "@")
+	short, digest, _ := strings.Cut(meant, "@")
+	given, err := host.ParseName(short)
+	takeGiven := err == nil && digest != "" && given.Tag != "" && given.String() == short
 	var found string
 	for _, name := range img.Names {
 		switch {
@@ -425,8 +451,11 @@ func nameOf(img *images.StoreImage, meant string) (string, error) {
 			found = name
 		}
 	}
-	if found == "" {
-		return "", fmt.Errorf("copy image %q: it has no name with a tag", meant)
+	switch {
+	case takeGiven:
+		return given.String(), nil
+	case found == "":
+		return "", fmt.Errorf("copy image %q: %w", meant, ErrNoTag)
 	}
 	return found, nil
 }

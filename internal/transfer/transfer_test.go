@@ -531,6 +531,10 @@ func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 		{meant: id, want: "quay.io/a/os:1"},
 		{meant: id, names: []string{"quay.io/a/os" + digest}},
 		{meant: id, names: []string{}},
+		{meant: "quay.io/a/os:2" + digest, want: "quay.io/a/os:2"},
+		{meant: "quay.io/a/os:2" + digest, names: []string{}, want: "quay.io/a/os:2"},
+		{meant: "quay.io/a/os" + digest, names: []string{}},
+		{meant: "os:2" + digest, names: []string{}},
 	} {
 		if tt.names == nil {
 			tt.names = names
