@@ -385,6 +385,74 @@ same_tree() {
     grep -q enabled out
 }
 
+# lose_layer NAME STORE [PODMAN] - lose the directory of the top layer of an image, and print
+# its ID.
+lose_layer() {
+    local id
+    id=$("${3:-podman}" image inspect --format '{{.Id}}' "$1")
+    rm -r "$2/overlay/$(jq -r --arg id "$id" '.[] | select(.id == $id) | .layer' "$2/overlay-images/images.json")"
+    echo "$id"
+}
+
+@test "set-unified: an image that is damaged is brought again" {
+    local from id
+    for from in registry ostree default; do
+        bp set-unified --quiet
+        podman pull -q "$REGISTRY/os:42"
+        id=$(lose_layer "$REGISTRY/os:42" "$STORE" oracle)
+        bp set-unified --plan --from "$from"
+        assert "$output" =~ "Step 1:  remove image ${id:0:12} from the bootc-owned store, which is damaged: directory of layer"
+        bp set-unified --quiet --from "$from"
+        assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
+        assert "$stderr" =~ "Warning: image ${id:0:12}, $REGISTRY/os:42, of the bootc-owned store is damaged"
+        bp exec -- bash -c '[ -e "$(podman image mount "$1")/usr/lib/new" ]' bash "$REGISTRY/os:42"
+        bp set-unified
+        assert "$output" =~ "already in bootc storage"
+        assert "$stderr" == ""
+    done
+    # Where its record is gone.
+    jq -c '.[:-1]' "$STORE/overlay-layers/layers.json" >layers.json
+    cp layers.json "$STORE/overlay-layers/layers.json"
+    bp set-unified --quiet
+    bp exec -- bash -c '[ -e "$(podman image mount "$1")/usr/lib/new" ]' bash "$REGISTRY/os:42"
+}
+
+@test "set-unified: what another damaged image keeps is not taken for good" {
+    bp set-unified --quiet
+    printf 'FROM %s/os:42\nLABEL more=1\n' "$REGISTRY" | bp image build -q -t localhost/more -
+    local id
+    id=$(lose_layer "$REGISTRY/os:42" "$STORE" oracle)
+    bp 1 set-unified --quiet
+    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/more:latest, of the bootc-owned store is damaged"
+    assert "$stderr" =~ "Error: verify $REGISTRY/os:42: not what was to be there: directory of layer"
+    run ! oracle image exists "$REGISTRY/os:42"
+    bp image rm localhost/more
+    bp set-unified --quiet
+}
+
+@test "transfer: other images that are damaged are named, and in nobody's way" {
+    podman pull -q "$REGISTRY/os:42"
+    bp init
+    local podman
+    for podman in podman bp; do
+        local -a image=()
+        [ "$podman" = podman ] || image=(image)
+        context other "other $podman"
+        "$podman" "${image[@]}" build -q -t localhost/other other
+    done
+    local store
+    for store in /var/lib/containers/storage "$STORE"; do
+        jq -c '.[:-1]' "$store/overlay-layers/layers.json" >layers.json
+        cp layers.json "$store/overlay-layers/layers.json"
+    done
+    bp set-unified --plan
+    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of the bootc-owned store is damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"bootc-podman image rm [0-9a-f]{12}\" removes it"
+    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of podman's own store is damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"podman image rm [0-9a-f]{12}\" removes it"
+    bp set-unified
+    bp copy-to-storage
+    bp unset-unified
+}
+
 # recorded ARG... - run bootc-podman, and compare the commands that it runs with those
 # that it says it would.
 recorded() {

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -231,6 +232,13 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		t.Stderr = talk
 	}
 	t.Waiting = func() { fmt.Fprintf(talk, "Waiting for another transfer to end.\n") }
+	damaged := map[string]bool{}
+	t.Damaged = func(d images.Damage) {
+		if line := damageLine(d); !damaged[line] {
+			damaged[line] = true
+			fmt.Fprintf(talk, "Warning: %s\n", printable(line))
+		}
+	}
 	t.Missed = func(p *transfer.Plan, why error) {
 		fmt.Fprintf(talk, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
 	}
@@ -244,6 +252,19 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		fmt.Fprintf(talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
 	}
 	return do(t)
+}
+
+// damageLine says which image of which store is damaged, and how to be rid of it.
+func damageLine(d images.Damage) string {
+	store, podman := "podman's own store", "podman"
+	if d.Store == images.BootcStore {
+		store, podman = "the bootc-owned store", "bootc-podman"
+	}
+	name := "without a name"
+	if len(d.Image.Names) > 0 {
+		name = d.Image.Names[0]
+	}
+	return fmt.Sprintf("image %.12s, %s, of %s is damaged and not used: %v; \"%s image rm %.12s\" removes it", d.Image.ID, name, store, d.Err, podman, d.Image.ID)
 }
 
 // printUnified says what was done, as bootc does where it says anything.

@@ -74,8 +74,9 @@ type StoreImage struct {
 	config    *Config
 	// bigData holds the size of each item.
 	bigData int64
-	// damage is why the layers of the image are no good.
-	damage error
+	// damage is why the layers of the image are no good, configErr why its
+	// configuration is.
+	damage, configErr error
 }
 
 // Store is what a store held when it was read.
@@ -110,6 +111,7 @@ type layer struct {
 	Flags      *layerFlags `json:"flags"`
 
 	state layerState
+	dir   dirState
 	// sum is the size of the layer and all below it, -1 when not known.
 	sum int64
 	err error
@@ -122,6 +124,15 @@ type layerFlags struct {
 }
 
 type layerState uint8
+
+// dirState is what is known of a layer's directory.
+type dirState uint8
+
+const (
+	unknownDir dirState = iota
+	missingDir
+	presentDir
+)
 
 const (
 	unseen layerState = iota
@@ -363,11 +374,11 @@ func (s *Store) addImages(h *home, records []record) (problems []error) {
 		s.add(img)
 		var err error
 		if img.Size, err = s.size(img, r); err != nil {
-			err = fmt.Errorf("sum up image %q: %w", img.ID, err)
 			img.damage = err
+			err = fmt.Errorf("sum up image %q: %w", img.ID, err)
 			// That layers.json cannot be read is one problem, not one for each image.
 			if s.layersErr == nil {
-				problems = append(problems, err)
+				problems = append(problems, &imageError{img, err})
 			}
 		}
 	}
@@ -551,9 +562,14 @@ func (s *Store) readConfigs() (problems []error) {
 		})
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, ErrNotImage) {
+	for i, err := range errs {
+		switch {
+		case err == nil, errors.Is(err, ErrNotImage):
+		case errors.Is(err, fs.ErrPermission):
 			problems = append(problems, err)
+		default:
+			s.Images[i].configErr = err
+			problems = append(problems, &imageError{s.Images[i], err})
 		}
 	}
 	return problems

@@ -6,6 +6,7 @@ package images
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,8 +37,9 @@ type Survey struct {
 	keepers keepers
 }
 
-// NewSurvey reads a host; it has to be closed. Any problem is an error: what
-// could not be read may be what matters.
+// NewSurvey reads a host; it has to be closed. Any problem is an error, as what
+// could not be read may be what matters, but for those of single images in one of the
+// containers-storages: see Damaged.
 func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 	if o.inContainer() {
 		return nil, fmt.Errorf("read host: %w", ErrNotOnHost)
@@ -45,6 +47,7 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
 	inv.read(ctx)
+	inv.problems = slices.DeleteFunc(inv.problems, func(err error) bool { return errors.As(err, new(*imageError)) })
 	if len(inv.problems) == 0 {
 		inv.describe(ctx)
 	}
@@ -73,6 +76,12 @@ func (inv *inventory) allCommits() (all []host.RepoCommit) {
 		}
 	}
 	return all
+}
+
+// Damaged are the images of the two containers-storages that are no good. They are in
+// Bootc and Default all the same.
+func (s *Survey) Damaged() []Damage {
+	return append(s.Bootc.damaged(BootcStore), s.Default.damaged(DefaultStore)...)
 }
 
 // Close closes the stores.
@@ -122,11 +131,11 @@ func (s *Store) ByID(id string) *StoreImage { return s.byID[id] }
 
 // ByDigest returns the images with a manifest digest. As with Exists, one that podman
 // could not use is not there: whoever made it may have been killed between its record,
-// which comes first, and its manifest.
+// which comes first, and its manifest. Nor is one that is damaged.
 func (s *Store) ByDigest(digest string) []*StoreImage {
 	return slices.DeleteFunc(slices.Clone(s.byDigest[digest]), func(img *StoreImage) bool {
 		usable, err := s.usable(img)
-		return err == nil && !usable
+		return err == nil && !usable || s.Damage(img) != nil
 	})
 }
 

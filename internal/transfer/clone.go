@@ -192,8 +192,8 @@ func (o Options) cloneCommit(ctx context.Context, run runner, commit string, to 
 	return result.Digests[0], nil
 }
 
-// inDefaultStore finds an image of podman's own store.
-func (o Options) inDefaultStore(name string) (img *images.StoreImage, done func(), err error) {
+// inDefaultStore finds an image of podman's own store, which has to be closed.
+func (o Options) inDefaultStore(name string) (store *images.Store, img *images.StoreImage, err error) {
 	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
 	if store == nil {
 		return nil, nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, images.ErrNotFound))...)
@@ -203,5 +203,5 @@ func (o Options) inDefaultStore(name string) (img *images.StoreImage, done func(
 		store.Close()
 		return nil, nil, err
 	}
-	return img, store.Close, nil
+	return store, img, nil
 }

@@ -65,6 +65,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		return nil, err
 	}
 	defer s.Close()
+	o.tellDamage(s)
 	target, err := images.StoredName(host.ImageReference{Transport: host.ContainersStorage, Name: choice.Target})
 	if err != nil {
 		return nil, err
@@ -143,6 +144,9 @@ func (c *copying) find(image string) error {
 // name perhaps.
 func (c *copying) fromDefault(ctx context.Context) error {
 	named, err := c.survey.Find(c.survey.Default, c.target)
+	if named != nil && c.survey.Default.Damage(named) != nil {
+		named = nil
+	}
 	switch {
 	case err != nil:
 		return err
@@ -186,7 +190,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 		return errNotThere
 	}
 	found := c.survey.Bootc.ByDigest(c.Original)
-	if named, err := c.survey.Find(c.survey.Bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) {
+	if named, err := c.survey.Find(c.survey.Bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) && c.survey.Bootc.Damage(named) == nil {
 		found = append(found, named)
 	}
 	if len(found) == 0 {
@@ -336,11 +340,14 @@ func (c *copying) verify(digest string) error {
 	if c.Host.DryRun != nil {
 		return nil
 	}
-	img, done, err := c.inDefaultStore(c.target)
+	store, img, err := c.inDefaultStore(c.target)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	defer done()
+	defer store.Close()
+	if err := store.Damage(img); err != nil {
+		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, err)
+	}
 	if digest != "" && !slices.Contains(img.Digests, digest) {
 		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digest)
 	}

@@ -66,6 +66,9 @@ type Plan struct {
 	Kept bool `json:"kept"`
 	// Replaces is the ID of an image that has the name now, and loses it.
 	Replaces string `json:"replaces"`
+	// Discards are the IDs of images in the store that are what is booted, but damaged.
+	// They are removed first, or their layers would be taken for good ones.
+	Discards []string `json:"discards"`
 	// Steps are what SetUnified does, in order.
 	Steps []Step `json:"steps"`
 
@@ -97,17 +100,18 @@ type StepName string
 
 // The steps of plans.
 const (
-	StepTag    StepName = "tag"
-	StepUntag  StepName = "untag"
-	StepCopy   StepName = "copy"
-	StepClone  StepName = "clone"
-	StepLend   StepName = "lend"
-	StepPull   StepName = "pull"
-	StepReturn StepName = "return"
-	StepExport StepName = "export"
-	StepBootc  StepName = "bootc"
-	StepVerify StepName = "verify"
-	StepRemove StepName = "remove"
+	StepDiscard StepName = "discard"
+	StepTag     StepName = "tag"
+	StepUntag   StepName = "untag"
+	StepCopy    StepName = "copy"
+	StepClone   StepName = "clone"
+	StepLend    StepName = "lend"
+	StepPull    StepName = "pull"
+	StepReturn  StepName = "return"
+	StepExport  StepName = "export"
+	StepBootc   StepName = "bootc"
+	StepVerify  StepName = "verify"
+	StepRemove  StepName = "remove"
 )
 
 // Method is a way to move an image.
@@ -212,7 +216,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		p.Source = try.source
 		err := try.decide(s, booted, choice)
 		if err == nil {
-			p.Steps = p.steps()
+			p.Steps = append(p.discard(s), p.steps()...)
 			return p, nil
 		}
 		*p = undecided
@@ -226,6 +230,21 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		}
 	}
 	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, refused)
+}
+
+// discard finds what is to be removed first.
+func (p *Plan) discard(s *images.Survey) (steps []Step) {
+	p.Discards, steps = []string{}, []Step{}
+	if s.Bootc == nil || p.Method == Nothing {
+		return steps
+	}
+	for _, img := range s.Bootc.Images {
+		if err := s.Bootc.Damage(img); err != nil && img.Is(p.Digest) {
+			p.Discards = append(p.Discards, img.ID)
+			steps = append(steps, Step{StepDiscard, fmt.Sprintf("remove image %.12s from the bootc-owned store, which is damaged: %v", img.ID, err)})
+		}
+	}
+	return steps
 }
 
 // refusals are why no source does.
@@ -260,7 +279,7 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) er
 		return err
 	}
 	begun := choice.record.unfinished(p)
-	if named != nil && (named.Is(p.Digest) || choice.record.tells(named, p.Digest)) {
+	if named != nil && s.Bootc.Damage(named) == nil && (named.Is(p.Digest) || choice.record.tells(named, p.Digest)) {
 		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		if begun && len(choice.record.gained(named, p)) > 0 {
@@ -297,6 +316,12 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	if err != nil {
 		return err
 	}
+	damage := errNotThere
+	if named != nil {
+		if err := s.Default.Damage(named); err != nil {
+			named, damage = nil, fmt.Errorf("the image is damaged: %w", err)
+		}
+	}
 	var others []*images.StoreImage
 	if s.Default != nil {
 		others = s.Default.ByDigest(p.Digest)
@@ -319,7 +344,7 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 		}
 		return fmt.Errorf("has %s under this name, %w", named.Digest, ErrMovedOn)
 	default:
-		return errNotThere
+		return damage
 	}
 	p.Write = sizeOf(img)
 	if p.Method, p.MethodReason, err = choice.copyMethod(s); err != nil {

@@ -34,8 +34,9 @@ type stored struct {
 	names []string
 	// digest is that of the manifest; of is that of the image it is an export of.
 	digest, of string
-	// size is that of its only layer.
-	size int64
+	// size is that of its only layer, of which damaged leaves out the files.
+	size    int64
+	damaged bool
 }
 
 const (
@@ -164,6 +165,9 @@ func (h *scratchHost) store(path string, list ...stored) (ids []string) {
 			"big-data-digests": object{"manifest": img.digest},
 		})
 		layers = append(layers, object{"id": sum, "diff-digest": "sha256:" + sum, "diff-size": img.size, "created": created})
+		if !img.damaged {
+			makeDir(h, h.path(path+"/overlay/"+sum+"/diff"))
+		}
 		blobs := path + "/overlay-images/" + sum + "/"
 		h.write(blobs+"manifest", string(h.encode(manifest)))
 		h.write(blobs+"="+base64.StdEncoding.EncodeToString([]byte("sha256:"+sum)), string(config))
@@ -232,6 +236,7 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		exact    = []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
 		elsewise = []stored{{names: []string{"localhost/other:1"}, digest: bootedDigest, size: 5000}}
 		newer    = []stored{{names: []string{imageName}, digest: otherDigest, size: 6000}}
+		damaged  = []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000, damaged: true}}
 		exported = []stored{{names: []string{imageName}, digest: otherDigest, of: bootedDigest}}
 		replaced = append(newer[:1:1], elsewise...)
 	)
@@ -245,6 +250,8 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 	}{
 		{name: "bootc-exact", bootc: exact, podman: exact},
 		{name: "bootc-other-name", bootc: elsewise, podman: exact},
+		{name: "bootc-damaged", bootc: damaged, podman: exact},
+		{name: "both-damaged", bootc: damaged, podman: damaged},
 		{name: "bootc-export", bootc: exported},
 		{name: "bootc-other-image-has-the-name", bootc: replaced},
 		{name: "without-bootc", bootc: elsewise, choice: Choice{Without: []Source{FromBootc}}},

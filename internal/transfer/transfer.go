@@ -42,6 +42,9 @@ type Options struct {
 	// Missed is called before the next source is tried, with why the one of the plan
 	// did not do.
 	Missed func(p *Plan, why error)
+	// Damaged is called for each image of the two stores that is no good. It is taken from
+	// nowhere. It may be called for one several times.
+	Damaged func(images.Damage)
 	// Means is how copies between stores are made, Verify how thoroughly clones are
 	// compared. Fallback is called before podman copies what could not be cloned.
 	Means    Means
@@ -79,12 +82,23 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		return nil, err
 	}
 	defer s.Close()
+	o.tellDamage(s)
 	if choice.record, err = o.readRecord(); err != nil {
 		return nil, err
 	}
 	choice.Means = o.Means
 	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
 	return NewPlan(s, choice)
+}
+
+// tellDamage tells which images of a host are no good.
+func (o Options) tellDamage(s *images.Survey) {
+	if o.Damaged == nil {
+		return
+	}
+	for _, damage := range s.Damaged() {
+		o.Damaged(damage)
+	}
 }
 
 // SetUnified brings the booted image into the bootc-owned store, so that bootc
@@ -166,6 +180,8 @@ type execution struct {
 	record record
 	// pulled is the ID of the image that came without a name of its own.
 	pulled string
+	// discarded is how many of Discards are gone.
+	discarded int
 }
 
 // run takes the steps of a plan.
@@ -210,6 +226,8 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 
 func (x *execution) take(ctx context.Context, step StepName) error {
 	switch step {
+	case StepDiscard:
+		return x.discard(ctx)
 	case StepTag:
 		return x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.Name)
 	case StepUntag:
@@ -245,6 +263,14 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
 
+// discard removes the next image that is damaged. It is no image that was there before any more.
+func (x *execution) discard(ctx context.Context) error {
+	id := x.Discards[x.discarded]
+	x.discarded++
+	delete(x.before, id)
+	return x.podman(ctx, nil, "rm", "--force", id)
+}
+
 // exportIn has podman pull the booted commit.
 func (x *execution) exportIn(ctx context.Context) error {
 	store := filepath.Join(x.session.Store.Sysroot, x.session.Store.Physical)
@@ -257,11 +283,11 @@ func (x *execution) copyNamed(ctx context.Context, name string) error {
 	if x.Host.DryRun != nil && x.Method == ByBootc { // it is not there yet
 		return x.push(ctx, x.session, name, x.Name)
 	}
-	img, done, err := x.inDefaultStore(name)
+	store, img, err := x.inDefaultStore(name)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer store.Close()
 	return x.copyIn(ctx, x.session, img, name, x.Name)
 }
 
@@ -567,6 +593,10 @@ func (x *execution) verify(ctx context.Context) error {
 		return fmt.Errorf("verify %s: %w", x.Name, err)
 	}
 	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.newer)
+	var damage error
+	if img != nil {
+		damage = s.Bootc.Damage(img)
+	}
 	if x.Method == ByBootc {
 		exported, err := s.Find(s.Default, exportName)
 		if err == nil && exported == nil {
@@ -578,7 +608,7 @@ func (x *execution) verify(ctx context.Context) error {
 		// The ID is the digest of the configuration, which names all layers.
 		wanted, same = exported.Digest, img != nil && img.ID == exported.ID
 	}
-	if same {
+	if same && damage == nil {
 		return x.verified(x.record, img.ID)
 	}
 	found := "nothing"
@@ -586,6 +616,9 @@ func (x *execution) verify(ctx context.Context) error {
 		found = img.Digest
 	}
 	failed := fmt.Errorf("verify %s: %w: %s instead of %s", x.Name, ErrNotVerified, found, wanted)
+	if damage != nil {
+		failed = fmt.Errorf("verify %s: %w: %w", x.Name, ErrNotVerified, damage)
+	}
 	if img == nil {
 		return failed
 	}

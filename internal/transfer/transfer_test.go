@@ -266,6 +266,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		{name: "copy of a newer one", podman: []stored{newer}, arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{pushed}, digest: otherDigest},
 		{name: "copy of too much by force", podman: []stored{{names: exact.names, digest: bootedDigest, size: 1 << 60}}, arrives: exact, force: true, want: []string{pushed}},
 		{name: "pull", arrives: exact, want: pulled},
+		{name: "pull of what is damaged", bootc: []stored{{names: []string{imageName}, digest: bootedDigest, damaged: true}}, arrives: exact, want: append([]string{"rm --force " + exactID}, pulled...)},
 		{name: "pull where another has the name", bootc: []stored{newer}, arrives: exact, want: pulled},
 		{name: "pull from an OCI layout", image: "ostree-unverified-image:oci:/srv/os:42", arrives: exact, want: []string{
 			"pull --quiet -- oci:/srv/os:42", "tag IMAGE localhost/bootc", "untag localhost/bootc localhost/42:latest",
@@ -302,7 +303,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 			}
 			for _, ran := range podman.ran {
 				verb, _, _ := strings.Cut(ran, " ")
-				verbs = append(verbs, strings.Replace(verb, "push", "copy", 1))
+				verbs = append(verbs, strings.NewReplacer("push", "copy", "rm", "discard").Replace(verb))
 			}
 			if verbs = append(verbs, "verify"); !slices.Equal(steps, verbs) || !slices.Equal(done.Steps, planned.Steps) {
 				t.Errorf("planned %q, did %q, returned %v", steps, verbs, done.Steps)
