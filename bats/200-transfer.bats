@@ -279,10 +279,10 @@ same_tree() {
     bp pull-from-default-storage "$REGISTRY/os:42"
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
     podman tag "$REGISTRY/os:42" localhost/short
-    bp pull-from-default-storage short
-    oracle image exists localhost/short:latest
     bp --dry-run pull-from-default-storage --method podman short
     assert "$output" =~ "podman image push --remove-signatures -- localhost/short:latest 'containers-storage:\[overlay@/run/bootc/storage\+/proc/self/fd/3\]localhost/short:latest'"
+    bp pull-from-default-storage short
+    oracle image exists localhost/short:latest
     # Without its names.
     podman untag "$REGISTRY/os:42"
     bp 1 pull-from-default-storage "$REGISTRY/os@$DIGEST"
@@ -344,7 +344,7 @@ same_tree() {
     bp init
     head -c "$(($(df --output=avail -B1 /sysroot | tail -1) - 2000000))" /dev/zero >/sysroot/filler
     bp 1 set-unified --from ostree --method podman
-    assert "$stderr" =~ "not enough free space: [0-9]+ bytes are free"
+    assert "$stderr" =~ "Error: export $REGISTRY/os:42 to the bootc-owned store: not enough free space: 30[0-9]{5} bytes are needed on /sysroot, for the bootc-owned store, and [0-9]+ are free"$'\n'"Hint: .*--force"
     bp 1 set-unified --from ostree --method podman --force
     assert "$stderr" =~ "no space left"
     # Extents that are shared need no room.
@@ -354,6 +354,76 @@ same_tree() {
     bp image ls -q
     assert "$output" == ""
     bp set-unified --from ostree --method podman
+}
+
+# leave BYTES - leave so much free on /sysroot.
+leave() {
+    rm -f /sysroot/filler
+    sync -f /sysroot
+    head -c "$(($(df --output=avail -B1 /sysroot | tail -1) - $1))" /dev/zero >/sysroot/filler
+    # Its own metadata took some.
+    sync -f /sysroot
+    local more=$(($1 - $(df --output=avail -B1 /sysroot | tail -1)))
+    [ "$more" -le 0 ] || truncate -s "-$more" /sysroot/filler
+    sync -f /sysroot
+}
+
+@test "transfer: space is that of all that is on a filesystem" {
+    bp init
+    mkdir -p /sysroot/spool
+    leave 5000000
+    local -x TMPDIR=/sysroot/spool
+    bp 1 set-unified --from registry
+    assert "$stderr" =~ "Error: bring $REGISTRY/os:42 into the bootc-owned store: not enough free space: 6[0-9]{6} bytes are needed on /sysroot, for the bootc-owned store and podman's temporary files in \"/sysroot/spool\", and [0-9]+ are free"
+    bp 1 set-unified --from ostree --method podman
+    assert "$stderr" =~ "6[0-9]{6} bytes are needed on /sysroot"
+    unset TMPDIR
+    bp set-unified --from registry
+}
+
+@test "transfer: space for copies between the stores" {
+    share_disk
+    podman pull -q "$REGISTRY/os:42"
+    podman tag "$REGISTRY/os:42" localhost/mine
+    bp init
+    leave 2000000
+    bp 1 pull-from-default-storage --quiet --method podman localhost/mine
+    assert "$stderr" =~ "to the bootc-owned store: not enough free space: 30[0-9]{5} bytes are needed on /sysroot, for the bootc-owned store, and [0-9]+ are free"$'\n'"Hint: .*--force"
+    bp '?' pull-from-default-storage --quiet --method podman --force localhost/mine
+    assert "$status" == 1
+    assert "$stderr" =~ "no space left"
+    bp pull-from-default-storage --quiet --method clone localhost/mine
+    podman rmi -af >/dev/null
+    bp set-unified --quiet
+    leave 2000000
+    local from
+    for from in bootc registry ostree; do
+        bp 1 copy-to-storage --quiet --method podman --from "$from"
+        assert "$stderr" =~ "to podman's own store: not enough free space: 30[0-9]{5} bytes are needed on /var/lib/containers, for podman's own store, and [0-9]+ are free"
+        assert "$(podman images -aq)" == ""
+    done
+    bp copy-to-storage --quiet --method clone --from bootc
+    # Layers that are there need no room.
+    bp copy-to-storage --quiet --method podman --from registry --target localhost/pulled
+    rm -rf /sysroot/filler
+}
+
+@test "transfer: layers that are there need no space" {
+    scratch_podman push -q "$REGISTRY/os:43"
+    bp image pull -q "$REGISTRY/os:43"
+    leave 2000000
+    bp set-unified --plan --format json
+    [ "$(jq .bytes_to_fetch <<<"$output")" -lt 10000 ]
+    bp set-unified --from registry
+}
+
+@test "transfer: copies by podman tell how far they are" {
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --from default --method podman --quiet --progress-fd 7 7> >(cat >"$BATS_TEST_TMPDIR/json" && touch "$BATS_TEST_TMPDIR/end")
+    wait_for test -e end
+    jq -s '[.[] | select(.task == "copying")]' json >copying
+    assert "$(jq 'last | .bytes == .bytesTotal' copying)" == true
+    [ "$(jq 'last.bytesTotal' copying)" -gt 3000000 ]
 }
 
 @test "transfer: progress as JSON lines" {
@@ -440,10 +510,10 @@ lose_layer() {
         context other "other $podman"
         "$podman" "${image[@]}" build -q -t localhost/other other
     done
-    local store
-    for store in /var/lib/containers/storage "$STORE"; do
-        jq -c '.[:-1]' "$store/overlay-layers/layers.json" >layers.json
-        cp layers.json "$store/overlay-layers/layers.json"
+    local dir
+    for dir in /var/lib/containers/storage "$STORE"; do
+        jq -c '.[:-1]' "$dir/overlay-layers/layers.json" >layers.json
+        cp layers.json "$dir/overlay-layers/layers.json"
     done
     bp set-unified --plan
     assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of the bootc-owned store is damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"bootc-podman image rm [0-9a-f]{12}\" removes it"
@@ -451,6 +521,34 @@ lose_layer() {
     bp set-unified
     bp copy-to-storage
     bp unset-unified
+}
+
+@test "transfer: a second run takes nothing and runs nothing" {
+    printf '#!/bin/bash\necho "$*" >>%q\nexec podman "$@"\n' "$PWD/ran" >recorder
+    chmod 0755 recorder
+    local -x BOOTC_PODMAN_PODMAN=$PWD/recorder
+    local from
+    for from in registry ostree; do
+        bp set-unified --quiet --from "$from"
+        bp copy-to-storage --quiet --from "$from"
+        [ -s ran ]
+        rm ran
+        : >/srv/registry.log
+        bp set-unified
+        assert "$output" == "Image $REGISTRY/os:42 is already in bootc storage."
+        bp set-unified --from "$from"
+        bp copy-to-storage
+        bp pull-from-default-storage localhost/bootc
+        rm -f ran # what that took
+        find "$STORE" /var/lib/containers/storage -printf '%p %i %T@ %s\n' | sort >before
+        bp pull-from-default-storage localhost/bootc
+        bp pull-from-default-storage --method podman localhost/bootc
+        [ ! -e ran ] || die "ran $(cat ran)"
+        find "$STORE" /var/lib/containers/storage -printf '%p %i %T@ %s\n' | sort | diff before -
+        assert "$(cat /srv/registry.log)" == ""
+        bp unset-unified
+        podman rmi -af >/dev/null
+    done
 }
 
 # recorded ARG... - run bootc-podman, and compare the commands that it runs with those
@@ -573,6 +671,7 @@ boot_composefs() {
 #!/bin/bash
 [ "$1 $2" = "image copy-to-storage" ] || exit 1
 [[ $4 == docker://*/os:42 ]] || exit 1
+[ -e /var/lib/containers/storage/db.sql ] || [ -e /var/lib/containers/storage/libpod/bolt_state.db ] || exit 1
 exec skopeo copy -q dir:/srv/os42.exported "containers-storage:$6"
 EOF
     chmod 0755 bin/bootc
@@ -586,6 +685,9 @@ EOF
     bp unset-unified
     assert "$output" == "Unified storage disabled for $REGISTRY/os:42."
     assert "$(oracle images -q)" == ""
+    bp set-unified --plan --from composefs
+    assert "$output" =~ "Write:   not known: bootc alone knows"
+    rm -rf /var/lib/containers/storage # podman makes it before bootc writes there
     bp set-unified --quiet --from composefs
     oracle image inspect "$REGISTRY/os:42" >/dev/null
     assert "$(podman images -q)" == "" "podman's own store is as before"
@@ -727,4 +829,25 @@ EOF
     assert "$(podman images -aq | wc -l)" == 1
     bp copy-to-storage --quiet --from ostree
     assert "$(podman images --all --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
+}
+
+@test "transfer: a clone out of the repository where files share nothing" {
+    umount /sysroot
+    mount_sysroot ext4
+    new_sysroot
+    boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
+    bp init
+    leave 1000000
+    bp set-unified --plan --from ostree --format json
+    [ "$(jq .bytes_to_write <<<"$output")" -gt 3000000 ]
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "Error: bring $REGISTRY/os:42 into the bootc-owned store: not enough free space: 30[0-9]{5} bytes are needed on /sysroot, for the bootc-owned store, and [0-9]+ are free"
+    # There is what is reserved for root.
+    bp set-unified --quiet --from ostree --force
+    bp unset-unified
+    dd if=/dev/zero of=/sysroot/filler.root bs=64k 2>/dev/null || true
+    bp 1 set-unified --quiet --from ostree --force
+    assert "$stderr" =~ "no space left on device"$'\n'"Hint: make room there$"
+    umount /sysroot
+    mount_sysroot xfs
 }

@@ -60,8 +60,10 @@ func nextStep(err error, words []string) string {
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
 		return "without --no-wait, it waits for the other to end"
-	case errors.Is(err, transfer.ErrNoSpace), errors.Is(err, clonejob.ErrNoSpace):
+	case errors.Is(err, transfer.ErrNoSpace):
 		return "make room there, or see whether it fits all the same with --force"
+	case errors.Is(err, clonejob.ErrNoSpace):
+		return "make room there"
 	case errors.Is(err, transfer.ErrMovedOn):
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNoTag):

@@ -31,7 +31,6 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] set-unified [options]",
 		Flags: append(copyFlags(),
 			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &choice.AcceptNewer},
-			&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
 			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
 			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry, transport, ostree or composefs"},
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
@@ -165,6 +164,7 @@ func transferFlags() []cli.Flag {
 func copyFlags() []cli.Flag {
 	return append(
 		transferFlags(),
+		&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
 		&cli.StringFlag{Name: "method", Usage: "copy between stores by `METHOD`: clone, podman, or auto, which clones what can be cloned", Value: string(transfer.Auto)},
 		&cli.StringFlag{Name: "verify", Usage: "compare clones with their digests this `WELL`: none, metadata or full", Value: string(clonejob.VerifyMetadata)},
 	)
@@ -334,7 +334,9 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")
 	}
 	if p.Write != nil {
-		lines = append(lines, "Write:   "+humanSize(*p.Write))
+		lines = append(lines, "Write:   "+humanSize(*p.Write)+" at least")
+	} else {
+		lines = append(lines, "Write:   not known"+because(p.WriteReason))
 	}
 	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", humanSize(int64(p.Available)), p.Reflink))
 	identity, kept := "the booted digest", "keeps it"

@@ -44,7 +44,7 @@ func TestTransferUsageErrors(t *testing.T) {
 		{`copy-to-storage: unexpected argument "x"`, []string{"copy-to-storage", "x"}},
 		{"pull-from-default-storage: no image given", []string{"pull-from-default-storage"}},
 		{"pull-from-default-storage: no image given", []string{"pull-from-default-storage", "--quiet"}},
-		{"-force", []string{"pull-from-default-storage", "--force", "x"}},
+		{"-force", []string{"unset-unified", "--force"}},
 		{"set-unified: use file descriptor " + fd + " for progress: not a pipe", []string{"set-unified", "--progress-fd", fd}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--progress-fd", "1"}},
 		{"pull-from-default-storage: ", []string{"pull-from-default-storage", "--progress-fd", "-1", "x"}},
@@ -101,8 +101,9 @@ func (a *testApp) addDefaultStore(t *testing.T) {
 	a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[storage]\ndriver = \"overlay\"\ngraphroot = \"/store\"\nrootless_storage_path = \"/store\"\n")
 	id := strings.Repeat("1", 64)
 	for path, content := range map[string]string{
-		"overlay-images/images.json": `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
-		"overlay-layers/layers.json": `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
+		"overlay-images/images.json":   `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
+		"overlay/" + id + "/diff/file": "",
+		"overlay-layers/layers.json":   `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
 	} {
 		a.writeFile(t, "root/store/"+path, 0o644, content)
 	}
@@ -144,7 +145,7 @@ Digest:  sha256:0123
 Source:  registry: no store of this host has what is booted
 Method:  pull
 Fetch:   1.23 GB at most
-Write:   4.56 GB
+Write:   4.56 GB at least
 Free:    78.9 GB, reflinks: yes
 After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
 Warning: image fedcba987654 has this name now, and will lose it
@@ -153,11 +154,13 @@ Step 2:  verify it
 `},
 		{name: "least", change: func(p *transfer.Plan) {
 			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps = 0, nil, false, false, "", nil
+			p.WriteReason = "nobody knows"
 			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  ostree: as\x1basked\nfor
 Method:  export
+Write:   not known: nobody knows
 Free:    78.9 GB, reflinks: unknown
 After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
 `},

@@ -235,6 +235,23 @@ func (r *Repo) OpenFile(sum Checksum, check bool) (*File, error) {
 	return obj, nil
 }
 
+// FileSize is the size of a file object in bytes, 0 for a symbolic link. It is not read.
+func (r *Repo) FileSize(sum Checksum) (int64, error) {
+	f, err := r.openObject(sum, "file", unix.O_PATH)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("read %q: %w", f.Name(), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0, nil
+	}
+	return st.Size, nil
+}
+
 // Fd is the file's descriptor: of a symbolic link, one that cannot be read.
 func (f *File) Fd() uintptr { return f.file.Fd() }
 

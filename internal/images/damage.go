@@ -67,6 +67,12 @@ func (s *Store) damaged(name StoreName) (list []Damage) {
 	return list
 }
 
+// HasFiles tells whether the files of a layer are there, as far as that can be seen.
+func (s *Store) HasFiles(layer string) bool {
+	l := s.layers[layer]
+	return l != nil && s.hasDir(l)
+}
+
 // hasDir tells whether a layer has a directory with its files, as far as that can be
 // seen. It is looked for once.
 func (s *Store) hasDir(l *layer) bool {

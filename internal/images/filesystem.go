@@ -48,6 +48,16 @@ func readFilesystem(located storageconf.Store) (*Filesystem, error) {
 	return FilesystemOf(dir)
 }
 
+// readFree is FreeOf that filesystem.
+func readFree(located storageconf.Store) (uint64, error) {
+	dir, err := openNear(located)
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	return FreeOf(dir)
+}
+
 // openNear opens a directory on the filesystem that the bootc-owned store lies on, or
 // would lie on.
 func openNear(located storageconf.Store) (*os.File, error) {
@@ -74,6 +84,16 @@ func FilesystemOf(dir *os.File) (*Filesystem, error) {
 	}
 	fs.Type, fs.Reflink = identify(dir, uint32(st.Type))
 	return fs, nil
+}
+
+// FreeOf is how many bytes are free on the filesystem that dir lies on, as df(1) shows
+// them: Available without what is kept for root.
+func FreeOf(dir *os.File) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("look at filesystem of %q: %w", dir.Name(), err)
+	}
+	return st.Bavail * uint64(st.Frsize), nil
 }
 
 func identify(dir *os.File, magic uint32) (string, Capability) {

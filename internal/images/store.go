@@ -79,6 +79,9 @@ type StoreImage struct {
 	damage, configErr error
 }
 
+// Dir is the directory of the store that the image is in.
+func (img *StoreImage) Dir() string { return img.home.dir.Name() }
+
 // Store is what a store held when it was read.
 type Store struct {
 	// Images are in the order of the directories, and in each of images.json, the

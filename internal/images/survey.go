@@ -30,8 +30,9 @@ type Survey struct {
 	// the ones of the deployments, whose refs an upgrade may have moved on.
 	Repo    []host.RepoImage
 	Commits []host.RepoCommit
-	// Filesystem is the one of the bootc-owned store.
+	// Filesystem is the one of the bootc-owned store, Free what FreeOf tells of it.
 	Filesystem *Filesystem
+	Free       uint64
 
 	inv     *inventory
 	keepers keepers
@@ -53,15 +54,19 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 	}
 	err := first(inv.problems)
 	var fs *Filesystem
+	var free uint64
 	if err == nil {
 		fs, err = readFilesystem(inv.located)
+	}
+	if err == nil {
+		free, err = readFree(inv.located)
 	}
 	if err != nil {
 		inv.close()
 		return nil, err
 	}
 	return &Survey{
-		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs,
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
 }

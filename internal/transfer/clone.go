@@ -79,13 +79,38 @@ func (c Choice) uncloneable(stores map[string]*images.Store) error {
 	return nil
 }
 
+// source is an image of a store, and the name or ID that podman finds it by.
+type source struct {
+	store *images.Store
+	*images.StoreImage
+	name string
+}
+
 // copyIn copies an image of podman's own store to the bootc-owned one under a name: by
 // cloning it, or with podman where that cannot be.
-func (o Options) copyIn(ctx context.Context, session *wrapper.Session, img *images.StoreImage, from, as string) error {
+func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from source, as string) error {
+	to, done, err := o.openBootcDestination()
+	if err != nil {
+		return err
+	}
+	defer done()
+	layers := descriptors(from.store, from.StoreImage)
+	check := func(cloned bool) error {
+		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.name), o.copyNeeds(to, from.Dir(), layers, cloned)...)
+	}
 	return o.cloneOr(
 		ctx,
-		func() error { return o.cloneIn(ctx, session, img.ID, nil, as) },
-		func() error { return o.push(ctx, session, from, as) },
+		func() error {
+			if err := check(true); err != nil {
+				return err
+			}
+			return o.cloneIn(ctx, session, from.ID, nil, as)
+		}, func() error {
+			if err := check(false); err != nil {
+				return err
+			}
+			return o.push(ctx, session, from.name, as, to.missing(layers))
+		},
 	)
 }
 

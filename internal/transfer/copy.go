@@ -14,7 +14,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
-	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // CopyChoice is what the user has to say about a copy to podman's own store.
@@ -200,7 +199,16 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.cloneOr(ctx, func() error { return c.cloneOut(ctx, found[0].ID, nil, c.target) }, func() error {
+	layers := descriptors(c.survey.Bootc, found[0])
+	err = c.cloneOr(ctx, func() error {
+		if err := c.checkCopy(found[0].Dir(), layers, true); err != nil {
+			return err
+		}
+		return c.cloneOut(ctx, found[0].ID, nil, c.target)
+	}, func() error {
+		if err := c.checkCopy(found[0].Dir(), layers, false); err != nil {
+			return err
+		}
 		session, err := c.Host.Open()
 		if err != nil {
 			return err
@@ -211,12 +219,63 @@ func (c *copying) fromBootc(ctx context.Context) error {
 			return err
 		}
 		cmd.Stderr = c.Stderr
-		return c.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) })
+		return c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Default, layers):]), session.Run)
 	})
 	if err != nil {
 		return err
 	}
 	return c.verify(found[0].Digest)
+}
+
+// checkCopy refuses a copy that would not fit. Layers that podman's own store has are
+// not counted.
+func (c *copying) checkCopy(from string, layers []host.Descriptor, cloned bool) error {
+	to, err := c.defaultDestination(c.survey.Default)
+	if err != nil {
+		return err
+	}
+	return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), c.copyNeeds(to, from, layers, cloned)...)
+}
+
+// checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
+// the manifest, which are those of compressed layers mostly.
+func (c *copying) checkPull(loan *loan) error {
+	for _, img := range c.survey.Commits {
+		if img.ManifestDigest == c.Original {
+			to, err := c.defaultDestination(c.survey.Default)
+			if err != nil {
+				return err
+			}
+			var shared images.Capability
+			if loan != nil {
+				shared = sharing(c.survey.Bootc.Path(), to.dir)
+			}
+			fetched, written := to.pulled(img.Manifest.Layers, loan, shared)
+			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), demand{to.name, to.dir, written}, c.spoolNeed(fetched))
+		}
+	}
+	return nil
+}
+
+// checkExport refuses an export by a clone that would not fit: all its files are made
+// before it is known which layers are there.
+func (c *copying) checkExport(ctx context.Context) error {
+	to, err := c.defaultDestination(nil)
+	if err != nil {
+		return err
+	}
+	if c.Force || sharing(c.Sysroot.RepoPath(), to.dir) != images.No {
+		return nil
+	}
+	i := slices.IndexFunc(c.survey.Commits, func(img host.RepoCommit) bool { return img.Checksum == c.commit })
+	if i < 0 {
+		return nil // which is for the clone to say
+	}
+	bytes, err := c.exportedBytes(ctx, c.survey.Commits[i])
+	if err != nil {
+		return err
+	}
+	return c.checkSpace(fmt.Sprintf("export %s to %s", c.Image, to.name), demand{to.name, to.dir, bytes})
 }
 
 // defaultStore names podman's own store for containers-transports(5). podman is
@@ -250,7 +309,13 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
 	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Commits, c.Original)
-	if loan != nil && c.Means != ByPodman {
+	if c.Means == ByPodman {
+		loan = nil
+	}
+	if err := c.checkPull(loan); err != nil {
+		return err
+	}
+	if loan != nil {
 		switch lent := c.cloneOut(ctx, loan.image, loan.blobs, ""); {
 		case lent == nil:
 			defer func() { err = errors.Join(err, c.removeOwn(context.WithoutCancel(ctx), loan.id())) }()
@@ -277,14 +342,17 @@ func (c *copying) fromOSTree(ctx context.Context) error {
 	}
 	var exported string
 	err := c.cloneOr(ctx, func() (err error) {
+		if err := c.checkExport(ctx); err != nil {
+			return err
+		}
 		exported, err = c.cloneCommitOut(ctx)
 		return err
 	}, func() error {
-		into, err := storageconf.DefaultStores(c.Root, c.Euid)
+		into, err := c.defaultDestination(c.survey.Default)
 		if err != nil {
 			return err
 		}
-		exported, err = c.export(ctx, c.commit, c.target, into[0], func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
+		exported, err = c.export(ctx, c.commit, c.target, into, func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
 		return err
 	})
 	if err != nil {
@@ -312,6 +380,9 @@ func (c *copying) fromComposefs(ctx context.Context) error {
 		return errNotSuch
 	}
 	if err := bootcFinds(c.survey, c.image, c.Original); err != nil {
+		return err
+	}
+	if err := c.initDefaultStore(ctx); err != nil {
 		return err
 	}
 	if err := c.bootcExport(ctx, c.Image, strings.TrimSuffix(c.target, ":latest")); err != nil {

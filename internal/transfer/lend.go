@@ -23,8 +23,6 @@ type loan struct {
 	// manifest of the image that is pulled.
 	image string
 	blobs []clonejob.Blob
-	// spares is how many bytes are not fetched.
-	spares int64
 }
 
 // id is that of the image in the store that borrows.
@@ -51,6 +49,9 @@ func newLoan(from, to *images.Store, repo []host.RepoCommit, manifestDigest stri
 	var best *loan
 	most := have
 	for _, img := range from.Images {
+		if from.Damage(img) != nil {
+			continue
+		}
 		if n := common(from, img, layers, diffIDs); n > most {
 			best, most = &loan{image: img.ID}, n
 		}
@@ -58,11 +59,8 @@ func newLoan(from, to *images.Store, repo []host.RepoCommit, manifestDigest stri
 	if best == nil {
 		return nil
 	}
-	for i, l := range layers[:most] {
+	for _, l := range layers[:most] {
 		best.blobs = append(best.blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
-		if i >= have {
-			best.spares += l.Size
-		}
 	}
 	return best
 }

@@ -85,39 +85,3 @@ func (o Options) spool(cmd *wrapper.Cmd) (remove func(), err error) {
 	cmd.Env = append(slices.DeleteFunc(slices.Clone(cmd.Env), func(kv string) bool { return strings.HasPrefix(kv, "TMPDIR=") }), "TMPDIR="+dir)
 	return func() { _ = os.RemoveAll(dir) }, nil // else the next transfer does
 }
-
-// checkPlan refuses a plan that would not fit, as far as that is known beforehand: a
-// pull takes no less than what it fetches. podman has layers in temporary files
-// before it has them in the store. An export is checked once its size is known.
-func (o Options) checkPlan(p *Plan) error {
-	need := p.Fetch
-	if p.Write != nil {
-		need = max(need, *p.Write)
-	}
-	if o.Force || need == 0 {
-		return nil
-	}
-	if uint64(need) > p.Available {
-		return fmt.Errorf("put %s, %d bytes, into the bootc-owned store: %w: %d bytes are free", p.Name, need, ErrNoSpace, p.Available)
-	}
-	return o.checkSpace(o.spoolDir(), need)
-}
-
-// checkSpace refuses what would not fit into the filesystem of a directory.
-func (o Options) checkSpace(dir string, need int64) error {
-	if o.Force {
-		return nil
-	}
-	var fs unix.Statfs_t
-	err := unix.Statfs(dir, &fs)
-	if errors.Is(err, unix.ENOENT) {
-		return nil // podman makes it
-	}
-	if err != nil {
-		return fmt.Errorf("look at filesystem of %q: %w", dir, err)
-	}
-	if free := fs.Bavail * uint64(fs.Frsize); uint64(need) > free {
-		return fmt.Errorf("put %d bytes into %q: %w: %d bytes are free", need, dir, ErrNoSpace, free)
-	}
-	return nil
-}

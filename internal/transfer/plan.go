@@ -51,13 +51,16 @@ type Plan struct {
 	// is none.
 	Method       Method `json:"method"`
 	MethodReason string `json:"method_reason"`
-	// Fetch is the number of bytes that come over the network; Write bounds from
-	// below what is written, nil when not known. Available are the bytes free on
-	// the store's filesystem, whose files can share extents as Reflink says.
-	Fetch     int64             `json:"bytes_to_fetch"`
-	Write     *int64            `json:"bytes_to_write"`
-	Available uint64            `json:"bytes_available"`
-	Reflink   images.Capability `json:"reflink"`
+	// Fetch is the number of bytes that come over the network at most; Write bounds
+	// from below what the store's files take then, nil when not known, and WriteReason
+	// is why it is not. Neither counts layers that the store has. Available are the
+	// bytes free on the store's filesystem without a reserve of root's, and its files
+	// can share extents as Reflink says.
+	Fetch       int64             `json:"bytes_to_fetch"`
+	Write       *int64            `json:"bytes_to_write"`
+	WriteReason string            `json:"write_reason"`
+	Available   uint64            `json:"bytes_available"`
+	Reflink     images.Capability `json:"reflink"`
 	// Exact tells that the image in the store has the booted digest. An exported
 	// one has the same content and another digest.
 	Exact bool `json:"exact"`
@@ -86,6 +89,8 @@ type Plan struct {
 	loan *loan
 	// untag tells that the image in the store has names of a run that was killed.
 	untag bool
+	// spooled bounds from below what podman has in temporary files.
+	spooled int64
 }
 
 // Step is a part of what a plan does.
@@ -143,6 +148,20 @@ type Choice struct {
 	record *record
 	// noProgram is why nothing can be cloned, nil if it can.
 	noProgram error
+	// repo is the directory of the ostree repository; measure sums up the files of an
+	// image in it.
+	repo    string
+	measure func(host.RepoCommit) (int64, error)
+	// extents tells whether files can share them, "" to look for it.
+	extents images.Capability
+}
+
+// sharing is the function of this name.
+func (c Choice) sharing(from, to string) images.Capability {
+	if c.extents != "" {
+		return c.extents
+	}
+	return sharing(from, to)
 }
 
 var (
@@ -181,7 +200,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	image := booted.Image.Image
 	p := &Plan{
 		Schema: 1, Image: image.String(), Name: image.Name, Role: booted.Role,
-		Digest: booted.ManifestDigest, Available: s.Filesystem.Available, Reflink: s.Filesystem.Reflink,
+		Digest: booted.ManifestDigest, Available: s.Free, Reflink: s.Filesystem.Reflink,
 		Exact: true, commit: booted.Commit, image: image, kind: s.Host.Kind,
 	}
 	if !image.NamesInRegistry() {
@@ -280,7 +299,7 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) er
 	}
 	begun := choice.record.unfinished(p)
 	if named != nil && s.Bootc.Damage(named) == nil && (named.Is(p.Digest) || choice.record.tells(named, p.Digest)) {
-		p.Method, p.Take, p.Reason = Nothing, named.ID, "the bootc-owned store has it"
+		p.Method, p.Take, p.Reason, p.Write = Nothing, named.ID, "the bootc-owned store has it", new(int64)
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		if begun && len(choice.record.gained(named, p)) > 0 {
 			p.Method, p.Reason, p.untag = Tag, "the bootc-owned store has it, with a name more from a run that did not get to its end", true
@@ -288,7 +307,7 @@ func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) er
 		return nil
 	}
 	for _, img := range s.Bootc.ByDigest(p.Digest) {
-		p.Method, p.Take, p.Reason = Tag, img.ID, "the bootc-owned store has it under another name"
+		p.Method, p.Take, p.Reason, p.Write = Tag, img.ID, "the bootc-owned store has it under another name", new(int64)
 		p.untag = begun && len(choice.record.gained(img, p)) > 0
 		return p.canName()
 	}
@@ -346,22 +365,63 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	default:
 		return damage
 	}
-	p.Write = sizeOf(img)
 	if p.Method, p.MethodReason, err = choice.copyMethod(s); err != nil {
 		return err
 	}
-	if p.Method == Clone && s.SharesExtents() {
-		p.Write = new(int64)
+	layers := descriptors(s.Default, img)
+	bytes := sizes(layers[storedLayers(s.Bootc, layers):])
+	if p.Method == Clone {
+		p.writeUnlessShared(choice.sharing(img.Dir(), s.Store.Path()), func() (int64, error) { return bytes, nil })
+	} else {
+		p.Write, p.spooled = &bytes, bytes
 	}
 	p.Exact = slices.Contains(img.Digests, p.Digest)
 	return p.canName()
 }
 
-func sizeOf(img *images.StoreImage) *int64 {
-	if img.Size < 0 {
-		return nil
+// writeUnlessShared sets what a clone writes.
+func (p *Plan) writeUnlessShared(shared images.Capability, bytes func() (int64, error)) {
+	switch shared {
+	case images.Yes:
+		p.Write = new(int64)
+	case images.No:
+		p.write(bytes())
+	default:
+		p.Write, p.WriteReason = nil, "it takes trying to know whether files share extents there"
 	}
-	return &img.Size
+}
+
+// write sets what is written, unless it is not known.
+func (p *Plan) write(bytes int64, err error) {
+	if p.Write, p.WriteReason = &bytes, ""; err != nil {
+		p.Write, p.WriteReason = nil, err.Error()
+	}
+}
+
+// pulls sets what a pull of the booted image fetches and writes at least: layers are as
+// in its manifest, compressed mostly, and not known otherwise.
+func (p *Plan) pulls(s *images.Survey, choice Choice) int64 {
+	p.Write, p.WriteReason = nil, "this host does not keep the manifest of what is booted, which has the sizes of its layers"
+	for _, img := range s.Commits {
+		if img.ManifestDigest == p.Digest {
+			p.layers = img.Manifest.Layers
+		}
+	}
+	if p.layers == nil {
+		return 0
+	}
+	var shared images.Capability
+	if p.loan != nil {
+		shared = choice.sharing(s.Default.Path(), s.Store.Path())
+	}
+	fetched, written := destination{store: s.Bootc}.pulled(p.layers, p.loan, shared)
+	if p.newer {
+		p.WriteReason = "another image may come than what is booted"
+		return fetched
+	}
+	p.write(written, nil)
+	p.spooled = fetched
+	return fetched
 }
 
 func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice) error {
@@ -371,28 +431,22 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 		}
 		return fmt.Errorf("image is of transport %s", p.image.Transport)
 	}
-	p.Method, p.Write, p.Exact = Pull, nil, true
+	p.Method, p.Exact = Pull, true
 	p.Reason = reason(choice, "no store of this host has what is booted")
 	p.Take = p.exact()
 	if choice.AcceptNewer && p.stored.Digest == "" {
 		p.Take, p.Exact, p.newer = p.Name, false, true
 	}
-	for _, img := range s.Commits {
-		if img.ManifestDigest == p.Digest {
-			p.Fetch, p.layers = img.Size, img.Manifest.Layers
-		}
-	}
 	if method, _, err := choice.copyMethod(s); err == nil && method == Clone && p.Exact {
-		if p.loan = newLoan(s.Default, s.Bootc, s.Commits, p.Digest); p.loan != nil {
-			p.Fetch -= p.loan.spares
-		}
+		p.loan = newLoan(s.Default, s.Bootc, s.Commits, p.Digest)
 	}
+	p.Fetch = p.pulls(s, choice)
 	return nil
 }
 
 // fromTransport takes the image from where it was taken when it was deployed, if
 // that can be told apart from a store and a registry.
-func (p *Plan) fromTransport(_ *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromTransport(s *images.Survey, _ *host.Deployment, choice Choice) error {
 	switch {
 	case !p.image.NamesInRegistry():
 	case choice.From == "":
@@ -400,7 +454,8 @@ func (p *Plan) fromTransport(_ *images.Survey, _ *host.Deployment, choice Choice
 	default:
 		return fmt.Errorf("image is of transport %s", p.image.Transport)
 	}
-	p.Method, p.Take, p.Write, p.Exact, p.newer = Pull, p.Image, nil, !choice.AcceptNewer, choice.AcceptNewer
+	p.Method, p.Take, p.Exact, p.newer = Pull, p.Image, !choice.AcceptNewer, choice.AcceptNewer
+	p.pulls(s, choice) // which fetches nothing
 	p.Reason = reason(choice, "no store of this host has what is booted")
 	return nil
 }
@@ -419,10 +474,16 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 	}
 	for _, img := range s.Commits {
 		if img.Checksum == p.commit {
-			p.Take, p.Exact, p.Fetch, p.Write = p.commit, false, 0, nil
+			p.Take, p.Exact, p.Fetch = p.commit, false, 0
 			var err error
 			if p.Method, p.MethodReason, err = choice.exportMethod(s); err != nil {
 				return err
+			}
+			bytes := func() (int64, error) { return choice.measure(img) }
+			if p.Method == Clone {
+				p.writeUnlessShared(choice.sharing(choice.repo, s.Store.Path()), bytes)
+			} else {
+				p.write(bytes())
 			}
 			p.Reason = reason(choice, "no other source has what is booted")
 			return p.canName()
@@ -444,6 +505,7 @@ func (p *Plan) fromComposefs(s *images.Survey, _ *host.Deployment, choice Choice
 		return err
 	}
 	p.Method, p.Take, p.Exact, p.Fetch, p.Write = ByBootc, p.Image, false, 0, nil
+	p.WriteReason = "bootc alone knows the layers of a composefs deployment"
 	p.Reason = reason(choice, "no other source has what is booted")
 	return p.canName()
 }

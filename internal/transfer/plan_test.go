@@ -212,6 +212,8 @@ func (h *scratchHost) plan(choice Choice) (*Plan, error) {
 		h.Fatal(err)
 	}
 	defer s.Close()
+	choice.measure = func(host.RepoCommit) (int64, error) { return 3000, nil }
+	choice.extents = cmp.Or(choice.extents, images.No)
 	return NewPlan(s, choice)
 }
 
@@ -268,6 +270,10 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "nowhere-newer-accepted", choice: Choice{AcceptNewer: true}},
 		{name: "without-registry", choice: Choice{Without: []Source{FromRegistry}}},
 		{name: "without-default", podman: exact, choice: Choice{Without: []Source{FromDefault}}},
+		{name: "default-shared", podman: exact, choice: Choice{extents: images.Yes}},
+		{name: "default-perhaps-shared", podman: exact, choice: Choice{extents: images.Unknown}},
+		{name: "ostree-shared", choice: Choice{From: FromOSTree, extents: images.Yes}},
+		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Means: ByPodman, extents: images.Yes}},
 		{name: "from-default", podman: exact, choice: Choice{From: FromDefault}},
 		{name: "from-registry", podman: exact, choice: Choice{From: FromRegistry}},
 		{name: "from-ostree", podman: exact, choice: Choice{From: FromOSTree}},

@@ -218,11 +218,7 @@ func (p *puller) podman(ctx context.Context, stderr io.Writer, args ...string) e
 	}
 	return p.runSpooled(cmd, func(cmd wrapper.Cmd) error {
 		if p.job != nil {
-			ctx, stop := context.WithCancel(ctx)
-			var watch sync.WaitGroup
-			watch.Go(func() { p.watch(ctx, wrapper.Getenv(cmd.Env, "TMPDIR")) })
-			defer watch.Wait()
-			defer stop()
+			defer watchBlobs(ctx, wrapper.Getenv(cmd.Env, "TMPDIR"), p.grown)()
 		}
 		return p.session.Run(ctx, cmd)
 	})
@@ -231,20 +227,28 @@ func (p *puller) podman(ctx context.Context, stderr io.Writer, args ...string) e
 // growthPoll is the time between two looks at what podman has fetched.
 const growthPoll = 200 * time.Millisecond
 
-// watch tells how the blobs grow that podman puts into a directory of its own below
-// dir while it fetches them, until ctx ends (storageImageDestination in
+// watchBlobs tells how the blobs grow that podman puts into a directory of its own
+// below dir while it fetches them, until it is stopped (storageImageDestination in
 // go.podman.io/image). Layers that podman puts together from chunks are not there,
 // but count when they are stored, at the next try or at the end.
-func (p *puller) watch(ctx context.Context, dir string) {
-	ticker := time.NewTicker(growthPoll)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			p.grown(blobSizes(dir))
+func watchBlobs(ctx context.Context, dir string, grown func(map[string]int64)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		ticker := time.NewTicker(growthPoll)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				grown(blobSizes(dir))
+			}
 		}
+	})
+	return func() {
+		cancel()
+		watch.Wait()
 	}
 }
 

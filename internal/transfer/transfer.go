@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,8 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	}
 	choice.Means = o.Means
 	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
+	choice.repo = o.Sysroot.RepoPath()
+	choice.measure = func(image host.RepoCommit) (int64, error) { return o.exportedBytes(ctx, image) }
 	return NewPlan(s, choice)
 }
 
@@ -236,7 +239,7 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 		if x.Method == ByBootc {
 			return x.copyNamed(ctx, exportName)
 		}
-		return x.push(ctx, x.session, x.Take, x.Name)
+		return x.push(ctx, x.session, x.Take, x.Name, x.spooled)
 	case StepClone:
 		if x.Source != FromOSTree {
 			return x.copyNamed(ctx, x.Take)
@@ -254,6 +257,9 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepExport:
 		return x.exportIn(ctx)
 	case StepBootc:
+		if err := x.initDefaultStore(ctx); err != nil {
+			return err
+		}
 		return x.bootcExport(ctx, x.Take, strings.TrimSuffix(exportName, ":latest"))
 	case StepVerify:
 		return x.verify(ctx)
@@ -273,22 +279,26 @@ func (x *execution) discard(ctx context.Context) error {
 
 // exportIn has podman pull the booted commit.
 func (x *execution) exportIn(ctx context.Context) error {
-	store := filepath.Join(x.session.Store.Sysroot, x.session.Store.Physical)
-	_, err := x.export(ctx, x.commit, x.stored.String(), store, func(args, env []string) error { return x.podman(ctx, env, args...) })
+	to, done, err := x.openBootcDestination()
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = x.export(ctx, x.commit, x.stored.String(), to, func(args, env []string) error { return x.podman(ctx, env, args...) })
 	return err
 }
 
 // copyNamed copies an image of podman's own store.
 func (x *execution) copyNamed(ctx context.Context, name string) error {
 	if x.Host.DryRun != nil && x.Method == ByBootc { // it is not there yet
-		return x.push(ctx, x.session, name, x.Name)
+		return x.push(ctx, x.session, name, x.Name, 0)
 	}
 	store, img, err := x.inDefaultStore(name)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	return x.copyIn(ctx, x.session, img, name, x.Name)
+	return x.copyIn(ctx, x.session, source{store, img, name}, x.Name)
 }
 
 // podman runs "podman image" on the bootc-owned store with more variables in its
@@ -370,6 +380,27 @@ func (x *execution) untag(ctx context.Context) error {
 	return nil
 }
 
+// initDefaultStore lets podman make its own store before another program writes there:
+// podman takes one that others made for that of an older podman.
+func (o Options) initDefaultStore(ctx context.Context) error {
+	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil && problems != nil {
+		return errors.Join(problems...)
+	}
+	if store != nil {
+		defer store.Close()
+		if store.Homes()[0].Driver != "" {
+			return nil
+		}
+	}
+	cmd, err := o.Host.DefaultPodman("system", "info", "--format", "{{.Store.GraphRoot}}")
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = o.Stderr
+	return o.runPlain(ctx, cmd)
+}
+
 // bootcExport lets bootc export the image of a composefs deployment to podman's own
 // store.
 func (o Options) bootcExport(ctx context.Context, source, target string) error {
@@ -424,16 +455,37 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		return err
 	}
 	defer session.Close()
+	to, done, err := o.openBootcDestination()
+	if err != nil {
+		return err
+	}
+	defer done()
+	var sources []source
+	var targets []string
 	for _, name := range names {
 		img, as, err := o.named(store, name)
+		if err == nil {
+			if err = store.Damage(img); err != nil {
+				err = fmt.Errorf("copy image %q: it is damaged: %w", name, err)
+			}
+		}
 		if err != nil {
 			return err
+		}
+		if to.has(img, as) {
+			continue
 		}
 		from := as
 		if !slices.Contains(img.Names, as) {
 			from = img.ID
 		}
-		if err := o.copyIn(ctx, session, img, from, as); err != nil {
+		sources, targets = append(sources, source{store, img, from}), append(targets, as)
+	}
+	if err := o.checkAll(to, sources); err != nil {
+		return err
+	}
+	for i, from := range sources {
+		if err := o.copyIn(ctx, session, from, targets[i]); err != nil {
 			return err
 		}
 	}
@@ -488,20 +540,43 @@ func nameOf(img *images.StoreImage, meant string) (string, error) {
 
 // push copies an image of podman's own store to the bootc-owned one, in the words
 // of bootc (crates/lib/src/podstorage.rs).
-func (o Options) push(ctx context.Context, session *wrapper.Session, name, as string) error {
+// bytes are those of the layers that are copied, 0 when not known.
+func (o Options) push(ctx context.Context, session *wrapper.Session, name, as string, bytes int64) error {
 	to := fmt.Sprintf("containers-storage:[%s@%s+%s]%s", session.Config.Driver, storageconf.GraphRoot, storageconf.RunRoot, as)
 	cmd, err := o.Host.DefaultPodman("image", "push", "--remove-signatures", "--", name, to)
 	if err != nil {
 		return err
 	}
 	cmd.Stderr = o.Stderr
-	return o.runSpooled(cmd, func(cmd wrapper.Cmd) error { return session.Run(ctx, cmd) })
+	return o.runPush(ctx, cmd, as, bytes, session.Run)
+}
+
+// runPush runs a podman that copies an image, and tells how the layers grow that it
+// puts into temporary files, where they are whole before they are stored.
+func (o Options) runPush(ctx context.Context, cmd wrapper.Cmd, as string, bytes int64, run runner) error {
+	if o.Host.DryRun != nil {
+		return run(ctx, cmd)
+	}
+	job := o.Progress.Transfer(progress.Task{Name: "copying", Description: "Copying " + as, ID: as, Bytes: bytes})
+	defer job.Stop()
+	var most int64
+	err := o.runSpooled(cmd, func(cmd wrapper.Cmd) error {
+		defer watchBlobs(ctx, wrapper.Getenv(cmd.Env, "TMPDIR"), func(files map[string]int64) {
+			most = max(most, min(sum(files), cmp.Or(bytes, math.MaxInt64)))
+			job.Set(most)
+		})()
+		return run(ctx, cmd)
+	})
+	if err == nil {
+		job.Set(cmp.Or(bytes, most))
+		job.Done()
+	}
+	return err
 }
 
 // export serves the image of a commit in the ostree repository under a name, and
-// calls pull with what podman has to be told to pull it into a store in the directory
-// into. It returns the manifest digest that the image has then.
-func (o Options) export(ctx context.Context, commit, name, into string, pull func(args, env []string) error) (string, error) {
+// calls pull with what podman has to be told to pull it into a store. It returns the manifest digest that the image has then.
+func (o Options) export(ctx context.Context, commit, name string, into destination, pull func(args, env []string) error) (string, error) {
 	if o.Host.DryRun != nil {
 		fmt.Fprintf(o.Host.DryRun, "# serve commit %s as %s on the loopback interface\n", commit, name)
 		args, env := pullCommand(filepath.Join(o.Dir, exportDir), name)
@@ -523,10 +598,12 @@ func (o Options) export(ctx context.Context, commit, name, into string, pull fun
 		return "", err
 	}
 	reading.Done()
-	for _, dir := range []string{into, o.spoolDir()} {
-		if err := o.checkSpace(dir, export.Size); err != nil {
-			return "", err
-		}
+	layers := make([]host.Descriptor, len(export.Layers))
+	for i, l := range export.Layers {
+		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
+	}
+	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.copyNeeds(into, "", layers, false)...); err != nil {
+		return "", err
 	}
 	dir := filepath.Join(o.Dir, exportDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -45,6 +45,9 @@ type fakePodman struct {
 	service func(ctx context.Context, cmd wrapper.Cmd) error
 }
 
+// initialised is how podman makes its own store.
+const initialised = "system info"
+
 func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	if filepath.Base(cmd.Path) == "bootc" {
 		p.ran = append(p.ran, strings.Join(cmd.Args[2:], " "))
@@ -55,6 +58,11 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	}
 	if slices.Contains(cmd.Args, "service") {
 		return p.service(ctx, cmd)
+	}
+	if slices.Contains(cmd.Args, "info") {
+		p.ran = append(p.ran, initialised)
+		p.store(defaultStorage)
+		return nil
 	}
 	args := cmd.Args[slices.Index(cmd.Args, "image")+1:]
 	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.dir, "HOST"))
@@ -150,6 +158,9 @@ func (p *fakePodman) bootc() error {
 
 func (p *fakePodman) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
 	if filepath.Base(cmd.Path) == "podman" {
+		if slices.Contains(cmd.Args, "info") {
+			return []byte("[overlay@/store+/run/store]\n"), nil
+		}
 		if cmd.Args[len(cmd.Args)-1] != "--version" {
 			p.Errorf("podman was asked: %s", cmd)
 		}
@@ -212,6 +223,10 @@ func explain(t *testing.T, podman *fakePodman, o Options, do func(Options) error
 			continue
 		}
 		words, err := shellwords.Parse(line)
+		if slices.Contains(words, "info") {
+			commands = append(commands, initialised)
+			continue
+		}
 		i := slices.Index(words, "image")
 		if err != nil || i < 0 {
 			t.Fatalf("no command line: %q: %v", line, err)
@@ -556,6 +571,7 @@ func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
 	o := podman.options()
 	from := Choice{From: FromComposefs}
 	want := []string{
+		initialised,
 		"copy-to-storage --source docker://" + imageName + " --target localhost/bootc-podman/export",
 		"push --remove-signatures -- " + exportName + " containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]" + imageName,
 		"rm -- " + exportName,
@@ -576,7 +592,7 @@ func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	podman.fails, podman.ran = []string{imageName}, nil
-	if err := set(o); !errors.As(err, new(*wrapper.ExitError)) || !slices.Equal(podman.ran, want) {
+	if err := set(o); !errors.As(err, new(*wrapper.ExitError)) || !slices.Equal(podman.ran, want[1:]) {
 		t.Errorf("got %v, ran %q, want it to fail and to clean up", err, podman.ran)
 	}
 }

@@ -1,0 +1,271 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+)
+
+func TestWhatLiesOnOneFilesystemIsSummed(t *testing.T) {
+	systems := map[string]filesystem{
+		"/store": {"8:1", "/sysroot", 100}, "/vartmp": {"8:1", "/var", 90}, "/tmp": {"0:5", "/tmp", 50},
+	}
+	of := func(dir string) (filesystem, error) {
+		if on, ok := systems[dir]; ok {
+			return on, nil
+		}
+		return filesystem{}, fs.ErrPermission
+	}
+	store := func(n int64) demand { return demand{"the store", "/store", n} }
+	for _, tt := range []struct {
+		name string
+		list []demand
+		want string
+		is   error
+	}{
+		{name: "nothing", list: []demand{store(0), {"x", "/denied", 0}}},
+		{name: "each fits", list: []demand{store(100), {"the files", "/tmp", 50}}},
+		{name: "first does not", list: []demand{store(101), {"the files", "/tmp", 50}}, is: ErrNoSpace, want: "copy x: not enough free space: 101 bytes are needed on /sysroot, for the store, and 100 are free"},
+		{name: "second does not", list: []demand{store(100), {"the files", "/tmp", 51}}, is: ErrNoSpace, want: "51 bytes are needed on /tmp, for the files, and 50 are free"},
+		{name: "both do", list: []demand{store(45), {"the files", "/vartmp", 45}}},
+		{name: "both do not", list: []demand{store(60), {"the files", "/vartmp", 60}}, is: ErrNoSpace, want: "120 bytes are needed on /sysroot, for the store and the files, and 90 are free"},
+		{name: "not known", list: []demand{{"x", "/denied", 1}}, is: fs.ErrPermission, want: "permission denied"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := fit("copy x", tt.list, of)
+			if !errors.Is(err, tt.is) || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSpaceIsThatOfTheNearestDirectory(t *testing.T) {
+	dir := t.TempDir()
+	on, err := filesystemOf(dir)
+	if err != nil || on.free == 0 || !strings.HasPrefix(dir, on.mountpoint) {
+		t.Fatalf("%s: got %+v, %v", dir, on, err)
+	}
+	missing, err := filesystemOf(dir + "/a/b")
+	if missing.id != on.id || missing.mountpoint != on.mountpoint || err != nil {
+		t.Errorf("a directory that is not there: got %+v, %v, want %+v", missing, err, on)
+	}
+	if on, err := filesystemOf("/proc/self/fd"); err != nil || on.mountpoint != "/proc" || on.free != 0 {
+		t.Errorf("/proc: got %+v, %v", on, err)
+	}
+	o := Options{}
+	const vast = 1 << 60
+	for _, tt := range []struct {
+		dir   string
+		bytes int64
+		force bool
+		is    error
+	}{
+		{dir: dir + "/a/b", bytes: 1},
+		{dir: dir + "/a/b", bytes: vast, is: ErrNoSpace},
+		{dir: dir, bytes: vast, is: ErrNoSpace},
+		{dir: dir, bytes: vast, force: true},
+		{dir: "/proc", bytes: 1, is: ErrNoSpace},
+	} {
+		o.Force = tt.force
+		if err := o.checkSpace("copy x", demand{"x", tt.dir, tt.bytes}); !errors.Is(err, tt.is) {
+			t.Errorf("%d bytes into %s: got %v, want %v", tt.bytes, tt.dir, err, tt.is)
+		}
+	}
+}
+
+func TestExtentsAreSharedWithinAFilesystem(t *testing.T) {
+	dir := t.TempDir()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	own, err := images.FilesystemOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := sharing(dir+"/a/b", filepath.Join(dir, "c")); got != own.Reflink {
+		t.Errorf("within one: got %q, want %q", got, own.Reflink)
+	}
+	if got := sharing("/proc", dir); got != images.No {
+		t.Errorf("between two: got %q", got)
+	}
+}
+
+func TestPlansThatDoNotFitAreRefused(t *testing.T) {
+	const vast = 1 << 60
+	h := newHost(t)
+	o := (&fakePodman{scratchHost: h}).options()
+	for _, tt := range []struct {
+		name  string
+		plan  Plan
+		force bool
+		want  string
+	}{
+		{name: "nothing is known", plan: Plan{spooled: vast}},
+		{name: "fits", plan: Plan{Write: new(int64(100)), spooled: 100}},
+		{name: "written", plan: Plan{Name: "os:1", Write: new(int64(vast))}, want: "bring os:1 into the bootc-owned store: not enough free space: 1152921504606846976 bytes are needed on "},
+		{name: "temporary files", plan: Plan{Write: new(int64), spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\", and "},
+		{name: "both", plan: Plan{Write: new(int64(vast)), spooled: vast}, want: "2305843009213693952 bytes"},
+		{name: "exports are looked at later", plan: Plan{Write: new(int64(vast)), Method: Reexport}},
+		{name: "by force", plan: Plan{Write: new(int64(vast))}, force: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o.Force = tt.force
+			err := o.checkPlan(&tt.plan)
+			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// vastly is an image that fits nowhere.
+func vastly(names ...string) []stored {
+	return []stored{{names: names, digest: bootedDigest, size: 1 << 60}}
+}
+
+func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
+	for _, means := range []Means{ByClone, ByPodman} {
+		for _, tt := range []struct {
+			name          string
+			bootc, podman []stored
+			do            func(o Options) error
+		}{
+			{"copy-to-storage", vastly(imageName), []stored{}, func(o Options) error {
+				_, err := CopyToStorage(t.Context(), o, CopyChoice{Target: "localhost/x"})
+				return err
+			}},
+			{"pull-from-default-storage", nil, vastly("localhost/x:1"), func(o Options) error {
+				return PullFromDefault(t.Context(), o, []string{"localhost/x:1"})
+			}},
+			{"pull-from-default-storage of two", nil, append(vastly("localhost/x:1"), stored{names: []string{"localhost/y:1"}, digest: otherDigest}), func(o Options) error {
+				return PullFromDefault(t.Context(), o, []string{"localhost/y:1", "localhost/x:1"})
+			}},
+		} {
+			t.Run(tt.name+" by "+string(means), func(t *testing.T) {
+				h, _ := booted(t, registryOrigin, nil, tt.podman)
+				podman := &fakePodman{scratchHost: h, images: tt.bootc}
+				o := podman.options()
+				o.Means = means
+				if means == ByClone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != images.No {
+					t.Skip("files share extents here")
+				}
+				err := tt.do(o)
+				if !errors.Is(err, ErrNoSpace) || len(podman.ran) != 0 {
+					t.Errorf("got %v, ran %q", err, podman.ran)
+				}
+				o.Force = true
+				if err := tt.do(o); errors.Is(err, ErrNoSpace) {
+					t.Errorf("by force: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestLayersThatAreThereAreNotCounted(t *testing.T) {
+	h := newHost(t)
+	record := func(id, parent, blob string) map[string]any {
+		return map[string]any{"id": id, "parent": parent, "diff-digest": "sha256:" + id, "compressed-diff-digest": blob, "diff-size": 10}
+	}
+	o := (&fakePodman{scratchHost: h}).options()
+	h.write(bootcStorage+"/overlay-layers/layers.json", string(h.encode([]any{
+		record("a", "", "sha256:blob"), record("b", "a", ""), record("c", "b", ""), record("d", "", ""), record("lost", "", ""),
+	})))
+	for _, id := range []string{"a", "b", "c", "d"} {
+		makeDir(t, h.path(bootcStorage+"/overlay/"+id+"/diff"))
+	}
+	to, done, err := o.openBootcDestination()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	for _, tt := range []struct {
+		layers string
+		want   int64
+	}{
+		{"", 0},
+		{"a b c", 0},
+		{"blob b", 0},
+		{"a b x", 1},
+		{"a x c", 2},
+		{"b", 1}, // it lies on another there
+		{"d b", 1},
+		{"x", 1},
+		{"lost", 1},
+	} {
+		var layers []host.Descriptor
+		for name := range strings.FieldsSeq(tt.layers) {
+			layers = append(layers, host.Descriptor{Digest: "sha256:" + name, Size: 1})
+		}
+		if got := to.missing(layers); got != tt.want {
+			t.Errorf("%q: %d bytes are missing, want %d", tt.layers, got, tt.want)
+		}
+	}
+}
+
+func TestLentLayersAreNotFetched(t *testing.T) {
+	layers := []host.Descriptor{{Digest: "a", Size: 1}, {Digest: "b", Size: 10}, {Digest: "c", Size: 100}}
+	two := &loan{blobs: make([]clonejob.Blob, 2)}
+	for _, tt := range []struct {
+		loan             *loan
+		shared           images.Capability
+		fetched, written int64
+	}{
+		{fetched: 111, written: 111},
+		{loan: two, shared: images.Yes, fetched: 100, written: 100},
+		{loan: two, shared: images.Unknown, fetched: 100, written: 100},
+		{loan: two, shared: images.No, fetched: 100, written: 111},
+	} {
+		if fetched, written := (destination{}).pulled(layers, tt.loan, tt.shared); fetched != tt.fetched || written != tt.written {
+			t.Errorf("%+v: %d are fetched, %d written", tt, fetched, written)
+		}
+	}
+}
+
+func TestExportsAreMeasuredWithoutReading(t *testing.T) {
+	f := newFixture(t)
+	f.layer(f.tree(func(m treeMaker) {
+		m.file("usr/bin/sh", strings.Repeat("x", 1000), 0o755)
+		m.file("usr/bin/same", strings.Repeat("x", 1000), 0o755)
+		m.link("usr/bin/link", "sh")
+	}))
+	f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", strings.Repeat("y", 30), 0o755) }))
+	commit := f.merge()
+	h := newHost(t)
+	if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
+		t.Fatal(err)
+	}
+	h.boot(commit, follow(registryOrigin))
+	o := (&fakePodman{scratchHost: h}).options()
+	p, err := PlanUnified(t.Context(), o, Choice{From: FromOSTree, Means: ByPodman})
+	if err != nil || p.Write == nil || *p.Write != 2030 {
+		t.Errorf("planned %+v, %v, want 2030 bytes", p, err)
+	}
+	// A layer is missing: that is for the export to say.
+	refs, err := filepath.Glob(h.path("sysroot/ostree/repo/refs/heads/ostree/container/blob/*"))
+	if err != nil || len(refs) == 0 {
+		t.Fatalf("refs %q, %v", refs, err)
+	}
+	slices.Sort(refs)
+	if err := os.Remove(refs[0]); err != nil {
+		t.Fatal(err)
+	}
+	p, err = PlanUnified(t.Context(), o, Choice{From: FromOSTree, Means: ByPodman})
+	if err != nil || p.Write != nil || p.WriteReason == "" {
+		t.Errorf("planned %+v, %v", p, err)
+	}
+}
