@@ -352,7 +352,7 @@ killed() {
         # With all that it started, or alone.
         if [ $((i % 2)) = 0 ]; then kill -KILL -- "-$pid"; else kill -KILL "$pid"; fi 2>/dev/null || true
         wait "$pid" || true
-        wait_for bash -c "! pgrep -s $pid >/dev/null"
+        wait_for bash -c "! ps -o stat= -s $pid | grep -qv ^Z"
         store_passes
         default_passes
         bp "$@"

@@ -48,7 +48,7 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
 	inv.read(ctx)
-	inv.problems = slices.DeleteFunc(inv.problems, func(err error) bool { return errors.As(err, new(*imageError)) })
+	inv.problems = grave(inv.problems)
 	if len(inv.problems) == 0 {
 		inv.describe(ctx)
 	}
@@ -69,6 +69,27 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
+}
+
+// SurveyStores is the part of NewSurvey that is about the two containers-storages.
+func SurveyStores(o Options) (*Survey, error) {
+	o.Type, o.AllStores = "", true
+	inv := newInventory(o)
+	located, err := storageconf.Locate(o.Sysroot.Dir)
+	if err != nil {
+		return nil, err
+	}
+	inv.located = located
+	if err := first(grave(append(inv.readBootcStore(), inv.readDefaultStore()...))); err != nil {
+		inv.close()
+		return nil, err
+	}
+	return &Survey{Store: located, Bootc: inv.bootc, Default: inv.podman, inv: inv}, nil
+}
+
+// grave are the problems that are not those of a single image.
+func grave(problems []error) []error {
+	return slices.DeleteFunc(problems, func(err error) bool { return errors.As(err, new(*imageError)) })
 }
 
 func (inv *inventory) allCommits() (all []host.RepoCommit) {

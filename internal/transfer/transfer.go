@@ -660,7 +660,7 @@ func (x *execution) verify(ctx context.Context) error {
 		_, err := fmt.Fprintf(x.Host.DryRun, "# compare the manifest digest of %s with %s\n", x.Name, x.Digest)
 		return err
 	}
-	s, err := images.NewSurvey(ctx, x.Options.Options)
+	s, err := images.SurveyStores(x.Options.Options)
 	if err != nil {
 		return err
 	}
