@@ -329,10 +329,10 @@ named() {
 # and see each time that both stores pass, and that it can be run again: then all is as
 # if it had not been killed. CLEAN makes it have all to do.
 killed() {
-    local clean=$1 started took=0 moment pid mounts want i
+    local clean=$1 started took=0 moment pid mounts want round
     shift
     mounts=$(mount_table | wc -l)
-    for i in 1 2; do
+    for _ in 1 2; do
         "$clean"
         started=${EPOCHREALTIME/./}
         bp "$@"
@@ -341,16 +341,16 @@ killed() {
     took=$((took / 2))
     want=$(named)
     echo "$want"
-    for ((i = 1; i <= ${REAL_TREE_KILLS:-40}; i++)); do
+    for ((round = 1; round <= ${REAL_TREE_KILLS:-40}; round++)); do
         "$clean"
         setsid "$BOOTC_PODMAN" "$@" >out 2>&1 3>&- &
         pid=$!
         # Beyond the end, too.
         moment=$((RANDOM * took / 30000))
-        echo "$i: killed after $moment of $took microseconds"
+        echo "$round: killed after $moment of $took microseconds"
         pause "$(printf '%d.%06d' $((moment / 1000000)) $((moment % 1000000)))"
         # With all that it started, or alone.
-        if [ $((i % 2)) = 0 ]; then kill -KILL -- "-$pid"; else kill -KILL "$pid"; fi 2>/dev/null || true
+        if [ $((round % 2)) = 0 ]; then kill -KILL -- "-$pid"; else kill -KILL "$pid"; fi 2>/dev/null || true
         wait "$pid" || true
         wait_for bash -c "! ps -o stat= -s $pid | grep -qv ^Z"
         store_passes
