@@ -41,7 +41,7 @@ teardown() {
     with_bound rm -fa -t 0 >/dev/null
     podman rmi -fa >/dev/null
     bp hooks uninstall
-    rm -f /run/bootc-podman/gate-off /etc/bootc-podman/bound.lock
+    rm -f /run/bootc-podman/gate-off /etc/bootc-podman/bound.lock /srv/app.tar
 }
 
 # with_bound ARG... - podman on its own store, with the bootc-owned one beside it.
@@ -93,9 +93,79 @@ refused() {
     # A copy of the same one lies where others may write.
     bp image save -o /srv/app.tar localhost/app:1
     podman load -q -i /srv/app.tar
-    rm /srv/app.tar
     start localhost/app:1
     refused 'is shadowed'
+}
+
+# changed DIR - put other bits into the layer of a store in DIR that has the text.
+changed() {
+    local file
+    for file in "$1"/overlay/*/diff/text; do
+        if grep -q 'the bound one' "$file"; then echo tampered >"$file"; fi
+    done
+}
+
+@test "bound-gate: a layer of podman's own store is none of the bound image's" {
+    # The storage library takes a layer from the first store that has one of its ID.
+    bp image save -o /srv/app.tar localhost/app:1
+    podman load -q -i /srv/app.tar
+    printf 'FROM localhost/app:1\nLABEL keeps=layers\n' >/srv/Containerfile
+    podman build -q -t localhost/keeps -f /srv/Containerfile /srv >/dev/null
+    podman rmi -f localhost/app:1
+    changed /var/lib/containers/storage
+    run -0 with_bound run --rm --network none localhost/app:1 cat /text
+    assert "$output" == tampered "podman runs other bits"
+    start localhost/app:1
+    refused 'is not what runs: its files are in /var/lib/containers/storage/overlay/'
+}
+
+o2=(--root /var/lib/containers/o2 --runroot /run/o2)
+app=(run --rm --network none --annotation io.bootc-podman.require=bound localhost/app:1 cat /text)
+
+# no_start PATTERN OPTION... - a podman of a further graph root does not start it.
+no_start() {
+    rm -rf /run/bootc-podman/denied
+    run podman "${o2[@]}" "${@:2}" "${app[@]}"
+    assert "$status" != 0 "starts with ${*:2}"
+    assert "$(jq -r .reason /run/bootc-podman/denied/*)" =~ "$1"
+}
+
+@test "bound-gate: further stores shadow, too" {
+    mkdir /var/lib/containers/further
+    bp image save -o /srv/app.tar localhost/app:1
+    podman --root /var/lib/containers/further --runroot /run/further load -q -i /srv/app.tar
+    changed /var/lib/containers/further
+    podman load -q -i /srv/app.tar
+    changed /var/lib/containers/storage
+    # A further store that comes first; one that is alone; podman's own as a further one.
+    no_start '/var/lib/containers/further' --storage-opt "additionalimagestore=/var/lib/containers/further,$STORE"
+    no_start '/var/lib/containers/further' --storage-opt additionalimagestore=/var/lib/containers/further
+    no_start '/var/lib/containers/storage' --storage-opt additionalimagestore=/var/lib/containers/storage
+    # Where podman does not look, nothing shadows.
+    run -0 podman "${o2[@]}" --storage-opt "additionalimagestore=$STORE" "${app[@]}"
+    assert "$output" == "the bound one"
+    rm -rf /run/o2 /run/further
+}
+
+@test "bound-gate: an image of a hundred layers starts" {
+    podman_at_least 5 || skip "podman cannot mount so many of another store"
+    cp -a /srv/app /srv/many
+    touch /srv/many/f
+    for i in {1..100}; do echo "COPY f /f$i"; done >>/srv/many/Containerfile
+    bp image tag localhost/app:1 localhost/kept:1
+    bp image build -q --layers -t localhost/app:1 /srv/many
+    start localhost/app:1
+    assert "$status $output" == "0 the bound one"
+    with_bound rm app
+    bp image tag localhost/kept:1 localhost/app:1
+    bp image untag localhost/kept:1 localhost/kept:1
+}
+
+@test "bound-gate: a container in a user namespace of its own is refused" {
+    # Its files are copies, or mounts that are gone before anybody can look at them.
+    run with_bound run --name app --network none --uidmap 0:100000:65536 --annotation io.bootc-podman.require=bound localhost/app:1 true
+    assert "$status" != 0 "starts"
+    assert "$(cat /run/bootc-podman/denied/"$(with_bound container inspect --format '{{.Id}}' app)".json)" =~ 'user namespace of its own'
 }
 
 @test "bound-gate: an image that is bound but not there does not start by another name" {

@@ -105,6 +105,9 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 	}
 	tell(verdict)
 	own, c, err := v.containerOfRoot(d.rootfs)
+	if errors.Is(err, errForeign) {
+		return verdict, fmt.Errorf("%w, as with --rootfs or a user namespace of its own", err)
+	}
 	if err != nil {
 		return verdict, err
 	}
@@ -130,27 +133,40 @@ func (v *Invocation) checkBound(own *graph, c container) error {
 		return err
 	}
 	defer store.Close()
+	all := v.lookedInto(own)
+	defer all.close()
 	name, img := v.findBound(bound, store, c.image)
 	if img == nil {
 		return refuse("image %s, %s, is not bound to the booted deployment%s", c.image.Name, short(c.image.ID), alsoProblems(problems))
 	}
 	if img.ID != c.image.ID {
-		if copied, err := v.inOwnStore(own, func(r imageRecord) bool { return r.ID == c.image.ID }); err == nil && copied {
-			return refuse("image %s is shadowed: %s has another of its name, %s, and the bound one is %s", name, own.path, short(c.image.ID), short(img.ID))
+		if other, err := all.shadow(func(r imageRecord) bool { return r.ID == c.image.ID }); err == nil && other != "" {
+			return refuse("image %s is shadowed: %s has another of its name, %s, and the bound one is %s", name, other, short(c.image.ID), short(img.ID))
 		}
 		return refuse("image %s is %s, and the bound one is %s", name, short(c.image.ID), short(img.ID))
 	}
-	shadow, err := v.inOwnStore(own, func(r imageRecord) bool {
+	shadow, err := all.shadow(func(r imageRecord) bool {
 		return r.ID == img.ID || slices.ContainsFunc(r.Names, func(n string) bool { return slices.Contains(img.Names, n) })
 	})
 	if err != nil {
 		return fmt.Errorf("look for copies of the image: %w", err)
 	}
-	if shadow {
-		return refuse("image %s is shadowed: %s has one of its name, or a copy of it", name, own.path)
+	if shadow != "" {
+		return refuse("image %s is shadowed: %s has one of its name, or a copy of it", name, shadow)
 	}
 	if whole, err := store.Exists(img.ID, v.shortNames); err != nil || !whole {
 		return refuse("image %s in the bootc-owned store is damaged", name)
+	}
+	var layers []string
+	for _, l := range slices.Backward(store.LayersOf(img)) {
+		layers = append(layers, l.ID)
+	}
+	bootc := all.bootc()
+	if bootc == nil {
+		return refuse("there is no bootc-owned store")
+	}
+	if err := v.checkLayers(all, bootc, c, layers); err != nil {
+		return fmt.Errorf("image %s is not what runs: %w", name, err)
 	}
 	return v.checkLock(name, img)
 }
@@ -225,22 +241,6 @@ func (v *Invocation) findBound(bound []host.BoundImage, store *images.Store, run
 		}
 	}
 	return name, img
-}
-
-// inOwnStore tells whether the container's own store has an image; podman takes
-// that one, whatever further stores have. The bootc-owned store shadows nothing.
-func (v *Invocation) inOwnStore(own *graph, match func(imageRecord) bool) (bool, error) {
-	all := v.openStores(own)
-	defer all.close()
-	if all.kind(own) == BootcStore {
-		return false, nil
-	}
-	var r imageRecord
-	err := findRecord(own.dir, own.driver+"-images/images.json", &r, func() bool { return match(r) })
-	if errors.Is(err, errNoRecord) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // checkLock returns why an image is not as the lock file says.

@@ -136,6 +136,150 @@ func TestBoundGate(t *testing.T) {
 	}
 }
 
+func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
+	const other, merged = "/srv/other", podmans + "/overlay/%s/merged"
+	mounted := func(h *testHost, lower string) {
+		h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw,relatime - overlay overlay rw,lowerdir=%s,upperdir=/x,workdir=/y\n", id(1005), lower))
+	}
+	for _, tt := range []struct {
+		name   string
+		with   func(h *testHost)
+		refuse string // "" where the container may start
+	}{
+		{name: "not mounted", with: func(*testHost) {}},
+		{name: "by its link", with: func(h *testHost) { mounted(h, bootcRoot+"/overlay/l/"+linkName(7)) }},
+		{name: "by its name", with: func(h *testHost) { mounted(h, bootcRoot+"/overlay/"+id(7)+"/diff") }},
+		{name: "below the driver's directory", with: func(h *testHost) { mounted(h, "l/"+linkName(7)) }},
+		{name: "by a number", with: func(h *testHost) { mounted(h, "5") }},
+		{name: "the store under another name", with: func(h *testHost) {
+			h.link("../../../sysroot/ostree/bootc/storage", "usr/lib/bootc/storage")
+			mounted(h, "/usr/lib/bootc/storage/overlay/l/"+linkName(7))
+		}},
+		{name: "a program's mount", with: func(h *testHost) {
+			h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw - fuse.fuse-overlayfs fuse-overlayfs rw\n", id(1005)))
+		}},
+		{name: "a layer of its own store", with: func(h *testHost) {
+			h.layer(podmans, 9)
+			h.container(podmans, 5, 7, "localhost/app:1", 9)
+		}, refuse: "is in " + podmans},
+		{name: "a link of that name in its own store", with: func(h *testHost) { h.layer(podmans, 7) }, refuse: "is in " + podmans},
+		{name: "a layer of nobody's", with: func(h *testHost) { h.container(podmans, 5, 7, "localhost/app:1", 9) }, refuse: "is not in the bootc-owned store"},
+		{name: "another layer of the store", with: func(h *testHost) {
+			h.layer(bootcRoot, 8)
+			h.container(podmans, 5, 7, "localhost/app:1", 8)
+		}, refuse: "its layer"},
+		{name: "one layer more", with: func(h *testHost) {
+			h.layer(bootcRoot, 8)
+			h.container(podmans, 5, 7, "localhost/app:1", 7, 8)
+		}, refuse: "more layers than the bound image"},
+		{name: "no layer", with: func(h *testHost) {
+			h.write(podmans+"/overlay/"+id(1005)+"/lower", "l/x")
+			h.container(podmans, 5, 7, "x")
+		}, refuse: "read link"},
+		{name: "no list of layers", with: func(h *testHost) { _ = os.Remove(h.path(podmans + "/overlay/" + id(1005) + "/lower")) }, refuse: "0 layers, and the bound image 1"},
+		{name: "mounted of a copy of the store", with: func(h *testHost) {
+			h.layer(other, 7)
+			mounted(h, other+"/overlay/l/"+linkName(7))
+		}, refuse: "its files are in /srv/other/overlay/l/"},
+		{name: "mounted of nothing", with: func(h *testHost) { mounted(h, "/srv/gone/overlay/l/"+linkName(7)) }, refuse: "its files are in /srv/gone"},
+		{name: "mounted of more", with: func(h *testHost) { mounted(h, bootcRoot+"/overlay/l/"+linkName(7)+":/srv") }, refuse: "more layers than the bound image"},
+		{name: "a number more", with: func(h *testHost) { mounted(h, "5:6") }, refuse: "more layers"},
+		{name: "a mount on a mount", with: func(h *testHost) {
+			mounted(h, bootcRoot+"/overlay/l/"+linkName(7))
+			table := h.read("proc/self/mountinfo")
+			mounted(h, "/srv/upon")
+			h.write("proc/self/mountinfo", table+h.read("proc/self/mountinfo"))
+		}, refuse: "its files are in /srv/upon"},
+		{name: "a copy for a user namespace", with: func(h *testHost) {
+			h.dir(podmans + "/overlay/" + id(1005) + "/diff1")
+			mounted(h, podmans+"/overlay/"+id(1005)+"/diff1:"+bootcRoot+"/overlay/l/"+linkName(7))
+		}, refuse: "as for a user namespace of its own"},
+		{name: "a copy for a user namespace, not mounted", with: func(h *testHost) {
+			h.dir(podmans + "/overlay/" + id(1005) + "/diff1")
+		}, refuse: "as for a user namespace of its own"},
+		{name: "mounted for a user namespace", with: func(h *testHost) {
+			mounted(h, podmans+"/overlay/"+id(1005)+"/mapped/0/"+id(7)+"/diff")
+		}, refuse: "as for a user namespace of its own"},
+		{name: "a copy in a further store that podman is told of", with: func(h *testHost) {
+			h.image(other, 7, "localhost/app:1")
+			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+other+"\x00run\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "in one word", with: func(h *testHost) {
+			h.image(other, 7, "localhost/app:1")
+			h.write("proc/77/cmdline", "podman\x00--storage-opt=overlay.imagestore="+other+"\x00run\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "in a list", with: func(h *testHost) {
+			h.image(other, 7, "localhost/app:1")
+			h.write("proc/77/cmdline", "podman\x00--storage-opt=additionalimagestore=/srv,"+other+","+bootcRoot+"\x00run\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "in an image store", with: func(h *testHost) {
+			h.image(other, 8, "localhost/app:1")
+			h.write("proc/77/cmdline", "podman\x00--imagestore\x00"+other+"\x00run\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "by the environment", with: func(h *testHost) {
+			h.image(other, 8, "localhost/app:1")
+			h.write("proc/77/environ", "X=y\x00STORAGE_OPTS=a=b,additionalimagestore="+other+"\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "by a storage.conf in the environment", with: func(h *testHost) {
+			h.image(other, 8, "localhost/app:1")
+			h.write("srv/storage.conf", "[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
+			h.write("proc/77/environ", "CONTAINERS_STORAGE_CONF=/srv/storage.conf\x00")
+		}, refuse: "is shadowed: " + other},
+		{name: "by the configuration", with: func(h *testHost) {
+			h.image(other, 8, "localhost/app:1")
+			h.write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
+		}, refuse: "is shadowed: " + other},
+		{name: "in a store that podman is not told of", with: func(h *testHost) {
+			h.image(other, 7, "localhost/app:1")
+			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+bootcRoot+"\x00run\x00")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := gateHost(t, 7, "localhost/app:1")
+			tt.with(h)
+			v, _ := h.invocation(gateConfig("bound"))
+			v.Parent = 77
+			code := v.Run([]string{BoundGate})
+			if tt.refuse == "" && code != 0 || tt.refuse != "" && (code != 1 || !strings.Contains(h.journal.text(), tt.refuse)) {
+				t.Errorf("exit status %d, journal %q, want %q", code, h.journal.text(), tt.refuse)
+			}
+		})
+	}
+}
+
+func TestBoundGateKnowsAnotherGraphRoot(t *testing.T) {
+	const other = "/srv/other"
+	for _, tt := range []struct {
+		name, cmdline, refuse string
+	}{
+		// With --root podman forgets what is configured.
+		{"podman's own store is not looked into", "podman\x00--root\x00" + other + "\x00", ""},
+		{"unless it is named", "podman\x00--root\x00" + other + "\x00--storage-opt\x00additionalimagestore=" + podmans + "\x00", "is shadowed: " + podmans},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := gateHost(t, 7, "localhost/app:1")
+			h.image(podmans, 8, "localhost/app:1")
+			h.container(other, 5, 7, "localhost/app:1", 7)
+			h.write("proc/77/cmdline", tt.cmdline)
+			v, _ := h.invocation(strings.ReplaceAll(gateConfig("bound"), podmans, other))
+			v.Parent = 77
+			code := v.Run([]string{BoundGate})
+			if (code != 0) != (tt.refuse != "") || !strings.Contains(h.journal.text(), tt.refuse) {
+				t.Errorf("exit status %d, journal %q, want %q", code, h.journal.text(), tt.refuse)
+			}
+		})
+	}
+}
+
+func TestBoundGateTakesNoCopyOfAnotherDriver(t *testing.T) {
+	h := gateHost(t, 7, "localhost/app:1")
+	h.write(podmans+"/vfs-containers/containers.json", fmt.Sprintf(`[{"id":%q,"image":%q,"layer":%q}]`, id(5), id(7), id(1005)))
+	config := strings.Replace(gateConfig("bound"), "/overlay/"+id(1005)+"/merged", "/vfs/dir/"+id(1005), 1)
+	if code, _ := h.run(config, BoundGate); code != 1 || !strings.Contains(h.journal.text(), "its files are a copy in "+podmans+", whose driver is vfs") {
+		t.Errorf("exit status %d, journal %q", code, h.journal.text())
+	}
+}
+
 func TestBoundGateRefusesWhenItIsSlow(t *testing.T) {
 	h := gateHost(t, 7, "localhost/app:1")
 	v, _ := h.invocation("")

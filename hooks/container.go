@@ -144,6 +144,13 @@ func (v *Invocation) openGraph(root, driver string) (*graph, error) {
 
 func (g *graph) close() { g.dir.Close() }
 
+// is tells whether both are the same directory.
+func (g *graph) is(other *graph) bool {
+	id, ok := identify(g.dir)
+	otherID, otherOK := identify(other.dir)
+	return ok && otherOK && id == otherID
+}
+
 // containerOfRoot finds a container, and its store, by its root directory.
 func (v *Invocation) containerOfRoot(rootfs string) (*graph, container, error) {
 	own, layer, err := v.graphOfRoot(rootfs)
@@ -328,10 +335,7 @@ type stores struct {
 // openStores opens the store of a container, the bootc-owned one and those of the
 // host's configuration, as far as they exist.
 func (v *Invocation) openStores(own *graph) *stores {
-	s := &stores{all: []*graph{own}, kinds: map[fsID]StoreKind{}}
-	if located, err := storageconf.Locate(v.Root); err == nil && located.Exists {
-		s.add(v.openHostPath(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/"))), BootcStore)
-	}
+	s := v.ownAndBootc(own)
 	configured, err := storageconf.DefaultStores(v.Root, os.Geteuid())
 	if err != nil {
 		configured = nil
@@ -342,6 +346,15 @@ func (v *Invocation) openStores(own *graph) *stores {
 			kind = DefaultStore
 		}
 		s.add(v.openHostPath(path), kind)
+	}
+	return s
+}
+
+// ownAndBootc opens the bootc-owned store, if there is one, beside that of a container.
+func (v *Invocation) ownAndBootc(own *graph) *stores {
+	s := &stores{all: []*graph{own}, kinds: map[fsID]StoreKind{}}
+	if located, err := storageconf.Locate(v.Root); err == nil && located.Exists {
+		s.add(v.openHostPath(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/"))), BootcStore)
 	}
 	return s
 }
@@ -372,7 +385,7 @@ func (s *stores) add(g *graph, kind StoreKind) {
 		return
 	}
 	s.kinds[id] = kind
-	if own, ok := identify(s.all[0].dir); ok && own == id {
+	if g.is(s.all[0]) {
 		g.close()
 		return
 	}
@@ -422,69 +435,68 @@ func (s *stores) digest(id string) string {
 	return ""
 }
 
-// layers lists the layers below one of the store g, from the topmost down, by the
-// links that the overlay driver of the storage library keeps: the file
-// overlay/LAYER/lower names links in overlay/l of this store, or of another one
-// that this one's layers are built upon.
-func (s *stores) layers(g *graph, layer string, mounts func() ([]*mountinfo.Info, error)) ([]Layer, error) {
+// lower lists the links of the layers below one of the store, from the topmost down,
+// that the overlay driver of the storage library keeps: "l/LINK" in its directory of
+// this store, or of another one that this one's layers are built upon.
+func (g *graph) lower(layer string) ([]string, error) {
 	if g.driver != "overlay" {
 		return nil, fmt.Errorf("read layers in %q: %w", g.path, errDiscarded)
 	}
 	if !isLayerID(layer) {
 		return nil, fmt.Errorf("read layer %q: %w", layer, errUnlikely)
 	}
-	f, err := storageconf.OpenIn(g.dir, "overlay/"+layer+"/lower", unix.O_RDONLY|unix.O_NONBLOCK)
+	lower, err := readIn(g.dir, "overlay/"+layer+"/lower", maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read layer %q: %w", layer, err)
 	}
-	defer f.Close()
-	lower, err := readLimited(f, maxState)
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", f.Name(), err)
-	}
-	var layers []Layer
-	for link := range strings.SplitSeq(strings.TrimSpace(string(lower)), ":") {
-		name, ok := strings.CutPrefix(link, "l/")
-		if !ok || strings.ContainsAny(name, "/.") || name == "" {
+	links := strings.Split(strings.TrimSpace(string(lower)), ":")
+	for _, link := range links {
+		if name, ok := strings.CutPrefix(link, "l/"); !ok || strings.ContainsAny(name, "/.") || name == "" {
 			return nil, fmt.Errorf("read link %q: %w", link, errUnlikely)
 		}
-		layers = append(layers, s.follow(name))
+	}
+	return links, nil
+}
+
+// layers lists the layers below one of the store g, from the topmost down, by their
+// links or else by what is mounted.
+func (s *stores) layers(g *graph, layer string, mounted func(*graph, string) ([]string, error)) ([]Layer, error) {
+	links, err := g.lower(layer)
+	if links == nil {
+		return nil, err
+	}
+	var layers []Layer
+	for _, link := range links {
+		layers = append(layers, s.follow(link))
 	}
 	if !slices.ContainsFunc(layers, func(l Layer) bool { return l.ID == "" }) {
 		return layers, nil
 	}
-	table, err := mounts()
-	if err != nil {
-		return layers, err
-	}
-	for _, m := range table {
-		if m.Mountpoint == filepath.Join(g.path, "overlay", layer, "merged") {
-			for i, dir := range lowerDirs(m.VFSOptions) {
-				if i < len(layers) && layers[i].ID == "" {
-					layers[i] = mounted(dir)
-				}
-			}
+	dirs, err := mounted(g, layer)
+	for i, dir := range dirs {
+		if i < len(layers) && layers[i].ID == "" {
+			layers[i] = mountedLayer(dir)
 		}
 	}
-	return layers, nil
+	return layers, err
 }
 
 // follow finds the layer that a link stands for in the stores that we know of.
 func (s *stores) follow(link string) Layer {
 	for _, g := range s.all {
-		if id := readLayerLink(g.dir, "overlay/l/"+link); id != "" {
+		if id := readLayerLink(g.dir, "overlay/"+link); id != "" {
 			return Layer{ID: id, Store: s.kind(g), Path: g.path}
 		}
 	}
 	return Layer{Store: OtherStore}
 }
 
-// mounted tells which layer a lower directory of a container's mount is, by its
+// mountedLayer tells which layer a lower directory of a container's mount is, by its
 // link or by its own name: GRAPHROOT/overlay/l/LINK or GRAPHROOT/overlay/LAYER/diff.
-func mounted(lower string) Layer {
+func mountedLayer(lower string) Layer {
 	l := Layer{Store: OtherStore}
 	root, rest, ok := strings.Cut(lower, "/overlay/l/")
 	if ok {

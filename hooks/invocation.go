@@ -45,6 +45,9 @@ type Invocation struct {
 	Stdout  io.Writer
 	Journal Journal
 	Now     func() time.Time
+	// Parent is the process that runs the hook, podman in precreate; 0 if it does not
+	// matter.
+	Parent int
 	// Patience is how long a hook may take before its policy decides instead.
 	Patience time.Duration
 
@@ -56,7 +59,7 @@ type Invocation struct {
 func OnHost(stdin io.Reader, stdout io.Writer) *Invocation {
 	return &Invocation{
 		Root: "/", Stdin: stdin, Stdout: stdout,
-		Journal: SystemJournal{}, Now: time.Now, Patience: Timeout * time.Second / 3,
+		Journal: SystemJournal{}, Now: time.Now, Parent: os.Getppid(), Patience: Timeout * time.Second / 3,
 	}
 }
 

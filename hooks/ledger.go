@@ -122,7 +122,7 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 	all := v.openStores(own)
 	defer all.close()
 	lease.Image.Digest = all.digest(c.image.ID)
-	layers, err := all.layers(own, c.layer, v.mounts)
+	layers, err := all.layers(own, c.layer, v.mountedOf)
 	if layers != nil {
 		lease.Layers = layers
 	}
