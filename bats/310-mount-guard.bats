@@ -51,6 +51,7 @@ mounts() {
 -v /run:@                                                  free
 -v /srv/to-parent:@                                        free
 -v volume:@                                                free
+-v boot-volume:@                                           guarded
 --mount=type=tmpfs,dst=@                                   free
 --tmpfs=@                                                  free
 END
@@ -81,6 +82,7 @@ setup_file() {
     shell_context /srv/image
     podman build -q -t localhost/shell /srv/image >/dev/null
     podman volume create volume
+    podman volume create --opt type=none --opt o=bind --opt device=/boot boot-volume
 }
 
 teardown_file() {
@@ -232,6 +234,17 @@ check() {
     assert "$(find /run/bootc-podman/denied -type f | wc -l)" == "$(mounts | grep -c guarded)"
     assert "$(jq -r .reason /run/bootc-podman/denied/"$(podman container inspect --format '{{.Id}}' c1)".json)" =~ \
         'mount of "/sysroot/ostree" on "/m/1", which is in /sysroot/ostree, is writable'
+}
+
+@test "mount-guard: mounts of another container are seen" {
+    # podman does not count them as bind mounts for hooks.
+    bp hooks install --mode deny
+    podman create --name donor -v /boot:/m/1 localhost/shell true
+    run try denied --volumes-from donor
+    assert "$status" != 0 "starts: $output"
+    bp hooks install --mode enforce
+    run -0 try enforced --volumes-from donor
+    assert "$output" == "1 no"
 }
 
 @test "mount-guard: an annotation lets a container alone" {

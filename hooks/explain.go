@@ -26,9 +26,10 @@ type Explained struct {
 }
 
 // Explain tells which hooks of the host whose root is root would run for a container
-// of this configuration, config.json in the OCI runtime specification. podman
-// decides by the mounts that the user asked for; here, a bind mount that podman
-// does not make for every container counts as one.
+// of this configuration, config.json in the OCI runtime specification. For a hook
+// that is for bind mounts, podman goes by what the user asked for; here, a bind mount
+// that podman does not make for every container counts as one, although podman leaves
+// out those of --volumes-from.
 func Explain(root string, config io.Reader) ([]Explained, error) {
 	raw, err := readLimited(config, maxConfig)
 	if err != nil {
@@ -57,6 +58,9 @@ func Explain(root string, config io.Reader) ([]Explained, error) {
 		e.Stages = c.Hook.Stages
 		if e.Matches, err = c.Hook.When.Match(&spec, spec.Annotations, d.hasUserMounts()); err != nil {
 			e.Effects = []string{err.Error()}
+		}
+		if c.Hook.When.HasBindMounts != nil && d.hasUserMounts() {
+			e.Effects = []string{"podman does not count bind mounts that come from --volumes-from"}
 		}
 		if args := c.Hook.Hook.Args; e.Matches && len(args) > 2 && args[1] == "hook" {
 			e.Effects = explainOurs(root, raw, args[2], args[3:])

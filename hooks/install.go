@@ -56,7 +56,7 @@ var ErrNotOurs = errors.New("exists and was not installed by bootc-podman")
 
 // Files are the hook configurations by their paths, in the form of oci-hooks(5).
 func (i Install) Files() (map[string][]byte, error) {
-	always, bindMounts, timeout := true, true, Timeout
+	always, timeout := true, Timeout
 	files := map[string][]byte{}
 	for name, h := range map[string]hook.Hook{
 		Ledger: {
@@ -64,8 +64,9 @@ func (i Install) Files() (map[string][]byte, error) {
 			Stages: []string{"createRuntime", "poststop"},
 		},
 		MountGuard: {
+			// Not only where hasBindMounts: podman does not count those of --volumes-from.
 			Hook:   specs.Hook{Args: []string{modeOption, string(i.Mode)}},
-			When:   hook.When{HasBindMounts: &bindMounts},
+			When:   hook.When{Always: &always},
 			Stages: []string{"precreate"},
 		},
 		BoundGate: {

@@ -318,6 +318,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.write(DefaultHooksDir+"/10-broken.json", "{")
+	h.write(DefaultHooksDir+"/20-mounts.json", `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman"},"when":{"hasBindMounts":true},"stages":["createRuntime"]}`)
 	h.dir("boot")
 	explain := func(config string) map[string]Explained {
 		all, err := Explain(h.root, strings.NewReader(config))
@@ -334,13 +335,14 @@ func TestExplain(t *testing.T) {
 	for name, want := range map[string]string{
 		"10-broken": "no container starts", Ledger: "writes a lease",
 		MountGuard: `makes read-only the mount of "/boot" on "/m", which is in /boot`, BoundGate: "does not let the container start: find its image",
+		"20-mounts": "--volumes-from",
 	} {
 		if !strings.Contains(strings.Join(got[name].Effects, "\n"), want) || got[name].Matches != (name != "10-broken") {
 			t.Errorf("%s: got %+v, want %q", name, got[name], want)
 		}
 	}
 	got = explain(`{"mounts":[]}`)
-	if !got[Ledger].Matches || got[MountGuard].Matches || got[BoundGate].Matches {
+	if !got[Ledger].Matches || !got[MountGuard].Matches || got[BoundGate].Matches || got["20-mounts"].Matches || got["20-mounts"].Effects != nil {
 		t.Errorf("a plain container: %+v", got)
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -151,7 +153,9 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 		return verdict, err
 	}
 	verdict.id = d.containerID()
-	suspects := d.suspects()
+	// Most containers have no mounts but those that podman makes for each: there the
+	// mount table is not even read.
+	suspects := slices.DeleteFunc(d.suspects(), func(m suspect) bool { return v.isPodmans(m.writes, verdict.id) })
 	if len(suspects) == 0 {
 		return verdict, nil
 	}
@@ -172,7 +176,7 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 		if err != nil && !errors.Is(err, errVanished) {
 			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.writes, err))
 		}
-		if protected == "" || err != nil || isUserdata(canonical, verdict.id) {
+		if protected == "" || err != nil {
 			continue
 		}
 		found := GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: protected}
@@ -222,6 +226,20 @@ func (d *document) suspects() (found []suspect) {
 		}
 	}
 	return found
+}
+
+// isPodmans tells whether a source is a file that podman made for the container.
+func (v *Invocation) isPodmans(source, id string) bool {
+	if !isUserdata(filepath.Clean(source), id) {
+		return false
+	}
+	f, err := os.OpenFile(v.source(source), unix.O_PATH, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	canonical, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	return err == nil && isUserdata(canonical, id)
 }
 
 // isUserdata tells whether a path without links is of a file that podman made for

@@ -256,6 +256,18 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 	}
 }
 
+func TestMountGuardOfAPlainContainerReadsNoMountTable(t *testing.T) {
+	h := guardHost(t)
+	userdata := podmans + "/overlay-containers/" + id(5) + "/userdata/"
+	h.write(userdata+"hosts", "")
+	_ = os.Remove(h.path("proc/self/mountinfo"))
+	config := fmt.Sprintf(`{"linux":{"cgroupsPath":"/libpod-%s"},"mounts":[{"destination":"/proc","type":"proc","source":"proc"},
+		{"destination":"/etc/hosts","type":"bind","source":"%shosts","options":["bind"]}]}`, id(5), userdata)
+	if code, out := h.run(config, MountGuard, "--mode", "deny"); code != 0 || out != config || h.journal.text() != "" {
+		t.Errorf("exit status %d, journal %q", code, h.journal.text())
+	}
+}
+
 func TestContainerIDOfAConfiguration(t *testing.T) {
 	for _, tt := range []struct{ config, want string }{
 		{`{"mounts":[{"source":"/run/x/overlay-containers/` + id(5) + `/userdata/.containerenv","destination":"/run/.containerenv"}]}`, id(5)},
