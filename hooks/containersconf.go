@@ -4,10 +4,10 @@
 package hooks
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,44 +39,136 @@ type hooksDirs struct {
 	adds *bool
 }
 
-// readHooksDirs reads the files that podman, run by root, takes its configuration from,
-// in the order it reads them: a later one replaces what those before it said. Only
-// files that name directories are in the list.
-func readHooksDirs(root string) (list []hooksDirs, err error) {
-	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	// The first of the system's drop-ins are read by podman 6 only.
-	system, err := dropIns(dir, "/usr/share/containers/containers.conf.d", dropInDir)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := dropIns(dir, rootsConf+".d")
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range slices.Concat(
-		[]string{"/usr/share/containers/containers.conf", "/etc/containers/containers.conf"}, system, []string{rootsConf}, roots,
-	) {
-		h, err := readConfFile(dir, file)
-		if err != nil {
-			return nil, err
-		}
-		if h != nil {
-			list = append(list, *h)
-		}
-	}
-	return list, nil
+// Podman is the podman that is to run hooks, as far as it is known; the zero value
+// stands for any.
+type Podman struct {
+	// Version is as in "5.4.2".
+	Version string
+	// Conf and Override are the values of CONTAINERS_CONF and CONTAINERS_CONF_OVERRIDE,
+	// for it to be run with.
+	Conf, Override string
 }
 
-// rootsConf is the configuration of the user root.
-const rootsConf = "/root/.config/containers/containers.conf"
+// orders are the rules by which podman may read its configuration: those of podman 6,
+// those before, or both where it is not known.
+func (p Podman) orders() []confOrder {
+	switch {
+	case p.Version == "":
+		return []confOrder{orderBefore6, orderSince6}
+	case olderThan(p.Version, 6, 0):
+		return []confOrder{orderBefore6}
+	}
+	return []confOrder{orderSince6}
+}
 
-// dropIns lists the files in directories of drop-ins by their names.
+// confOrder lists the files that podman, run by root, takes its configuration from, in
+// the order it reads them. DropIn is in the list, there or not, unless it is masked.
+type confOrder func(root *os.File) ([]string, error)
+
+const (
+	vendorConf = "/usr/share/containers/containers.conf"
+	adminConf  = "/etc/containers/containers.conf"
+	// rootsConf is the configuration of the user root.
+	rootsConf = "/root/.config/containers/containers.conf"
+)
+
+// orderBefore6 reads each main file, and drop-ins of two directories.
+func orderBefore6(root *os.File) ([]string, error) {
+	admins, err := dropIns(root, dropInDir)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := dropIns(root, rootsConf+".d")
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat([]string{vendorConf, adminConf}, admins, []string{rootsConf}, roots), nil
+}
+
+// orderSince6 reads the first main file that is there, and then drop-ins of all
+// directories by their names, one that is there twice from the later of these; see
+// package configfile in the storage library.
+func orderSince6(root *os.File) (files []string, err error) {
+	for _, file := range []string{rootsConf, adminConf, vendorConf} {
+		f, err := storageconf.OpenIn(root, file, unix.O_PATH)
+		if err == nil {
+			f.Close()
+			files = append(files, file)
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	all, err := dropIns(root, vendorConf+".d", rootful(vendorConf), dropInDir, rootful(adminConf), rootsConf+".d")
+	return append(files, all...), err
+}
+
+// rootful is the directory of drop-ins for root only.
+func rootful(conf string) string { return strings.TrimSuffix(conf, ".conf") + ".rootful.conf.d" }
+
+// configuration is what the files of containers.conf(5) say about directories, without
+// those that say nothing: before the drop-in of ours, that one, and after it.
+type configuration struct {
+	before, after []hooksDirs
+	// ours is nil where the drop-in is not there.
+	ours *hooksDirs
+	// mask is the file that is read in its place, "" for none.
+	mask string
+}
+
+// all is what is read, in this order.
+func (c configuration) all() []hooksDirs {
+	list := slices.Clone(c.before)
+	if c.ours != nil {
+		list = append(list, *c.ours)
+	}
+	return append(list, c.after...)
+}
+
+// read reads the configuration of the host whose root is root by one of the orders.
+func (p Podman) read(root string, order confOrder) (c configuration, err error) {
+	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return c, err
+	}
+	defer dir.Close()
+	files, err := order(dir)
+	if err != nil {
+		return c, err
+	}
+	if p.Override != "" {
+		files = append(files, p.Override)
+	}
+	ours := slices.Index(files, DropIn)
+	for i, file := range files {
+		if ours < 0 && filepath.Base(file) == filepath.Base(DropIn) {
+			c.mask = file
+		}
+		h, err := readConfFile(dir, file)
+		switch {
+		case err != nil:
+			return c, err
+		case h == nil:
+		case i == ours:
+			c.ours = h
+		case i < ours:
+			c.before = append(c.before, *h)
+		default:
+			c.after = append(c.after, *h)
+		}
+	}
+	return c, nil
+}
+
+// dropIns lists the files in directories of drop-ins by their names. One that is in
+// several counts where it is last. DropIn is as if it was there.
 func dropIns(root *os.File, dirs ...string) (files []string, err error) {
+	byName := map[string]string{}
 	for _, d := range dirs {
+		if d == dropInDir {
+			byName[filepath.Base(DropIn)] = DropIn
+		}
 		f, err := storageconf.OpenIn(root, d, unix.O_RDONLY|unix.O_DIRECTORY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -91,11 +183,13 @@ func dropIns(root *os.File, dirs ...string) (files []string, err error) {
 		}
 		for _, name := range names {
 			if strings.HasSuffix(name, ".conf") {
-				files = append(files, filepath.Join(d, name))
+				byName[name] = filepath.Join(d, name)
 			}
 		}
 	}
-	slices.SortStableFunc(files, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		files = append(files, byName[name])
+	}
 	return files, nil
 }
 
@@ -112,6 +206,10 @@ func readConfFile(root *os.File, file string) (*hooksDirs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %q: %w", file, err)
 	}
+	return parseConf(file, content)
+}
+
+func parseConf(file string, content []byte) (*hooksDirs, error) {
 	var conf struct {
 		Engine struct {
 			HooksDir []any `toml:"hooks_dir"`

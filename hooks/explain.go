@@ -30,7 +30,7 @@ type Explained struct {
 // that is for bind mounts, podman goes by what the user asked for; here, a bind mount
 // that podman does not make for every container counts as one, although podman leaves
 // out those of --volumes-from.
-func Explain(root string, config io.Reader) ([]Explained, error) {
+func Explain(root string, p Podman, config io.Reader) ([]Explained, error) {
 	raw, err := readLimited(config, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
@@ -43,7 +43,7 @@ func Explain(root string, config io.Reader) ([]Explained, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := ConfiguredHooks(root)
+	all, err := ConfiguredHooks(root, p)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ type Install struct {
 	// Program is the absolute path of bootc-podman in Root.
 	Program string
 	Mode    Mode
+	// Podman is the one that is to run them.
+	Podman Podman
 }
 
 // installed is the record of an installation.
@@ -54,11 +56,10 @@ type installed struct {
 // ErrNotOurs says that a file is there that was not installed by us.
 var ErrNotOurs = errors.New("exists and was not installed by bootc-podman")
 
-// Files are the hook configurations by their paths, in the form of oci-hooks(5).
-func (i Install) Files() (map[string][]byte, error) {
+// hooks are the hook configurations by the names of the hooks.
+func (i Install) hooks() map[string]hook.Hook {
 	always, timeout := true, Timeout
-	files := map[string][]byte{}
-	for name, h := range map[string]hook.Hook{
+	all := map[string]hook.Hook{
 		Ledger: {
 			When:   hook.When{Always: &always},
 			Stages: []string{"createRuntime", "poststop"},
@@ -74,10 +75,20 @@ func (i Install) Files() (map[string][]byte, error) {
 			When:   hook.When{Annotations: map[string]string{"^" + strings.ReplaceAll(Require, ".", `\.`) + "$": ".*"}},
 			Stages: []string{"precreate"},
 		},
-	} {
+	}
+	for name, h := range all {
 		h.Version = hook.Version
 		h.Hook.Path, h.Hook.Timeout = i.Program, &timeout
 		h.Hook.Args = append([]string{filepath.Base(i.Program), "hook", name}, h.Hook.Args...)
+		all[name] = h
+	}
+	return all
+}
+
+// Files are the hook configurations by their paths, in the form of oci-hooks(5).
+func (i Install) Files() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for name, h := range i.hooks() {
 		var content bytes.Buffer
 		enc := json.NewEncoder(&content)
 		enc.SetEscapeHTML(false)
@@ -114,41 +125,69 @@ func (i Install) Do() error {
 	if err := i.checkProgram(); err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
-	list, err := readHooksDirs(i.Root)
+	unlock, err := lockRoot(i.Root)
 	if err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
-	before, after := split(list)
-	adds := true
-	ours := hooksDirs{file: DropIn}
-	ours.dirs = effective(append(slices.Clone(before), hooksDirs{dirs: []string{PrivateDir}, adds: &adds}))
-	if in := effective(slices.Concat(before, []hooksDirs{ours}, after)); !slices.Contains(in, PrivateDir) {
-		return fmt.Errorf("install hooks: %q sets hooks_dir after %q, without %s", after[len(after)-1].file, DropIn, PrivateDir)
+	defer unlock()
+	dirs, err := i.directories()
+	if err != nil {
+		return fmt.Errorf("install hooks: %w", err)
 	}
 	files, err := i.Files()
 	if err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
-	files[DropIn] = dropIn(ours.dirs)
+	files[DropIn] = dropIn(dirs)
 	if err := i.write(files); err != nil {
 		return fmt.Errorf("install hooks: %w", err)
 	}
 	return nil
 }
 
-// split parts the files that name directories into those before and after ours.
-func split(list []hooksDirs) (before, after []hooksDirs) {
-	for _, h := range list {
-		isDropIn := strings.HasSuffix(filepath.Dir(h.file), ".conf.d")
-		switch {
-		case h.file == DropIn:
-		case strings.HasPrefix(h.file, rootsConf), isDropIn && filepath.Base(h.file) > filepath.Base(DropIn):
-			after = append(after, h)
-		default:
-			before = append(before, h)
+// directories are those for our drop-in to name: what is in force before it, and ours.
+func (i Install) directories() (dirs []string, err error) {
+	var read []configuration
+	adds := true
+	for _, order := range i.Podman.orders() {
+		c, err := i.Podman.read(i.Root, order)
+		if err != nil {
+			return nil, err
+		}
+		if c.mask != "" {
+			return nil, fmt.Errorf("%q is read instead of %q", c.mask, DropIn)
+		}
+		read = append(read, c)
+		for _, dir := range effective(append(slices.Clone(c.before), hooksDirs{dirs: []string{PrivateDir}, adds: &adds})) {
+			dirs = append(slices.DeleteFunc(dirs, func(d string) bool { return d == dir }), dir)
 		}
 	}
-	return before, after
+	for _, c := range read {
+		c.ours = &hooksDirs{file: DropIn, dirs: dirs}
+		if !slices.Contains(effective(c.all()), PrivateDir) {
+			return nil, fmt.Errorf("%q sets hooks_dir after %q, without %s", c.after[len(c.after)-1].file, DropIn, PrivateDir)
+		}
+	}
+	return dirs, nil
+}
+
+// lockRoot keeps others from installing into, or uninstalling from, the same root
+// directory, without a file that would stay.
+func lockRoot(root string) (unlock func(), err error) {
+	dir, err := os.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("lock %q: %w", root, err)
+	}
+	return func() { dir.Close() }, nil
 }
 
 func (i Install) checkProgram() error {
@@ -183,24 +222,32 @@ func checkProgram(root, program string) (uint32, error) {
 }
 
 func (i Install) write(files map[string][]byte) error {
-	record, err := readRecord(i.Root)
-	isOurs := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	in, err := os.OpenRoot(i.Root)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	record, known, err := readRecord(in)
+	if err != nil {
+		return err
+	}
+	isNew := !known
 	for path := range files {
-		if _, err := in.Lstat(strings.TrimPrefix(path, "/")); err == nil && !isOurs {
+		_, err := in.Lstat(strings.TrimPrefix(path, "/"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || known:
+		case err == nil && isOurs(in, path):
+			isNew, record.Directories = false, ownDirectories()
+		case err == nil:
 			return fmt.Errorf("write %q: %w", path, ErrNotOurs)
 		}
 	}
+	sweepWritten(in)
 	if err := i.writeAll(in, &record, files); err != nil {
-		if !isOurs { // nothing stays of an installation that failed
-			_ = remove(in, record)
+		if isNew { // nothing stays of an installation that failed
+			_ = remove(in, files)
+			_ = removeFile(in, recordPath)
+			removeDirs(in, record.Directories)
 		}
 		return err
 	}
@@ -230,53 +277,133 @@ func (i Install) writeAll(in *os.Root, record *installed, files map[string][]byt
 	return nil
 }
 
-func readRecord(root string) (record installed, err error) {
-	in, err := os.OpenRoot(root)
-	if err != nil {
-		return record, err
-	}
-	defer in.Close()
+// readRecord reads the record of an installation; known is false without one, or with
+// one that is damaged.
+func readRecord(in *os.Root) (record installed, known bool, err error) {
 	content, err := in.ReadFile(strings.TrimPrefix(recordPath, "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return record, false, nil
+	}
 	if err != nil {
-		return record, err
+		return record, false, err
 	}
-	if err := json.Unmarshal(content, &record); err != nil {
-		return record, fmt.Errorf("decode %q: %w", recordPath, err)
+	if json.Unmarshal(content, &record) != nil {
+		return installed{}, false, nil
 	}
-	return record, nil
+	return record, true, nil
+}
+
+// ownDirectories are ours by their names, where no record says who made them.
+func ownDirectories() []string { return []string{filepath.Dir(PrivateDir), PrivateDir} }
+
+// isOurs tells whether a file is as we would write it, with some mode, program and
+// directories.
+func isOurs(in *os.Root, path string) bool {
+	name := strings.TrimPrefix(path, "/")
+	if fi, err := in.Lstat(name); err != nil || !fi.Mode().IsRegular() || fi.Size() > maxConf {
+		return false
+	}
+	content, err := in.ReadFile(name)
+	if err != nil {
+		return false
+	}
+	if path == DropIn {
+		h, err := parseConf(path, content)
+		return err == nil && h != nil && bytes.Equal(content, dropIn(h.dirs))
+	}
+	var h hook.Hook
+	if json.Unmarshal(content, &h) != nil || len(h.Hook.Args) == 0 {
+		return false
+	}
+	files, err := Install{Program: h.Hook.Path, Mode: Mode(h.Hook.Args[len(h.Hook.Args)-1])}.Files()
+	return err == nil && bytes.Equal(content, files[path])
 }
 
 // Uninstall removes what Do wrote and the directories that it made, if there is
 // nothing else in them. Where nothing is installed it does nothing.
 func Uninstall(root string) error {
-	record, err := readRecord(root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	unlock, err := lockRoot(root)
 	if err != nil {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
+	defer unlock()
 	in, err := os.OpenRoot(root)
 	if err != nil {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
 	defer in.Close()
-	if err := remove(in, record); err != nil {
+	record, known, err := readRecord(in)
+	if err != nil {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
+	files := map[string][]byte{}
+	for _, path := range written() {
+		if known || isOurs(in, path) {
+			files[path] = nil
+		}
+	}
+	if !known {
+		if _, err := in.Lstat(strings.TrimPrefix(recordPath, "/")); err != nil && len(files) == 0 {
+			return nil
+		}
+		record.Directories = ownDirectories()
+	}
+	sweepWritten(in)
+	// The record goes last, so that what was begun can be ended.
+	err = remove(in, files)
+	if err == nil {
+		err = removeFile(in, recordPath)
+	}
+	if err != nil {
+		return fmt.Errorf("uninstall hooks: %w", err)
+	}
+	removeDirs(in, record.Directories)
 	return nil
 }
 
-func remove(in *os.Root, record installed) error {
-	// Before the configurations go, nobody must be told of them any more; the
-	// record goes last, so that what was begun can be ended.
-	for _, path := range []string{DropIn, hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate), recordPath} {
-		if err := in.Remove(strings.TrimPrefix(path, "/")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+// written are the files that we write, the drop-in first: before the hooks go, nobody
+// must be told of them any more.
+func written() []string {
+	return []string{DropIn, hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate)}
+}
+
+// remove removes files of ours, as many as can be.
+func remove(in *os.Root, files map[string][]byte) (err error) {
+	for _, path := range written() {
+		if _, ok := files[path]; ok {
+			err = errors.Join(err, removeFile(in, path))
 		}
 	}
-	for _, dir := range slices.Backward(record.Directories) {
+	return err
+}
+
+func removeFile(in *os.Root, path string) error {
+	err := in.Remove(strings.TrimPrefix(path, "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func removeDirs(in *os.Root, dirs []string) {
+	for _, dir := range slices.Backward(dirs) {
 		_ = in.Remove(strings.TrimPrefix(dir, "/")) // fails if there is something in it
 	}
-	return nil
+}
+
+// sweepWritten removes what an installation that was killed was writing.
+func sweepWritten(in *os.Root) {
+	for _, path := range append(written(), recordPath) {
+		dir, err := in.Open(strings.TrimPrefix(filepath.Dir(path), "/"))
+		if err != nil {
+			continue
+		}
+		names, _ := dir.Readdirnames(-1)
+		dir.Close()
+		for _, name := range names {
+			if strings.HasPrefix(name, "."+filepath.Base(path)+".") && strings.HasSuffix(name, ".tmp") {
+				_ = in.Remove(strings.TrimPrefix(filepath.Join(filepath.Dir(path), name), "/"))
+			}
+		}
+	}
 }

@@ -72,7 +72,7 @@ func TestInstallAndUninstall(t *testing.T) {
 			if err := install.Do(); err != nil || h.tree() != once {
 				t.Errorf("twice: %v,\n%s\nwant\n%s", err, h.tree(), once)
 			}
-			if findings, err := Verify(h.root, "4.3.1", ""); len(findings) > 0 || err != nil {
+			if findings, err := Verify(h.root, Podman{Version: "4.3.1"}); len(findings) > 0 || err != nil {
 				t.Errorf("verify: %v, %v", findings, err)
 			}
 			install.Mode = Deny
@@ -106,9 +106,108 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 			t.Errorf("%s: stages %v", name, hook.Stages)
 		}
 	}
-	dirs, err := readHooksDirs(h.root)
-	if got := effective(dirs); err != nil || !slices.Equal(got, []string{DefaultHooksDir, PrivateDir}) {
+	c, err := Podman{}.read(h.root, orderBefore6)
+	if got := effective(c.all()); err != nil || !slices.Equal(got, []string{DefaultHooksDir, PrivateDir}) {
 		t.Errorf("directories %v, %v", got, err)
+	}
+}
+
+func TestInstallAtOnce(t *testing.T) {
+	h, install := installHost(t)
+	before := h.tree()
+	for range 5 {
+		done := make(chan error)
+		const many = 16
+		for n := range many {
+			go func() {
+				one := install
+				one.Mode = Modes()[n%3]
+				if n%4 == 3 {
+					done <- Uninstall(h.root)
+				} else {
+					done <- one.Do()
+				}
+			}()
+		}
+		for range many {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := install.Do(); err != nil {
+			t.Fatal(err)
+		}
+		if findings, err := Verify(h.root, Podman{}); len(findings) > 0 || err != nil {
+			t.Errorf("verify: %v, %v", findings, err)
+		}
+		if err := Uninstall(h.root); err != nil || h.tree() != before {
+			t.Fatalf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
+		}
+	}
+}
+
+func TestInstallKnowsItsFilesWithoutARecord(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		with func(h *testHost)
+	}{
+		{"no record", func(h *testHost) { _ = os.Remove(h.path(recordPath)) }},
+		{"an empty one", func(h *testHost) { h.write(recordPath, "") }},
+		{"a truncated one", func(h *testHost) { h.write(recordPath, `{"direc`) }},
+		{"what was being written", func(h *testHost) {
+			_ = os.Remove(h.path(recordPath))
+			_ = os.Remove(h.path(DropIn))
+			h.write(PrivateDir+"/.50-bootc-podman-ledger.json.X.tmp", "{")
+			h.write(dropInDir+"/.50-bootc-podman-hooks.conf.X.tmp", "")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, install := installHost(t)
+			h.dir(dropInDir)
+			before := h.tree()
+			install.Mode = Enforce
+			if err := install.Do(); err != nil {
+				t.Fatal(err)
+			}
+			tt.with(h)
+			if err := Uninstall(h.root); err != nil || h.tree() != before {
+				t.Errorf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
+			}
+			if err := install.Do(); err != nil {
+				t.Fatal(err)
+			}
+			tt.with(h)
+			install.Mode = Deny
+			if err := install.Do(); err != nil {
+				t.Fatal(err)
+			}
+			if err := Uninstall(h.root); err != nil || h.tree() != before {
+				t.Errorf("installed again and uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
+			}
+		})
+	}
+}
+
+func TestUninstallGoesOn(t *testing.T) {
+	h, install := installHost(t)
+	before := h.tree()
+	if err := install.Do(); err != nil {
+		t.Fatal(err)
+	}
+	// Nobody can remove this file.
+	_ = os.Remove(h.path(DropIn))
+	h.write(DropIn+"/x", "")
+	if err := Uninstall(h.root); err == nil || !strings.Contains(err.Error(), "hooks.conf") {
+		t.Errorf("got %v", err)
+	}
+	for _, name := range Names() {
+		if h.exists(hookFile(name)) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	_ = os.RemoveAll(h.path(DropIn))
+	if err := Uninstall(h.root); err != nil || h.tree() != before {
+		t.Errorf("%v, left\n%s\nwant\n%s", err, h.tree(), before)
 	}
 }
 
@@ -147,9 +246,20 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
 		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such file"},
 		{name: "a directory that cannot be made", with: func(h *testHost, _ *Install) { h.write("etc/containers", "") }, want: "not a directory"},
-		{name: "a file that cannot be written", with: func(h *testHost, _ *Install) {
-			h.write("etc/containers/containers.conf.d/.50-bootc-podman-hooks.conf.tmp/x", "")
-		}, want: "file exists"},
+		{name: "a directory that is an absolute link", with: func(h *testHost, _ *Install) {
+			h.dir("usr/etc/containers")
+			h.dir("etc")
+			h.link("/usr/etc/containers", "etc/containers")
+		}, want: "escapes"},
+		{name: "a file in place of ours for podman 6", with: func(h *testHost, _ *Install) {
+			h.write("etc/containers/containers.rootful.conf.d/50-bootc-podman-hooks.conf", "")
+		}, want: "containers.rootful.conf.d/50-bootc-podman-hooks.conf\" is read instead of"},
+		{name: "a later hooks_dir for podman 6", with: func(h *testHost, _ *Install) {
+			h.write("usr/share/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[]\n")
+		}, want: "60-x.conf"},
+		{name: "a file that is like ours", with: func(h *testHost, _ *Install) {
+			h.write(hookFile(Ledger), `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["bootc-podman","hook","ledger"],"timeout":10},"when":{"always":true},"stages":["createRuntime","poststop"]}`)
+		}, want: ErrNotOurs.Error()},
 		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,6 +287,12 @@ func TestInstallBesideOthers(t *testing.T) {
 		{"an addition before", map[string]string{"10-x.conf": `["/x", {append=true}]`}, []string{DefaultHooksDir, "/x", PrivateDir}},
 		{"ours before", map[string]string{"10-x.conf": `["` + PrivateDir + `", "/x"]`}, []string{"/x", PrivateDir}},
 		{"an addition after", map[string]string{"99-x.conf": `["/x", {append=true}]`}, []string{DefaultHooksDir, PrivateDir}},
+		{"the main files", map[string]string{"../../../usr/share/containers/containers.conf": `["/vendor"]`, "../containers.conf": `["/admin"]`}, []string{"/admin", PrivateDir}},
+		{"additions in the main files", map[string]string{"../../../usr/share/containers/containers.conf": `["/vendor"]`, "../containers.conf": `["/admin", {append=true}]`}, []string{"/vendor", DefaultHooksDir, "/admin", PrivateDir}},
+		{"a vendor's drop-in, for podman 6", map[string]string{"../../../usr/share/containers/containers.conf.d/10-x.conf": `["/x"]`}, []string{DefaultHooksDir, "/x", PrivateDir}},
+		{"one that is masked", map[string]string{
+			"../../../usr/share/containers/containers.conf.d/10-x.conf": `["/x"]`, "../containers.rootful.conf.d/10-x.conf": `["/y"]`,
+		}, []string{DefaultHooksDir, "/y", PrivateDir}},
 		{"a list after that has ours", map[string]string{"99-x.conf": `["/x", "` + PrivateDir + `"]`}, []string{DefaultHooksDir, PrivateDir}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,7 +324,9 @@ func TestVerifyFinds(t *testing.T) {
 		with    func(h *testHost)
 		podman  string
 		confEnv string
-		want    string
+		// override is a file.
+		override string
+		want     string
 	}{
 		{name: "nothing"},
 		{name: "nothing in a good hook", with: edit(theirs, "", "")},
@@ -283,6 +401,56 @@ func TestVerifyFinds(t *testing.T) {
 				h.write(dir+"/"+filepath.Base(path), string(content))
 			}
 		}},
+		{name: "a hook of ours that is missing", with: func(h *testHost) { _ = os.Remove(h.path(hookFile(BoundGate))) }, want: hookFile(BoundGate) + ": is missing, so that the hook bound-gate does not run"},
+		{name: "a hook of ours that is shadowed", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
+			h.write("x/50-bootc-podman-mount-guard.json", strings.Replace(h.read(hookFile(MountGuard)), `"always": true`, `"always": false`, 1))
+		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: is not the hook mount-guard: it is for other containers"},
+		{name: "nothing when what shadows is left out", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
+			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(hookFile(MountGuard))))
+		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: the program \"/missing/bootc-podman\" is missing"},
+		{name: "a hook of ours of before", with: func(h *testHost) {
+			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
+		}, want: "repeat \"hooks install\""},
+		{name: "a hook of ours with other arguments", with: func(h *testHost) {
+			h.write(hookFile(BoundGate), strings.Replace(h.read(hookFile(BoundGate)), `"bound-gate"`, `"ledger"`, 1))
+		}, want: "is not the hook bound-gate: its arguments are"},
+		{name: "a hook of ours with another mode", with: func(h *testHost) {
+			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), `"warn"`, `"wran"`, 1))
+		}, want: "is not the hook mount-guard: unknown options"},
+		{name: "nothing in a mode of the same word", with: func(h *testHost) {
+			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), "\"--mode\",\n      \"warn\"", `"--mode=deny"`, 1))
+		}},
+		{name: "a hook of ours at another stage", with: func(h *testHost) {
+			h.write(hookFile(Ledger), strings.Replace(h.read(hookFile(Ledger)), "\n    \"createRuntime\",", "", 1))
+		}, want: "is not the hook ledger: its stages are"},
+		{name: "no hook of ours", with: func(h *testHost) {
+			for _, name := range Names() {
+				_ = os.Remove(h.path(hookFile(name)))
+			}
+		}, want: PrivateDir + ": no hook of ours is in it"},
+		{name: "nothing in a directory that podman 6 alone reads", podman: "5.8.6", with: func(h *testHost) {
+			h.write("etc/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}},
+		{name: "a directory that podman 6 reads", podman: "6.0.0", with: func(h *testHost) {
+			h.write("etc/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}, want: "rootful.conf.d/60-x.conf: hooks_dir replaces the one in"},
+		{name: "a directory that podman 6 might read", with: func(h *testHost) {
+			h.write("etc/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}, want: "rootful.conf.d/60-x.conf: hooks_dir replaces the one in"},
+		{name: "a file in place of ours", podman: "6.0.0", with: func(h *testHost) {
+			h.write("etc/containers/containers.rootful.conf.d/50-bootc-podman-hooks.conf", "")
+		}, want: "is read instead of " + DropIn},
+		{name: "nothing in what ours masks", podman: "6.0.0", with: func(h *testHost) {
+			h.write("usr/share/containers/containers.rootful.conf.d/50-bootc-podman-hooks.conf", "[engine]\nhooks_dir=[\"/x\"]\n")
+		}},
+		{name: "nothing in the configuration of root before drop-ins", podman: "6.0.0", with: func(h *testHost) {
+			h.write("root/.config/containers/containers.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}},
+		{name: "a file by the environment", override: "/srv/x.conf", with: func(h *testHost) {
+			h.write("srv/x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\"]\n")
+		}, want: "/srv/x.conf: hooks_dir replaces the one in"},
 		{name: "a file that others may write", with: func(h *testHost) {
 			edit(theirs, "", "")(h)
 			_ = os.Chmod(h.path(theirs), 0o666)
@@ -296,7 +464,7 @@ func TestVerifyFinds(t *testing.T) {
 			if tt.with != nil {
 				tt.with(h)
 			}
-			findings, err := Verify(h.root, tt.podman, tt.confEnv)
+			findings, err := Verify(h.root, Podman{Version: tt.podman, Conf: tt.confEnv, Override: tt.override})
 			var text []string
 			for _, f := range findings {
 				text = append(text, f.File+": "+f.Problem)
@@ -321,7 +489,7 @@ func TestExplain(t *testing.T) {
 	h.write(DefaultHooksDir+"/20-mounts.json", `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman"},"when":{"hasBindMounts":true},"stages":["createRuntime"]}`)
 	h.dir("boot")
 	explain := func(config string) map[string]Explained {
-		all, err := Explain(h.root, strings.NewReader(config))
+		all, err := Explain(h.root, Podman{}, strings.NewReader(config))
 		if err != nil {
 			t.Fatal(err)
 		}

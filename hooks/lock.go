@@ -5,9 +5,11 @@ package hooks
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,8 +119,8 @@ func writeFile(root, path string, content []byte, made func(dir string)) error {
 	if err := makeDirs(in, dir, made); err != nil {
 		return err
 	}
-	tmp := filepath.Join(dir, "."+filepath.Base(path)+".tmp")
-	_ = in.Remove(tmp)
+	// Others may write the same file.
+	tmp := filepath.Join(dir, "."+filepath.Base(path)+"."+rand.Text()+".tmp")
 	f, err := in.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -147,8 +149,12 @@ func makeDirs(in *os.Root, dir string, made func(string)) error {
 	if dir == "." || dir == "" {
 		return nil
 	}
-	if fi, err := in.Stat(dir); err == nil && fi.IsDir() {
+	fi, err := in.Stat(dir)
+	if err == nil && fi.IsDir() {
 		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if err := makeDirs(in, filepath.Dir(dir), made); err != nil {
 		return err

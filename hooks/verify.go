@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,27 +25,42 @@ type Configured struct {
 	Hook *hook.Hook
 }
 
-// ConfiguredHooks lists what podman run would read, in the order it runs them.
-func ConfiguredHooks(root string) ([]Configured, error) {
-	list, err := readHooksDirs(root)
+// ConfiguredHooks lists what podman run would read on the host whose root is root, in
+// the order it runs them.
+func ConfiguredHooks(root string, p Podman) ([]Configured, error) {
+	c, err := p.read(root, p.orders()[0])
 	if err != nil {
 		return nil, fmt.Errorf("list hooks: %w", err)
 	}
+	all, err := configuredIn(root, effective(c.all()))
+	if err != nil {
+		return nil, fmt.Errorf("list hooks: %w", err)
+	}
+	return all, nil
+}
+
+// configuredIn lists the hooks in directories. One of a later directory takes the place
+// of one of the same file name, unless podman leaves it out as its program is missing.
+func configuredIn(root string, dirs []string) (all []Configured, err error) {
 	byName := map[string]Configured{}
-	for _, dir := range effective(list) {
+	for _, dir := range dirs {
 		names, err := hookFiles(root, dir)
 		if err != nil {
-			return nil, fmt.Errorf("list hooks: %w", err)
+			return nil, err
 		}
 		for _, name := range names {
 			c := Configured{File: filepath.Join(dir, name)}
 			if h, err := readHook(root, c.File, podmanStages()); err == nil {
 				c.Hook = h
 			}
+			if _, there := byName[name]; there && c.Hook != nil {
+				if _, err := checkProgram(root, c.Hook.Hook.Path); errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+			}
 			byName[name] = c
 		}
 	}
-	var all []Configured
 	for _, c := range byName {
 		all = append(all, c)
 	}
@@ -85,21 +101,32 @@ func readHook(root, file string, stages []string) (*hook.Hook, error) {
 // Finding is something wrong with how hooks are configured.
 type Finding struct{ File, Problem string }
 
-// Verify looks at all hooks that podman run and podman build would read on the
-// host whose root is root, and at whether ours are among them. podman is its
-// version, as in "5.4.2", "" if it is not known; confEnv the value of
-// CONTAINERS_CONF.
-func Verify(root, podman, confEnv string) ([]Finding, error) {
-	list, err := readHooksDirs(root)
-	if err != nil {
-		return nil, fmt.Errorf("verify hooks: %w", err)
-	}
+// Verify looks at all hooks that podman run and podman build would read on the host
+// whose root is root, and at whether ours are among them as we would install them.
+func Verify(root string, p Podman) ([]Finding, error) {
 	v := &verifier{root: root}
-	v.directories(list, podman, confEnv)
-	run := effective(list)
-	for _, dir := range run {
-		if err := v.files(dir, podmanStages()); err != nil {
+	if p.Conf != "" {
+		v.find(p.Conf, "CONTAINERS_CONF makes podman read no other configuration")
+	}
+	var run []string
+	for _, order := range p.orders() {
+		c, err := p.read(root, order)
+		if err != nil {
 			return nil, fmt.Errorf("verify hooks: %w", err)
+		}
+		v.directories(c, p.Version)
+		dirs := effective(c.all())
+		if err := v.ours(c, dirs); err != nil {
+			return nil, fmt.Errorf("verify hooks: %w", err)
+		}
+		for _, dir := range dirs {
+			if slices.Contains(run, dir) {
+				continue
+			}
+			run = append(run, dir)
+			if err := v.files(dir, podmanStages()); err != nil {
+				return nil, fmt.Errorf("verify hooks: %w", err)
+			}
 		}
 	}
 	for _, dir := range []string{DefaultHooksDir, OverrideHooksDir} {
@@ -115,39 +142,29 @@ type verifier struct {
 	findings []Finding
 }
 
+// find adds a finding, once.
 func (v *verifier) find(file, format string, args ...any) {
-	v.findings = append(v.findings, Finding{file, fmt.Sprintf(format, args...)})
+	if f := (Finding{file, fmt.Sprintf(format, args...)}); !slices.Contains(v.findings, f) {
+		v.findings = append(v.findings, f)
+	}
 }
 
-// directories checks that podman run is told of ours.
-func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
-	if confEnv != "" {
-		v.find(confEnv, "CONTAINERS_CONF makes podman read no other configuration")
-	}
+// directories checks the directories that podman run is told of.
+func (v *verifier) directories(c configuration, podman string) {
+	list := c.all()
 	for _, h := range list {
 		if h.adds != nil && olderThan(podman, 4, 8) {
 			v.find(h.file, "hooks_dir with {append=…} makes every command of podman %s fail", podman)
 		}
 	}
-	before, after := split(list)
 	run := effective(list)
-	// Packages may keep them elsewhere.
-	ours := slices.ContainsFunc(run, func(dir string) bool {
-		_, err := os.Stat(filepath.Join(v.root, dir, filepath.Base(hookFile(Ledger))))
-		return err == nil
-	})
-	switch {
-	case !ours && len(after) > 0:
-		v.find(after[len(after)-1].file, "hooks_dir replaces the one in %s, so that the hooks do not run", DropIn)
-	case !ours:
-		v.find(DropIn, "no containers.conf file names %s, so that the hooks do not run", PrivateDir)
-	}
 	if !slices.Contains(run, DefaultHooksDir) {
 		v.find(list[len(list)-1].file, "hooks_dir is without %s, so that hooks of other packages do not run", DefaultHooksDir)
 	}
-	for _, h := range before {
+	before := effective(c.before)
+	for _, h := range c.before {
 		for _, dir := range h.dirs {
-			if !slices.Contains(run, dir) && slices.Contains(effective(before), dir) {
+			if !slices.Contains(run, dir) && slices.Contains(before, dir) {
 				v.find(h.file, "hooks_dir has %s, which a later file leaves out; repeat \"hooks install\"", dir)
 			}
 		}
@@ -157,6 +174,67 @@ func (v *verifier) directories(list []hooksDirs, podman, confEnv string) {
 			v.find(dir, "a hooks_dir that is no absolute path")
 		}
 	}
+}
+
+// ours checks that podman run finds each of our hooks as we would install it, in
+// whatever directory: packages may keep them elsewhere.
+func (v *verifier) ours(c configuration, dirs []string) error {
+	all, err := configuredIn(v.root, dirs)
+	if err != nil {
+		return err
+	}
+	found := map[string]Configured{}
+	for _, c := range all {
+		found[filepath.Base(c.File)] = c
+	}
+	if !slices.ContainsFunc(Names(), func(name string) bool { _, ok := found[filepath.Base(hookFile(name))]; return ok }) {
+		switch {
+		case c.mask != "":
+			v.find(c.mask, "is read instead of %s, so that the hooks do not run", DropIn)
+		case slices.Contains(dirs, PrivateDir):
+			v.find(PrivateDir, "no hook of ours is in it")
+		case len(c.after) > 0:
+			v.find(c.after[len(c.after)-1].file, "hooks_dir replaces the one in %s, so that the hooks do not run", DropIn)
+		default:
+			v.find(DropIn, "no containers.conf file names %s, so that the hooks do not run", PrivateDir)
+		}
+		return nil
+	}
+	for _, name := range Names() {
+		c, ok := found[filepath.Base(hookFile(name))]
+		switch {
+		case !ok:
+			v.find(hookFile(name), "is missing, so that the hook %s does not run", name)
+		case c.Hook != nil: // else it is found for itself
+			if what := differs(name, c.Hook); what != "" {
+				v.find(c.File, "is not the hook %s: %s", name, what)
+			}
+		}
+	}
+	return nil
+}
+
+// differs tells what of a hook is not as we install it, "" for nothing. The program
+// may be another, which is looked at elsewhere, and so may the timeout.
+func differs(name string, is *hook.Hook) string {
+	args, mode := is.Hook.Args, Warn
+	if name == MountGuard && len(args) > 3 {
+		var err error
+		if mode, err = guardMode(args[3:]); err != nil {
+			return err.Error()
+		}
+		args = append(slices.Clone(args[:3]), modeOption, string(mode))
+	}
+	want := Install{Program: is.Hook.Path, Mode: mode}.hooks()[name]
+	switch {
+	case len(args) == 0 || !slices.Equal(args[1:], want.Hook.Args[1:]):
+		return fmt.Sprintf("its arguments are %q", is.Hook.Args)
+	case !slices.Equal(is.Stages, want.Stages):
+		return fmt.Sprintf("its stages are %q", is.Stages)
+	case !reflect.DeepEqual(is.When, want.When):
+		return "it is for other containers; repeat \"hooks install\""
+	}
+	return ""
 }
 
 // olderThan tells whether a version is below MAJOR.MINOR.

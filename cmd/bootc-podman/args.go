@@ -42,7 +42,8 @@ func optionsFirst(tree *cli.App, args []string) []string {
 		}
 		rest = rest[n:]
 	}
-	if len(operands) == 0 {
+	// The library would look for help on the operand.
+	if len(operands) == 0 || slices.Contains(options[i+1:], "--help") || slices.Contains(options[i+1:], "-h") {
 		return options
 	}
 	return slices.Concat(options, []string{"--"}, operands)

@@ -94,6 +94,7 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"hooks explain", "name one config.json"},
 		{"hooks explain a b", "name one config.json"},
 		{"hooks install --mode x", `unknown mode "x"`},
+		{"hooks install --program x", `program "x" is no absolute path`},
 		{"hooks verify --mode deny", "there is no option --mode"},
 		{"hooks identity --root /x", "there is no option --root"},
 		{"bound", "no action given"},
@@ -105,6 +106,23 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
 		})
 	}
+}
+
+func TestActionsHaveHelp(t *testing.T) {
+	for _, args := range []string{"hooks verify --help", "hooks install -h", "hooks --help explain", "bound lock --help", "usage -h"} {
+		stdout, stderr, code := runApp(t, strings.Fields(args)...)
+		if want := "bootc-podman " + strings.Fields(args)[0]; !strings.Contains(stdout, want) || stderr != "" || code != 0 {
+			t.Errorf("%s: exit status %d, %q, %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestHooksExplainNamesTheFile(t *testing.T) {
+	a := newTestApp(t)
+	a.writeFile(t, "config.json", 0o644, "{")
+	file := filepath.Join(a.dir, "config.json")
+	stdout, stderr, code := a.start(t, "hooks", "explain", file)
+	failure{code: 1, message: fmt.Sprintf("explain %q: decode config", file)}.check(t, stdout, stderr, code)
 }
 
 func TestHooksAreInstalledAndVerified(t *testing.T) {

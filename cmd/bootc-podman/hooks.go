@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -60,34 +61,49 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 			root := cmp.Or(c.String("root"), a.root)
 			switch action {
 			case "install":
-				return a.installHooks(root, c.String("program"), hooks.Mode(c.String("mode")))
+				return a.installHooks(c.Context, root, c.String("program"), hooks.Mode(c.String("mode")))
 			case "uninstall":
 				return hooks.Uninstall(root)
 			case "verify":
 				return a.verifyHooks(c.Context, root)
 			case "list":
-				return a.listHooks(root)
+				return a.listHooks(c.Context, root)
 			case "identity":
 				return a.identity(c.Context, o)
 			}
-			return a.explainHooks(root, rest[0])
+			return a.explainHooks(c.Context, root, rest[0])
 		},
 	})
 }
 
-func (a *app) installHooks(root, program string, mode hooks.Mode) error {
+func (a *app) installHooks(ctx context.Context, root, program string, mode hooks.Mode) error {
 	if !slices.Contains(hooks.Modes(), mode) {
 		return usageErrorf("hooks install: unknown mode %q: want warn, enforce or deny", mode)
 	}
-	return hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode}.Do()
+	if program != "" && !filepath.IsAbs(program) {
+		return usageErrorf("hooks install: program %q is no absolute path", program)
+	}
+	// The environment is that of this shell only.
+	podman := hooks.Podman{Version: a.podmanOf(ctx, root).Version}
+	return hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}.Do()
+}
+
+// podmanOf is what is known of the podman of a root directory.
+func (a *app) podmanOf(ctx context.Context, root string) hooks.Podman {
+	if root != "/" {
+		return hooks.Podman{}
+	}
+	p := hooks.Podman{Version: a.podmanVersion(ctx), Conf: wrapper.Getenv(a.env, "CONTAINERS_CONF")}
+	if override := wrapper.Getenv(a.env, "CONTAINERS_CONF_OVERRIDE"); override != "" {
+		if abs, err := filepath.Abs(override); err == nil {
+			p.Override = abs
+		}
+	}
+	return p
 }
 
 func (a *app) verifyHooks(ctx context.Context, root string) error {
-	version, confEnv := "", ""
-	if root == "/" {
-		version, confEnv = a.podmanVersion(ctx), wrapper.Getenv(a.env, "CONTAINERS_CONF")
-	}
-	findings, err := hooks.Verify(root, version, confEnv)
+	findings, err := hooks.Verify(root, a.podmanOf(ctx, root))
 	if err != nil {
 		return orCode(err, exitUnknown)
 	}
@@ -107,7 +123,7 @@ func (a *app) podmanVersion(ctx context.Context) string {
 		return ""
 	}
 	// What we are looking for would keep an old one from answering.
-	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "CONTAINERS_CONF=") }), "CONTAINERS_CONF=/dev/null")
+	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "CONTAINERS_CONF") }), "CONTAINERS_CONF=/dev/null")
 	out, err := a.runner.Output(ctx, cmd)
 	if err != nil {
 		return ""
@@ -116,8 +132,8 @@ func (a *app) podmanVersion(ctx context.Context) string {
 	return version
 }
 
-func (a *app) listHooks(root string) error {
-	all, err := hooks.ConfiguredHooks(root)
+func (a *app) listHooks(ctx context.Context, root string) error {
+	all, err := hooks.ConfiguredHooks(root, a.podmanOf(ctx, root))
 	if err != nil {
 		return err
 	}
@@ -136,7 +152,7 @@ func (a *app) listHooks(root string) error {
 	return tw.Flush()
 }
 
-func (a *app) explainHooks(root, config string) error {
+func (a *app) explainHooks(ctx context.Context, root, config string) error {
 	in := a.stdin
 	if config != "-" {
 		f, err := os.Open(config)
@@ -146,9 +162,9 @@ func (a *app) explainHooks(root, config string) error {
 		defer f.Close()
 		in = f
 	}
-	all, err := hooks.Explain(root, in)
+	all, err := hooks.Explain(root, a.podmanOf(ctx, root), in)
 	if err != nil {
-		return err
+		return fmt.Errorf("explain %q: %w", config, err)
 	}
 	for _, e := range all {
 		does := "does not run"
