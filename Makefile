@@ -22,6 +22,7 @@ MANDIR ?= $(DATADIR)/man
 # Samples: podman reads none of them before "bootc-podman hooks install".
 HOOKSDIR ?= $(DATADIR)/bootc-podman/hooks.d
 SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 BASHCOMPDIR ?= $(DATADIR)/bash-completion/completions
 FISHCOMPDIR ?= $(DATADIR)/fish/vendor_completions.d
 ZSHCOMPDIR ?= $(DATADIR)/zsh/site-functions
@@ -35,6 +36,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 COMPLETIONS := cmd/bootc-podman/completions/bootc-podman
 HOOK_SOURCES := $(wildcard contrib/hooks/*.in)
 UNIT_SOURCES := $(wildcard contrib/systemd/*.in)
+TMPFILES_SOURCES := $(wildcard contrib/tmpfiles.d/*.conf)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
@@ -98,6 +100,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@grep -qx ./usr/libexec/bootc-podman/bootc-podman-store build/installed
 	@[ "$$(grep -c ./usr/share/bootc-podman/hooks.d/ build/installed)" = $(words $(HOOK_SOURCES)) ]
 	@[ "$$(grep -c ./usr/lib/systemd/system/ build/installed)" = $(words $(UNIT_SOURCES)) ]
+	@[ "$$(grep -c ./usr/lib/tmpfiles.d/ build/installed)" = $(words $(TMPFILES_SOURCES)) ]
 	@! grep -r @ build/root/usr/share/bootc-podman build/root/usr/lib/systemd
 	@grep -q 'ExecStart=/usr/bin/bootc-podman' build/root/usr/lib/systemd/system/*
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
@@ -143,7 +146,7 @@ fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
 	$< fmt ./...
 
 .PHONY: install
-install: install-bin install-man install-completions install-hooks install-systemd ## Install what "make all" built
+install: install-bin install-man install-completions install-hooks install-systemd install-tmpfiles ## Install what "make all" built
 
 .PHONY: install-bin
 install-bin:
@@ -175,6 +178,11 @@ install-systemd:
 		$(SUBSTITUTE) "contrib/systemd/$$f.in" >"$(DESTDIR)$(SYSTEMDUNITDIR)/$$f"; chmod 0644 "$(DESTDIR)$(SYSTEMDUNITDIR)/$$f"; \
 	done
 
+.PHONY: install-tmpfiles
+install-tmpfiles:
+	install -d "$(DESTDIR)$(TMPFILESDIR)"
+	install -m 0644 $(TMPFILES_SOURCES) "$(DESTDIR)$(TMPFILESDIR)"
+
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
 	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
@@ -182,6 +190,7 @@ uninstall: ## Remove what "make install" installed
 	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
 	cd "$(DESTDIR)$(HOOKSDIR)" && rm -f $(notdir $(HOOK_SOURCES:.in=))
 	cd "$(DESTDIR)$(SYSTEMDUNITDIR)" && rm -f $(notdir $(UNIT_SOURCES:.in=))
+	cd "$(DESTDIR)$(TMPFILESDIR)" && rm -f $(notdir $(TMPFILES_SOURCES))
 
 .PHONY: dist
 dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed

@@ -130,6 +130,18 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
         run_container --rm localhost/shell true
     done
     wait_for no_leases
+    # Nobody tells the end of those that fail to start, nor of what is no lease.
+    for i in {1..10}; do
+        run ! run_container --rm localhost/shell no-such-command
+    done
+    assert "$(leases)" != 0 "the runtime tells now: this test is needed no more"
+    echo '{' >/run/bootc-podman/leases/none.json
+    bp usage
+    assert "$output" !~ shell
+    assert "$stderr" =~ none.json
+    find /run/bootc-podman/leases -type f -exec touch -d '2 minutes ago' {} +
+    run_container --rm localhost/shell true
+    wait_for no_leases
     assert "$(find /run/bootc-podman -type f ! -name storage.conf)" == ""
 }
 

@@ -38,6 +38,7 @@ teardown_file() {
 setup() { bp hooks install; }
 
 teardown() {
+    umount -q /run/bootc-podman || true
     with_bound rm -fa -t 0 >/dev/null
     podman rmi -fa >/dev/null
     bp hooks uninstall
@@ -207,7 +208,9 @@ no_start() {
 }
 
 @test "bound-gate: the break-glass file opens it" {
-    touch /run/bootc-podman/gate-off
+    # As on a host where no hook wrote anything since the boot.
+    rm -rf /run/bootc-podman
+    install -d -m 755 /run/bootc-podman && touch /run/bootc-podman/gate-off
     journal_start
     start localhost/unbound:1
     journal_stop
@@ -222,6 +225,52 @@ no_start() {
     journal_stop
     assert "$status $output" == "0 not bound"
     assert "$(grep -a ^MESSAGE= /srv/journal)" =~ 'would not start: image localhost/unbound:1'
+}
+
+# decides WHERE - the bound image starts and another does not, whatever can be written
+# down of it.
+decides() {
+    start localhost/app:1
+    assert "$status $output" == "0 the bound one" "with $1"
+    with_bound rm -f app
+    start localhost/unbound:1
+    assert "$status" != 0 "what is not bound starts with $1"
+    assert "$output" =~ "bound-gate" "with $1"
+    with_bound rm -f app
+    start localhost/unbound:1 bound-warn
+    assert "$status $output" == "0 not bound" "bound-warn with $1"
+    with_bound rm -f app
+}
+
+@test "bound-gate: a state that cannot be written changes no decision" {
+    mkdir -p /run/bootc-podman
+    mount -t tmpfs -o ro none /run/bootc-podman
+    decides "a read-only state"
+    umount /run/bootc-podman
+    mount -t tmpfs -o size=4k,mode=0755 none /run/bootc-podman
+    head -c 8192 /dev/zero >/run/bootc-podman/fill || true
+    decides "a full state"
+    umount /run/bootc-podman
+    # podman and the runtime need some of /run themselves.
+    local dir dirs=(containers libpod runc crun crio lock netns podman)
+    for dir in "${dirs[@]}"; do
+        mkdir -p "/run/$dir"
+        mount --bind "/run/$dir" "/run/$dir"
+    done
+    rm -rf /run/bootc-podman
+    mount -o remount,bind,ro /run
+    decides "a read-only /run"
+    assert "$(ls /run/bootc-podman 2>&1)" =~ "No such file"
+    mount -o remount,bind,rw /run
+    for dir in "${dirs[@]}"; do
+        umount "/run/$dir"
+        mount -t tmpfs "$dir" "/run/$dir"
+    done
+    mount -o remount,size=16m /run
+    head -c 32M /dev/zero >/run/fill || true
+    decides "a full /run"
+    rm /run/fill
+    for dir in "${dirs[@]}"; do umount "/run/$dir"; done
 }
 
 @test "bound-gate: on a host that booted nothing, nothing starts" {

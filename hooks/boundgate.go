@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ func refuse(format string, args ...any) error { return refusal(fmt.Sprintf(forma
 
 // boundGate hands the configuration of a container on if the container may start.
 func (v *Invocation) boundGate() int {
-	var in input
+	in := newInput()
 	verdict := gateVerdict{require: RequireBound}
 	var known atomic.Pointer[gateVerdict]
 	err := v.bounded(func() error {
@@ -62,21 +61,11 @@ func (v *Invocation) boundGate() int {
 		v.deny(verdict.id, BoundGate, err.Error(), verdict.container)
 		return 1
 	}
-	_, _ = v.Stdout.Write(in.bytes())
-	if in.isLarge() {
-		_, _ = io.Copy(v.Stdout, v.Stdin)
-	}
+	in.handOn(v.Stdout, v.Stdin)
 	if err != nil {
 		v.warn(BoundGate, fmt.Errorf("container %s would not start: %w", short(verdict.id), err))
 	}
 	return 0
-}
-
-// isLarge tells whether not all was read.
-func (in *input) isLarge() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.read.Len() > maxConfig
 }
 
 type gateVerdict struct {

@@ -60,7 +60,7 @@ func (v *Invocation) writeDenial(denial Denial) error {
 	}
 	defer dir.close()
 	if names, err := dir.names(); err == nil && len(names) >= maxDenied {
-		dir.sweep(v.Now())
+		dir.sweep(v.Now(), func(string) bool { return false })
 		slices.SortFunc(names, func(a, b string) int { return cmp.Compare(dir.age(a, v.Now()), dir.age(b, v.Now())) })
 		for _, name := range names[maxDenied-1:] {
 			_ = dir.remove(name)

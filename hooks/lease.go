@@ -55,6 +55,9 @@ const (
 	LeaseRebooted LeaseState = "rebooted"
 )
 
+// ErrBadLease says that a lease is none. The hook removes it after a while.
+var ErrBadLease = errors.New("not a lease")
+
 // Leases reads the leases on the host whose root is root, those that are stale
 // too. Each problem names a lease that could not be read; without the hook, or
 // without any container, there are none.
@@ -89,14 +92,17 @@ func Leases(root string) (leases []Lease, problems []error) {
 
 func readLease(dir *stateDir, name string) (lease Lease, err error) {
 	content, err := dir.read(name, maxLease)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return lease, err
 	}
+	if err != nil {
+		return lease, fmt.Errorf("%w: %w", ErrBadLease, err)
+	}
 	if err := json.Unmarshal(content, &lease); err != nil {
-		return lease, fmt.Errorf("decode %q: %w", name, err)
+		return lease, fmt.Errorf("decode %q: %w: %w", name, ErrBadLease, err)
 	}
 	if lease.ID+".json" != name || !validID(lease.ID) {
-		return lease, fmt.Errorf("decode %q: it is of container %q", name, lease.ID)
+		return lease, fmt.Errorf("decode %q: %w: it is of container %q", name, ErrBadLease, lease.ID)
 	}
 	return lease, nil
 }
@@ -124,23 +130,14 @@ func (l Lease) Stores() []StoreKind {
 	return kinds
 }
 
-// sweepLeases removes the stale leases of a directory that holds more than a
-// host should have: each is of a container whose end nobody told us of.
+// sweepLeases removes stale leases, and what is none: of containers whose end nobody
+// told us of, as of one that failed to start.
 func (v *Invocation) sweepLeases(dir *stateDir) {
-	const plenty = 64
-	names, err := dir.names()
-	if err != nil || len(names) < plenty {
-		return
-	}
-	dir.sweep(v.Now())
 	boot := bootID(v.Root)
-	for _, name := range names {
+	dir.sweep(v.Now(), func(name string) bool {
 		lease, err := readLease(dir, name)
-		// A lease of a moment ago may be of a container that is being made.
-		if err == nil && lease.state(v.Root, boot) != LeaseRunning && dir.age(name, v.Now()) > time.Minute {
-			_ = dir.remove(name)
-		}
-	}
+		return err != nil || lease.state(v.Root, boot) != LeaseRunning
+	})
 }
 
 func leaseName(id string) string { return strings.Join([]string{id, "json"}, ".") }

@@ -143,6 +143,7 @@ func (v *Invocation) takeBack(id string) error {
 		return err
 	}
 	defer dir.close()
+	defer v.sweepLeases(dir)
 	lease, err := readLease(dir, leaseName(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -262,17 +262,100 @@ func TestLedgerSaysThatLayersLackALabel(t *testing.T) {
 	}
 }
 
-func TestLedgerLeavesNothingOfManyContainers(t *testing.T) {
+func TestLedgerSweepsStaleLeases(t *testing.T) {
+	for _, status := range []string{"creating", "stopped"} {
+		t.Run(status, func(t *testing.T) {
+			h := ledgerHost(t)
+			h.run(stateOf(5, "creating", 42), Ledger)
+			old := time.Unix(1e9-100, 0)
+			for name, content := range map[string]string{
+				id(1) + ".json":         strings.Replace(strings.ReplaceAll(h.read(leasePath), id(5), id(1)), `"pid":42`, `"pid":43`, 1),
+				id(2) + ".json":         strings.Replace(strings.ReplaceAll(h.read(leasePath), id(5), id(2)), testBoot, strings.Repeat("0", 36), 1),
+				id(3) + ".json":         strings.ReplaceAll(h.read(leasePath), id(5), id(3)), // runs
+				id(4) + ".json":         "{",
+				id(6) + ".json":         "",
+				"x.json":                "{}",
+				"." + id(7) + ".json.1": "",
+			} {
+				h.write("run/bootc-podman/leases/"+name, content)
+				if err := os.Chtimes(h.path("run/bootc-podman/leases/"+name), old, old); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// One that failed to start a moment ago.
+			h.write("run/bootc-podman/leases/"+id(8)+".json", "{")
+			if err := os.Chtimes(h.path("run/bootc-podman/leases/"+id(8)+".json"), time.Unix(1e9-1, 0), time.Unix(1e9-1, 0)); err != nil {
+				t.Fatal(err)
+			}
+			h.run(stateOf(9, status, 42), Ledger)
+			entries, err := os.ReadDir(h.path("run/bootc-podman/leases"))
+			var left []string
+			for _, e := range entries {
+				left = append(left, strings.TrimSuffix(e.Name(), ".json"))
+			}
+			want := []string{id(3), id(5), id(8)}
+			if status == "creating" {
+				want = append(want, id(9))
+			}
+			if err != nil || !slices.Equal(left, want) {
+				t.Errorf("left %v, %v, want %v", left, err, want)
+			}
+		})
+	}
+}
+
+func TestLedgerLooksAtFewLeases(t *testing.T) {
 	h := ledgerHost(t)
 	v, _ := h.invocation("")
-	v.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	later := 0
+	v.Now = func() time.Time { later++; return time.Now().Add(time.Hour + time.Duration(later)*time.Microsecond) }
 	for n := 100; n < 300; n++ { // of none of these anybody tells the end
-		v.Stdin = strings.NewReader(stateOf(n, "creating", 43))
-		v.Run([]string{Ledger})
+		h.write("run/bootc-podman/leases/"+id(n)+".json", "")
 	}
-	leases, _ := Leases(h.root)
-	if len(leases) > 64 {
-		t.Errorf("%d stale leases are left", len(leases))
+	for want := 200 - 16; want > 8; want -= 16 {
+		v.Stdin = strings.NewReader(stateOf(1, "stopped", 0))
+		v.Run([]string{Ledger})
+		if entries, err := os.ReadDir(h.path("run/bootc-podman/leases")); err != nil || len(entries) != want {
+			t.Fatalf("%d are left, %v, want %d", len(entries), err, want)
+		}
+	}
+}
+
+func TestLedgerIsSilentInAUserNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	for uidMap, silent := range map[string]bool{
+		"         0          0 4294967295\n": false, "0 1000 1\n1 100000 65536\n": true, "": true,
+	} {
+		h := ledgerHost(t)
+		h.dir("run/bootc-podman")
+		h.write("proc/self/uid_map", uidMap)
+		// As the host's root is seen there.
+		if err := os.Chown(h.path("run/bootc-podman"), 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		h.run(stateOf(5, "creating", 42), Ledger)
+		if text := h.journal.text(); (text == "") != silent {
+			t.Errorf("%q: journal %q", uidMap, text)
+		}
+	}
+}
+
+func TestStateMayBeOfTheGroupRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	for gid, works := range map[int]bool{0: true, 1: false} {
+		h := ledgerHost(t)
+		h.dir("run/bootc-podman")
+		if err := errors.Join(os.Chown(h.path("run/bootc-podman"), 0, gid), os.Chmod(h.path("run/bootc-podman"), 0o775)); err != nil {
+			t.Fatal(err)
+		}
+		h.run(stateOf(5, "creating", 42), Ledger)
+		if h.exists(leasePath) != works {
+			t.Errorf("group %d: journal %q", gid, h.journal.text())
+		}
 	}
 }
 

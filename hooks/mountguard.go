@@ -55,10 +55,15 @@ type GuardedMount struct {
 type input struct {
 	mu   sync.Mutex
 	read bytes.Buffer
+	// ended is closed when no more is read into it.
+	ended chan struct{}
 }
+
+func newInput() *input { return &input{ended: make(chan struct{})} }
 
 // all reads r up to a limit.
 func (in *input) all(r io.Reader, limit int) ([]byte, error) {
+	defer close(in.ended)
 	chunk := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(chunk)
@@ -77,6 +82,23 @@ func (in *input) all(r io.Reader, limit int) ([]byte, error) {
 	}
 }
 
+// handOn writes all of the input, whatever of it was read from r by now: a part of a
+// configuration is worse than a late one.
+func (in *input) handOn(w io.Writer, r io.Reader) {
+	<-in.ended
+	_, _ = w.Write(in.bytes())
+	if in.isLarge() {
+		_, _ = io.Copy(w, r)
+	}
+}
+
+// isLarge tells whether not all was read.
+func (in *input) isLarge() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.read.Len() > maxConfig
+}
+
 func (in *input) bytes() []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -88,7 +110,7 @@ var errTooLarge = fmt.Errorf("read config: more than %d bytes", maxConfig)
 // mountGuard hands the configuration of a container on, with the options of some
 // of its mounts changed, and fails only if the mode says so.
 func (v *Invocation) mountGuard(options []string) int {
-	var in input
+	in := newInput()
 	var verdict guardVerdict
 	decided := make(chan guardVerdict, 1)
 	mode, modeErr := guardMode(options)
@@ -109,13 +131,10 @@ func (v *Invocation) mountGuard(options []string) int {
 		v.deny(verdict.id, MountGuard, verdict.found[0].String()+" is writable", nil)
 		return 1
 	}
-	output := verdict.output
-	if err != nil {
-		output = in.bytes()
-	}
-	_, _ = v.Stdout.Write(output)
-	if errors.Is(err, errTooLarge) {
-		_, _ = io.Copy(v.Stdout, v.Stdin)
+	if err == nil {
+		_, _ = v.Stdout.Write(verdict.output)
+	} else {
+		in.handOn(v.Stdout, v.Stdin)
 	}
 	v.tellGuarded(mode, verdict)
 	if err := errors.Join(err, modeErr); err != nil {

@@ -185,6 +185,20 @@ func TestMountGuardTakesNoAnnotationFromAnImage(t *testing.T) {
 	}
 }
 
+// lateReader waits before it reads.
+type lateReader struct {
+	io.Reader
+	waited bool
+}
+
+func (r *lateReader) Read(p []byte) (int, error) {
+	if !r.waited {
+		time.Sleep(200 * time.Millisecond)
+		r.waited = true
+	}
+	return r.Reader.Read(p)
+}
+
 func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
 	huge := strings.Repeat(" ", maxConfig+1<<20) + "xyz"
 	for _, tt := range []struct{ name, config string }{
@@ -213,12 +227,15 @@ func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an endless wait", func(t *testing.T) {
+	t.Run("what comes late", func(t *testing.T) {
 		h := guardHost(t)
-		v, out := h.invocation("")
-		v.Stdin, v.Patience = io.MultiReader(strings.NewReader("begun"), slowReader{}), 100*time.Millisecond
-		if code := v.Run([]string{MountGuard}); code != 0 || out.String() != "begun" {
-			t.Errorf("exit status %d, %q", code, out)
+		for _, hook := range []string{MountGuard, BoundGate} {
+			h.write("run/bootc-podman/gate-off", "")
+			v, out := h.invocation("")
+			v.Stdin, v.Patience = io.MultiReader(strings.NewReader("begun "), &lateReader{Reader: strings.NewReader("and ended")}), 50*time.Millisecond
+			if code := v.Run([]string{hook}); code != 0 || out.String() != "begun and ended" || !strings.Contains(h.journal.text(), "out of time") {
+				t.Errorf("%s: exit status %d, %q, journal %q", hook, code, out, h.journal.text())
+			}
 		}
 	})
 	t.Run("no mount table", func(t *testing.T) {

@@ -48,8 +48,10 @@ func openState(root, name string, create bool) (*stateDir, error) {
 			continue
 		}
 		var st unix.Stat_t
-		if err = unix.Fstat(int(dir.Fd()), &st); err == nil && (st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0) {
-			err = errors.New("others may write to it")
+		if err = unix.Fstat(int(dir.Fd()), &st); err == nil && othersMayWrite(&st) {
+			if err = errors.New("others may write to it"); inUserNamespace(root) {
+				err = fs.ErrPermission // the host's root is another one there
+			}
 		}
 		if err != nil {
 			dir.Close()
@@ -57,6 +59,19 @@ func openState(root, name string, create bool) (*stateDir, error) {
 		}
 	}
 	return &stateDir{dir}, nil
+}
+
+// othersMayWrite tells whether somebody but root, or the user that we run as, may write
+// to a directory.
+func othersMayWrite(st *unix.Stat_t) bool {
+	return st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0
+}
+
+// inUserNamespace tells whether we are not in the host's own user namespace, as with
+// rootless podman: that one maps all users to themselves.
+func inUserNamespace(root string) bool {
+	content, err := os.ReadFile(filepath.Join(root, "proc/self/uid_map"))
+	return err == nil && !slices.Equal(strings.Fields(string(content)), []string{"0", "0", "4294967295"})
 }
 
 // openSub opens, or makes, a directory.
@@ -156,11 +171,28 @@ func (d *stateDir) age(name string, now time.Time) time.Duration {
 	return now.Sub(time.Unix(st.Mtim.Unix()))
 }
 
-// sweep removes what processes that died were writing.
-func (d *stateDir) sweep(now time.Time) {
-	names, _ := d.entries()
-	for _, name := range names {
-		if name[0] == '.' && d.age(name, now) > time.Minute {
+// sweep removes what processes that died were writing, and those of the records that
+// are stale. It looks at a few records only, at others each time.
+func (d *stateDir) sweep(now time.Time, isStale func(name string) bool) {
+	const few = 16
+	entries, _ := d.entries()
+	var records []string
+	for _, name := range entries {
+		switch {
+		case name[0] != '.':
+			records = append(records, name)
+		case d.age(name, now) > time.Minute:
+			_ = d.remove(name)
+		}
+	}
+	if len(records) == 0 {
+		return
+	}
+	first := int(now.UnixNano()/1000) % len(records)
+	for i := range min(few, len(records)) {
+		// One of a moment ago may be of a container that is being made.
+		name := records[(first+i)%len(records)]
+		if strings.HasSuffix(name, ".json") && d.age(name, now) > time.Minute && isStale(name) {
 			_ = d.remove(name)
 		}
 	}

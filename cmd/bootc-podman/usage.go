@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +37,13 @@ func (a *app) usageCommand() *cli.Command {
 				return err
 			}
 			leases, bad := hooks.Leases(a.root)
+			bad = slices.DeleteFunc(bad, func(err error) bool {
+				isNone := errors.Is(err, hooks.ErrBadLease)
+				if isNone { // of no container, or of one that is lost to everybody
+					fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
+				}
+				return isNone
+			})
 			if !c.Bool("all") {
 				leases = slices.DeleteFunc(leases, func(l hooks.Lease) bool { return l.State != hooks.LeaseRunning })
 			}
