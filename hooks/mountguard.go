@@ -275,7 +275,7 @@ func isWritable(options []string) bool {
 		switch o {
 		case "ro", "rro":
 			writable = false
-		case "rw":
+		case "rw", "rrw":
 			writable = true
 		}
 	}

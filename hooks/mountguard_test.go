@@ -22,7 +22,7 @@ import (
 // guardHost is a host whose directories are guarded by their paths.
 func guardHost(t *testing.T) *testHost {
 	h := newTestHost(t)
-	for _, dir := range []string{"sysroot/ostree/repo", "boot/efi", "srv/plain", "etc", "var/lib"} {
+	for _, dir := range []string{"sysroot/ostree/repo", "boot/efi", "srv/plain", "etc", "var/lib", "sysroot/state/deploy/x/etc"} {
 		h.dir(dir)
 	}
 	h.link("sysroot/ostree", "ostree")
@@ -69,7 +69,8 @@ func TestMountGuardByMode(t *testing.T) {
 func TestMountGuardFindsSources(t *testing.T) {
 	for source, want := range map[string]string{
 		"/sysroot/ostree": "/sysroot/ostree", "/ostree/repo": "/sysroot/ostree", "/boot": "/boot", "/boot/efi": "/boot/efi",
-		"/srv/link":            "/sysroot/ostree",
+		"/srv/link":      "/sysroot/ostree",
+		"/sysroot/state": "", "/sysroot/state/deploy/x/etc": "/sysroot/state/deploy",
 		"/srv/deploy/../repo":  "/sysroot/ostree", // for the kernel not /srv/repo
 		"/srv/plain":           "",
 		"/":                    "",
@@ -101,6 +102,7 @@ func TestMountGuardKnowsWhatCanBeWritten(t *testing.T) {
 		{name: "read-only", mount: `"type":"bind","options":["rbind","ro"]`},
 		{name: "recursively so", mount: `"type":"bind","options":["rbind","rro"]`},
 		{name: "the last word counts", mount: `"type":"bind","options":["ro","rbind","rw"]`, want: `["rbind","ro"]`},
+		{name: "and may be recursive", mount: `"type":"bind","options":["ro","rbind","rrw"]`, want: `["rbind","ro"]`},
 		{name: "no options", mount: `"type":"bind"`, want: `["ro"]`},
 		{name: "null", mount: `"type":"bind","options":null`, want: `["ro"]`},
 		{name: "empty", mount: `"type":"bind","options":[]`, want: `["ro"]`},
@@ -153,6 +155,36 @@ func TestMountGuardFindsWhatIsWritableBelow(t *testing.T) {
 			}
 			if tt.found && !strings.Contains(h.journal.text(), "/boot/efi\" below the read-only mount of \"/boot\"") {
 				t.Errorf("journal %q", h.journal.text())
+			}
+		})
+	}
+}
+
+func TestMountGuardFindsBootPartitions(t *testing.T) {
+	const esp, other = "E:ID_PART_ENTRY_TYPE=c12a7328-f81f-11d2-ba4b-00a0c93ec93b\n", "E:ID_PART_ENTRY_TYPE=ebd0a0a2-b9e5-4433-87c0-68b6b72699c7\n"
+	for _, tt := range []struct {
+		name, mount, udev string
+		dir               string
+		guarded           bool
+	}{
+		{"by its directory", "/srv/esp rw - vfat dev rw", "", "EFI", true},
+		{"without it", "/srv/esp rw - vfat dev rw", "", "files", false},
+		{"of another file system", "/srv/esp rw - ext4 dev rw", "", "EFI", false},
+		{"by its type", "/srv/esp rw - vfat dev rw", "S:disk/x\n" + esp, "files", true},
+		{"by the type of a DOS partition", "/srv/esp rw - vfat dev rw", "S:x\nE:ID_PART_ENTRY_TYPE=0xEF\nE:X=y\n", "files", true},
+		{"of another type", "/srv/esp rw - vfat dev rw", "S:disk/x\n" + other, "EFI", false},
+		{"of no type", "/srv/esp rw - vfat dev rw", "S:disk/x\n", "EFI", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := guardHost(t)
+			h.dir("srv/esp/" + tt.dir)
+			h.write("proc/self/mountinfo", "99 1 8:2 / "+h.root+tt.mount+"\n")
+			if tt.udev != "" {
+				h.write("run/udev/data/b8:2", tt.udev)
+			}
+			code, _ := h.run(fmt.Sprintf(guardConfig, "/srv/esp/"+tt.dir), MountGuard, "--mode", "deny")
+			if (code != 0) != tt.guarded || tt.guarded && !strings.Contains(h.journal.text(), "which is in /srv/esp,") {
+				t.Errorf("exit status %d, journal %q", code, h.journal.text())
 			}
 		})
 	}
@@ -312,11 +344,13 @@ func TestDepthOfPlaces(t *testing.T) {
 		protected: []protectedPlace{
 			{place{path: "/sysroot/ostree", dev: "8:1", inside: "/ostree"}, "/sysroot/ostree"},
 			{place{path: "/boot", dev: "8:2", inside: "/"}, "/boot"},
+			{place{path: "/sysroot/state/deploy", dev: "9:1", inside: "/state/deploy"}, "/sysroot/state/deploy"},
 		},
 		own: []place{
 			{path: "/", dev: "8:1", inside: "/ostree/deploy/default/deploy/x.0"},
 			{path: "/etc", dev: "8:1", inside: "/ostree/deploy/default/deploy/x.0/etc"},
 			{path: "/var", dev: "8:1", inside: "/ostree/deploy/default/var"},
+			{path: "/etc", dev: "9:1", inside: "/state/deploy/x/etc"},
 		},
 	}
 	for _, tt := range []struct {
@@ -333,6 +367,9 @@ func TestDepthOfPlaces(t *testing.T) {
 		{"the whole disk", place{path: "/mnt", dev: "8:1", inside: "/"}, ""},
 		{"the boot partition elsewhere", place{path: "/mnt", dev: "8:2", inside: "/loader"}, "/boot"},
 		{"another disk", place{path: "/mnt", dev: "8:3", inside: "/ostree"}, ""},
+		{"composefs: the host's own /etc", place{path: "/etc/app", dev: "9:1", inside: "/state/deploy/x/etc/app"}, ""},
+		{"composefs: another deployment's", place{path: "/mnt", dev: "9:1", inside: "/state/deploy/y/etc"}, "/sysroot/state/deploy"},
+		{"composefs: the host's own /var", place{path: "/var/app", dev: "9:1", inside: "/state/os/default/var/app"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := p.at(tt.at); got != tt.want {
@@ -493,6 +530,13 @@ func FuzzConfig(f *testing.F) {
 			if !reflect.DeepEqual(before, after) {
 				t.Errorf("got %s from %s", out, config)
 			}
+		}
+		// mode deny changes nothing, and stops what would be changed.
+		h.journal.records = nil
+		code, denied := h.run(string(config), MountGuard, "--mode", "deny")
+		refused := strings.Contains(h.journal.text(), "may not start")
+		if code == 0 && denied != string(config) || code == 1 && (denied != "" || !refused) || code > 1 || out != string(config) && code != 1 {
+			t.Errorf("deny: exit status %d, %q, journal %q", code, denied, h.journal.text())
 		}
 		// The gate never lets start what it cannot read.
 		code, out = h.run(string(config), BoundGate)

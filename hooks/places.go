@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,13 +24,13 @@ import (
 func protectedPaths() []string {
 	return []string{
 		"/sysroot/ostree/bootc/storage", "/sysroot/composefs/bootc/storage", "/run/bootc/storage", "/usr/lib/bootc/storage",
-		"/sysroot/ostree", "/sysroot/composefs", "/ostree", "/boot/efi", "/efi", "/boot",
+		"/sysroot/ostree", "/sysroot/composefs", "/sysroot/state/deploy", "/ostree", "/boot/efi", "/efi", "/boot",
 	}
 }
 
 // ownPaths are what a booted deployment mounts as its own. On the disk they lie in
-// protected directories, /var in /sysroot/ostree/deploy/NAME/var for one, but to
-// write to them under these names is what they are for.
+// protected directories, /var in /sysroot/ostree/deploy/NAME/var for one, and /etc in
+// /sysroot/state/deploy/ID/etc, but to write to them under these names is what they are for.
 func ownPaths() []string { return []string{"/", "/etc", "/var"} }
 
 // place is where a file is: by its path in this mount namespace, and in its file
@@ -69,7 +70,7 @@ func (v *Invocation) places() (*places, error) {
 	for _, m := range table {
 		p.mounts[m.ID] = m
 	}
-	for _, name := range protectedPaths() {
+	for _, name := range append(protectedPaths(), v.bootPartitions(table)...) {
 		f, at, err := p.open(v.path(name))
 		if err != nil {
 			continue
@@ -87,6 +88,40 @@ func (v *Invocation) places() (*places, error) {
 		}
 	}
 	return p, nil
+}
+
+// bootPartitions are where EFI system partitions are mounted, wherever that is: FAT file
+// systems on a partition of that type or, where udev does not know the type, with a
+// directory EFI at the top.
+func (v *Invocation) bootPartitions(table []*mountinfo.Info) (paths []string) {
+	for _, m := range table {
+		at, ok := below(m.Mountpoint, filepath.Clean(v.Root))
+		if !ok || m.FSType != "vfat" && m.FSType != "msdos" {
+			continue
+		}
+		at = "/" + at
+		kind, known := v.partitionType(m.Major, m.Minor)
+		if !known {
+			if fi, err := os.Stat(v.path(at + "/EFI")); err != nil || !fi.IsDir() || m.Root != "/" {
+				continue
+			}
+		} else if !slices.Contains([]string{"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"}, kind) {
+			continue
+		}
+		paths = append(paths, at)
+	}
+	return paths
+}
+
+// partitionType is the type of a partition, a UUID or a number, by what udev found.
+func (v *Invocation) partitionType(major, minor int) (kind string, known bool) {
+	content, err := os.ReadFile(v.path(fmt.Sprintf("run/udev/data/b%d:%d", major, minor)))
+	if err != nil {
+		return "", false
+	}
+	_, rest, known := strings.Cut(string(content), "\nE:ID_PART_ENTRY_TYPE=")
+	kind, _, _ = strings.Cut(rest, "\n")
+	return strings.ToLower(kind), known
 }
 
 // open opens a file, following links, and tells where it is.

@@ -216,3 +216,14 @@ func (a *app) noteIdentity(o *options, s *images.Status) {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
 	}
 }
+
+// refreshIdentity writes down what is booted unless that was done since the boot, after
+// a verb that changes this host anyway: reading verbs write nothing but for status.
+func (a *app) refreshIdentity(ctx context.Context, o *options) {
+	if o.dryRun || host.At(o.sysroot).Running == "" || a.euid != 0 || hooks.ReadIdentity(a.root) != (hooks.Identity{}) {
+		return
+	}
+	if status, _ := images.ReadStatus(ctx, a.query(o)); status != nil {
+		a.noteIdentity(o, status)
+	}
+}

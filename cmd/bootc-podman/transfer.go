@@ -59,6 +59,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 				if err != nil || o.dryRun {
 					return err
 				}
+				a.refreshIdentity(c.Context, o)
 				return a.printUnified(p)
 			})
 		},
@@ -130,6 +131,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 				if err != nil || o.dryRun {
 					return err
 				}
+				a.refreshIdentity(c.Context, o)
 				return a.printCopied(copied, choice.Target)
 			})
 		},
