@@ -5,6 +5,8 @@
 # The hook bound-gate: containers that run only as what is bound to the booted
 # deployment; and the identity of the host.
 
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
 load helpers
 load containers
 load os-images
@@ -302,5 +304,13 @@ decides() {
     assert "$(jq -r .booted_digest "/run/bootc-podman/leases/$output.json")" == "$(jq -r .digest /run/bootc-podman/host.json)"
     rm /run/bootc-podman/host.json
     bp status
+    assert "$(jq -r .version /run/bootc-podman/host.json)" == 42
+    # So do verbs that change this host; those that read do not.
+    rm /run/bootc-podman/host.json
+    bp list
+    bp exists localhost/app:1
+    bp copy-to-storage --dry-run
+    [ ! -e /run/bootc-podman/host.json ] || die "written by a verb that reads"
+    bp copy-to-storage --quiet --from ostree
     assert "$(jq -r .version /run/bootc-podman/host.json)" == 42
 }

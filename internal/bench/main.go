@@ -5,13 +5,14 @@
 // see the same machine, and prints what the first adds to the second. It is run
 // by "make bench".
 //
-//	bench [-n RUNS] [-warmup RUNS] [-before COMMAND] [-memory] NAME COMMAND BASELINE
+//	bench [-n RUNS] [-warmup RUNS] [-before COMMAND] [-interval] [-memory] NAME COMMAND BASELINE
 //
 // COMMAND and BASELINE are shell words; they run without a shell, their output
 // thrown away, and must succeed. One line of a Markdown table is printed: the
 // median of each in milliseconds, the median of the differences pair by pair,
 // and the median of the ratios. The command of -before runs before each of both,
-// and its time does not count. With -memory the line ends with the most memory
+// and its time does not count. With -interval, what is added comes with the interval that
+// its median lies in with a probability of 95 %. With -memory the line ends with the most memory
 // that any process of COMMAND had, in megabytes.
 package main
 
@@ -19,6 +20,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"slices"
@@ -32,15 +34,16 @@ func main() {
 	runs := flag.Int("n", 30, "counted runs of each command")
 	warmup := flag.Int("warmup", 3, "runs before those")
 	before := flag.String("before", "", "command to run before each, uncounted")
+	interval := flag.Bool("interval", false, "print between what the added time is, too")
 	memory := flag.Bool("memory", false, "print the peak memory of the command, too")
 	flag.Parse()
-	if err := bench(context.Background(), *runs, *warmup, *before, *memory, flag.Args()); err != nil {
+	if err := bench(context.Background(), *runs, *warmup, *before, *interval, *memory, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, runs, warmup int, before string, memory bool, args []string) error {
+func bench(ctx context.Context, runs, warmup int, before string, interval, memory bool, args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("want NAME COMMAND BASELINE, got %q", args)
 	}
@@ -90,8 +93,11 @@ func bench(ctx context.Context, runs, warmup int, before string, memory bool, ar
 		added = append(added, took[0]-took[1])
 		ratios = append(ratios, float64(took[0])/float64(took[1]))
 	}
-	fmt.Printf("| %s | %.2f | %.2f | %+.2f | %.3f |", args[0],
-		ms(median(times[0])), ms(median(times[1])), ms(median(added)), median(ratios))
+	more := fmt.Sprintf("%+.2f", ms(median(added)))
+	if low, high := medianWithin(added); interval {
+		more += fmt.Sprintf(" (%+.2f to %+.2f)", ms(low), ms(high))
+	}
+	fmt.Printf("| %s | %.2f | %.2f | %s | %.3f |", args[0], ms(median(times[0])), ms(median(times[1])), more, median(ratios))
 	if memory {
 		fmt.Printf(" %.0f |", float64(peak)/1e6)
 	}
@@ -129,6 +135,16 @@ func median[T time.Duration | float64](values []T) T {
 		return (values[n/2-1] + values[n/2]) / 2
 	}
 	return values[len(values)/2]
+}
+
+// medianWithin is the interval between the values whose ranks are 0.98 √n from the
+// middle: the median of all that could be measured is in it in 95 of 100 cases,
+// whatever their distribution.
+func medianWithin(values []time.Duration) (low, high time.Duration) {
+	slices.Sort(values)
+	n := len(values)
+	off := int(math.Ceil(0.98 * math.Sqrt(float64(n))))
+	return values[max(0, n/2-off)], values[min(n-1, (n-1)/2+off)]
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
