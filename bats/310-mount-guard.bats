@@ -86,6 +86,7 @@ setup_file() {
 }
 
 teardown_file() {
+    podman volume rm volume boot-volume
     rm -f /etc/containers/containers.conf
     umount /etc /srv/again /srv/deployment /srv/bind-of-bind /srv/bind /boot/efi /boot /sysroot
 }
