@@ -29,13 +29,13 @@ const (
 // one, then those that podman only reads images from. It goes by the rules of
 // containers-storage.conf(5) with the files below root; for the running host,
 // whose root is "/", also by CONTAINERS_STORAGE_CONF and STORAGE_OPTS of this
-// process. The paths are those seen from root and need not exist. A malformed
+// process, unless the first names a private storage.conf of ours. The paths are those seen from root and need not exist. A malformed
 // file is an error naming file and line; so is what podman refuses, an image
 // store that is the graph root.
 func DefaultStores(root string, uid int) ([]string, error) {
 	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
 	if root == "/" {
-		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", EnvStorageConf
+		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
 	}
 	conf, err := readConf(&where)
 	if err != nil {
@@ -68,6 +68,21 @@ func DefaultStores(root string, uid int) ([]string, error) {
 	return stores, nil
 }
 
+// envOfConf is the variable that names the configuration of podman's own store, "" for
+// none: in the namespace of the bootc-owned store it names that one's.
+func envOfConf() string {
+	if IsPrivateConf(os.Getenv(EnvStorageConf)) {
+		return ""
+	}
+	return EnvStorageConf
+}
+
+// IsPrivateConf tells whether path is that of a private storage.conf, ConfPath or the
+// one of another sysroot beside it.
+func IsPrivateConf(path string) bool {
+	return filepath.Dir(path) == filepath.Dir(ConfPath)
+}
+
 // DefaultStore is what it takes to open the store that plain podman uses when root
 // runs it on this host. Paths need not exist.
 type DefaultStore struct {
@@ -87,7 +102,7 @@ type DefaultStore struct {
 func ReadDefaultStore(root string) (DefaultStore, error) {
 	where, own := configfile.File{RootForImplicitAbsolutePaths: root}, root == "/"
 	if own {
-		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", EnvStorageConf
+		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
 	}
 	conf, err := readConf(&where)
 	if err != nil {

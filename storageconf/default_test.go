@@ -365,3 +365,28 @@ func TestDefaultStoreObeysVariablesOnTheRunningHost(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestDefaultStoresDoNotTakeOurPrivateConfiguration is for "bootc-podman exec", in
+// which the variable names the configuration of the bootc-owned store.
+func TestDefaultStoresDoNotTakeOurPrivateConfiguration(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	own, err := storageconf.DefaultStores("/", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{storageconf.ConfPath, strings.TrimSuffix(storageconf.ConfPath, ".conf") + "-0123456789abcdef.conf"} {
+		// Were it read, it would be missing here, which is an error.
+		t.Setenv("CONTAINERS_STORAGE_CONF", path)
+		if got, err := storageconf.DefaultStores("/", 0); err != nil || !slices.Equal(got, own) {
+			t.Errorf("%s: got %q, %v, want %q", path, got, err, own)
+		}
+		if got, err := storageconf.ReadDefaultStore("/"); err != nil || got.GraphRoot != own[len(own)-1] && got.GraphRoot != own[0] {
+			t.Errorf("%s: got %+v, %v, want graph root of %q", path, got, err, own)
+		}
+	}
+	t.Setenv("CONTAINERS_STORAGE_CONF", "/run/bootc-podman.conf")
+	if got, err := storageconf.DefaultStores("/", 0); err == nil {
+		t.Errorf("a file alike is not read: got %q", got)
+	}
+}

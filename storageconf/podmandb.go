@@ -31,19 +31,47 @@ type PodmanDB struct {
 // libpod/boltdb_state_internal.go. The error is fs.ErrNotExist when podman has
 // made no database yet.
 func ReadPodmanDB(dir *os.File) (PodmanDB, error) {
-	f, err := OpenIn(dir, "db.sql", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
-	if err == nil {
-		defer f.Close()
-		return readSQLiteDB(f)
+	db, err := openDB(dir, "db.sql", readSQLiteDB)
+	if errors.Is(err, fs.ErrNotExist) {
+		return openDB(dir, "libpod/bolt_state.db", readBoltDB)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
+	return db, err
+}
+
+// CheckPodmanDB returns a *MismatchError when podman, started as bootc starts it,
+// would refuse the store in dir for its database. Where there are both, it depends on
+// podman which one that is (BoltDB for 4.3 and 5.4, SQLite for 5.8), so that one which
+// agrees is enough. No database is no error; one that cannot be read is.
+func CheckPodmanDB(dir *os.File) error {
+	var refused error
+	for _, open := range []func() (PodmanDB, error){
+		func() (PodmanDB, error) { return openDB(dir, "db.sql", readSQLiteDB) },
+		func() (PodmanDB, error) { return openDB(dir, "libpod/bolt_state.db", readBoltDB) },
+	} {
+		db, err := open()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = db.Check()
+		}
+		if err == nil || !errors.As(err, new(*MismatchError)) {
+			return err
+		}
+		if refused == nil {
+			refused = err
+		}
 	}
-	if f, err = OpenIn(dir, "libpod/bolt_state.db", unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK); err != nil {
+	return refused
+}
+
+func openDB(dir *os.File, path string, read func(*os.File) (PodmanDB, error)) (PodmanDB, error) {
+	f, err := OpenIn(dir, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
 		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
 	}
 	defer f.Close()
-	return readBoltDB(f)
+	return read(f)
 }
 
 func readSQLiteDB(f *os.File) (PodmanDB, error) {

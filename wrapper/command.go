@@ -30,6 +30,9 @@ type Cmd struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Podman tells that it is podman, which must not come to call us for the same
+	// podman again.
+	Podman bool
 	// Files become descriptors 3 and up. Used by a Runner only.
 	Files []*os.File
 }
@@ -55,6 +58,18 @@ func Quote(words ...string) string {
 func special(r rune) bool {
 	plain := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
 	return !plain
+}
+
+// environ is Env with a note of the podman that this is.
+func (c Cmd) environ() []string {
+	if !c.Podman {
+		return c.Env
+	}
+	before := Getenv(c.Env, envBecame)
+	if before != "" {
+		before += ":"
+	}
+	return EnvChange{Set: []string{envBecame + "=" + before + c.Path}}.apply(c.Env)
 }
 
 // Execer becomes another program.
@@ -99,7 +114,7 @@ type System struct{}
 
 // Exec implements Execer.
 func (System) Exec(cmd Cmd) error {
-	err := syscall.Exec(cmd.Path, cmd.Args, cmd.Env)
+	err := syscall.Exec(cmd.Path, cmd.Args, cmd.environ())
 	code := ExitNotExecutable
 	if errors.Is(err, syscall.ENOENT) {
 		code = ExitNotFound
@@ -115,7 +130,7 @@ const patience = 10 * time.Second
 func (System) Run(ctx context.Context, cmd Cmd) error {
 	c := exec.CommandContext(ctx, cmd.Path)
 	// exec takes no environment for ours.
-	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.Env...), cmd.Files
+	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.environ()...), cmd.Files
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }

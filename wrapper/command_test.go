@@ -286,3 +286,28 @@ func TestTailBufferKeepsTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestPodmanIsNoted is about the variable by which FindPodman knows who called.
+func TestPodmanIsNoted(t *testing.T) {
+	self := testBinary(t)
+	for _, tt := range []struct {
+		name      string
+		podman    bool
+		env, want []string
+	}{
+		{name: "podman", podman: true, want: []string{envBecame + "=" + self}},
+		{name: "podman that podman called", podman: true, env: []string{envBecame + "=/bin/podman"}, want: []string{envBecame + "=/bin/podman:" + self}},
+		{name: "any other program"},
+		{name: "any other program that podman called", env: []string{envBecame + "=/bin/podman"}, want: []string{envBecame + "=/bin/podman"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := System{}.Output(t.Context(), Cmd{
+				Path: self, Args: []string{"podman"}, Env: append([]string{envAct + "=dump"}, tt.env...), Podman: tt.podman,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			equalStrings(t, "note", values(undump(t, out).Env, envBecame), tt.want)
+		})
+	}
+}

@@ -26,10 +26,13 @@ const (
 // "image" or "images" and whose last word, maybe empty, is the one being typed.
 // It returns what podman's command __complete prints. Names are those of the
 // bootc-owned store or, when that cannot be opened, none: podman then completes
-// only what needs no store. Complete makes no store, and may leave the calling
+// only what needs no store. The error is ErrOtherStore as of BecomePodman. Complete makes no store, and may leave the calling
 // thread in the store's namespace.
 func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
 	h.DryRun = nil // That is about the command being typed.
+	if _, err := inspectPassthrough(args); err != nil {
+		return nil, err
+	}
 	out, err := h.completeInStore(ctx, args)
 	if err == nil {
 		return out, nil
@@ -42,7 +45,7 @@ func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
 	// Else podman would offer the images of its own store.
 	argv := append(podman, podmanComplete, "--root", noStore, "--runroot", noStore)
 	return h.Runner.Output(ctx, Cmd{
-		Path: podman[0], Args: append(argv, args...), Env: EnvChange{Unset: Dropped()}.apply(h.Env),
+		Path: podman[0], Args: append(argv, args...), Env: dropped(h.Env).apply(h.Env), Podman: true,
 	})
 }
 

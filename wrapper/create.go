@@ -120,7 +120,7 @@ func (s *Session) createCmd() (Cmd, error) {
 	return Cmd{
 		Path: podman[0],
 		Args: append(podman, "--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "images"),
-		Env:  changeEnv(s.host.Env, "", s.authPath()).apply(s.host.Env),
+		Env:  changeEnv(s.host.Env, "", s.authPath()).apply(s.host.Env), Podman: true,
 	}, nil
 }
 

@@ -45,13 +45,19 @@ func remote() []string {
 // Getenv returns the value of a variable in env, "" when it is not set. As for
 // getenv(3), the first of several wins.
 func Getenv(env []string, name string) string {
+	value, _ := lookupEnv(env, name)
+	return value
+}
+
+// lookupEnv is Getenv that tells an empty variable from one that is not set.
+func lookupEnv(env []string, name string) (value string, set bool) {
 	prefix := name + "="
 	for _, kv := range env {
 		if value, ok := strings.CutPrefix(kv, prefix); ok {
-			return value
+			return value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // EnvChange is what we change in the caller's environment.
@@ -75,10 +81,19 @@ func changeEnv(env []string, conf, auth string) EnvChange {
 	if Getenv(env, "HOME") == "" {
 		c.Set = append(c.Set, "HOME=/root")
 	}
+	for _, name := range dropped(env).Unset {
+		if !slices.ContainsFunc(c.Set, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
+			c.Unset = append(c.Unset, name)
+		}
+	}
+	return c
+}
+
+// dropped is the change for a podman that opens no store.
+func dropped(env []string) (c EnvChange) {
 	for _, name := range Dropped() {
 		prefix := name + "="
-		has := func(kv string) bool { return strings.HasPrefix(kv, prefix) }
-		if slices.ContainsFunc(env, has) && !slices.ContainsFunc(c.Set, has) {
+		if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, prefix) }) {
 			c.Unset = append(c.Unset, name)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 func TestGetenvReturnsTheFirst(t *testing.T) {
@@ -53,13 +55,24 @@ func TestDroppedVariablesDoNotReachPodman(t *testing.T) {
 				t.Errorf("listed as dropped is %v, replaced by %q", dropped, want)
 			}
 
-			// podman's help opens no store and gets the caller's environment: were a
-			// variable to get through above, it would be seen there as it is here.
+			// Nor the podman that opens no store.
+			if _, err := s.PodmanVersion(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.BecomePodman(t.Context(), nil, []string{"image", "--help"}); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := m.explained.String(), "env -u "+name+" "+m.podman+" image --help\n"; got != want {
+				t.Errorf("dry run of help %q, want %q", got, want)
+			}
 			m.DryRun = nil
 			if err := m.BecomePodman(t.Context(), nil, []string{"image", "--help"}); err != nil {
 				t.Fatal(err)
 			}
-			equalStrings(t, name+" of help", values(m.execer.cmds[0].Env, name), []string{name + "=caller", name + "=again"})
+			for what, cmd := range map[string]Cmd{"help": m.execer.cmds[0], "--version": m.runner.cmds[0]} {
+				equalStrings(t, name+" of "+what, values(cmd.Env, name), nil)
+				equalStrings(t, "alike of "+what, values(cmd.Env, name+"_ALIKE"), []string{name + "_ALIKE=caller"})
+			}
 		})
 	}
 }
@@ -112,4 +125,52 @@ func TestOtherVariablesSurviveByteForByteAndInOrder(t *testing.T) {
 	equalStrings(t, "podman's environment", cmd.Env,
 		append(slices.Clone(caller), "CONTAINERS_STORAGE_CONF="+s.confPath(), "REGISTRY_AUTH_FILE="+s.authPath()))
 	equalStrings(t, "the caller's own", m.Env, caller)
+}
+
+func TestPlainPodmanIsItsOwnInTheNamespaceToo(t *testing.T) {
+	for _, tt := range []struct{ name, conf, want string }{
+		{name: "the caller's configuration", conf: "/home/storage.conf", want: "/home/storage.conf /auth"},
+		{name: "our own", conf: storageconf.ConfPath},
+		{name: "our own of another sysroot", conf: "/run/bootc-podman/storage-43cee21668f8fb12.conf"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			m.Env = append(m.Env, "CONTAINERS_STORAGE_CONF="+tt.conf, "REGISTRY_AUTH_FILE=/auth")
+			cmd, err := m.DefaultPodman("images")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.TrimSpace(Getenv(cmd.Env, "CONTAINERS_STORAGE_CONF") + " " + Getenv(cmd.Env, "REGISTRY_AUTH_FILE"))
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestWhatBecomesPodmanIsNoted(t *testing.T) {
+	m := newMachine(t)
+	s := m.open(t)
+	podman, err := s.Podman(t.Context(), "images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	create, err := s.createCmd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := m.DefaultPodman("images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What exec becomes may well call us.
+	program, err := s.Program("podman", "images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, is := range map[string]bool{"podman": podman.Podman, "init": create.Podman, "plain podman": plain.Podman, "exec": !program.Podman} {
+		if !is {
+			t.Errorf("%s is not noted as it should be", name)
+		}
+	}
 }

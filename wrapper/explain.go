@@ -11,8 +11,13 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// explainCreate writes what Create would do to a missing store.
-func (s *Session) explainCreate() error {
+// ExplainStore writes, in a dry run, how the store is made that is missing. Every
+// command of the session that would make it writes it too, once.
+func (s *Session) ExplainStore() error {
+	if s.host.DryRun == nil || s.Store.Exists {
+		return nil
+	}
+	s.Store.Exists = true // as far as a dry run goes
 	cmd, err := s.createCmd()
 	if err != nil {
 		return err

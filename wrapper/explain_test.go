@@ -176,3 +176,33 @@ func TestADryRunOfHelpIsAShellScript(t *testing.T) {
 		})
 	}
 }
+
+func TestADryRunThatNeedsAStoreMakesItOnce(t *testing.T) {
+	m := newMachine(t)
+	m.removeStore(t)
+	s := m.open(t)
+	cmd, err := s.Podman(t.Context(), "image", "tag", "a", "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Run(t.Context(), cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lines []string
+	for line := range strings.Lines(m.explained.String()) {
+		switch {
+		case strings.HasPrefix(line, "# rename"):
+			lines = append(lines, "rename")
+		case strings.HasSuffix(line, " images\n"):
+			lines = append(lines, "images")
+		case strings.HasSuffix(line, " image tag a b\n"):
+			lines = append(lines, "tag")
+		}
+	}
+	equalStrings(t, "steps", lines, []string{"images", "rename", "tag", "tag"})
+	if _, err := os.Stat(m.store()); err == nil {
+		t.Error("the dry run made a store")
+	}
+}

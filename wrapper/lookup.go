@@ -32,7 +32,14 @@ const (
 	envBootcTool = "BOOTC_EXP_EXTERNAL_CONTAINER_TOOL"
 )
 
-var errSelf = errors.New("that is bootc-podman itself")
+var (
+	errSelf = errors.New("that is bootc-podman itself")
+	// ErrLoop says that podman is a program that called us.
+	ErrLoop = errors.New("it called bootc-podman, which would run it again")
+)
+
+// envBecame lists the programs that were run as podman on the way here.
+const envBecame = "_BOOTC_PODMAN_BECAME"
 
 // LookupError says that a program cannot be run.
 type LookupError struct {
@@ -59,7 +66,8 @@ func (e *LookupError) Unwrap() error { return e.Err }
 // appended to, its first word resolved to a file. It is $BOOTC_PODMAN_PODMAN, a
 // command line in shell words; else bootc's $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL;
 // else podman in PATH. self is our own executable ("" for unknown): a PATH entry
-// that is the same file is passed over, a variable that names it is an error.
+// that is the same file is passed over, a variable that names it is an error. So is
+// a program that called us as podman, ErrLoop.
 // Errors are *LookupError, or plain for a malformed command line.
 func FindPodman(env []string, self string) ([]string, error) {
 	words, source := []string{"podman"}, ""
@@ -88,8 +96,16 @@ func FindPodman(env []string, self string) ([]string, error) {
 		}
 		return nil, err
 	}
+	for _, caller := range filepath.SplitList(Getenv(env, envBecame)) {
+		if sameFile(path, caller) {
+			return nil, &LookupError{Program: path, Source: source, Podman: true, Code: ExitNotExecutable, Err: ErrLoop}
+		}
+	}
 	return append([]string{path}, words[1:]...), nil
 }
+
+// defaultPath is what execvp(3) takes for a PATH that is not set.
+const defaultPath = "/bin:/usr/bin"
 
 // LookPath finds the file of a program as execvp(3) would, in the PATH of env.
 // Errors are *LookupError.
@@ -111,7 +127,11 @@ func lookPath(program string, env []string, self string) (string, error) {
 		return program, nil
 	}
 	missing, problem := program, fs.ErrNotExist
-	for _, dir := range filepath.SplitList(Getenv(env, "PATH")) {
+	path, set := lookupEnv(env, "PATH")
+	if !set {
+		path = defaultPath
+	}
+	for _, dir := range filepath.SplitList(path) {
 		if dir == "" {
 			dir = "."
 		}

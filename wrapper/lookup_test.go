@@ -142,7 +142,7 @@ func TestFindPodmanSaysWhyNot(t *testing.T) {
 		program string
 		source  string
 	}{
-		{name: "no PATH", code: ExitNotFound, program: "podman"},
+		{name: "no PATH", env: []string{EnvPodman + "=no-such-podman"}, code: ExitNotFound, program: "no-such-podman", source: EnvPodman},
 		{name: "an empty PATH", env: []string{"PATH="}, code: ExitNotFound, program: "podman"},
 		{name: "nowhere in PATH", env: []string{pathOf(dir, "missing", "self", "dangling")}, code: ExitNotFound, program: "podman"},
 		{name: "a file instead of a directory", env: []string{pathOf(dir, "bin/podman")}, code: ExitNotFound, program: "podman"},
@@ -186,6 +186,47 @@ func TestFindPodmanSaysWhyNot(t *testing.T) {
 					lookup.Code, lookup.Program, lookup.Source, tt.code, tt.program, tt.source, err)
 			}
 		})
+	}
+}
+
+func TestFindPodmanRefusesWhoCalledUs(t *testing.T) {
+	dir := programs(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for _, tt := range []struct {
+		name string
+		env  []string
+		loop bool
+	}{
+		{name: "the caller", env: []string{pathOf(dir, "bin"), envBecame + "=" + in("bin/podman")}, loop: true},
+		{name: "the caller by another name", env: []string{pathOf(dir, "to-bin"), envBecame + "=" + in("bin/podman")}, loop: true},
+		{name: "the caller in a variable", env: []string{EnvPodman + "=bin/podman x", envBecame + "=" + in("bin/podman")}, loop: true},
+		{name: "the caller's caller", env: []string{pathOf(dir, "bin"), envBecame + "=" + in("bin/podman") + ":" + in("other/podman")}, loop: true},
+		{name: "the caller's caller, the other way round", env: []string{pathOf(dir, "other"), envBecame + "=" + in("bin/podman") + ":" + in("other/podman")}, loop: true},
+		{name: "a caller that names the real one", env: []string{EnvPodman + "=other/podman", envBecame + "=" + in("bin/podman")}},
+		{name: "a caller that is gone", env: []string{pathOf(dir, "bin"), envBecame + "=" + in("gone")}},
+		{name: "none", env: []string{pathOf(dir, "bin"), envBecame + "="}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := FindPodman(tt.env, "")
+			var lookup *LookupError
+			switch {
+			case !tt.loop && err != nil, tt.loop != errors.Is(err, ErrLoop):
+				t.Errorf("got %v", err)
+			case tt.loop && (!errors.As(err, &lookup) || lookup.Code != ExitNotExecutable || !lookup.Podman):
+				t.Errorf("got %#v", err)
+			}
+		})
+	}
+}
+
+func TestLookPathWithoutPATHIsThatOfTheSystem(t *testing.T) {
+	got, err := LookPath("sh", []string{"HOME=/"})
+	if err != nil || got != "/bin/sh" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	// As for execvp(3), an empty one is not an unset one.
+	if got, err := LookPath("sh", []string{"PATH="}); err == nil {
+		t.Errorf("with an empty PATH: got %q", got)
 	}
 }
 
@@ -242,11 +283,15 @@ func TestLookupErrorNamesProgramAndVariable(t *testing.T) {
 		env  []string
 		want string
 	}{
-		{name: "not in PATH", want: `run "podman": executable file not found in $PATH`},
+		{name: "not in PATH", env: []string{"PATH="}, want: `run "podman": executable file not found in $PATH`},
 		{name: "no such file", env: []string{EnvPodman + "=./missing"}, want: `run "./missing" from $BOOTC_PODMAN_PODMAN: no such file or directory`},
 		{
 			name: "ourselves", env: []string{EnvPodman + "=self/bootc-podman"},
 			want: `run "self/bootc-podman" from $BOOTC_PODMAN_PODMAN: that is bootc-podman itself`,
+		},
+		{
+			name: "our caller", env: []string{pathOf(dir, "bin"), envBecame + "=" + filepath.Join(dir, "bin/podman")},
+			want: `run "` + filepath.Join(dir, "bin/podman") + `": it called bootc-podman, which would run it again`,
 		},
 		{
 			name: "not executable", env: []string{envBootcTool + "=plain/podman"},

@@ -6,17 +6,21 @@ package wrapper
 import (
 	"context"
 	"slices"
-	"strings"
 )
 
 // BecomePodman makes this process podman with the given global options and
 // then args, which start with "image" or "images", on the bootc-owned store. It
 // returns only on failure, or after a dry run. A missing store is made for a
 // command that can put an image into it and is storageconf.ErrNoStore for any
-// other; help needs neither store nor root.
+// other; help needs neither store nor root. An option that names another store is
+// ErrOtherStore.
 func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	verb, rest := args[0], args[1:]
-	if verb == "image" && asksForHelp(rest) || verb == "images" && len(rest) > 0 && isHelp(rest[0]) {
+	help, err := inspectPassthrough(args)
+	if err != nil {
+		return err
+	}
+	if help {
 		return h.becomeHelp(args)
 	}
 	s, err := h.Open()
@@ -43,7 +47,6 @@ func (s *Session) createFirst(ctx context.Context) (*Session, error) {
 		return s, err
 	}
 	if s.host.DryRun != nil {
-		s.Store.Exists = true // as far as a dry run goes
 		return s, nil
 	}
 	s.Close()
@@ -55,11 +58,20 @@ func (h Host) becomeHelp(args []string) error {
 	if err != nil {
 		return err
 	}
-	cmd := Cmd{Path: podman[0], Args: append(podman, args...), Env: h.Env}
+	change := dropped(h.Env)
+	cmd := Cmd{Path: podman[0], Args: append(podman, args...), Env: change.apply(h.Env), Podman: true}
 	if h.DryRun != nil {
-		return explainWords(h.DryRun, append([]string{cmd.Path}, cmd.Args[1:]...))
+		return Explain(h.DryRun, cmd, change.words()...)
 	}
 	return h.Execer.Exec(cmd)
+}
+
+// inspectPassthrough is inspectArguments for "image" or "images" and what follows.
+func inspectPassthrough(args []string) (help bool, err error) {
+	if args[0] == "images" {
+		return inspectArguments(append([]string{"list"}, args[1:]...))
+	}
+	return inspectArguments(args[1:])
 }
 
 // BecomeProgram makes this process the program argv[0], found in PATH, inside
@@ -77,17 +89,6 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	}
 	return s.Become(ctx, cmd)
 }
-
-// asksForHelp tells whether the arguments of "podman image" do nothing but ask
-// podman for help, for which it opens no store.
-func asksForHelp(args []string) bool {
-	if len(args) == 0 {
-		return true
-	}
-	return isHelp(args[0]) || args[0] == "help" || len(args) > 1 && !strings.HasPrefix(args[0], "-") && isHelp(args[1])
-}
-
-func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }
 
 // bringsImage tells whether the arguments of "podman image" are of a command
 // that can put an image into an empty store. Only then is a missing store made:

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAsksForHelp(t *testing.T) {
+func TestArgumentsThatAskForHelp(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -31,11 +31,89 @@ func TestAsksForHelp(t *testing.T) {
 		{name: "an option alike", args: []string{"--helpful"}},
 		{name: "an empty argument", args: []string{""}},
 		{name: "--help after an empty argument", args: []string{"", "--help"}, want: true},
+		{name: "--help after the command of a command", args: []string{"trust", "show", "--help"}, want: true},
+		{name: "--help after the name of an image", args: []string{"rm", "x", "--help"}, want: true},
+		{name: "--help after an option without a value", args: []string{"ls", "-a", "--help"}, want: true},
+		{name: "--help after letters", args: []string{"ls", "-aq", "-h"}, want: true},
+		{name: "--help after a long option", args: []string{"build", "--no-cache", "--help"}, want: true},
+		{name: "--help after an option with its value", args: []string{"ls", "--filter", "x", "--help"}, want: true},
+		{name: "--help after an option and its value in one", args: []string{"ls", "--format=x", "-fx", "--help"}, want: true},
+		{name: "--help after a global option with its value", args: []string{"--log-level", "debug", "ls", "--help"}, want: true},
+		{name: "--help as the value of a letter", args: []string{"ls", "-f", "--help"}},
+		{name: "--help as the value of the last of letters", args: []string{"ls", "-qf", "--help"}},
+		{name: "a letter takes a value, or not, by its command", args: []string{"rm", "-f", "--help"}, want: true},
+		{name: "--help after an option that we do not know", args: []string{"ls", "--new", "--help"}},
+		{name: "--help after a letter that we do not know", args: []string{"ls", "-X", "--help"}},
+		{name: "--help with a value", args: []string{"ls", "--help=false"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := asksForHelp(tt.args); got != tt.want {
-				t.Errorf("asksForHelp(%q) is %v", tt.args, got)
+			got, err := inspectArguments(tt.args)
+			if got != tt.want || err != nil {
+				t.Errorf("%q: got %v, %v", tt.args, got, err)
 			}
+		})
+	}
+}
+
+func TestArgumentsThatNameAnotherStoreAreRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string // what is named, "" for nothing
+	}{
+		{name: "before the command", args: []string{"image", "--root", "/x", "ls"}, want: "--root"},
+		{name: "joined", args: []string{"image", "--root=/x", "ls"}, want: "--root"},
+		{name: "after an option's value", args: []string{"image", "--log-level", "debug", "--runroot", "/x", "ls"}, want: "--runroot"},
+		{name: "after the command", args: []string{"image", "ls", "--root", "/x"}, want: "--root"},
+		{name: "after an operand", args: []string{"image", "rm", "x", "--storage-driver=vfs"}, want: "--storage-driver"},
+		{name: "after an option", args: []string{"image", "ls", "-a", "--storage-opt", "x"}, want: "--storage-opt"},
+		{name: "after an option that we do not know", args: []string{"image", "ls", "--new", "--imagestore", "/x"}, want: "--imagestore"},
+		{name: "after the command of a command", args: []string{"image", "trust", "show", "--root", "/x"}, want: "--root"},
+		{name: "what would go into the database", args: []string{"image", "ls", "--volumepath", "/x"}, want: "--volumepath"},
+		{name: "a database of another kind", args: []string{"image", "--db-backend", "sqlite", "ls"}, want: "--db-backend"},
+		{name: "state elsewhere", args: []string{"image", "--tmpdir=/x", "ls"}, want: "--tmpdir"},
+		{name: "transient", args: []string{"image", "ls", "--transient-store"}, want: "--transient-store"},
+		{name: "with help", args: []string{"image", "--root", "/x", "--help"}, want: "--root"},
+		{name: "images", args: []string{"images", "-a", "--root", "/x"}, want: "--root"},
+		{name: "images first", args: []string{"images", "--root", "/x"}, want: "--root"},
+		{name: "another host", args: []string{"image", "--url", "ssh://x", "ls"}, want: "--url"},
+		{name: "another host by name", args: []string{"image", "--connection=x", "ls"}, want: "--connection"},
+		{name: "another host's key", args: []string{"image", "--identity", "x", "ls"}, want: "--identity"},
+		{name: "remote", args: []string{"image", "--remote", "ls"}, want: "--remote"},
+		{name: "remote, a letter", args: []string{"image", "-r", "ls"}, want: "-r"},
+		{name: "another host by name, a letter", args: []string{"image", "-cx", "ls"}, want: "-c"},
+
+		{name: "a value", args: []string{"image", "ls", "--filter", "--root"}},
+		{name: "a value that is joined", args: []string{"image", "ls", "--filter=--root=/x"}},
+		{name: "a value before the command", args: []string{"image", "--log-level", "--root", "ls"}},
+		{name: "a letter's value", args: []string{"image", "import", "-m", "--root=/x", "x.tar"}},
+		{name: "the value of the last of letters", args: []string{"image", "ls", "-qf", "--root"}},
+		{name: "a letter's value that is joined", args: []string{"image", "import", "-c--root", "x.tar"}},
+		{name: "of the runtime", args: []string{"image", "build", "--runtime-flag", "--root=/x", "."}},
+		{name: "after two dashes", args: []string{"image", "rm", "--", "--root"}},
+		{name: "an option alike", args: []string{"image", "build", "--root-of-all", "."}},
+		{name: "one dash", args: []string{"image", "ls", "-root"}},
+		{name: "a word", args: []string{"image", "rm", "root", "remote"}},
+		{name: "the command's own letters", args: []string{"image", "build", "-c", "2", "--ssh", "default", "."}},
+		{name: "another host after the command is podman's to refuse", args: []string{"image", "ls", "--remote"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			err := m.BecomePodman(t.Context(), nil, tt.args)
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrOtherStore) || !strings.Contains(err.Error(), " "+tt.want+":") {
+				t.Errorf("got %v, want an error about %s", err, tt.want)
+			}
+			// Nor does the tab key do it.
+			if _, err := m.Complete(t.Context(), append(tt.args, "")); !errors.Is(err, ErrOtherStore) {
+				t.Errorf("completion: got %v", err)
+			}
+			m.nothingHappened(t)
 		})
 	}
 }
@@ -81,6 +159,8 @@ func TestHelpNeedsNeitherStoreNorRootNorHost(t *testing.T) {
 		{name: "image --help", args: []string{"image", "--help"}},
 		{name: "image ls -h", args: []string{"image", "ls", "-h"}},
 		{name: "images --help", args: []string{"images", "--help"}},
+		{name: "images -a --help", args: []string{"images", "-a", "--help"}},
+		{name: "image trust show --help", args: []string{"image", "trust", "show", "--help"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
@@ -106,6 +186,9 @@ func TestHelpNeedsNeitherStoreNorRootNorHost(t *testing.T) {
 			}
 			equalStrings(t, "arguments", cmd.Args, want)
 			equalStrings(t, "environment", cmd.Env, m.Env)
+			if !cmd.Podman {
+				t.Error("podman is not noted to be podman")
+			}
 		})
 	}
 	t.Run("but it needs podman", func(t *testing.T) {

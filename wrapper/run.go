@@ -7,6 +7,8 @@ import (
 	"context"
 	"os"
 	"slices"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Run runs cmd inside the store's namespace and waits for it. A missing store is
@@ -14,6 +16,9 @@ import (
 // the store, its driver is known to a new session only.
 func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	if s.host.DryRun != nil {
+		if err := s.ExplainStore(); err != nil {
+			return err
+		}
 		return s.explainRun(s.Store.Path(), s.envWords(cmd.Env), cmd)
 	}
 	done := make(chan error, 1)
@@ -38,13 +43,19 @@ func (h Host) DefaultPodman(args ...string) (Cmd, error) {
 	if err != nil {
 		return Cmd{}, err
 	}
-	return Cmd{Path: podman[0], Args: append(podman, args...), Env: h.plainEnv()}, nil
+	return Cmd{Path: podman[0], Args: append(podman, args...), Env: h.plainEnv(), Podman: true}, nil
 }
 
 // plainEnv is the environment of plain podman.
 func (h Host) plainEnv() []string {
 	// Where podman is told to use another host's, its own store is still this one's.
-	env := EnvChange{Unset: remote()}.apply(h.Env)
+	unset := remote()
+	// So it is in the namespace of the bootc-owned one, where that one's configuration
+	// is in the environment, and credentials that are for it.
+	if storageconf.IsPrivateConf(Getenv(h.Env, envStorageConf)) {
+		unset = append(unset, envStorageConf, envAuthFile)
+	}
+	env := EnvChange{Unset: unset}.apply(h.Env)
 	if Getenv(env, "HOME") == "" {
 		env = append(env, "HOME=/root")
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,15 +124,13 @@ func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.
 	}
 	defer dir.Close()
 	config = config.ForStore(dir)
-	db, err := storageconf.ReadPodmanDB(dir)
-	if err != nil {
-		// Unreadable, or not made yet: podman will say what is wrong with it.
-		if !errors.Is(err, fs.ErrNotExist) {
-			logrus.Debugf("Skipping the check of podman's paths: %v", err)
-		}
+	err = storageconf.CheckPodmanDB(dir)
+	if err != nil && !errors.As(err, new(*storageconf.MismatchError)) {
+		// Unreadable: podman will say what is wrong with it.
+		logrus.Debugf("Skipping the check of podman's paths: %v", err)
 		return config, nil
 	}
-	return config, db.Check()
+	return config, err
 }
 
 func (h Host) refuseContainer() error {
@@ -186,7 +183,9 @@ func (s *Session) Podman(ctx context.Context, args ...string) (Cmd, error) {
 		}
 		argv = append(argv, flag.Name, flag.Value)
 	}
-	return s.command(podman[0], append(argv, args...)), nil
+	cmd := s.command(podman[0], append(argv, args...))
+	cmd.Podman = true
+	return cmd, nil
 }
 
 // PodmanVersion asks podman for its major and minor version, zero when it does not
@@ -217,7 +216,7 @@ func (s *Session) command(path string, argv []string) Cmd {
 // tell.
 func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int, err error) {
 	out, err := h.Runner.Output(ctx, Cmd{
-		Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: h.Env,
+		Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: dropped(h.Env).apply(h.Env), Podman: true,
 	})
 	if err != nil {
 		return version, err
@@ -254,7 +253,7 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 		return false, nil
 	}
 	if s.host.DryRun != nil {
-		return false, s.explainCreate()
+		return false, s.ExplainStore()
 	}
 	_, err = s.enter(ctx)
 	return err == nil, err

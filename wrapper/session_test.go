@@ -135,7 +135,7 @@ func oddArgs() map[string][]string {
 		"newlines and quotes":      {"a\nb\n", `'"`, "`", "\\", "\r\t"},
 		"shell syntax":             {"$HOME", "$(id)", "*", "~", "a;b|c&d>e#f", "!"},
 		"two dashes":               {"--", "a", "--", "--"},
-		"help asked for later":     {"inspect", "x", "--help", "-h"},
+		"help asked for later":     {"inspect", "x", "--", "--help", "-h"},
 		"options of ours":          {"ls", "--dry-run", "--sysroot", "/", "--version"},
 		"bytes that are not UTF-8": {"\xff\xfe", "a\x80b"},
 		"a format":                 {"ls", "--format", "{{.ID}}\t%s%%"},
@@ -375,6 +375,47 @@ func TestADatabaseMadeWithOtherPathsIsRefused(t *testing.T) {
 			want := storageconf.MismatchError{Database: path, Name: "run root", Recorded: other, Canonical: storageconf.RunRoot}
 			if *mismatch != want {
 				t.Errorf("got %+v, want %+v", *mismatch, want)
+			}
+		})
+	}
+}
+
+// TestADatabaseThatPodmanMayNotUseIsNoReason is for a store with both: which of them
+// podman takes depends on its version.
+func TestADatabaseThatPodmanMayNotUseIsNoReason(t *testing.T) {
+	const other = "/run/containers"
+	for _, tt := range []struct {
+		name            string
+		otherSQL, other bool
+		want            string
+	}{
+		{name: "both as bootc does"},
+		{name: "SQLite with another run root", otherSQL: true},
+		{name: "BoltDB with another run root", other: true},
+		{name: "both with another run root", otherSQL: true, other: true, want: "db.sql"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMachine(t)
+			for path, odd := range map[string]bool{"db.sql": tt.otherSQL, "libpod/bolt_state.db": tt.other} {
+				db, err := os.ReadFile("../storageconf/testdata/" + map[string]string{
+					"db.sql": "podman-5.8.6.db.sql", "libpod/bolt_state.db": "podman-4.3.1.bolt_state.db",
+				}[path])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if odd {
+					db = bytes.ReplaceAll(db, []byte(storageconf.RunRoot), []byte(other))
+				}
+				writeFile(t, filepath.Join(m.store(), path), 0o644, string(db))
+			}
+			s, err := m.Open()
+			s.Close()
+			var mismatch *storageconf.MismatchError
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (!errors.As(err, &mismatch) || filepath.Base(mismatch.Database) != tt.want):
+				t.Errorf("got %v, want a *MismatchError about %s", err, tt.want)
 			}
 		})
 	}

@@ -20,13 +20,14 @@ func (a *app) initCommand(o *options) *cli.Command {
 				return err
 			}
 			defer s.Close()
+			existed := s.Store.Exists
 			created, err := s.Create(c.Context)
 			switch {
 			case err != nil:
 				return err
 			case created:
 				fmt.Fprintf(a.stderr, "Created the bootc-owned store %q\n", s.Store.Path())
-			case s.Store.Exists:
+			case existed:
 				fmt.Fprintf(a.stderr, "The bootc-owned store %q is there already\n", s.Store.Path())
 			}
 			return nil

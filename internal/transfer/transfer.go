@@ -202,6 +202,9 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 		return err
 	}
 	defer session.Close()
+	if err := session.ExplainStore(); err != nil {
+		return err
+	}
 	x := &execution{Options: o, Plan: p, session: session, before: before}
 	x.record = x.newRecord(old)
 	if err := x.remember(&x.record); err != nil {
@@ -460,6 +463,9 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		return err
 	}
 	defer done()
+	if err := session.ExplainStore(); err != nil {
+		return err
+	}
 	var sources []source
 	var targets []string
 	for _, name := range names {

@@ -1,0 +1,164 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package wrapper
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrOtherStore says that an argument would lead podman to another store.
+var ErrOtherStore = errors.New("it leads podman to another store")
+
+// storeOptions are global options of podman that it takes after a command, too, and
+// that change which store it opens or what it writes into that one's database:
+// another store would get paths that exist in our namespace only, and podman by
+// itself would refuse it from then on.
+func storeOptions() []string {
+	return strings.Fields("db-backend imagestore root runroot storage-driver storage-opt tmpdir transient-store volumepath")
+}
+
+// remoteOptions make podman use another host's store. podman takes them before the
+// word "image" only, where they cannot stand here.
+func remoteOptions() []string {
+	return strings.Fields("c connection identity r remote tls-ca tls-cert tls-key url")
+}
+
+// valueOptions are the options of "podman image" and its commands, podman 4.3 to 5.8,
+// whose value may be the next word. An option is not listed where it is among those
+// above.
+func valueOptions() []string {
+	return strings.Fields(`
+		cdi-spec-dir cgroup-manager config conmon cpu-profile default-mounts-file events-backend hooks-dir log-level
+		max-workers memory-profile module namespace network-cmd-path network-config-dir registries-conf runtime
+		runtime-flag ssh
+		add-host annotation arch authfile build-arg build-arg-file build-context cache-from cache-to cache-ttl cap-add
+		cap-drop cert-dir cgroup-parent cgroupns change compression-format compression-level cpp-flag cpu-period
+		cpu-quota cpu-shares cpuset-cpus cpuset-mems creds cw decryption-key device digestfile directory dns
+		dns-option dns-search encrypt-layer encryption-key env file filter format from group-add ignorefile iidfile
+		input ipc isolation jobs label layer-label limit logfile manifest memory memory-swap message network os
+		os-feature os-version output pid platform policy pubkeysfile retry retry-delay sbom sbom-image-output
+		sbom-image-purl-output sbom-merge-strategy sbom-output sbom-purl-output sbom-scanner-command
+		sbom-scanner-image secret security-opt shm-size sign-by sign-by-sigstore sign-by-sigstore-private-key
+		sign-by-sq-fingerprint sign-passphrase-file sort source-date-epoch tag target timestamp type ulimit
+		unsetannotation unsetenv unsetlabel userns userns-gid-map userns-gid-map-group userns-uid-map
+		userns-uid-map-user uts variant volume`)
+}
+
+// plainOptions are those that take no value, or one behind "=" only.
+func plainOptions() []string {
+	return strings.Fields(`
+		syslog trace
+		all all-platforms all-tags build-cache compat-volumes compatible compress created-annotation digests
+		disable-compression disable-content-trust external force force-compression force-rm history http-proxy human
+		identity-label ignore inherit-annotations inherit-labels json layers list-tags logsplit multi-image-archive
+		no-cache no-hostname no-hosts no-prune no-trunc noheading omit-history pull quiet raw remove-signatures
+		rewrite-timestamp rm skip-unused-stages squash squash-all stdin tls-verify uncompressed whatrequires`)
+}
+
+// letters are the options of one letter that a command has: those whose value may
+// be the next word, and the others.
+func letters(command string) (value, plain string) {
+	switch command {
+	case "build":
+		return "cfmotv", "Dq"
+	case "history":
+		return "", "Hq"
+	case "import":
+		return "cm", "q"
+	case "inspect":
+		return "f", ""
+	case "list", "ls":
+		return "f", "anq"
+	case "load":
+		return "i", "q"
+	case "mount", "sign":
+		return "d", "a"
+	case "prune", "umount", "unmount":
+		return "", "af"
+	case "pull":
+		return "", "aq"
+	case "push":
+		return "f", "q"
+	case "rm":
+		return "", "afi"
+	case "save":
+		return "o", "mq"
+	case "scp":
+		return "", "q"
+	case "search":
+		return "f", ""
+	case "trust":
+		return "ft", "jn"
+	}
+	return "", ""
+}
+
+// inspectArguments reads the arguments of "podman image" as podman would, as far as
+// to find out whether they ask for help, for which podman opens no store, and whether
+// one of them leads podman to another store. The value of an option is neither. What
+// an option that we do not know does is taken for granted in neither case.
+func inspectArguments(args []string) (help bool, err error) {
+	if len(args) == 0 || args[0] == "help" {
+		return true, nil
+	}
+	// What is run in a loop gets no further.
+	if !slices.ContainsFunc(args, suspicious) {
+		return false, nil
+	}
+	command, commands := "", 0
+	unknown := false // the word before was an option that we do not know
+	for i := 0; i < len(args); i++ {
+		word, before := args[i], unknown
+		unknown = false
+		switch {
+		case word == "--":
+			return help, nil
+		case len(word) < 2 || word[0] != '-':
+			if commands++; commands == 1 {
+				command = word
+			}
+		case isHelp(word):
+			help = help || !before
+		case word[1] == '-':
+			name, _, joined := strings.Cut(word[2:], "=")
+			switch {
+			case slices.Contains(storeOptions(), name), commands == 0 && slices.Contains(remoteOptions(), name):
+				return false, fmt.Errorf("pass on --%s: %w", name, ErrOtherStore)
+			case joined, slices.Contains(plainOptions(), name):
+			case slices.Contains(valueOptions(), name):
+				i++
+			default:
+				unknown = true
+			}
+		case commands == 0 && slices.Contains(remoteOptions(), word[1:2]):
+			return false, fmt.Errorf("pass on %s: %w", word[:2], ErrOtherStore)
+		default:
+			value, plain := letters(command)
+			// The first with a value has the rest of the word for one.
+			switch end := strings.TrimLeft(word[1:], plain+"h"); {
+			case len(end) == 1 && strings.Contains(value, end):
+				i++
+			case end != "" && !strings.Contains(value, end[:1]):
+				unknown = true
+			}
+		}
+	}
+	return help, nil
+}
+
+// suspicious tells whether a word is one that inspectArguments looks for, if it is not
+// the value of an option.
+func suspicious(word string) bool {
+	if len(word) < 2 || word[0] != '-' {
+		return false
+	}
+	name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+	return isHelp(word) || slices.Contains(storeOptions(), name) || slices.Contains(remoteOptions(), name) ||
+		word[1] != '-' && slices.Contains(remoteOptions(), word[1:2])
+}
+
+func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }
