@@ -18,6 +18,9 @@ import (
 // containers-auth.json(5), is a few hundred bytes a registry.
 const maxAuthFile = 4 << 20
 
+// ErrCredentials says that a file of credentials cannot be read.
+var ErrCredentials = errors.New("read credentials")
+
 // Auth is the content of a registry credentials file. The zero value stands for
 // no credentials.
 type Auth struct {
@@ -46,7 +49,7 @@ func FindAuth(root string) (Auth, error) {
 			continue
 		}
 		if err != nil {
-			return Auth{}, fmt.Errorf("read credentials: %w", err)
+			return Auth{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 		}
 		return readAuth(f)
 	}
@@ -57,7 +60,7 @@ func FindAuth(root string) (Auth, error) {
 func ReadAuth(path string) (Auth, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Auth{}, fmt.Errorf("read credentials: %w", err)
+		return Auth{}, fmt.Errorf("%w: %w", ErrCredentials, err)
 	}
 	return readAuth(f)
 }
@@ -69,7 +72,7 @@ func readAuth(f *os.File) (Auth, error) {
 		err = fmt.Errorf("larger than %d bytes", maxAuthFile)
 	}
 	if err != nil {
-		return Auth{}, fmt.Errorf("read credentials %q: %w", f.Name(), err)
+		return Auth{}, fmt.Errorf("%w %q: %w", ErrCredentials, f.Name(), err)
 	}
 	return Auth{Path: f.Name(), content: content}, nil
 }

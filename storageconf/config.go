@@ -107,6 +107,13 @@ type storageTable struct {
 	Options             storage.OptionsConfig `toml:"options"`
 }
 
+// ConfError says that a storage.conf of the host cannot be read.
+type ConfError struct{ Err error }
+
+func (e *ConfError) Error() string { return fmt.Sprintf("read storage.conf: %v", e.Err) }
+
+func (e *ConfError) Unwrap() error { return e.Err }
+
 // readConf reads the storage.conf and its drop-ins that where describes.
 func readConf(where *configfile.File) (storageTable, error) {
 	where.Name, where.Extension = "storage", "conf"
@@ -114,7 +121,7 @@ func readConf(where *configfile.File) (storageTable, error) {
 		Storage storageTable `toml:"storage"`
 	}
 	if err := configfile.ParseTOML(&conf, where); err != nil {
-		return storageTable{}, fmt.Errorf("read storage.conf: %w", err)
+		return storageTable{}, &ConfError{Err: err}
 	}
 	return conf.Storage, nil
 }

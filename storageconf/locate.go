@@ -24,6 +24,8 @@ var (
 	// ErrNotBootcHost says that a sysroot holds neither an ostree nor a
 	// composefs deployment tree.
 	ErrNotBootcHost = errors.New("no ostree or composefs directory")
+	// ErrSysroot says that a sysroot cannot be opened.
+	ErrSysroot = errors.New("open sysroot")
 	// ErrNoStore says that a bootc host has no bootc-owned store (yet).
 	ErrNoStore = errors.New("no bootc-owned store")
 	// ErrDangling says that a link stands where the store, or the directory it
@@ -58,7 +60,7 @@ func Locate(sysroot string) (Store, error) {
 	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
 	root, err := openDir(st.Sysroot)
 	if err != nil {
-		return Store{}, fmt.Errorf("open sysroot: %w", err)
+		return Store{}, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer root.Close()
 	if !existsIn(root, "sysroot/ostree") && !existsIn(root, "sysroot/composefs") {
@@ -66,7 +68,7 @@ func Locate(sysroot string) (Store, error) {
 	}
 	phys, err := OpenIn(root, st.Physical, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return Store{}, fmt.Errorf("open sysroot: %w", err)
+		return Store{}, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer phys.Close()
 	if !existsIn(phys, "ostree") && !existsIn(phys, "composefs") {
@@ -116,7 +118,7 @@ func (st Store) OpenPhysical() (*os.File, error) {
 func (st Store) Open() (*os.File, error) {
 	phys, err := st.OpenPhysical()
 	if err != nil {
-		return nil, fmt.Errorf("open sysroot: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer phys.Close()
 	dir, err := OpenIn(phys, filepath.Join(st.BootcRoot, storeName), unix.O_RDONLY|unix.O_DIRECTORY)

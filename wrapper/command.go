@@ -119,7 +119,7 @@ func (System) Exec(cmd Cmd) error {
 	if errors.Is(err, syscall.ENOENT) {
 		code = ExitNotFound
 	}
-	return &LookupError{Program: cmd.Path, Code: code, Err: err}
+	return &LookupError{Program: cmd.Path, Podman: cmd.Podman, Code: code, Err: err}
 }
 
 // patience is how long a program may take to end when it is asked to.

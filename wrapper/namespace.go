@@ -229,6 +229,25 @@ func ensureWritable(dir *os.File) error {
 	return nil
 }
 
+// ReadOnlyMount is where the filesystem of path is mounted if that mount is read-only,
+// else "".
+func ReadOnlyMount(path string) string {
+	if writable(path) {
+		return ""
+	}
+	id, err := mountID(path)
+	if err != nil {
+		return ""
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.ID != id, m.ID == id
+	})
+	if err != nil || len(mounts) == 0 {
+		return ""
+	}
+	return mounts[0].Mountpoint
+}
+
 // refuseMounts returns an error when anything is mounted on name in dir, or
 // below it: what is to be removed must be ours alone.
 func refuseMounts(dir *os.File, name string) error {

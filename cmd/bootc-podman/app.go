@@ -40,10 +40,11 @@ const (
 )
 
 // exitError ends the program with a status of its own. err may be nil, when
-// everything has been said.
+// everything has been said. advice is where to read on about wrong usage.
 type exitError struct {
-	code int
-	err  error
+	code   int
+	err    error
+	advice string
 }
 
 func (e *exitError) Error() string {
@@ -79,7 +80,12 @@ func sideBySide(err error) (all []error) {
 }
 
 func usageErrorf(format string, args ...any) error {
-	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), advice: helpAdvice("")}
+}
+
+// helpAdvice says where to read on about a command, "" for all of them.
+func helpAdvice(command string) string {
+	return fmt.Sprintf("see %q", strings.TrimSuffix("bootc-podman help "+command, " "))
 }
 
 // orCode gives an error that has no exit status yet this one.
@@ -103,13 +109,15 @@ func passthroughStatus(err error) error {
 // run is the program: it returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
 	o := &options{sysroot: "/"}
-	err := a.dispatch(ctx, o, args)
+	out := &checkedWriter{Writer: a.stdout}
+	b := *a
+	b.stdout = out
+	err := b.dispatch(ctx, o, args)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write standard output: %w", out.err)
+	}
 	if err == nil {
 		return 0
-	}
-	// The only error of the command line library's own is about "help WORD".
-	if library := cli.ExitCoder(nil); errors.As(err, &library) {
-		err = usageErrorf("%w %q", errUnknownCommand, args[len(args)-1])
 	}
 	code := exitFailed
 	var exit *exitError
@@ -118,13 +126,37 @@ func (a *app) run(ctx context.Context, args []string) int {
 			return code
 		}
 	}
-	for _, one := range sideBySide(err) {
-		fmt.Fprintf(a.stderr, "Error: %s\n", printable(one.Error()))
+	for _, line := range messages(err) {
+		fmt.Fprintf(a.stderr, "Error: %s\n", line)
 	}
 	if h := hint(err, o.words()); h != "" {
 		fmt.Fprintf(a.stderr, "Hint: %s\n", printable(h))
 	}
 	return code
+}
+
+// messages are the lines that tell of err, each once: several may come from one file.
+func messages(err error) (lines []string) {
+	for _, one := range sideBySide(err) {
+		if line := printable(one.Error()); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// checkedWriter remembers that a write failed: what prints help does not.
+type checkedWriter struct {
+	io.Writer
+	err error
+}
+
+func (w *checkedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // dispatch runs the command that args name. A passthrough without options of
@@ -135,7 +167,13 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	}
 	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
 		tree := a.command(o)
-		return tree.RunContext(ctx, optionsFirst(tree, args))
+		err := tree.RunContext(ctx, optionsFirst(tree, args))
+		var exit *exitError
+		if errors.As(err, &exit) && exit.code == exitUsage && becomesAnother(tree, args) {
+			// As podman does; 1 and 2 can be the program's own.
+			exit.code = wrapper.ExitFailed
+		}
+		return err
 	}
 	if err := a.before(o); err != nil {
 		return err
@@ -167,7 +205,7 @@ var errUnknownCommand = errors.New("unknown command")
 
 // command builds the command tree; nothing of it outlives the call.
 func (a *app) command(o *options) *cli.App {
-	return &cli.App{
+	tree := &cli.App{
 		Name:           "bootc-podman",
 		Usage:          "podman for the bootc-owned container storage",
 		UsageText:      "bootc-podman [options] command [arguments]",
@@ -180,9 +218,10 @@ func (a *app) command(o *options) *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "authfile", Usage: "registry credentials `FILE` instead of bootc's", Destination: &o.authFile},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop", Destination: &o.dryRun},
-			&cli.StringFlag{Name: "log-level", Usage: "log messages from this `LEVEL` up: trace, debug, info, warn, error, fatal or panic", Destination: &o.logLevel},
+			&cli.StringFlag{Name: "log-level", Usage: "log messages from this `LEVEL` up: " + logLevels, Destination: &o.logLevel},
 			&cli.StringFlag{Name: "sysroot", Usage: "use the host whose root is `DIR`", Value: "/", Destination: &o.sysroot},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+			cli.HelpFlag, // as there is a command help of our own
 		},
 		Before: func(c *cli.Context) error {
 			if c.Bool("version") && c.Args().Present() {
@@ -205,14 +244,65 @@ func (a *app) command(o *options) *cli.App {
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),
 			a.dedupCommand(o), a.boundCommand(o),
-			a.completionCommand(), a.versionCommand(), a.completeCommand(o),
+			a.completionCommand(), a.versionCommand(), a.helpCommand(), a.completeCommand(o),
 		},
+	}
+	for _, c := range tree.Commands {
+		if !c.SkipFlagParsing {
+			a.finish(o, c)
+		}
+	}
+	return tree
+}
+
+// finish adds to a command what all of our own have: --dry-run after it, and where
+// to read on about wrong usage.
+func (a *app) finish(o *options, c *cli.Command) {
+	if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), "dry-run") }) {
+		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"})
+	}
+	action := c.Action
+	c.Action = func(ctx *cli.Context) error {
+		o.dryRun = o.dryRun || ctx.Bool("dry-run")
+		err := a.checkSysroot(o, c.Name)
+		if err == nil {
+			err = action(ctx)
+		}
+		var exit *exitError
+		if errors.As(err, &exit) && exit.advice != "" {
+			exit.advice = helpAdvice(c.Name)
+		}
+		return err
 	}
 }
 
-func usageError(_ *cli.Context, err error, _ bool) error {
-	return usageErrorf("read options: %w", err)
+// checkSysroot refuses another host's root for a command that works on the running
+// host alone.
+func (a *app) checkSysroot(o *options, command string) error {
+	if o.sysroot == "/" || !slices.Contains([]string{"bound", "hooks", "usage"}, command) {
+		return nil
+	}
+	advice := ""
+	if command == "hooks" {
+		advice = "; --root after it names the root directory of a host"
+	}
+	return usageErrorf("%s: --sysroot %q is of no use, it is about the running host%s", command, o.sysroot, advice)
 }
+
+// usageError is for the options of all commands, and those of one.
+func usageError(c *cli.Context, err error, _ bool) error {
+	usage := &exitError{code: exitUsage, err: fmt.Errorf("read options: %w", err), advice: helpAdvice("")}
+	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
+		usage.advice = helpAdvice(c.Command.Name)
+		_, name, _ := strings.Cut(err.Error(), ": -")
+		if slices.ContainsFunc(c.App.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }) {
+			usage.advice = "options of all commands go before the command"
+		}
+	}
+	return usage
+}
+
+const logLevels = "trace, debug, info, warn, error, fatal or panic"
 
 // before checks and completes the global options.
 func (a *app) before(o *options) error {
@@ -221,7 +311,7 @@ func (a *app) before(o *options) error {
 	if o.logLevel != "" {
 		level, err := logrus.ParseLevel(o.logLevel)
 		if err != nil {
-			return usageErrorf("read --log-level: %w", err)
+			return usageErrorf("read --log-level: unknown level %q: want %s", o.logLevel, logLevels)
 		}
 		logrus.SetLevel(level)
 	}
@@ -253,25 +343,8 @@ func (a *app) host(o *options) wrapper.Host {
 	return h
 }
 
-// verb completes the definition of a command of our own: it takes no
-// arguments, and --dry-run is understood after it too.
-func (a *app) verb(o *options, c *cli.Command) *cli.Command {
-	action := c.Action
-	c.HideHelpCommand = true
-	c.OnUsageError = usageError
-	c.Flags = append(c.Flags, &cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"})
-	c.Action = func(ctx *cli.Context) error {
-		if ctx.Args().Present() {
-			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().First())
-		}
-		o.dryRun = o.dryRun || ctx.Bool("dry-run")
-		return action(ctx)
-	}
-	return c
-}
-
-// plainVerb is a verb that does not know --dry-run; it takes as many operands as its
-// ArgsUsage has words, any number more if that ends in "...".
+// plainVerb completes the definition of a command of our own: it takes as many
+// operands as its ArgsUsage has words, any number more if that ends in "...".
 func plainVerb(c *cli.Command) *cli.Command {
 	usage, more := strings.CutSuffix(c.ArgsUsage, "...")
 	action, operands := c.Action, strings.Fields(usage)

@@ -15,7 +15,14 @@ import (
 	"testing"
 )
 
-const usageHint = `see "bootc-podman help"; options of all commands go before the command`
+const (
+	usageHint     = `see "bootc-podman help"`
+	misplacedHint = "options of all commands go before the command"
+	sysrootHint   = "--sysroot names the root directory of a host, or its physical root"
+	confHint      = "mend that file, or move it aside; podman by itself fails over it, too"
+)
+
+func usageHintOf(verb string) string { return `see "bootc-podman help ` + verb + `"` }
 
 func TestVersion(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"--version"}} {
@@ -30,7 +37,7 @@ func TestVersion(t *testing.T) {
 
 func TestHelpListsEveryCommandAndOption(t *testing.T) {
 	for name, args := range map[string][]string{
-		"no arguments": nil, "help": {"help"}, "h": {"h"}, "--help": {"--help"}, "-h": {"-h"},
+		"no arguments": nil, "help": {"help"}, "--help": {"--help"}, "-h": {"-h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, args...)
@@ -59,7 +66,7 @@ func TestHelpOfACommand(t *testing.T) {
 			if !strings.Contains(stdout, c.UsageText) || !strings.Contains(stdout, c.Usage) || stderr != "" || code != 0 {
 				t.Errorf("got exit status %d, %q and\n%s", code, stderr, stdout)
 			}
-			if c.SkipFlagParsing {
+			if c.SkipFlagParsing || c.Name == "help" { // its own is that of all
 				return
 			}
 			own, _, code := runApp(t, c.Name, "--help")
@@ -84,20 +91,25 @@ func TestUsageErrors(t *testing.T) {
 			hint: `did you mean "bootc-podman image pull"?`,
 		},
 		{name: "unknown global option", args: []string{"--bogus", "version"}, message: "-bogus", hint: usageHint},
-		{name: "unknown option of a command", args: []string{"init", "--bogus"}, message: "-bogus", hint: usageHint},
-		{name: "global option after the command", args: []string{"env", "--sysroot", "/"}, message: "-sysroot", hint: usageHint},
+		{name: "unknown option of a command", args: []string{"init", "--bogus"}, message: "-bogus", hint: usageHintOf("init")},
+		{name: "global option after the command", args: []string{"env", "--sysroot", "/"}, message: "-sysroot", hint: misplacedHint},
 		{name: "option without its value", args: []string{"--sysroot"}, message: "-sysroot", hint: usageHint},
-		{name: "command option without its value", args: []string{"storage-conf", "--check"}, message: "-check", hint: usageHint},
-		{name: "argument to env", args: []string{"env", "x"}, message: `env: unexpected argument "x"`, hint: usageHint},
-		{name: "argument to init", args: []string{"init", "x"}, message: `init: unexpected argument "x"`, hint: usageHint},
-		{name: "argument to storage-conf", args: []string{"storage-conf", "x"}, message: `storage-conf: unexpected argument "x"`, hint: usageHint},
-		{name: "argument to version", args: []string{"version", "x"}, message: `version: unexpected argument "x"`, hint: usageHint},
-		{name: "option of another command", args: []string{"status", "-q"}, message: "-q", hint: usageHint},
-		{name: "dry run of a command that only reads", args: []string{"list", "--dry-run"}, message: "-dry-run", hint: usageHint},
-		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: "read --log-level: ", hint: usageHint},
-		{name: "unknown log level of a passthrough", args: []string{"--log-level=loud", "image", "ls"}, message: "read --log-level: ", hint: usageHint},
+		{name: "command option without its value", args: []string{"storage-conf", "--check"}, message: "-check", hint: usageHintOf("storage-conf")},
+		{name: "argument to env", args: []string{"env", "x"}, message: `env: unexpected argument "x"`, hint: usageHintOf("env")},
+		{name: "argument to init", args: []string{"init", "x"}, message: `init: unexpected argument "x"`, hint: usageHintOf("init")},
+		{name: "argument to storage-conf", args: []string{"storage-conf", "x"}, message: `storage-conf: unexpected argument "x"`, hint: usageHintOf("storage-conf")},
+		{name: "argument to version", args: []string{"version", "x"}, message: `version: unexpected argument "x"`, hint: usageHintOf("version")},
+		{name: "option of another command", args: []string{"status", "-q"}, message: "-q", hint: usageHintOf("status")},
+		{name: "two arguments to help", args: []string{"help", "list", "x"}, message: `help: unexpected argument "x"`, hint: usageHintOf("help")},
+		{name: "a word of help's own that it had", args: []string{"h"}, message: `unknown command "h"`, hint: `"bootc-podman help" lists the commands; podman's others are not for this store`},
+		{
+			name: "another root for hooks", args: []string{"--sysroot", "/mnt", "hooks", "install"}, hint: usageHintOf("hooks"),
+			message: `hooks: --sysroot "/mnt" is of no use, it is about the running host; --root after it names the root directory of a host`,
+		},
+		{name: "another root for usage", args: []string{"--sysroot=/mnt", "usage"}, message: `usage: --sysroot "/mnt" is of no use`, hint: usageHintOf("usage")},
+		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound: --sysroot "/mnt" is of no use`, hint: usageHintOf("bound")},
+		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: `read --log-level: unknown level "loud": want trace, debug, info, warn, error, fatal or panic`, hint: usageHint},
 		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
-		{name: "empty sysroot of a passthrough", args: []string{"--sysroot", "", "image", "ls"}, message: "read --sysroot: empty path", hint: usageHint},
 		{
 			name: "help of an unknown command", args: []string{"help", "bogus"}, message: "bogus",
 			hint: `"bootc-podman help" lists the commands; podman's others are not for this store`,
@@ -106,6 +118,55 @@ func TestUsageErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, tt.args...)
 			failure{code: 2, message: tt.message, hint: tt.hint}.check(t, stdout, stderr, code)
+		})
+	}
+}
+
+// TestUsageErrorsOfAPassthrough is about mistakes before the command: 1 and 2 would be
+// an answer of the program, to "image exists" for one.
+func TestUsageErrorsOfAPassthrough(t *testing.T) {
+	for _, options := range [][]string{
+		{"--bogus"}, {"--log-level=loud"}, {"--log-level", "loud"}, {"--sysroot", ""}, {"--version"}, {"--dry-run=maybe"},
+	} {
+		for _, command := range []string{"image", "images", "exec"} {
+			t.Run(strings.Join(options, " ")+" "+command, func(t *testing.T) {
+				stdout, stderr, code := runApp(t, slices.Concat(options, []string{command, "ls"})...)
+				failure{code: 125, hint: usageHint}.check(t, stdout, stderr, code)
+			})
+		}
+	}
+}
+
+func TestAFullDiskIsAnErrorOfEveryVerb(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"help"}, {"help", "list"}, {"list", "--help"}, {"version"}, {"--version"}, {"storage-conf"}, {"completion", "bash"}, {"exec", "--help"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+			if err != nil {
+				t.Skip(err)
+			}
+			defer full.Close()
+			a := newTestApp(t)
+			var stderr bytes.Buffer
+			a.stdout, a.stderr = full, &stderr
+			if code := a.run(t.Context(), append([]string{"bootc-podman", "--sysroot", a.sysroot}, args...)); code == 0 || !strings.Contains(stderr.String(), "no space left on device") {
+				t.Errorf("exit status %d, %q", code, &stderr)
+			}
+		})
+	}
+}
+
+func TestNotRootIsToldBeforeAnythingIsDone(t *testing.T) {
+	for _, args := range [][]string{
+		{"set-unified"}, {"unset-unified"}, {"copy-to-storage"}, {"pull-from-default-storage", "x"}, {"dedup"},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			a := newTestApp(t)
+			stdout, stderr, code := a.onHost(t, args...)
+			usage := a.command(&options{}).Command(args[0]).Usage
+			failure{code: 1, message: usage + ": root is needed", hint: "run it as root, for example with sudo"}.check(t, stdout, stderr, code)
+			if _, err := os.Lstat(filepath.Dir(a.confPath)); err == nil {
+				t.Error("the directory of the lock was made")
+			}
 		})
 	}
 }
@@ -125,11 +186,12 @@ func TestSysrootIsMadeAbsolute(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	const (
-		rootHint      = "run it as root, for example with sudo"
-		hostHint      = "this is no bootc host; name the root of one with --sysroot"
-		noStoreHint   = `"bootc-podman --sysroot SYSROOT init" makes an empty one; so does "bootc-podman --sysroot SYSROOT image pull"`
-		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
-		podmanHint    = "install podman, or name it with $BOOTC_PODMAN_PODMAN"
+		rootHint        = "run it as root, for example with sudo"
+		hostHint        = "this is no bootc host; name the root of one with --sysroot"
+		noStoreHint     = `"bootc-podman --sysroot SYSROOT init" makes an empty one; so does "bootc-podman --sysroot SYSROOT image pull"`
+		containerHint   = "run it on the bootc host itself, or name a host's root with --sysroot"
+		otherPodmanHint = "name podman itself with $BOOTC_PODMAN_PODMAN"
+		podmanHint      = "install podman, or name it with $BOOTC_PODMAN_PODMAN"
 	)
 	tests := []struct {
 		name string
@@ -173,7 +235,7 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a sysroot that is missing", args: []string{"init", "--dry-run"},
 			with:    func(t *testing.T, a *testApp) { a.remove(t, "sysroot") },
-			failure: failure{code: 1, message: "no such file or directory"},
+			failure: failure{code: 1, message: "no such file or directory", hint: sysrootHint},
 		},
 		{
 			name: "passthrough without store", args: []string{"--dry-run", "image", "ls"},
@@ -187,17 +249,17 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "credentials that are missing", args: []string{"--authfile", "/missing", "--dry-run", "images"},
-			failure: failure{code: 125, message: "read credentials"},
+			failure: failure{code: 125, message: "read credentials", hint: "name a file as \"podman login --authfile\" writes it, with --authfile"},
 		},
 		{
 			name: "passthrough with a malformed storage.conf", args: []string{"--dry-run", "images"},
 			with:    func(t *testing.T, a *testApp) { a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[") },
-			failure: failure{code: 125, message: "storage.conf"},
+			failure: failure{code: 125, message: "storage.conf", hint: confHint},
 		},
 		{
 			name: "our own command with a malformed storage.conf", args: []string{"storage-conf"},
 			with:    func(t *testing.T, a *testApp) { a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[") },
-			failure: failure{code: 1, message: "storage.conf"},
+			failure: failure{code: 1, message: "storage.conf", hint: confHint},
 		},
 		{
 			name: "no podman", args: []string{"--dry-run", "images"},
@@ -223,7 +285,7 @@ func TestRefusals(t *testing.T) {
 				a.remove(t, "bin/podman")
 				a.writeFile(t, "bin/podman", 0o644, "")
 			},
-			failure: failure{code: 126, message: "permission denied"},
+			failure: failure{code: 126, message: "permission denied", hint: "make it executable, with chmod +x, if it is a program; " + otherPodmanHint},
 		},
 		{
 			name: "podman is named wrongly", args: []string{"--dry-run", "images"},
@@ -236,7 +298,27 @@ func TestRefusals(t *testing.T) {
 				a.writeFile(t, "bin/bootc-podman", 0o755, "")
 				a.env = append(a.env, "BOOTC_PODMAN_PODMAN="+a.self)
 			},
-			failure: failure{code: 126, message: "bootc-podman itself"},
+			failure: failure{code: 126, message: "bootc-podman itself", hint: otherPodmanHint},
+		},
+		{
+			name: "podman that called us", args: []string{"--dry-run", "images"},
+			with:    func(_ *testing.T, a *testApp) { a.env = append(a.env, "_BOOTC_PODMAN_BECAME="+a.bin+"/podman") },
+			failure: failure{code: 126, message: "it called bootc-podman, which would run it again", hint: otherPodmanHint},
+		},
+		{
+			name: "an option that names another store", args: []string{"image", "--root", "/x", "ls"},
+			failure: failure{
+				code: 125, message: "pass on --root: it leads podman to another store",
+				hint: `any podman command line runs on the bootc-owned store with "bootc-podman exec -- podman ..."; for another store call podman itself`,
+			},
+		},
+		{
+			name: "a link to nothing", args: []string{"--dry-run", "images"},
+			with: func(t *testing.T, a *testApp) {
+				a.remove(t, "sysroot/ostree/bootc/storage")
+				a.link(t, "nowhere", "sysroot/ostree/bootc/storage")
+			},
+			failure: failure{code: 125, message: "symbolic link to nothing", hint: "restore what the link points to, or remove the link"},
 		},
 		{
 			name: "exec of a program that is missing", args: []string{"--dry-run", "exec", "missing"},
@@ -244,7 +326,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "exec of a file that is no program", args: []string{"--dry-run", "exec", "/dev/null"},
-			failure: failure{code: 126, message: `run "/dev/null"`},
+			failure: failure{code: 126, message: `run "/dev/null"`, hint: "make it executable, with chmod +x, if it is a program"},
 		},
 		{
 			name: "exec of nothing", args: []string{"exec"},
@@ -260,7 +342,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "env does not guess a host", here: true, args: []string{"--sysroot", "/missing", "env"},
-			failure: failure{code: 1, message: "/missing"},
+			failure: failure{code: 1, message: "/missing", hint: sysrootHint},
 		},
 	}
 	for _, tt := range tests {
@@ -355,14 +437,12 @@ func TestErrorsSideBySideGetALineEach(t *testing.T) {
 		{name: "joined", err: errors.Join(one, two), want: []string{"one", "two"}},
 		{name: "joined with an exit status", err: orCode(errors.Join(one, two), exitUnknown), want: []string{"one", "two"}},
 		{name: "joined once more", err: problems{errors.Join(one, two), three}, want: []string{"one", "two", "three"}},
-		{name: "joined, in a sentence", err: fmt.Errorf("read: %w", errors.Join(one, two)), want: []string{"read: one\ntwo"}},
+		{name: "joined, in a sentence", err: fmt.Errorf("read: %w", errors.Join(one, two)), want: []string{`read: one\ntwo`}},
+		{name: "twice the same", err: problems{one, errors.New("one"), errors.Join(two, one)}, want: []string{"one", "two"}},
 		{name: "a sentence of two", err: fmt.Errorf("%w: %w", one, two), want: []string{"one: two"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var got []string
-			for _, err := range sideBySide(tt.err) {
-				got = append(got, err.Error())
-			}
+			got := messages(tt.err)
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -14,14 +14,7 @@ import (
 // as everybody is used to from podman; the command line library stops at the
 // first operand. Arguments of a passthrough are left alone.
 func optionsFirst(tree *cli.App, args []string) []string {
-	i := 1
-	for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--" {
-		i += length(tree.Flags, args[i:])
-	}
-	if i >= len(args) {
-		return args
-	}
-	c := tree.Command(args[i])
+	i, c := findCommand(tree, args)
 	if c == nil || c.SkipFlagParsing {
 		return args
 	}
@@ -47,6 +40,24 @@ func optionsFirst(tree *cli.App, args []string) []string {
 		return options
 	}
 	return slices.Concat(options, []string{"--"}, operands)
+}
+
+// findCommand returns the command that args name, and its index in them.
+func findCommand(tree *cli.App, args []string) (int, *cli.Command) {
+	i := 1
+	for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--" {
+		i += length(tree.Flags, args[i:])
+	}
+	if i >= len(args) {
+		return i, nil
+	}
+	return i, tree.Command(args[i])
+}
+
+// becomesAnother tells whether args name a command with another program's exit status.
+func becomesAnother(tree *cli.App, args []string) bool {
+	_, c := findCommand(tree, args)
+	return c != nil && slices.Contains([]string{"exec", "image", "images"}, c.Name)
 }
 
 // length is the number of words that the option args[0] should take up, with its

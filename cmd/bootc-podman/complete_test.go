@@ -65,7 +65,7 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 		{name: "a value after =", words: "list --type=l", want: "logical", how: nothing},
 		{name: "a value in one dash", words: "list -type=l", want: "logical", how: nothing},
 		{name: "no value of a switch", words: "list --quiet=", how: nothing},
-		{name: "the word after a switch", words: "exists --help -", want: "--store --help -h", how: nothing},
+		{name: "the word after a switch", words: "exists --help -", want: "--store --dry-run --help -h", how: nothing},
 		{name: "the word after a value with =", words: "--sysroot=/mnt lis", want: "list", how: nothing},
 		{name: "no second operand", words: "completion bash ", how: nothing},
 		{name: "an operand", words: "completion z", want: "zsh", how: nothing},
@@ -257,7 +257,7 @@ func TestCompletionPrintsAScriptForEveryShell(t *testing.T) {
 		})
 	}
 	stdout, stderr, code := runApp(t, "completion", "csh")
-	failure{code: 2, message: `completion: unknown shell "csh"`, hint: usageHint}.check(t, stdout, stderr, code)
+	failure{code: 2, message: `completion: unknown shell "csh"`, hint: usageHintOf("completion")}.check(t, stdout, stderr, code)
 	stdout, stderr, code = runApp(t, "completion")
-	failure{code: 2, message: "completion: no shell given", hint: usageHint}.check(t, stdout, stderr, code)
+	failure{code: 2, message: "completion: no shell given", hint: usageHintOf("completion")}.check(t, stdout, stderr, code)
 }

@@ -17,9 +17,9 @@ func TestDedupFailures(t *testing.T) {
 		failure
 		args []string
 	}{
-		{failure{2, `dedup: unknown format "yaml": want text or json`, usageHint}, []string{"dedup", "--format", "yaml"}},
-		{failure{2, `dedup: unexpected argument "x"`, usageHint}, []string{"dedup", "x"}},
-		{failure{2, "dedup: use file descriptor 1 for progress", usageHint}, []string{"dedup", "--progress-fd", "1"}},
+		{failure{2, `dedup: unknown format "yaml": want text or json`, usageHintOf("dedup")}, []string{"dedup", "--format", "yaml"}},
+		{failure{2, `dedup: unexpected argument "x"`, usageHintOf("dedup")}, []string{"dedup", "x"}},
+		{failure{2, "dedup: use file descriptor 1 for progress", usageHintOf("dedup")}, []string{"dedup", "--progress-fd", "1"}},
 		{failure{1, "root is needed", "run it as root, for example with sudo"}, []string{"dedup"}},
 		{failure{1, images.ErrNotOnHost.Error(), "run it on the bootc host itself, or name a host's root with --sysroot"}, []string{"--sysroot", "/", "dedup", "--dry-run"}},
 	} {

@@ -6,7 +6,7 @@ package main
 import "github.com/urfave/cli/v2"
 
 func (a *app) envCommand(o *options) *cli.Command {
-	return a.verb(o, &cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "env",
 		Usage:     "print shell lines for scripts that compose their own podman commands",
 		UsageText: "eval \"$(bootc-podman [options] env)\"",

@@ -62,7 +62,7 @@ func TestExistsUsageErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, append([]string{"exists"}, strings.Fields(tt.args)...)...)
-			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: usageHintOf("exists")}.check(t, stdout, stderr, code)
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
@@ -36,6 +37,7 @@ func nextStep(err error, words []string) string {
 		readOnly *wrapper.ReadOnlyError
 		mismatch *storageconf.MismatchError
 		exit     *exitError
+		conf     *storageconf.ConfError
 	)
 	switch {
 	case errors.Is(err, wrapper.ErrNotRoot):
@@ -54,8 +56,18 @@ func nextStep(err error, words []string) string {
 	case errors.As(err, &readOnly):
 		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", wrapper.Quote(readOnly.Mountpoint))
 	case errors.As(err, &mismatch):
-		return fmt.Sprintf("another tool opened this store by another path first; the database describes containers only, "+
-			"so if the store has none, move it aside (bootc-podman-image(8) says how): mv %s %s", wrapper.Quote(mismatch.Database), wrapper.Quote(mismatch.Database+".bak"))
+		return "another tool opened this store by another path first; the database describes containers only, " +
+			"so if the store has none, move it aside: " + moveAside(mismatch.Database)
+	case errors.Is(err, wrapper.ErrOtherStore):
+		return "any podman command line runs on the bootc-owned store with \"bootc-podman exec -- podman ...\"; for another store call podman itself"
+	case errors.Is(err, storageconf.ErrDangling):
+		return "restore what the link points to, or remove the link"
+	case errors.Is(err, storageconf.ErrSysroot) && errors.Is(err, fs.ErrNotExist):
+		return "--sysroot names the root directory of a host, or its physical root"
+	case errors.Is(err, storageconf.ErrCredentials):
+		return "name a file as \"podman login --authfile\" writes it, with --authfile"
+	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
+		return "mend that file, or move it aside; podman by itself fails over it, too"
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
@@ -75,17 +87,43 @@ func nextStep(err error, words []string) string {
 	case errors.Is(err, host.ErrNoOSTree):
 		return "images of the ostree repository are read with ostree; install it"
 	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:
-		return ""
+		return notExecutable(lookup)
 	case errors.Is(err, fs.ErrPermission):
 		return "root may be needed"
 	case errors.As(err, &lookup) && lookup.Podman && lookup.Code == wrapper.ExitNotFound:
 		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
 	case errors.Is(err, errUnknownCommand):
 		return unknownCommandHint(err)
-	case errors.As(err, &exit) && exit.code == exitUsage:
-		return `see "bootc-podman help"; options of all commands go before the command`
+	case errors.As(err, &exit):
+		return exit.advice
 	}
 	return ""
+}
+
+// moveAside is the command line that renames a file, also where /sysroot is mounted
+// read-only, as usual.
+func moveAside(file string) string {
+	mv := "mv " + wrapper.Quote(file, file+".bak")
+	mountpoint := wrapper.ReadOnlyMount(file)
+	if mountpoint == "" {
+		return mv
+	}
+	return "unshare --mount sh -c " + wrapper.Quote("mount -o remount,bind,rw "+wrapper.Quote(mountpoint)+" && "+mv)
+}
+
+// notExecutable is what to do about a program that cannot be executed.
+func notExecutable(lookup *wrapper.LookupError) string {
+	var steps []string
+	switch {
+	case errors.Is(lookup, fs.ErrPermission):
+		steps = []string{"make it executable, with chmod +x, if it is a program"}
+	case errors.Is(lookup, syscall.ENOEXEC):
+		steps = []string{"it is no program for this machine, or a script without #! in its first line"}
+	}
+	if lookup.Podman {
+		steps = append(steps, fmt.Sprintf("name podman itself with $%s", wrapper.EnvPodman))
+	}
+	return strings.Join(steps, "; ")
 }
 
 func unknownCommandHint(err error) string {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -50,11 +51,23 @@ func TestHint(t *testing.T) {
 		{
 			name: "another tool's database", err: &storageconf.MismatchError{Database: "/store/db.sql"},
 			want: "another tool opened this store by another path first; the database describes containers only, " +
-				"so if the store has none, move it aside (bootc-podman-image(8) says how): mv /store/db.sql /store/db.sql.bak",
+				"so if the store has none, move it aside: mv /store/db.sql /store/db.sql.bak",
 		},
 		{name: "no podman", err: podman("podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
 		{name: "no podman there", err: podman("/opt/bin/podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
-		{name: "podman that cannot be executed", err: podman("/opt/bin/podman", wrapper.ExitNotExecutable)},
+		{
+			name: "podman that cannot be executed", err: podman("/opt/bin/podman", wrapper.ExitNotExecutable),
+			want: "name podman itself with $BOOTC_PODMAN_PODMAN",
+		},
+		{
+			name: "a program that cannot be executed", err: &wrapper.LookupError{Program: "/x", Code: wrapper.ExitNotExecutable, Err: fs.ErrPermission},
+			want: "make it executable, with chmod +x, if it is a program",
+		},
+		{
+			name: "what is no program", err: &wrapper.LookupError{Program: "/x", Code: wrapper.ExitNotExecutable, Err: syscall.ENOEXEC},
+			want: "it is no program for this machine, or a script without #! in its first line",
+		},
+		{name: "a storage.conf for root only", err: &storageconf.ConfError{Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "moved on", err: fmt.Errorf("%w: %w", transfer.ErrNoSource, transfer.ErrMovedOn), want: "--accept-newer takes another image of the same name"},

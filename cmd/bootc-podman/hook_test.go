@@ -82,7 +82,7 @@ func TestUsageListsWhatRuns(t *testing.T) {
 		t.Errorf("exit status %d, %q, %q", code, stdout, stderr)
 	}
 	stdout, stderr, code = a.start(t, "usage", "--format", "{{.Nothing}}")
-	failure{code: 2, message: "Nothing", hint: usageHint}.check(t, stdout, stderr, code)
+	failure{code: 2, message: "Nothing", hint: usageHintOf("usage")}.check(t, stdout, stderr, code)
 	if err := os.Chmod(filepath.Join(a.root, "run/bootc-podman"), 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, strings.Fields(tt.args)...)
-			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: usageHintOf(strings.Fields(tt.args)[0])}.check(t, stdout, stderr, code)
 		})
 	}
 }

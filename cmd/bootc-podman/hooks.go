@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,16 +55,16 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 				return usageErrorf("hooks %s: unexpected argument %q", action, rest[0])
 			}
 			for _, name := range c.LocalFlagNames() {
-				if !slices.Contains(known, name) {
+				if name != "dry-run" && !slices.Contains(known, name) {
 					return usageErrorf("hooks %s: there is no option --%s", action, name)
 				}
 			}
 			root := cmp.Or(c.String("root"), a.root)
 			switch action {
 			case "install":
-				return a.installHooks(c.Context, root, c.String("program"), hooks.Mode(c.String("mode")))
+				return a.installHooks(c.Context, o, root, c.String("program"), hooks.Mode(c.String("mode")))
 			case "uninstall":
-				return hooks.Uninstall(root)
+				return a.uninstallHooks(o, root)
 			case "verify":
 				return a.verifyHooks(c.Context, root)
 			case "list":
@@ -76,7 +77,7 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 	})
 }
 
-func (a *app) installHooks(ctx context.Context, root, program string, mode hooks.Mode) error {
+func (a *app) installHooks(ctx context.Context, o *options, root, program string, mode hooks.Mode) error {
 	if !slices.Contains(hooks.Modes(), mode) {
 		return usageErrorf("hooks install: unknown mode %q: want warn, enforce or deny", mode)
 	}
@@ -85,7 +86,24 @@ func (a *app) installHooks(ctx context.Context, root, program string, mode hooks
 	}
 	// The environment is that of this shell only.
 	podman := hooks.Podman{Version: a.podmanOf(ctx, root).Version}
-	return hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}.Do()
+	install := hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}
+	if !o.dryRun {
+		return install.Do()
+	}
+	files, err := install.Files()
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(a.stdout, "# write %q\n", filepath.Join(root, path))
+	}
+	fmt.Fprintf(a.stdout, "# write %q\n", filepath.Join(root, hooks.DropIn))
+	return err
+}
+
+func (a *app) uninstallHooks(o *options, root string) error {
+	if !o.dryRun {
+		return hooks.Uninstall(root)
+	}
+	fmt.Fprintf(a.stdout, "# remove %q and what is ours in %q\n", filepath.Join(root, hooks.DropIn), filepath.Join(root, hooks.PrivateDir))
+	return nil
 }
 
 // podmanOf is what is known of the podman of a root directory.
@@ -192,27 +210,29 @@ func (a *app) identity(ctx context.Context, o *options) error {
 	if status.Booted == nil {
 		return errors.Join(append(bad, errors.New("read host identity: no deployment is booted here"))...)
 	}
-	id, err := a.writeIdentity(status)
-	if err != nil {
-		return err
+	id := a.hostIdentity(status)
+	if !o.dryRun {
+		if err := hooks.WriteIdentity(a.root, id); err != nil {
+			return err
+		}
 	}
 	return printJSON(a.stdout, id)
 }
 
-// writeIdentity writes down what is booted, for containers and hooks.
-func (a *app) writeIdentity(s *images.Status) (hooks.Identity, error) {
+// hostIdentity is what is booted, for containers and hooks.
+func (a *app) hostIdentity(s *images.Status) hooks.Identity {
 	b := s.Booted
 	id := hooks.NewIdentity(a.root, s.Kind)
 	id.Image, id.Digest, id.Version, id.Deployment = b.Image, b.Digest, b.Version, b.ID
-	return id, hooks.WriteIdentity(a.root, id)
+	return id
 }
 
 // noteIdentity writes down what a verb learned of the running host by the way.
 func (a *app) noteIdentity(o *options, s *images.Status) {
-	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 {
+	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 || o.dryRun {
 		return
 	}
-	if _, err := a.writeIdentity(s); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := hooks.WriteIdentity(a.root, a.hostIdentity(s)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
 	}
 }

@@ -10,10 +10,10 @@ import (
 )
 
 func (a *app) initCommand(o *options) *cli.Command {
-	return a.verb(o, &cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "init",
 		Usage:     "make the bootc-owned store if it is missing, as bootc does",
-		UsageText: "bootc-podman [options] init [--dry-run]",
+		UsageText: "bootc-podman [options] init",
 		Action: func(c *cli.Context) error {
 			s, err := a.host(o).Open()
 			if err != nil {

@@ -75,8 +75,8 @@ func (a *app) settle(c *cli.Context, found []error, rest bool) error {
 	case len(found) == 0:
 		return nil
 	case c.Bool("lenient"):
-		for _, problem := range sideBySide(problems(found)) {
-			fmt.Fprintf(a.stderr, "Warning: %s\n", printable(problem.Error()))
+		for _, line := range messages(problems(found)) {
+			fmt.Fprintf(a.stderr, "Warning: %s\n", line)
 		}
 		return nil
 	case rest:

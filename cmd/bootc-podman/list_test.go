@@ -391,7 +391,7 @@ func TestListUsageErrors(t *testing.T) {
 			a := newTestApp(t)
 			a.remove(t, "sysroot")
 			stdout, stderr, code := a.onHost(t, append([]string{"list"}, tt.args...)...)
-			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: usageHintOf("list")}.check(t, stdout, stderr, code)
 		})
 	}
 }
@@ -451,7 +451,7 @@ func TestListOfWhatIsNoHost(t *testing.T) {
 		},
 		{
 			name: "no sysroot", args: "list", with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot") },
-			failure: failure{code: 1, message: "no such file or directory"},
+			failure: failure{code: 1, message: "no such file or directory", hint: sysrootHint},
 		},
 		{name: "container", args: "list --type unified", here: true, failure: failure{code: 1, message: "list unified images: a container has no deployments", hint: containerHint}},
 		{name: "no ostree", args: "list", failure: failure{code: 1, message: "program ostree needed", hint: ostreeHint}},

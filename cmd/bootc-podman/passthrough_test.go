@@ -24,8 +24,8 @@ func TestArgumentsOfAPassthroughAreNotOurs(t *testing.T) {
 		{name: "two dashes twice", args: []string{"image", "rm", "--", "--", "x"}, want: "image rm -- -- x"},
 		{name: "our options", args: []string{"image", "--dry-run", "--sysroot", "/x", "ls"}, want: "image --dry-run --sysroot /x ls"},
 		{name: "--version", args: []string{"image", "--version"}, want: "image --version"},
-		{name: "help for an image", args: []string{"image", "rm", "x", "--help"}, want: "image rm x --help"},
-		{name: "help for a repository", args: []string{"images", "x", "--help"}, want: "images x --help"},
+		{name: "help as the name of an image", args: []string{"image", "rm", "--", "--help"}, want: "image rm -- --help"},
+		{name: "help as a value", args: []string{"images", "--filter", "--help"}, want: "images --filter --help"},
 		{name: "the word h", args: []string{"images", "h"}, want: "images h"},
 		{name: "a command of ours", args: []string{"image", "init"}, want: "image init"},
 		{name: "twice the command", args: []string{"image", "image", "ls"}, want: "image image ls"},
@@ -50,6 +50,7 @@ func TestArgumentsOfAPassthroughAreNotOurs(t *testing.T) {
 func TestPodmansHelpIsPodmans(t *testing.T) {
 	for _, args := range [][]string{
 		{"image"}, {"image", "--help"}, {"image", "-h"}, {"image", "pull", "--help"}, {"images", "--help"}, {"images", "-h"},
+		{"image", "trust", "show", "--help"}, {"images", "-a", "--help"}, {"image", "rm", "x", "--help"}, {"images", "x", "--help"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			a := newTestApp(t)

@@ -214,7 +214,7 @@ func TestStatusUsageErrors(t *testing.T) {
 			a := newTestApp(t)
 			a.remove(t, "sysroot")
 			stdout, stderr, code := a.onHost(t, append([]string{"status"}, tt.args...)...)
-			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: usageHintOf("status")}.check(t, stdout, stderr, code)
 		})
 	}
 }

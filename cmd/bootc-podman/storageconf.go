@@ -12,7 +12,7 @@ import (
 
 func (a *app) storageConfCommand(o *options) *cli.Command {
 	var check string
-	return a.verb(o, &cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "storage-conf",
 		Usage:     "print the private storage.conf of the bootc-owned store",
 		UsageText: "bootc-podman [options] storage-conf [--check FILE]",

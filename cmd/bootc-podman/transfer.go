@@ -207,7 +207,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		}
 		outputs = append(outputs, output)
 	}
-	o.dryRun = o.dryRun || c.Bool("dry-run")
+	if a.euid != 0 && !o.dryRun && !c.Bool("plan") {
+		return fmt.Errorf("%s: %w", c.Command.Usage, wrapper.ErrNotRoot)
+	}
 	t := transfer.Options{
 		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), Retry: c.Int("retry"),

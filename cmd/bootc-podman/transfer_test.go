@@ -53,7 +53,7 @@ func TestTransferUsageErrors(t *testing.T) {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			a := newTestApp(t)
 			stdout, stderr, code := a.onHost(t, tt.args...)
-			failure{code: 2, message: tt.message, hint: usageHint}.check(t, stdout, stderr, code)
+			failure{code: 2, message: tt.message, hint: usageHintOf(tt.args[0])}.check(t, stdout, stderr, code)
 			if len(a.runner.cmds) != 0 {
 				t.Errorf("ran %v", a.runner.cmds)
 			}
@@ -82,6 +82,9 @@ func TestTransferFailuresAreHintedAt(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newTestApp(t)
+			if tt.name != "not root" {
+				a.euid = 0
+			}
 			if tt.hint != "" {
 				a.addDefaultStore(t)
 			}

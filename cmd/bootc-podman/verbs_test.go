@@ -121,5 +121,5 @@ func TestStorageConfChecksAFile(t *testing.T) {
 	// 1 would say that the file differs.
 	a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[")
 	stdout, stderr, code = a.onHost(t, "storage-conf", "--check", a.dir+"/same.conf")
-	failure{code: 125, message: "storage.conf"}.check(t, stdout, stderr, code)
+	failure{code: 125, message: "storage.conf", hint: confHint}.check(t, stdout, stderr, code)
 }

@@ -13,7 +13,7 @@ import (
 const version = "0.1.0"
 
 func (a *app) versionCommand() *cli.Command {
-	return a.verb(&options{}, &cli.Command{
+	return plainVerb(&cli.Command{
 		Name:      "version",
 		Usage:     "print the version",
 		UsageText: "bootc-podman version",

@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "github.com/urfave/cli/v2"
+
+func (a *app) helpCommand() *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "help",
+		Usage:     "list the commands, or explain one",
+		UsageText: "bootc-podman help [command]",
+		ArgsUsage: "...",
+		Action: func(c *cli.Context) error {
+			switch word := c.Args().First(); {
+			case word == "":
+				return cli.ShowAppHelp(c)
+			case c.NArg() > 1:
+				return usageErrorf("help: unexpected argument %q", c.Args().Get(1))
+			case c.App.Command(word) == nil:
+				return usageErrorf("%w %q", errUnknownCommand, word)
+			default:
+				return cli.ShowCommandHelp(c, word)
+			}
+		},
+	})
+}
