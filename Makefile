@@ -8,6 +8,8 @@ GO ?= go
 VERSION ?= $(shell sed -n 's/^const version = "\(.*\)"/\1/p' cmd/bootc-podman/version.go)
 GOFLAGS_BUILD ?= -trimpath -tags urfave_cli_no_docs
 LDFLAGS ?= -s -w
+# Where the program finds the private one if that is not in ../libexec/bootc-podman.
+LDFLAGS_BUILD = $(LDFLAGS) -X "github.com/bootc-podman/bootc-podman/internal/transfer/clonejob.libexecDir=$(LIBEXECDIR)"
 # The collector of Go 1.26 touches a page more of every span, 0.1 ms until main;
 # a passthrough never collects. Go 1.27 has no other one.
 GOEXPERIMENT_BUILD ?= $(if $(filter go1.26%,$(shell $(GO) env GOVERSION)),nogreenteagc)
@@ -40,7 +42,7 @@ TMPFILES_SOURCES := $(wildcard contrib/tmpfiles.d/*.conf)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/private-program bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -57,7 +59,7 @@ deps: ## Install what building and testing needs (Debian, Ubuntu, Fedora)
 
 .PHONY: binary
 binary: ## Build bin/bootc-podman and bin/bootc-podman-store
-	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS)' -o bin/ ./cmd/bootc-podman ./cmd/bootc-podman-store
+	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS_BUILD)' -o bin/ ./cmd/bootc-podman ./cmd/bootc-podman-store
 
 .PHONY: man
 man: $(MAN_PAGES) ## Build the manual pages
@@ -92,6 +94,9 @@ test-real-tree: binary ## Run the tests of transfers on the image of a real syst
 	$(GO) build -trimpath -o bin/realtree ./internal/realtree
 	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree $(REAL_TREE_SUITES)
 
+# MOVED is where nothing is beside or above another.
+MOVED = PREFIX=$(CURDIR)/build/moved BINDIR=$(CURDIR)/build/moved/of/all/places LIBEXECDIR=$(CURDIR)/build/moved/private
+
 .PHONY: test-install
 test-install: all ## Check that make install installs everything and builds nothing
 	@rm -rf build/root
@@ -105,6 +110,21 @@ test-install: all ## Check that make install installs everything and builds noth
 	@grep -q 'ExecStart=/usr/bin/bootc-podman' build/root/usr/lib/systemd/system/*
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
+	@[ "$$(bats/private-program build/root/usr/bin/bootc-podman)" = $(CURDIR)/build/root/usr/libexec/bootc-podman/bootc-podman-store ]
+	@# Uninstalling leaves what is not ours, whatever is missing already.
+	@rm -r build/root/usr/share/man && touch build/root/usr/share/other
+	@$(MAKE) --no-print-directory uninstall DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
+	@[ "$$(find build/root -type f)" = build/root/usr/share/other ]
+	@! find build/root -name '*bootc-podman*' | grep .
+	@[ -d build/root/usr/bin ] && [ -d build/root/usr/share/zsh/site-functions ]
+	@# Directories that are no neighbours are known to the program.
+	@rm -rf build/moved
+	@$(MAKE) --no-print-directory binary $(MOVED) >/dev/null
+	@$(MAKE) --no-print-directory install GO=false $(MOVED) >/dev/null
+	@$(MAKE) --no-print-directory binary >/dev/null
+	@[ "$$(bats/private-program build/moved/of/all/places/bootc-podman)" = $(CURDIR)/build/moved/private/bootc-podman-store ]
+	@$(MAKE) --no-print-directory uninstall $(MOVED) >/dev/null
+	@[ -z "$$(find build/moved -type f)" ] && [ -d build/moved/private ]
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (30s)
@@ -187,10 +207,14 @@ install-tmpfiles:
 uninstall: ## Remove what "make install" installed
 	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
 	rm -f "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman" "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish" "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
-	cd "$(DESTDIR)$(MANDIR)/man8" && rm -f $(notdir $(MAN_PAGES))
-	cd "$(DESTDIR)$(HOOKSDIR)" && rm -f $(notdir $(HOOK_SOURCES:.in=))
-	cd "$(DESTDIR)$(SYSTEMDUNITDIR)" && rm -f $(notdir $(UNIT_SOURCES:.in=))
-	cd "$(DESTDIR)$(TMPFILESDIR)" && rm -f $(notdir $(TMPFILES_SOURCES))
+	rm -f $(foreach f,$(notdir $(MAN_PAGES)),"$(DESTDIR)$(MANDIR)/man8/$f")
+	rm -f $(foreach f,$(notdir $(HOOK_SOURCES:.in=)),"$(DESTDIR)$(HOOKSDIR)/$f")
+	rm -f $(foreach f,$(notdir $(UNIT_SOURCES:.in=)),"$(DESTDIR)$(SYSTEMDUNITDIR)/$f")
+	rm -f $(foreach f,$(notdir $(TMPFILES_SOURCES)),"$(DESTDIR)$(TMPFILESDIR)/$f")
+	@# Directories only if the name says that they are ours.
+	for dir in "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(HOOKSDIR)" "$(DESTDIR)$(dir $(HOOKSDIR))"; do \
+		case $${dir%/} in */bootc-podman | */bootc-podman/*) rmdir "$$dir" 2>/dev/null || true ;; esac; \
+	done
 
 .PHONY: dist
 dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed

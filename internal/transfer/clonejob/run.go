@@ -19,19 +19,26 @@ import (
 // Program is the file name of the private program.
 const Program = "bootc-podman-store"
 
+// libexecDir is the directory of the private program that this one was built for; the
+// Makefile sets it.
+var libexecDir string
+
 // FindProgram returns the path of the private program that belongs to the executable
-// self: beside it in a build tree, else in the libexec directory of the same prefix.
-// The error is fs.ErrNotExist when it is not installed.
+// self: beside it in a build tree, else in the libexec directory of the same prefix,
+// else in the one that this program was built for. The error is fs.ErrNotExist when it
+// is not installed.
 func FindProgram(self string) (string, error) {
 	real, err := filepath.EvalSymlinks(self)
 	if err != nil {
 		return "", fmt.Errorf("find %s: %w", Program, err)
 	}
 	dir := filepath.Dir(real)
-	for _, path := range []string{
-		filepath.Join(dir, Program),
-		filepath.Join(dir, "../libexec/bootc-podman", Program),
-	} {
+	dirs := []string{dir, filepath.Join(dir, "../libexec/bootc-podman")}
+	if filepath.IsAbs(libexecDir) {
+		dirs = append(dirs, libexecDir)
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, Program)
 		if _, err = os.Stat(path); err == nil {
 			return path, nil
 		}
