@@ -144,6 +144,82 @@ EOF
     assert "$(tr '\0' ' ' <argv)" == "--root /run/bootc/storage --runroot /proc/self/fd/3 --storage-driver overlay image ls "
 }
 
+@test "image: options that lead podman to another store are refused" {
+    local command
+    while read -r command; do
+        # shellcheck disable=SC2086 # words
+        bp 125 $command
+        [[ $stderr == "Error: pass on "*$'\n'"Hint: "*" exec "* ]] || die message
+    done <<EOF
+image --root $PWD/other ls
+image ls --root $PWD/other
+image ls -a --root=$PWD/other --runroot $PWD/run
+images --root $PWD/other
+image pull --storage-driver vfs $SOURCE
+image --storage-opt overlay.mountopt=nodev ls
+image --remote ls
+image -r ls
+image --url unix:///nonexistent ls
+image --volumepath $PWD/other ls
+EOF
+    [ ! -e other ] && [ ! -e run ] || die "a store was made"
+    bp image ls --filter reference=--root
+    bp 125 image inspect -- --root
+}
+
+# Every option of podman's own commands: what takes a value takes the next word.
+@test "image: the value of an option is not taken for an option" {
+    local command letter name type words known=0
+    for command in build diff exists history import inspect list load mount prune pull push rm save scp search sign tag \
+        tree 'trust set' 'trust show' unmount untag; do
+        # shellcheck disable=SC2086 # words
+        words=$(podman image $command --help | sed -nE '/^Options:/,$ s/^ +(-([a-zA-Z]), +)?--([a-z0-9-]+)( ([^ ]+)?)?(  .*)?$/\2,\3,\5/p')
+        while IFS=, read -r letter name type; do
+            for option in ${letter:+-$letter} ${name:+--$name}; do
+                # An optional value, "[=...]", follows in the same word.
+                if [ -n "$type" ] && [[ $type != *=\"* ]]; then
+                    # shellcheck disable=SC2086 # words
+                    bp --dry-run image $command "$option" --root
+                    assert "${output##*podman}" =~ "$option --root"\$ "$command"
+                else
+                    # shellcheck disable=SC2086 # words
+                    bp 125 --dry-run image $command "$option" --root
+                    assert "$stderr" =~ 'pass on --root' "$command"
+                    # shellcheck disable=SC2086 # words
+                    bp --dry-run image $command "$option" --help
+                    assert "$output" !~ ' --runroot ' "$command $option: help is known"
+                fi
+                known=$((known + 1))
+            done
+        done <<<"$words"
+    done
+    [ "$known" -gt 100 ] || die "only $known options"
+}
+
+@test "image: a podman that calls bootc-podman is no endless loop" {
+    mkdir bin
+    printf '#!/bin/sh\necho "$$" >>calls\nexec "$BOOTC_PODMAN" images\n' >bin/podman
+    chmod +x bin/podman
+    for command in 'image ls' init 'image --help' 'exec podman'; do
+        [ "$command" != init ] || rm -rf "$STORE"
+        rm -f calls
+        # shellcheck disable=SC2086 # words
+        PATH=$PWD/bin:$PATH run --separate-stderr timeout 20 "$BOOTC_PODMAN" $command
+        assert "$(wc -l <calls)" == "$([[ $command != exec* ]] && echo 1 || echo 2)" "$command"
+        assert "$stderr" =~ 'it called bootc-podman' "$command"
+        [ -e "$STORE" ] || oracle_init
+    done
+    assert "$status" == 126
+    # One that says which is the real one is none.
+    printf '#!/bin/sh\nBOOTC_PODMAN_PODMAN=%s exec "$BOOTC_PODMAN" images --format x\n' "$(command -v podman)" >bin/podman
+    PATH=$PWD/bin:$PATH bp image ls
+}
+
+@test "image: PATH that is not set is the system's" {
+    run -0 --separate-stderr env -u PATH "$BOOTC_PODMAN" image ls --format '{{.Id}}'
+    run -0 --separate-stderr env -u PATH "$BOOTC_PODMAN" exec true
+}
+
 @test "image: a podman command line in the environment may hold options" {
     BOOTC_PODMAN_PODMAN='podman --log-level=debug' bp image ls
     assert "$stderr" =~ level=debug

@@ -37,6 +37,52 @@ teardown() {
     assert "$(oracle images -q | wc -l)" == 1
 }
 
+@test "read-only /sysroot: the mount table is the same after every command" {
+    rm -rf "$STORE"
+    mount -o remount,bind,ro /sysroot
+    local before command
+    before=$(mount_table)
+    [[ $before =~ \ /sysroot\ ro ]] || die "not read-only"
+    while read -r command; do
+        # shellcheck disable=SC2086 # words
+        bp $command
+        diff <(echo "$before") <(mount_table) || die "after $command"
+        run touch /sysroot/file
+        assert "$status" != 0 "/sysroot is writable after $command"
+    done <<EOF
+init
+image build -q -t localhost/a ctx
+image save -q -o a.tar localhost/a
+image pull -q docker-archive:$PWD/a.tar
+image load -q -i a.tar
+image ls
+images
+image tag localhost/a localhost/b
+image inspect localhost/b
+image exists localhost/b
+image history localhost/b
+image tree localhost/b
+exec podman image mount localhost/b
+image untag localhost/b localhost/b
+1 image exists localhost/b
+image push -q localhost/a oci:$PWD/pushed
+image rm localhost/a
+125 image inspect localhost/a
+image prune -f
+125 image --root /x ls
+exec podman images
+exec -- sh -c true
+image --help
+list
+status --lenient
+1 exists --store default nothing
+env
+storage-conf
+EOF
+    # Nor does the oracle see anything odd.
+    oracle images
+}
+
 @test "read-only /sysroot: init works" {
     rm -rf "$STORE"
     mount -o remount,bind,ro /sysroot
@@ -208,6 +254,23 @@ EOF
     bp 127 exec -- no-such-program
     bp 126 exec -- /etc/passwd
     bp 125 exec
+}
+
+@test "exec: podman's own store is to bootc-podman what it is outside" {
+    context own && podman build -q -t localhost/own own
+    bp image build -q -t localhost/a ctx
+    bp list --all-stores --format '{{.Store}} {{.Image}}'
+    local outside=$output
+    [[ $outside =~ default\ localhost/own && $outside =~ bootc\ localhost/a ]] || die "$outside"
+    bp exec -- "$BOOTC_PODMAN" list --all-stores --format '{{.Store}} {{.Image}}'
+    assert "$output" == "$outside"
+    bp exec -- "$BOOTC_PODMAN" exists --store default localhost/own
+    bp 1 exec -- "$BOOTC_PODMAN" exists --store default localhost/a
+    # Of another sysroot, which has a private storage.conf of its own.
+    mkdir other && ostree admin init-fs --modern other
+    bp --sysroot other init
+    bp --sysroot other exec -- "$BOOTC_PODMAN" exists --store default localhost/own
+    podman rmi localhost/own
 }
 
 @test "exec: buildah and skopeo work on the store" {

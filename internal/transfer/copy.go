@@ -289,6 +289,13 @@ func (c *copying) defaultStore(ctx context.Context) (string, error) {
 		}
 		return "[" + paths[0] + "]", nil
 	}
+	if c.Host.DryRun != nil { // podman would lock its store to answer
+		own, err := storageconf.ReadDefaultStore(c.Root)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("[%s@%s+%s]", own.Driver, own.GraphRoot, own.RunRoot), nil
+	}
 	cmd, err := c.Host.DefaultPodman("system", "info", "--format", "[{{.Store.GraphDriverName}}@{{.Store.GraphRoot}}+{{.Store.RunRoot}}]")
 	if err != nil {
 		return "", err
