@@ -49,8 +49,16 @@ func TestArgumentsOfAPassthroughAreNotOurs(t *testing.T) {
 
 func TestPodmansHelpIsPodmans(t *testing.T) {
 	for _, args := range [][]string{
-		{"image"}, {"image", "--help"}, {"image", "-h"}, {"image", "pull", "--help"}, {"images", "--help"}, {"images", "-h"},
-		{"image", "trust", "show", "--help"}, {"images", "-a", "--help"}, {"image", "rm", "x", "--help"}, {"images", "x", "--help"},
+		{"image"},
+		{"image", "--help"},
+		{"image", "-h"},
+		{"image", "pull", "--help"},
+		{"images", "--help"},
+		{"images", "-h"},
+		{"image", "trust", "show", "--help"},
+		{"images", "-a", "--help"},
+		{"image", "rm", "x", "--help"},
+		{"images", "x", "--help"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			a := newTestApp(t)
