@@ -66,6 +66,7 @@ start() {
     run with_bound run --name app --network none \
         --annotation "io.bootc-podman.require=${2-bound}" "$1" cat /text
     echo "$output"
+    [ "$status" = 0 ] || cat /run/bootc-podman/denied/* || true
 }
 
 # refused PATTERN - the container was not started, for a reason that is told.
