@@ -288,7 +288,7 @@ func readRecord(in *os.Root) (record installed, known bool, err error) {
 		return record, false, err
 	}
 	if json.Unmarshal(content, &record) != nil {
-		return installed{}, false, nil
+		return installed{}, false, nil //nolint:nilerr // see above
 	}
 	return record, true, nil
 }

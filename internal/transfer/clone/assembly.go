@@ -181,7 +181,7 @@ func (a *assembly) archive(recipe *archiver, stop func()) (err error) {
 				}
 			}
 			if p.file != nil {
-				p.file.Close()
+				_ = p.file.Close() // only read
 			}
 		}
 	}

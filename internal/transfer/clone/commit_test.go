@@ -152,7 +152,7 @@ func TestDiskThatGetsFullInBetween(t *testing.T) {
 // fill fills a filesystem but for so many bytes.
 func fill(t *testing.T, path string, free int64) {
 	t.Helper()
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	must(t, err)
 	defer f.Close()
 	size, block := int64(0), make([]byte, 4096)

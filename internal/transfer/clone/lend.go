@@ -59,7 +59,9 @@ func (s *source) lowest(blobs []clonejob.Blob) (*source, error) {
 		Layers        []descriptor      `json:"layers"`
 		Annotations   map[string]string `json:"annotations"`
 	}{
-		2, format, descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(text), int64(len(text))}, descriptors,
+		2, format,
+		descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(text), int64(len(text))},
+		descriptors,
 		map[string]string{clonejob.Lent: s.image.ID},
 	})
 	if err != nil {

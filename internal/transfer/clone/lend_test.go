@@ -27,7 +27,7 @@ func (s *testStore) podman(t *testing.T, args ...string) (stdout, stderr string)
 		t.Skip("needs podman")
 	}
 	if s.podmanRun == "" { // which podman wants short
-		s.podmanRun, err = os.MkdirTemp("", "")
+		s.podmanRun, err = os.MkdirTemp("", "") //nolint:usetesting // see above
 		must(t, err)
 		t.Cleanup(func() { _ = os.RemoveAll(s.podmanRun) })
 	}

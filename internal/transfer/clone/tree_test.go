@@ -305,7 +305,7 @@ func TestPropertiesOfAFilesystemStayThere(t *testing.T) {
 }
 
 func TestAttributesThatTheFilesystemLacksAreRefused(t *testing.T) {
-	f, err := os.Create(filepath.Join(filesystem(t, "xfs"), "file"))
+	f, err := os.OpenFile(filepath.Join(filesystem(t, "xfs"), "file"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	must(t, err)
 	defer f.Close()
 	err = setXattr(fileAttributes(f.Fd()), "btrfs.compression", []byte("zstd"))
