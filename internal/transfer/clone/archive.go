@@ -67,9 +67,9 @@ func (a *archiver) Write(p []byte) (int, error) {
 	return a.sum.Write(p)
 }
 
-// add adds an entry, and reads content, which only a regular file has, and crc, the
+// add adds an entry, and reads content, which only a regular file has; crc returns the
 // checksum of it.
-func (a *archiver) add(hdr *tar.Header, content io.Reader, crc []byte) error {
+func (a *archiver) add(hdr *tar.Header, content io.Reader, crc func() ([]byte, error)) error {
 	if !strings.HasPrefix(path.Base(hdr.Name), whiteoutPrefix) {
 		a.uids[uint32(hdr.Uid)], a.gids[uint32(hdr.Gid)] = true, true
 	}
@@ -82,7 +82,6 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader, crc []byte) error {
 	entry := storage.Entry{Type: storage.FileType}
 	entry.SetName(hdr.Name)
 	if hdr.Typeflag == tar.TypeReg && hdr.Size > 0 {
-		entry.Size, entry.Payload = hdr.Size, crc
 		a.inFile = true
 		_, err := io.CopyBuffer(struct{ io.Writer }{a.tw}, struct{ io.Reader }{content}, a.buf)
 		a.inFile = false
@@ -94,6 +93,10 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader, crc []byte) error {
 		if err := a.tw.Flush(); err != nil {
 			return err
 		}
+		if entry.Payload, err = crc(); err != nil {
+			return err
+		}
+		entry.Size = hdr.Size
 	}
 	_, err := a.recipe.AddEntry(entry)
 	return err

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -21,7 +22,13 @@ const (
 	groupEntries = 16
 	// groupsAhead is how many groups of a layer may wait for the archive to get to
 	// them. With groupEntries it bounds the open files.
-	groupsAhead = 8
+	groupsAhead = 24
+	// largeFile is the size in bytes from which on a file is read for its checksum
+	// while it is written to the archive, and not before.
+	largeFile = 1 << 20
+	// makersPerWorker is how many goroutines make files for each processor: they wait
+	// for the disk.
+	makersPerWorker = 4
 )
 
 // part is an entry of a layer on its way into the tree and into the archive.
@@ -30,9 +37,19 @@ type part struct {
 	isDir bool
 	hdr   *tar.Header
 	file  File
-	// crc is the checksum of a regular file's content.
-	crc []byte
-	err error
+	// checksum returns that of a regular file's content, once it is read.
+	checksum func() ([]byte, error)
+	err      error
+}
+
+// close closes the file when nobody reads it any more.
+func (p *part) close() {
+	if p.checksum != nil {
+		_, _ = p.checksum()
+	}
+	if p.file != nil {
+		_ = p.file.Close() // only read
+	}
 }
 
 // partGroup has consecutive entries. made is closed when they are in the tree, or their
@@ -71,7 +88,7 @@ func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { a.makeDirectories(ctx, dirs) })
-	for range d.cloning.workers {
+	for range makersPerWorker * d.cloning.workers {
 		wg.Go(func() { a.makeOthers(ctx) })
 	}
 	if err := a.archive(recipe, cancel); err != nil {
@@ -152,19 +169,34 @@ func (a *assembly) makeOthers(ctx context.Context) {
 	}
 }
 
-// makeOther makes what is no directory. A regular file is read first: its object may
-// be damaged.
+// makeOther makes what is no directory.
 func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
 	if a.open(p); p.err != nil {
 		return
 	}
-	if p.hdr.Typeflag == tar.TypeReg {
-		if p.crc, p.err = checksum(p.file, buf); p.err != nil {
-			p.err = fmt.Errorf("%q: %w", p.hdr.Name, p.err)
-			return
-		}
+	if p.err = tree.add(p.hdr, p.file); p.err != nil || p.hdr.Typeflag != tar.TypeReg {
+		return
 	}
-	p.err = tree.add(p.hdr, p.file)
+	// To look for holes has moved the position.
+	if _, p.err = unix.Seek(int(p.file.Fd()), 0, io.SeekStart); p.err != nil {
+		return
+	}
+	large := p.hdr.Size >= largeFile
+	if large {
+		buf = make([]byte, copyBuffer)
+	}
+	p.checksum = sync.OnceValues(func() ([]byte, error) {
+		crc, err := checksum(p.file, buf)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", p.hdr.Name, err)
+		}
+		return crc, nil
+	})
+	if large {
+		go p.checksum() //nolint:errcheck // whoever needs it sees the error
+	} else {
+		_, p.err = p.checksum()
+	}
 }
 
 // archive writes all parts in order. After an error it stops those that make them.
@@ -174,15 +206,13 @@ func (a *assembly) archive(recipe *archiver, stop func()) (err error) {
 		for _, p := range g.parts {
 			if err == nil {
 				if err = p.err; err == nil {
-					err = recipe.add(p.hdr, content(p), p.crc)
+					err = recipe.add(p.hdr, content(p), p.checksum)
 				}
 				if err != nil {
 					stop()
 				}
 			}
-			if p.file != nil {
-				_ = p.file.Close() // only read
-			}
+			p.close()
 		}
 	}
 	return err

@@ -7,6 +7,7 @@ package clone
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -68,10 +69,53 @@ func TestOpenFilesOfAnExportAreBoundedAndClosed(t *testing.T) {
 				t.Errorf("%d files are still open", n)
 			}
 			// Of both layers: waiting, being made, and being written.
-			if most, limit := a.most.Load(), int64(2*(groupsAhead+2+2)*groupEntries); most > limit {
+			if most, limit := a.most.Load(), int64(2*(groupsAhead+2*makersPerWorker+2)*groupEntries); most > limit {
 				t.Errorf("%d files were open at once, more than %d", most, limit)
 			}
 			s.check(t)
+		})
+	}
+}
+
+// corruptArchives has a file that is found corrupt when it was read to its end.
+type corruptArchives struct {
+	*testArchives
+	size int64
+}
+
+var errCorrupt = errors.New("corrupt")
+
+func (a *corruptArchives) Open(layer, entry int) (*tar.Header, File, error) {
+	hdr, f, err := a.testArchives.Open(layer, entry)
+	if f != nil && hdr.Size == a.size {
+		f = corruptFile{f}
+	}
+	return hdr, f, err
+}
+
+type corruptFile struct{ File }
+
+func (f corruptFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	if err != nil {
+		err = errCorrupt
+	}
+	return n, err
+}
+
+func TestCorruptFilesAreFoundWhateverTheirSize(t *testing.T) {
+	for _, size := range []int64{0, 5, 100000, 3000000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			dir := filesystem(t, "xfs")
+			a, s := &corruptArchives{newArchives(t, dir+"/content"), size}, newStore(t, dir+"/a")
+			s.Free()
+			if _, err := Export(t.Context(), clonejob.Job{Destination: s.job, Verify: clonejob.VerifyNone}, a, nil); !errors.Is(err, errCorrupt) {
+				t.Errorf("error %v", err)
+			}
+			s.check(t)
+			if layers, _ := s.Layers(); len(layers) != 0 {
+				t.Errorf("%d layers", len(layers))
+			}
 		})
 	}
 }
