@@ -25,6 +25,7 @@ setup_file() {
 }
 
 teardown_file() {
+    rm -f /etc/bootc-podman/bound.lock
     umount /proc/cmdline
     umount /sysroot
 }
