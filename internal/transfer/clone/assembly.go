@@ -113,8 +113,8 @@ func (a *assembly) newUnpacker() (*unpacker, error) {
 	return newUnpacker(a.root, a.cloning.copier, &a.layer.counts)
 }
 
-// makeDirectories makes the directories of the layer, and groups of everything. After
-// an error the last group ends with it.
+// makeDirectories makes the directories of the layer, opens everything else, and makes
+// groups of all. After an error the last group ends with it.
 func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 	defer close(a.order)
 	defer close(a.work)
@@ -122,11 +122,14 @@ func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 	last := a.archives.Entries(a.index) - 1
 	for i := 0; i <= last; i++ {
 		p := part{entry: i, isDir: a.archives.IsDir(a.index, i), err: ctx.Err()}
-		if p.isDir && p.err == nil {
+		if p.err == nil {
 			a.open(&p)
-			if p.err == nil {
-				p.err = tree.add(p.hdr, nil)
-			}
+		}
+		if p.isDir && p.err == nil {
+			p.err = tree.add(p.hdr, nil)
+		} else if p.err == nil && p.hdr.Typeflag == tar.TypeReg {
+			// So the disk is busy meanwhile; nothing is lost if it is not.
+			_ = unix.Fadvise(int(p.file.Fd()), 0, 0, unix.FADV_WILLNEED)
 		}
 		g.parts = append(g.parts, p)
 		if len(g.parts) < groupEntries && i < last && p.err == nil {
@@ -171,9 +174,6 @@ func (a *assembly) makeOthers(ctx context.Context) {
 
 // makeOther makes what is no directory.
 func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
-	if a.open(p); p.err != nil {
-		return
-	}
 	if p.err = tree.add(p.hdr, p.file); p.err != nil || p.hdr.Typeflag != tar.TypeReg {
 		return
 	}
