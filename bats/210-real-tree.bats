@@ -445,7 +445,7 @@ no_composefs_store() { rm -rf /sysroot/composefs/bootc/storage /var/lib/bootc-po
 # before it begins; forced to, it fails, and what it wrote is gone.
 full() {
     local free=$1 before after
-    local room='[0-9]+ bytes, into the bootc-owned store: not enough free space: [0-9]+ bytes are free|put [0-9]+ bytes into "/sysroot[^"]*": not enough free space: [0-9]+ bytes are free'
+    local room='not enough free space: [0-9]+ bytes are needed on /sysroot, for the bootc-owned store.*, and [0-9]+ are free'
     shift
     fallocate -l "$(($(df --output=avail -B1 /sysroot | tail -1) - free))" /sysroot/filler
     before=$(df --output=used -B1 /sysroot | tail -1)
@@ -487,7 +487,7 @@ full() {
     export TMPDIR=$PWD/spool
     for from in registry ostree; do
         bp 1 set-unified --from "$from" --method podman
-        assert "$stderr" =~ "put [0-9]+ bytes into \"$TMPDIR\": not enough free space: [0-9]+ bytes are free"
+        assert "$stderr" =~ "not enough free space: [0-9]+ bytes are needed on $TMPDIR, for podman's temporary files in \"$TMPDIR\", and [0-9]+ are free"
         bp 1 set-unified --from "$from" --method podman --force
         assert "$stderr" =~ "no space left"
         assert "$(ls spool)" == ""
