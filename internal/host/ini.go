@@ -86,13 +86,16 @@ func parseINI(data []byte, file ini, parseLine func(string) (iniLine, error)) (i
 func keyFileLine(line string) (iniLine, error) {
 	// What C calls white space, without the vertical tab.
 	const space = " \t\n\f\r"
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	if text, ok := strings.CutSuffix(line, "\n"); ok {
+		// Without the line's end, at that of the file, it belongs to the value.
+		line = strings.TrimSuffix(text, "\r")
+	}
 	line = strings.TrimLeft(line, space)
 	if line == "" || line[0] == '#' {
 		return iniLine{}, nil
 	}
 	if line[0] == '[' {
-		name, ok := strings.CutSuffix(strings.TrimRight(line[1:], space), "]")
+		name, ok := strings.CutSuffix(strings.TrimRight(line[1:], " \t"), "]")
 		if !ok || name == "" || strings.ContainsAny(name, "[]") {
 			return iniLine{}, errors.New("malformed group header")
 		}

@@ -33,6 +33,8 @@ func TestParseKeyFileReadsAsGLib(t *testing.T) {
 		"[g]\nk=\u00a0v\n":             {"g": {"k": "\u00a0v"}},
 		"[g]\nk=\vv\n":                 {"g": {"k": "\vv"}},
 		"[g]\nk=v\rx\n":                {"g": {"k": "v\rx"}},
+		"[g]\nk=v\r\r\n":               {"g": {"k": "v\r"}},
+		"[g]\nk=v\r":                   {"g": {"k": "v\r"}},
 		"[g]\nk=\xff\n":                {"g": {"k": "\xff"}},
 	} {
 		got, err := parseKeyFile([]byte(in))
@@ -52,6 +54,8 @@ func TestParseKeyFileNamesTheLineOfAnError(t *testing.T) {
 		"[g\n":              "line 1: malformed group header",
 		"[]\n":              "line 1: malformed group header",
 		"[g]x\n":            "line 1: malformed group header",
+		"[g]\r":             "line 1: malformed group header",
+		"[g]\f\n":           "line 1: malformed group header",
 		"[g] # c\n":         "line 1: malformed group header",
 		"[a[b]\n":           "line 1: malformed group header",
 		"[g]]\n":            "line 1: malformed group header",
@@ -122,6 +126,7 @@ func FuzzParseINI(f *testing.F) {
 	for _, seed := range []string{
 		"", "[g]\nk=v\n", "[Image]\nImage=quay.io/x/y:1 # c\n", "# c\r\n\r\n[g] \r\n k = v\r\n",
 		"k=v", "=", "[", "]", "[]", "[[a]]", "\xff", ";", "[g]\nk=\n[g]\nk=1",
+		"[g]\nk=v\r\r\n", "[g]\nk=v\r\r",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -134,18 +139,19 @@ func FuzzParseINI(f *testing.F) {
 				}
 				continue
 			}
-			// What was read reads back, once it is written plainly.
+			// What was read reads back, once it is written plainly. The end of a line
+			// is "\r\n", since a value may end with "\r".
 			var plain strings.Builder
 			for key, value := range file[""] {
-				plain.WriteString(key + "=" + value + "\n")
+				plain.WriteString(key + "=" + value + "\r\n")
 			}
 			for section, keys := range file {
 				if section != "" {
-					plain.WriteString("[" + section + "]\n")
+					plain.WriteString("[" + section + "]\r\n")
 				}
 				for key, value := range keys {
 					if section != "" {
-						plain.WriteString(key + "=" + value + "\n")
+						plain.WriteString(key + "=" + value + "\r\n")
 					}
 					if key == "" || strings.Contains(section+key+value, "\n") || strings.Contains(key, "=") {
 						t.Errorf("%s: %q %q = %q", name, section, key, value)
