@@ -9,9 +9,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
-	"hash/crc64"
 	"io"
 	"maps"
 	"os"
@@ -39,9 +40,6 @@ type archiver struct {
 	buf        []byte
 	uids, gids map[uint32]bool
 }
-
-// crcTable is that of the checksums in tar-split files.
-var crcTable = crc64.MakeTable(crc64.ISO)
 
 // newArchiver writes the tar-split file to w.
 func newArchiver(w io.Writer) (*archiver, error) {
@@ -105,11 +103,17 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader, crc func() ([]byte, e
 // checksum reads a file to its end and returns the checksum that tar-split files have
 // of its content.
 func checksum(content io.Reader, buf []byte) ([]byte, error) {
-	crc := crc64.New(crcTable)
-	if _, err := io.CopyBuffer(crc, struct{ io.Reader }{content}, buf); err != nil {
-		return nil, err
+	var crc uint64
+	for {
+		n, err := content.Read(buf)
+		crc = updateCRC(crc, buf[:n])
+		switch {
+		case errors.Is(err, io.EOF):
+			return binary.BigEndian.AppendUint64(nil, crc), nil
+		case err != nil:
+			return nil, err
+		}
 	}
-	return crc.Sum(nil), nil
 }
 
 // flush adds the bytes since the last file to the recipe.
