@@ -24,11 +24,7 @@ func export(ctx context.Context, job clonejob.Job, progress func(clonejob.Progre
 		return nil, err
 	}
 	defer repo.Close()
-	image, err := repo.Commit(ctx, job.OSTree.Commit)
-	if err != nil {
-		return nil, err
-	}
-	unread, err := transfer.OpenExport(ctx, repo, image)
+	unread, err := transfer.OpenExport(ctx, repo, job.OSTree.Commit)
 	if err != nil {
 		return nil, err
 	}

@@ -267,11 +267,7 @@ func (c *copying) checkExport(ctx context.Context) error {
 	if c.Force || sharing(c.Sysroot.RepoPath(), to.dir) != images.No {
 		return nil
 	}
-	i := slices.IndexFunc(c.survey.Commits, func(img host.RepoCommit) bool { return img.Checksum == c.commit })
-	if i < 0 {
-		return nil // which is for the clone to say
-	}
-	bytes, err := c.exportedBytes(ctx, c.survey.Commits[i])
+	bytes, err := c.exportedBytes(ctx, c.commit)
 	if err != nil {
 		return err
 	}

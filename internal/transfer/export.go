@@ -93,7 +93,7 @@ func NewExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, prog
 }
 
 func newExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Export, error) {
-	u, err := openExport(ctx, repo, image)
+	u, err := openExport(ctx, repo, image.Checksum, func() (host.RepoCommit, error) { return image, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -113,26 +113,53 @@ type Unread struct {
 	digest   string
 }
 
-// OpenExport is the part of NewExport that comes before reading the layers.
-func OpenExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*Unread, error) {
-	u, err := openExport(ctx, repo, image)
+// OpenExport is the part of NewExport that comes before reading the layers, of an image
+// by the checksum of its commit. Errors are those of host.Repo.Commit, too.
+func OpenExport(ctx context.Context, repo *host.Repo, checksum string) (*Unread, error) {
+	u, err := openExport(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.Commit(ctx, checksum) })
 	if err != nil {
-		return nil, fmt.Errorf("export image of commit %s: %w", image.Checksum, err)
+		return nil, fmt.Errorf("export image of commit %s: %w", checksum, err)
 	}
 	return u, nil
 }
 
-func openExport(ctx context.Context, repo *host.Repo, image host.RepoCommit) (*Unread, error) {
+func openExport(ctx context.Context, repo *host.Repo, checksum string, find func() (host.RepoCommit, error)) (*Unread, error) {
 	if err := repo.CheckMode(); err != nil {
 		return nil, err
 	}
-	u := &Unread{export: &Export{repo: repo}, digest: image.ManifestDigest}
-	var err error
-	if u.manifest, u.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	trees := newForest(repo)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel()
+	// Meanwhile ostree tells what the layers are.
+	reading.Go(func() { trees.read(ctx, checksum) })
+	u, commits, err := findLayers(ctx, repo, find)
+	if err != nil {
 		return nil, err
 	}
-	u.export.tree, err = readLayers(ctx, repo, image.Checksum, u.manifest, u.config.baseLayers)
+	reading.Wait()
+	trees.read(ctx, commits...)
+	u.export.tree, err = readLayers(ctx, trees, checksum, commits, u.config.baseLayers)
 	return u, err
+}
+
+// findLayers returns the commits of an image's layers, and what is known without them.
+func findLayers(ctx context.Context, repo *host.Repo, find func() (host.RepoCommit, error)) (u *Unread, commits []string, err error) {
+	image, err := find()
+	if err != nil {
+		return nil, nil, err
+	}
+	u = &Unread{export: &Export{repo: repo}, digest: image.ManifestDigest}
+	if u.manifest, u.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
+		return nil, nil, err
+	}
+	digests := make([]string, len(u.manifest.Layers))
+	for i, l := range u.manifest.Layers {
+		digests[i] = l.Digest
+	}
+	commits, err = repo.LayerCommits(ctx, digests)
+	return u, commits, err
 }
 
 // Layers is the number of layers.
@@ -175,25 +202,17 @@ func (u *Unread) Describe(layers []Layer) (*Export, error) {
 	return e, nil
 }
 
-// readLayers tells what is in each layer. The first baseLayers of them are the
-// ostree base.
-func readLayers(ctx context.Context, repo *host.Repo, commit string, manifest host.Manifest, baseLayers int) ([][]entry, error) {
-	digests := make([]string, len(manifest.Layers))
-	for i, l := range manifest.Layers {
-		digests[i] = l.Digest
-	}
-	commits, err := repo.LayerCommits(ctx, digests)
-	if err != nil {
-		return nil, err
-	}
-	merged, err := readMerged(ctx, repo, commit)
+// readLayers tells what is in each layer by its commit. The first baseLayers of them are
+// the ostree base.
+func readLayers(ctx context.Context, trees *forest, commit string, commits []string, baseLayers int) ([][]entry, error) {
+	merged, err := readMerged(ctx, trees, commit)
 	if err != nil {
 		return nil, err
 	}
 	tree := make([][]entry, len(commits))
 	if baseLayers > 0 {
-		w := walker{repo: repo, merged: merged, layers: tree}
-		if w.owner, err = readChunks(repo, commits[:baseLayers]); err != nil {
+		w := walker{trees: trees, merged: merged, layers: tree}
+		if w.owner, err = readChunks(trees, commits[:baseLayers]); err != nil {
 			return nil, err
 		}
 		if err := w.commit(ctx, commits[0]); err != nil {
@@ -201,7 +220,7 @@ func readLayers(ctx context.Context, repo *host.Repo, commit string, manifest ho
 		}
 	}
 	for i := baseLayers; i < len(commits); i++ {
-		w := walker{repo: repo, merged: merged, layers: tree, first: i}
+		w := walker{trees: trees, merged: merged, layers: tree, first: i}
 		// Where two layers have a directory, ostree keeps the metadata that it
 		// has in the lower one, container stores that in the upper one. What was
 		// booted counts.
@@ -218,14 +237,14 @@ func readLayers(ctx context.Context, repo *host.Repo, commit string, manifest ho
 // readChunks tells which layer of an ostree base has a file object. A chunk's
 // commit is a flat directory of files named by their own objects; what it does
 // not name is in the first layer.
-func readChunks(repo *host.Repo, commits []string) (map[host.Checksum]int, error) {
+func readChunks(trees *forest, commits []string) (map[host.Checksum]int, error) {
 	owner := map[host.Checksum]int{}
 	for i, commit := range commits[1:] {
-		root, err := repo.CommitTree(commit)
+		root, err := trees.repo.CommitTree(commit)
 		if err != nil {
 			return nil, err
 		}
-		tree, err := repo.Tree(root.Tree)
+		tree, err := trees.tree(root.Tree)
 		if err != nil {
 			return nil, err
 		}

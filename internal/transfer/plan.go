@@ -151,7 +151,7 @@ type Choice struct {
 	// repo is the directory of the ostree repository; measure sums up the files of an
 	// image in it.
 	repo    string
-	measure func(host.RepoCommit) (int64, error)
+	measure func(commit string) (int64, error)
 	// extents tells whether files can share them, "" to look for it.
 	extents images.Capability
 }
@@ -479,7 +479,7 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 			if p.Method, p.MethodReason, err = choice.exportMethod(s); err != nil {
 				return err
 			}
-			bytes := func() (int64, error) { return choice.measure(img) }
+			bytes := func() (int64, error) { return choice.measure(p.commit) }
 			if p.Method == Clone {
 				p.writeUnlessShared(choice.sharing(choice.repo, s.Store.Path()), bytes)
 			} else {

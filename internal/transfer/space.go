@@ -316,14 +316,14 @@ func (o Options) checkPlan(p *Plan) error {
 }
 
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the
-// ostree repository. None of them is read.
-func (o Options) exportedBytes(ctx context.Context, image host.RepoCommit) (n int64, err error) {
+// ostree repository, by its commit. None of them is read.
+func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, err error) {
 	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
 	if err != nil {
 		return 0, err
 	}
 	defer repo.Close()
-	u, err := OpenExport(ctx, repo, image)
+	u, err := OpenExport(ctx, repo, checksum)
 	if err != nil {
 		return 0, err
 	}

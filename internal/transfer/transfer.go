@@ -90,7 +90,7 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	choice.Means = o.Means
 	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
 	choice.repo = o.Sysroot.RepoPath()
-	choice.measure = func(image host.RepoCommit) (int64, error) { return o.exportedBytes(ctx, image) }
+	choice.measure = func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) }
 	return NewPlan(s, choice)
 }
 

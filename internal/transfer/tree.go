@@ -60,7 +60,7 @@ type dirNode struct {
 
 // walker turns the tree of a commit into the entries of layers.
 type walker struct {
-	repo   *host.Repo
+	trees  *forest
 	merged *mergedTree
 	// dirs, if not nil, has the metadata of directories in place of the commit's.
 	dirs   map[string]host.Checksum
@@ -90,9 +90,9 @@ type mergedTree struct {
 func injectedFile(p string) bool { return p == "etc/hostname" || p == "etc/resolv.conf" }
 
 // readMerged reads the tree of the commit made of an image.
-func readMerged(ctx context.Context, repo *host.Repo, commit string) (*mergedTree, error) {
+func readMerged(ctx context.Context, trees *forest, commit string) (*mergedTree, error) {
 	m := &mergedTree{dirs: map[string]host.Checksum{}, injected: map[string]bool{}}
-	w := walker{repo: repo, layers: make([][]entry, 1)}
+	w := walker{trees: trees, layers: make([][]entry, 1)}
 	if err := w.commit(ctx, commit); err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func readMerged(ctx context.Context, repo *host.Repo, commit string) (*mergedTre
 
 // commit adds the tree of a commit to the layers.
 func (w *walker) commit(ctx context.Context, commit string) error {
-	root, err := w.repo.CommitTree(commit)
+	root, err := w.trees.repo.CommitTree(commit)
 	if err == nil {
 		err = w.dir(ctx, &dirNode{path: ".", meta: root.Meta}, root.Tree, 0)
 	}
@@ -131,7 +131,7 @@ func (w *walker) dir(ctx context.Context, node *dirNode, sum host.Checksum, dept
 	if depth > maxDepth {
 		return fmt.Errorf("directory %q: nested too deeply", node.path)
 	}
-	tree, err := w.repo.Tree(sum)
+	tree, err := w.trees.tree(sum)
 	if err != nil {
 		return fmt.Errorf("directory %q: %w", node.path, err)
 	}
