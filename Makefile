@@ -81,17 +81,21 @@ test-unit: ## Run the Go tests
 	$(GO) vet $(GOFLAGS_BUILD) ./...
 	$(GO) test $(GOFLAGS_BUILD) ./...
 
+# Servers and tools that system tests need; there is no Go where they run.
+.PHONY: test-programs
+test-programs:
+	@$(GO) build -trimpath -o bin/ ./internal/pulltest ./internal/realtree
+
 .PHONY: test-system
-test-system: binary ## Run the system tests against this machine's podman (needs root)
+test-system: binary test-programs ## Run the system tests against this machine's podman (needs root)
 	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats
 
 .PHONY: test-podman-matrix
-test-podman-matrix: binary ## Run the system tests against other podman versions (needs root, debootstrap)
+test-podman-matrix: binary test-programs ## Run the system tests against other podman versions (needs root, debootstrap)
 	$(SUDO) bats/podman-matrix
 
 .PHONY: test-real-tree
-test-real-tree: binary ## Run the tests of transfers on the image of a real system (needs root, debootstrap)
-	$(GO) build -trimpath -o bin/realtree ./internal/realtree
+test-real-tree: binary test-programs ## Run the tests of transfers on the image of a real system (needs root, debootstrap)
 	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree $(REAL_TREE_SUITES)
 
 # MOVED is where nothing is beside or above another.
@@ -139,9 +143,8 @@ fuzz: ## Run every fuzz test for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: binary ## Measure what we add to podman (needs root)
+bench: binary test-programs ## Measure what we add to podman (needs root)
 	$(GO) build -o bin/bench ./internal/bench
-	$(GO) build -trimpath -o bin/realtree ./internal/realtree
 	@# As installed: what a linker has written lies in memory in smaller pieces than a
 	@# copy does, which takes 0.2 ms more of page faults.
 	@rm -rf build/bench && mkdir -p build/bench && cp bin/bootc-podman bin/bootc-podman-store build/bench/
