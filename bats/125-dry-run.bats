@@ -8,10 +8,7 @@ load helpers
 load os-images
 
 setup_file() {
-    mount_sysroot xfs
-    new_sysroot
-    oracle_init
-    ln -sfn sysroot/ostree /ostree
+    ostree_host
     cd /srv || return 1
     os_tree tree 42
     {

@@ -13,10 +13,7 @@ load os-images
 DIGEST=1111111111111111111111111111111111111111111111111111111111111111
 
 setup_file() {
-    mount_sysroot xfs
-    new_sysroot
-    oracle_init
-    ln -sfn sysroot/ostree /ostree
+    ostree_host
     cd /srv || return 1
     os_tree plain 41
     os_tree base 42

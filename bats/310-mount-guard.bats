@@ -59,10 +59,7 @@ END
 
 setup_file() {
     container_conf
-    mount_sysroot xfs
-    new_sysroot
-    oracle_init
-    ln -sfn sysroot/ostree /ostree
+    ostree_host
     mkdir -p /usr/lib/bootc /srv/{plain,bind,bind-of-bind,again,deployment} /sysroot/ostree-sibling /sysroot/ostree/deploy/default/deploy/x.0
     ln -sfn ../../../../sysroot/ostree/bootc/storage /usr/lib/bootc/storage
     mount -t tmpfs boot /boot

@@ -13,10 +13,7 @@ load os-images
 
 setup_file() {
     container_conf
-    mount_sysroot xfs
-    new_sysroot
-    oracle_init
-    ln -sfn sysroot/ostree /ostree
+    ostree_host
     cd /srv || return 1
     os_tree tree 42
     os_bind tree localhost/app:1 app.container

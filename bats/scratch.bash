@@ -47,6 +47,14 @@ mount_sysroot() {
     mount -o loop "$image" /sysroot
 }
 
+# ostree_host - an ostree host with an empty bootc-owned store, on XFS.
+ostree_host() {
+    mount_sysroot xfs
+    new_sysroot
+    oracle_init
+    ln -sfn sysroot/ostree /ostree
+}
+
 # context DIR [TEXT] - a build context for a small image without a base.
 context() {
     mkdir -p "$1"

@@ -29,9 +29,9 @@ const (
 // one, then those that podman only reads images from. It goes by the rules of
 // containers-storage.conf(5) with the files below root; for the running host,
 // whose root is "/", also by CONTAINERS_STORAGE_CONF and STORAGE_OPTS of this
-// process, unless the first names a private storage.conf of ours. The paths are those seen from root and need not exist. A malformed
-// file is an error naming file and line; so is what podman refuses, an image
-// store that is the graph root.
+// process, unless the first names a private storage.conf of ours. The paths are
+// those seen from root and need not exist. A malformed file is an error naming
+// file and line; so is what podman refuses, an image store that is the graph root.
 func DefaultStores(root string, uid int) ([]string, error) {
 	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
 	if root == "/" {

@@ -24,18 +24,17 @@ type PodmanDB struct {
 	GraphRoot, RunRoot, StaticDir, VolumePath string
 }
 
-// ReadPodmanDB reads podman's database inside the store whose directory is dir:
-// db.sql (SQLite, podman 4.8 and later, table DBConfig) or, where there is none,
-// libpod/bolt_state.db (BoltDB, bucket runtime-config). The file layouts are
-// those of podman's libpod/sqlite_state_internal.go and
-// libpod/boltdb_state_internal.go. The error is fs.ErrNotExist when podman has
-// made no database yet.
-func ReadPodmanDB(dir *os.File) (PodmanDB, error) {
-	db, err := openDB(dir, "db.sql", readSQLiteDB)
-	if errors.Is(err, fs.ErrNotExist) {
-		return openDB(dir, "libpod/bolt_state.db", readBoltDB)
-	}
-	return db, err
+// podmanDB is where podman may keep its database in a store.
+type podmanDB struct {
+	path string
+	read func(*os.File) (PodmanDB, error)
+}
+
+// podmanDBs are all of them: SQLite, podman 4.8 and later, table DBConfig, and BoltDB,
+// bucket runtime-config. The file layouts are those of podman's
+// libpod/sqlite_state_internal.go and libpod/boltdb_state_internal.go.
+func podmanDBs() []podmanDB {
+	return []podmanDB{{"db.sql", readSQLiteDB}, {"libpod/bolt_state.db", readBoltDB}}
 }
 
 // CheckPodmanDB returns a *MismatchError when podman, started as bootc starts it,
@@ -44,11 +43,8 @@ func ReadPodmanDB(dir *os.File) (PodmanDB, error) {
 // agrees is enough. No database is no error; one that cannot be read is.
 func CheckPodmanDB(dir *os.File) error {
 	var refused error
-	for _, open := range []func() (PodmanDB, error){
-		func() (PodmanDB, error) { return openDB(dir, "db.sql", readSQLiteDB) },
-		func() (PodmanDB, error) { return openDB(dir, "libpod/bolt_state.db", readBoltDB) },
-	} {
-		db, err := open()
+	for _, file := range podmanDBs() {
+		db, err := file.open(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -65,13 +61,15 @@ func CheckPodmanDB(dir *os.File) error {
 	return refused
 }
 
-func openDB(dir *os.File, path string, read func(*os.File) (PodmanDB, error)) (PodmanDB, error) {
-	f, err := OpenIn(dir, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+// open reads the database inside the store in dir. The error is fs.ErrNotExist when
+// podman has made none there.
+func (p podmanDB) open(dir *os.File) (PodmanDB, error) {
+	f, err := OpenIn(dir, p.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
 	}
 	defer f.Close()
-	return read(f)
+	return p.read(f)
 }
 
 func readSQLiteDB(f *os.File) (PodmanDB, error) {

@@ -62,7 +62,7 @@ func TestReadPodmanDBReadsWhatPodmanRecorded(t *testing.T) {
 			dir := storeWith(t, fx.path, fixture(t, fx.file))
 			want := canonical
 			want.Path = filepath.Join(dir.Name(), fx.path)
-			got, err := ReadPodmanDB(dir)
+			got, err := readPodmanDB(dir)
 			if err != nil || got != want {
 				t.Fatalf("want %+v, got %+v, %v", want, got, err)
 			}
@@ -73,29 +73,55 @@ func TestReadPodmanDBReadsWhatPodmanRecorded(t *testing.T) {
 	}
 }
 
-// TestReadPodmanDBPrefersSQLite is for a store that podman has migrated: the old
-// database is left behind.
-func TestReadPodmanDBPrefersSQLite(t *testing.T) {
-	dir := storeWith(t, boltName, fixture(t, "podman-4.3.1.bolt_state.db"))
-	path := filepath.Join(dir.Name(), sqliteName)
-	if err := os.WriteFile(path, newSQLite(sqliteTable{rows: [][]any{{1, "/new", "/run"}}}), 0o600); err != nil {
-		t.Fatal(err)
+// readPodmanDB reads the first database that is there.
+func readPodmanDB(dir *os.File) (db PodmanDB, err error) {
+	for _, file := range podmanDBs() {
+		if db, err = file.open(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
-	want := PodmanDB{Path: path, GraphRoot: "/new", RunRoot: "/run"}
-	if got, err := ReadPodmanDB(dir); err != nil || got != want {
-		t.Errorf("want %+v, got %+v, %v", want, got, err)
+	return db, err
+}
+
+func TestCheckPodmanDBTakesOneThatAgrees(t *testing.T) {
+	good, other := []any{1, GraphRoot, RunRoot}, []any{1, "/other", "/run"}
+	for name, c := range map[string]struct {
+		bolt    bool // made by bootc's command line
+		sqlite  []any
+		refused bool
+	}{
+		"none":                      {},
+		"BoltDB alone":              {bolt: true},
+		"SQLite alone":              {sqlite: good},
+		"SQLite alone, of another":  {sqlite: other, refused: true},
+		"SQLite of another, BoltDB": {bolt: true, sqlite: other},
+	} {
+		dir := storeWith(t, "", nil)
+		if c.bolt {
+			dir = storeWith(t, boltName, fixture(t, "podman-4.3.1.bolt_state.db"))
+		}
+		if c.sqlite != nil {
+			if err := os.WriteFile(filepath.Join(dir.Name(), sqliteName), newSQLite(sqliteTable{rows: [][]any{c.sqlite}}), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := CheckPodmanDB(dir)
+		var mismatch *MismatchError
+		if errors.As(err, &mismatch) != c.refused || err != nil && !c.refused {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 
 func TestReadPodmanDBSaysThatThereIsNone(t *testing.T) {
 	dir := storeWith(t, "", nil)
-	if got, err := ReadPodmanDB(dir); !errors.Is(err, fs.ErrNotExist) {
+	if got, err := readPodmanDB(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("want %v, got %+v, %v", fs.ErrNotExist, got, err)
 	}
 	if err := os.Remove(filepath.Join(dir.Name(), "libpod")); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ReadPodmanDB(dir); !errors.Is(err, fs.ErrNotExist) {
+	if got, err := readPodmanDB(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without libpod: want %v, got %+v, %v", fs.ErrNotExist, got, err)
 	}
 }
@@ -107,7 +133,7 @@ func TestReadPodmanDBFollowsNoLink(t *testing.T) {
 			if err := os.Symlink("/real", filepath.Join(dir.Name(), fx.path)); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := ReadPodmanDB(dir); !errors.Is(err, syscall.ELOOP) {
+			if got, err := readPodmanDB(dir); !errors.Is(err, syscall.ELOOP) {
 				t.Errorf("want %v, got %+v, %v", syscall.ELOOP, got, err)
 			}
 		})
@@ -121,7 +147,7 @@ func TestReadPodmanDBDoesNotWaitForAPipe(t *testing.T) {
 			if err := syscall.Mkfifo(filepath.Join(dir.Name(), fx.path), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := ReadPodmanDB(dir); err == nil {
+			if got, err := readPodmanDB(dir); err == nil {
 				t.Errorf("want an error, got %+v", got)
 			}
 		})
@@ -140,7 +166,7 @@ func TestReadPodmanDBDoesNotWaitForPodman(t *testing.T) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ReadPodmanDB(dir); err != nil || got.GraphRoot != GraphRoot {
+	if got, err := readPodmanDB(dir); err != nil || got.GraphRoot != GraphRoot {
 		t.Errorf("want the graph root, got %+v, %v", got, err)
 	}
 }
@@ -155,7 +181,7 @@ func TestReadPodmanDBLeavesTheStoreAsItIs(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := list(t, dir.Name())
-			if _, err := ReadPodmanDB(dir); err != nil {
+			if _, err := readPodmanDB(dir); err != nil {
 				t.Fatal(err)
 			}
 			got, err := os.ReadFile(path)
@@ -196,7 +222,7 @@ func TestReadPodmanDBSurvivesACutFile(t *testing.T) {
 				if err := os.Truncate(path, int64(size)); err != nil {
 					t.Fatal(err)
 				}
-				got, err := ReadPodmanDB(dir)
+				got, err := readPodmanDB(dir)
 				if err == nil && (got != want || size < 8192) {
 					t.Errorf("%d bytes: want an error, got %+v", size, got)
 				}
@@ -232,7 +258,7 @@ func TestReadPodmanDBRefusesGarbage(t *testing.T) {
 	} {
 		for _, path := range []string{sqliteName, boltName} {
 			t.Run(tc.name+" as "+path, func(t *testing.T) {
-				got, err := ReadPodmanDB(storeWith(t, path, tc.content))
+				got, err := readPodmanDB(storeWith(t, path, tc.content))
 				if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 					t.Errorf("want an error that names the file, got %+v, %v", got, err)
 				}
@@ -256,7 +282,7 @@ func TestReadPodmanDBNamesTheTableItMisses(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := ReadPodmanDB(storeWith(t, tc.path, tc.content))
+			got, err := readPodmanDB(storeWith(t, tc.path, tc.content))
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("want an error with %q, got %+v, %v", tc.want, got, err)
 			}
@@ -272,7 +298,7 @@ func TestReadPodmanDBSurvivesATreeThatNeverEnds(t *testing.T) {
 	putBranch(file[root*pageSize:], root)
 	dir := storeWith(t, boltName, file)
 	inChild(t, func() error {
-		_, err := ReadPodmanDB(dir)
+		_, err := readPodmanDB(dir)
 		return err
 	})
 }
@@ -286,7 +312,7 @@ func TestReadPodmanDBReadsNothingBeyondTheFile(t *testing.T) {
 	at := bytes.Index(file, []byte("graph-root/run/bootc/storage"))
 	size := bytes.LastIndex(file[:at], binary.NativeEndian.AppendUint32(nil, uint32(len("/run/bootc/storage"))))
 	binary.NativeEndian.PutUint32(file[size:], 1<<20)
-	got, err := ReadPodmanDB(storeWith(t, boltName, file))
+	got, err := readPodmanDB(storeWith(t, boltName, file))
 	if err == nil {
 		t.Errorf("want an error, got a graph root of %d bytes, %.60q...", len(got.GraphRoot), got.GraphRoot)
 	}
@@ -409,7 +435,7 @@ func FuzzBolt(f *testing.F) {
 		if err := os.WriteFile(path, file, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadPodmanDB(dir); err == nil && len(file) < 8192 {
+		if _, err := readPodmanDB(dir); err == nil && len(file) < 8192 {
 			t.Errorf("want an error for %d bytes", len(file))
 		}
 	})

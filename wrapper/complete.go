@@ -26,8 +26,8 @@ const (
 // "image" or "images" and whose last word, maybe empty, is the one being typed.
 // It returns what podman's command __complete prints. Names are those of the
 // bootc-owned store or, when that cannot be opened, none: podman then completes
-// only what needs no store. The error is ErrOtherStore as of BecomePodman. Complete makes no store, and may leave the calling
-// thread in the store's namespace.
+// only what needs no store. The error is ErrOtherStore as of BecomePodman. Complete
+// makes no store, and may leave the calling thread in the store's namespace.
 func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
 	h.DryRun = nil // That is about the command being typed.
 	if _, err := inspectPassthrough(args); err != nil {

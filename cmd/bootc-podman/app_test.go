@@ -142,7 +142,7 @@ func TestAFullDiskIsAnErrorOfEveryVerb(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 			if err != nil {
-				t.Skip(err)
+				t.Fatal(err)
 			}
 			defer full.Close()
 			a := newTestApp(t)
@@ -330,11 +330,11 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "exec of nothing", args: []string{"exec"},
-			failure: failure{code: 125, message: "exec: no command given"},
+			failure: failure{code: 125, message: "exec: no command given", hint: usageHintOf("exec")},
 		},
 		{
 			name: "exec of nothing after two dashes", args: []string{"exec", "--"},
-			failure: failure{code: 125, message: "exec: no command given"},
+			failure: failure{code: 125, message: "exec: no command given", hint: usageHintOf("exec")},
 		},
 		{
 			name: "exec with an option", args: []string{"exec", "--bogus", "tool"},

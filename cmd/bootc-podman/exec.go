@@ -29,7 +29,7 @@ func (a *app) execCommand(o *options) *cli.Command {
 				return fmt.Errorf("exec: unknown option %q: %w", argv[0], errMisplaced)
 			}
 			if len(argv) == 0 {
-				return errors.New("exec: no command given")
+				return &exitError{code: exitUsage, err: errors.New("exec: no command given"), advice: helpAdvice("exec")}
 			}
 			return a.host(o).BecomeProgram(c.Context, argv)
 		},
