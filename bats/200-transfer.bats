@@ -239,6 +239,7 @@ same_tree() {
     podman image exists localhost/other
     bp 1 copy-to-storage --source docker://quay.io/nope:1
     assert "$stderr" =~ "no such image"
+    assert "$stderr" =~ 'Hint: "bootc-podman list --all-stores" shows'
 }
 
 @test "copy-to-storage: a container runs from it" {

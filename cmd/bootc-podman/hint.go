@@ -80,6 +80,8 @@ func nextStep(err error, words []string) string {
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNoTag):
 		return "give it one in podman's own store: podman tag IMAGE NAME:TAG"
+	case errors.Is(err, images.ErrNotFound):
+		return "\"bootc-podman list --all-stores\" shows the images of this host"
 	case errors.Is(err, transfer.ErrNotOnboarded):
 		return "\"bootc-podman image rm\" removes an image whoever brought it"
 	case errors.Is(err, transfer.ErrNeeded):

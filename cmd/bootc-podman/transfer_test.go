@@ -65,9 +65,13 @@ func TestTransferUsageErrors(t *testing.T) {
 }
 
 func TestTransferFailuresAreHintedAt(t *testing.T) {
-	const onHost = "run it on the bootc host itself, or name a host's root with --sysroot"
+	const (
+		onHost = "run it on the bootc host itself, or name a host's root with --sysroot"
+		listed = `"bootc-podman list --all-stores" shows the images of this host`
+	)
 	for _, tt := range []struct {
 		name, sysroot, message, hint string
+		noStore                      bool // of podman's own
 		args                         []string
 	}{
 		{name: "in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified"}},
@@ -77,7 +81,8 @@ func TestTransferFailuresAreHintedAt(t *testing.T) {
 			name: "no bootc host", sysroot: "bin", message: storageconf.ErrNotBootcHost.Error(), args: []string{"set-unified", "--plan"},
 			hint: "this is no bootc host; name the root of one with --sysroot",
 		},
-		{name: "image that is not there", sysroot: "sysroot", message: `copy image "x": `, args: []string{"pull-from-default-storage", "x"}},
+		{name: "image that is not there", sysroot: "sysroot", message: `look up image "x": no such image`, hint: listed, args: []string{"pull-from-default-storage", "x"}},
+		{name: "image without a store", sysroot: "sysroot", noStore: true, message: `copy image "x": no such image`, hint: listed, args: []string{"pull-from-default-storage", "x"}},
 		{name: "not root", sysroot: "sysroot", message: "root is needed", hint: "run it as root, for example with sudo", args: []string{"pull-from-default-storage", "localhost/x:1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,7 +90,7 @@ func TestTransferFailuresAreHintedAt(t *testing.T) {
 			if tt.name != "not root" {
 				a.euid = 0
 			}
-			if tt.hint != "" {
+			if !tt.noStore {
 				a.addDefaultStore(t)
 			}
 			sysroot := "/"
