@@ -127,13 +127,26 @@ func (o Options) cloneIn(ctx context.Context, session *wrapper.Session, id strin
 	return err
 }
 
+// podmanMayCopy reports whether a copy with podman can succeed after this failure of a
+// clone: an archive that podman makes has what the tar-split file says, and podman reads
+// a source that changes under its own locks. A full disk stays full, and podman trusts
+// the records of a damaged destination.
+func podmanMayCopy(err error) bool {
+	for _, can := range []error{clonejob.ErrUnsupported, clonejob.ErrChanged, clonejob.ErrNotVerified, fs.ErrNotExist} {
+		if errors.Is(err, can) {
+			return !errors.Is(err, clonejob.ErrDamaged) && !errors.Is(err, clonejob.ErrNoSpace)
+		}
+	}
+	return false
+}
+
 // cloneOr clones by the means of o, or lets podman copy.
 func (o Options) cloneOr(ctx context.Context, clone, podman func() error) error {
 	if o.Means == ByPodman {
 		return podman()
 	}
 	err := clone()
-	if o.Means != ByClone && ctx.Err() == nil && (errors.Is(err, clonejob.ErrUnsupported) || errors.Is(err, fs.ErrNotExist)) {
+	if o.Means != ByClone && ctx.Err() == nil && podmanMayCopy(err) {
 		if o.Fallback != nil {
 			o.Fallback(err)
 		}

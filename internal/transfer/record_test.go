@@ -178,11 +178,27 @@ func TestUnsetUnifiedBringsNoEarlierVersionBack(t *testing.T) {
 func TestFailedCloneLeavesItToTheNextSource(t *testing.T) {
 	for kind, want := range map[clonejob.Kind]bool{
 		clonejob.NotVerified: true, clonejob.Changed: true, clonejob.NotFound: true, clonejob.Failed: true,
-		clonejob.NoSpace: false, clonejob.Canceled: false,
+		clonejob.NoSpace: false, clonejob.Canceled: false, clonejob.Damaged: false,
 	} {
 		err := fmt.Errorf("clone: %w", &clonejob.Failure{Kind: kind})
 		if got := (&Plan{Source: FromDefault}).nextMayDo(err); got != want {
 			t.Errorf("%s: %t, want %t", kind, got, want)
+		}
+	}
+}
+
+func TestPodmanCopiesWhatItCan(t *testing.T) {
+	for kind, want := range map[clonejob.Kind]bool{
+		clonejob.Unsupported: true, clonejob.Changed: true, clonejob.NotVerified: true,
+		clonejob.NoSpace: false, clonejob.Canceled: false, clonejob.Damaged: false, clonejob.NotFound: false, clonejob.Failed: false,
+	} {
+		var why error
+		copied := false
+		err := Options{Fallback: func(err error) { why = err }}.cloneOr(t.Context(),
+			func() error { return fmt.Errorf("clone: %w", &clonejob.Failure{Kind: kind, Message: "layer 1"}) },
+			func() error { copied = true; return nil })
+		if copied != want || (err == nil) != want || (why != nil) != want {
+			t.Errorf("%s: copied %t, error %v, reason %v; want %t", kind, copied, err, why, want)
 		}
 	}
 }

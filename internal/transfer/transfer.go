@@ -163,7 +163,7 @@ func (p *Plan) nextMayDo(err error) bool {
 		return false
 	case FromDefault:
 		if errors.As(err, &clone) {
-			return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled
+			return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled && clone.Kind != clonejob.Damaged
 		}
 	case FromTransport:
 		if errors.Is(err, ErrNotVerified) {

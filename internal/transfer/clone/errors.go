@@ -46,6 +46,7 @@ func Failure(err error) *clonejob.Failure {
 		kind clonejob.Kind
 	}{
 		{context.Canceled, clonejob.Canceled},
+		{clonejob.ErrDamaged, clonejob.Damaged},
 		{clonejob.ErrNotFound, clonejob.NotFound},
 		{clonejob.ErrChanged, clonejob.Changed},
 		{clonejob.ErrNotVerified, clonejob.NotVerified},

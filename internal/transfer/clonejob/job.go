@@ -157,6 +157,7 @@ const (
 	NotFound    Kind = "not-found"    // ErrNotFound
 	Changed     Kind = "changed"      // ErrChanged
 	NotVerified Kind = "not-verified" // ErrNotVerified
+	Damaged     Kind = "damaged"      // ErrDamaged
 	NoSpace     Kind = "no-space"     // ErrNoSpace
 	Canceled    Kind = "canceled"     // context.Canceled
 	Failed      Kind = "failed"
@@ -168,17 +169,22 @@ var (
 	ErrUnsupported = errors.New("cannot be cloned")
 	// ErrNotFound says that the source does not have the image.
 	ErrNotFound = errors.New("no such image")
-	// ErrChanged says that layers were removed from a store meanwhile, twice.
+	// ErrChanged says that layers were removed from a store meanwhile, at every try.
 	ErrChanged = errors.New("removed meanwhile")
 	// ErrNotVerified says that the source is damaged. The destination did not get the
 	// image.
 	ErrNotVerified = errors.New("not verified")
+	// ErrDamaged says that the destination has records of layers without their files, or
+	// with others, and that images or containers use them. podman would trust the
+	// records, so it does not help to copy with podman.
+	ErrDamaged = errors.New("destination is damaged")
 	// ErrNoSpace says that the destination's filesystem is full.
 	ErrNoSpace = errors.New("no space left")
 )
 
 var kinds = map[Kind]error{
-	Unsupported: ErrUnsupported, NotFound: ErrNotFound, Changed: ErrChanged, NotVerified: ErrNotVerified, NoSpace: ErrNoSpace,
+	Unsupported: ErrUnsupported, NotFound: ErrNotFound, Changed: ErrChanged, NotVerified: ErrNotVerified, Damaged: ErrDamaged,
+	NoSpace: ErrNoSpace,
 }
 
 // Failure is an error of bootc-podman-store.

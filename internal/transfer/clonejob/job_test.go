@@ -74,6 +74,7 @@ func TestFailuresAreErrorsOfTheirKinds(t *testing.T) {
 		{"not found", `{"failure":{"kind":"not-found","message":"x"}}`, nil, clonejob.ErrNotFound},
 		{"not verified", `{"failure":{"kind":"not-verified","message":"x"}}`, nil, clonejob.ErrNotVerified},
 		{"no space", `{"failure":{"kind":"no-space","message":"x"}}`, nil, clonejob.ErrNoSpace},
+		{"damaged", `{"failure":{"kind":"damaged","message":"x"}}`, nil, clonejob.ErrDamaged},
 		{"killed", ``, killed, killed},
 		{"killed, after an answer", `{"failure":{"kind":"no-space","message":"x"}}`, killed, clonejob.ErrNoSpace},
 	} {

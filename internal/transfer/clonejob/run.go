@@ -55,7 +55,7 @@ func FindProgram(self string) (string, error) {
 // is in the job alone.
 //
 // Errors are *Failure, which wrap ErrUnsupported, ErrNotFound, ErrChanged,
-// ErrNotVerified or ErrNoSpace; those of run, when the program was killed; and that of
+// ErrNotVerified, ErrDamaged or ErrNoSpace; those of run, when the program was killed; and that of
 // ctx.
 func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, program string, job Job, stderr io.Writer, progress func(Progress)) (*Result, error) {
 	cmd, _, err := Command(program, job)
