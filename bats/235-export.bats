@@ -25,6 +25,13 @@ setup_file() {
     chmod 4755 tree/usr/bin/program
     head -c 3000000 /dev/urandom >tree/usr/lib/blob
     truncate -s 1M tree/usr/lib/sparse
+    # Repeated files, of which ostree keeps one object.
+    mkdir -p tree/usr/share/many
+    head -c 1000000 /dev/urandom >tree/usr/share/many/001
+    for i in {002..100}; do
+        ln tree/usr/share/many/001 "tree/usr/share/many/$i"
+    done
+    cp -p tree/usr/bin/program tree/usr/bin/program2
     echo configured >tree/usr/etc/configuration
     echo removed | tee tree/usr/lib/removed >tree/usr/lib/version.old
     mkdir -p tree/usr/share/hidden
@@ -33,6 +40,8 @@ setup_file() {
     touch upper/usr/lib/.wh.removed upper/usr/share/hidden/.wh..wh..opq
     echo new >upper/usr/share/hidden/new
     ln -s ../lib/blob upper/usr/share/link
+    cp -a tree/usr/share/many/001 upper/usr/share/many.upper
+    ln upper/usr/share/many.upper upper/usr/share/many.upper2
 }
 
 teardown_file() {
@@ -77,11 +86,40 @@ image_of() {
     [ $(($(df -B1 --output=used /sysroot | tail -1) - before)) -lt 2000000 ]
     assert "$(jq '[.result.layers[] | .copied] | add' <<<"$RESULT")" == 0
     assert "$(image_of "$STORE")" == "$(image_of /var/lib/containers/storage)"
-    # podman before release 6 ignores what the archive says of the root directory.
-    chmod 0755 /var/lib/containers/storage/overlay/*/diff
     same_layers /var/lib/containers/storage "$STORE" "$(jq '.result.layers | length' <<<"$RESULT")"
     assert "$(oracle images --digests --format '{{.Digest}}')" == "$(podman images --digests --format '{{.Digest}}')"
     oracle rmi localhost/clone:1
+}
+
+@test "export: a repeated file is there once, with all its names, and imported again it is the same" {
+    local sum dir original
+    bp copy-to-storage --quiet --method podman --target localhost/export:1
+    podman push -q localhost/export:1 dir:pushed
+    podman rmi -af >/dev/null
+    bp copy-to-storage --quiet --method clone --target localhost/export:1
+    podman push -q localhost/export:1 dir:cloned
+    cmp <(jq -c .layers pushed/manifest.json) <(jq -c .layers cloned/manifest.json)
+    dir=$(podman image mount localhost/export:1)
+    assert "$(du -sm --apparent-size "$dir/usr/share" | cut -f1)" =~ '^[23]$'
+    assert "$(stat -c %h "$dir/usr/share/many/"* | sort -u)" == 100
+    assert "$(stat -c %h "$dir/usr/share/many.upper2")" == 2
+    assert "$(stat -c '%h %a' "$dir/usr/bin/program2")" == "2 4755"
+    podman image umount localhost/export:1
+    for sum in $(jq -r '.layers[].digest | ltrimstr("sha256:")' pushed/manifest.json); do
+        gzip -dcf "pushed/$sum" | tar -tvf - >>listing
+        cat "pushed/$sum" >>bytes
+    done
+    # The 3 MB of one file, 2 MB of the two layers' repeated ones, and the sparse one.
+    [ "$(gzip -dcf bytes | wc -c)" -lt 8000000 ]
+    assert "$(grep -c ' link to usr/share/many/001' listing)" == 99
+    # Each layer, imported as ostree-ext does, is the same tree.
+    paste -d ' ' <(jq -r '.layers[].digest' manifest.json) <(jq -r '.layers[].digest' pushed/manifest.json) >layers
+    while read -r original sum; do
+        gzip -dcf "pushed/${sum#*:}" | os_ostree commit --no-bindings --tar-autocreate-parents --tree=tar=/proc/self/fd/0 \
+            --tar-pathname-filter='^(\./)?etc,usr/etc' --timestamp=@0 --branch again >/dev/null
+        diff <(os_ostree ls -R -C "ostree/container/blob/sha256_3A_${original#*:}") <(os_ostree ls -R -C again)
+    done <layers
+    [ "$(wc -l <layers)" -eq 2 ]
 }
 
 @test "export: podman's own store without a namespace, layers shared the second time" {

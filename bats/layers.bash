@@ -7,6 +7,7 @@
 # tree DIR - all of a layer's tree in one archive, but for the times of its root, which
 # an archive need not have, and of whiteouts, which podman makes when it pulls.
 tree() {
+    stat -c 'root %A %u %g %h' "$1"
     (cd "$1" && find . -type c -print0 | LC_ALL=C sort -z | xargs -0 stat -c '%n %A %u %g %t:%T' .)
     (cd "$1" && find . -mindepth 1 ! -type c -print0) | LC_ALL=C sort -z |
         tar -C "$1" --xattrs --xattrs-include='*' --xattrs-exclude=security.selinux --acls --numeric-owner --format=posix \

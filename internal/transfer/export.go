@@ -172,7 +172,7 @@ func (u *Unread) Entries(layer int) int { return len(u.export.tree[layer]) }
 // IsDir tells whether an entry is a directory.
 func (u *Unread) IsDir(layer, entry int) bool { return u.export.tree[layer][entry].isDir }
 
-// Open opens an entry. file is nil for a directory; that of a regular file has to be
+// Open opens an entry. file is nil for a directory and a hard link; that of a regular file has to be
 // read to its end, which compares it with the name of its object
 // (host.ErrCorruptObject). Several goroutines may call it.
 func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *host.File, err error) {
@@ -229,6 +229,14 @@ func readLayers(ctx context.Context, trees *forest, commit string, commits []str
 		}
 		if err := w.commit(ctx, commits[i]); err != nil {
 			return nil, err
+		}
+	}
+	for i := range tree {
+		if tree[i], err = omitRoot(trees.repo, tree[i]); err == nil {
+			err = linkRepeated(trees.repo, tree[i])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read layer %d of %d: %w", i+1, len(tree), err)
 		}
 	}
 	return tree, nil

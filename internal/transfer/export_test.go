@@ -4,12 +4,14 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -310,6 +312,107 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 	}
 }
 
+// listing is what tar prints of the archive of a layer, without times.
+func (f *fixture) listing(e *Export, layer int) (lines []string) {
+	f.Helper()
+	var archive bytes.Buffer
+	_, err := e.writeLayer(f.Context(), &archive, layer, true, func(int, int64) {})
+	file := filepath.Join(f.TempDir(), "layer.tar")
+	if err = errors.Join(err, os.WriteFile(file, archive.Bytes(), 0o600)); err != nil {
+		f.Fatal(err)
+	}
+	for line := range strings.SplitSeq(run(f, "tar", "--numeric-owner", "-tvf", file), "\n") {
+		words := strings.Fields(line)
+		lines = append(lines, strings.Join(slices.Delete(words, 3, 5), " "))
+	}
+	return lines
+}
+
+func TestRepeatedFilesOfALayerAreHardLinks(t *testing.T) {
+	f := newFixture(t)
+	many := maxNames*2 + 10
+	f.layer(f.tree(func(m treeMaker) {
+		for i := range many {
+			m.file(fmt.Sprintf("usr/many/%05d", i), "many", 0o644)
+		}
+		for _, dir := range []string{"usr/lib", "usr/lib64", "opt", "srv", "usr/etc", "var"} {
+			m.file(dir+"/one", "content", 0o644)
+			m.file(dir+"/two", "content", 0o644)
+			m.file(dir+"/empty", "", 0o644)
+			m.file(dir+"/.wh.gone", "", 0o644)
+		}
+		m.file("usr/lib/other mode", "content", 0o600)
+		m.file("usr/lib/other owner", "content", 0o644)
+		m.chown("usr/lib/other owner", 1, 1, 0o644)
+		m.file("usr/lib/suid", "suid", 0o4755)
+		m.file("usr/lib/suid2", "suid", 0o4755)
+		m.file("usr/lib/ping", "ping", 0o755)
+		m.xattr("usr/lib/ping", "security.capability", capNetRaw)
+		m.file("usr/lib/ping2", "ping", 0o755)
+		m.xattr("usr/lib/ping2", "security.capability", capNetRaw)
+		m.link("usr/lib/symlink", "one")
+		m.link("usr/lib/symlink2", "one")
+	}))
+	f.merge()
+	var got []string
+	targets := map[string]int{}
+	for _, line := range f.listing(f.export(), 0) {
+		switch name, target, link := strings.Cut(line, " link to "); {
+		case strings.Contains(name, " usr/many/0"):
+			if link {
+				targets[target]++
+			}
+		case line[0] != 'd' && !strings.Contains(line, ".wh."):
+			got = append(got, line)
+		}
+	}
+	want := []string{
+		"-rw-r--r-- 0/0 0 etc/empty", "-rw-r--r-- 0/0 7 etc/one", "-rw-r--r-- 0/0 7 etc/two",
+		"-rw-r--r-- 0/0 0 opt/empty", "-rw-r--r-- 0/0 7 opt/one", "hrw-r--r-- 0/0 0 opt/two link to opt/one",
+		"-rw-r--r-- 0/0 0 srv/empty", "hrw-r--r-- 0/0 0 srv/one link to opt/one", "hrw-r--r-- 0/0 0 srv/two link to opt/one",
+		"-rw-r--r-- 0/0 0 usr/lib/empty", "-rw-r--r-- 0/0 7 usr/lib/one", "-rw------- 0/0 7 usr/lib/other mode",
+		"-rw-r--r-- 1/1 7 usr/lib/other owner", "-rwxr-xr-x 0/0 4 usr/lib/ping", "hrwxr-xr-x 0/0 0 usr/lib/ping2 link to usr/lib/ping",
+		"-rwsr-xr-x 0/0 4 usr/lib/suid", "hrwsr-xr-x 0/0 0 usr/lib/suid2 link to usr/lib/suid",
+		"lrwxrwxrwx 0/0 0 usr/lib/symlink -> one", "lrwxrwxrwx 0/0 0 usr/lib/symlink2 -> one",
+		"hrw-r--r-- 0/0 0 usr/lib/two link to usr/lib/one",
+		"-rw-r--r-- 0/0 0 usr/lib64/empty", "hrw-r--r-- 0/0 0 usr/lib64/one link to usr/lib/one", "hrw-r--r-- 0/0 0 usr/lib64/two link to usr/lib/one",
+		"-rw-r--r-- 0/0 0 var/empty", "-rw-r--r-- 0/0 7 var/one", "-rw-r--r-- 0/0 7 var/two",
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	wantTargets := map[string]int{"usr/many/00000": maxNames - 1, "usr/many/01000": maxNames - 1, "usr/many/02000": 9}
+	if !maps.Equal(targets, wantTargets) {
+		t.Errorf("files with more names: %v, want %v", targets, wantTargets)
+	}
+}
+
+func TestTheRootIsOnlyExportedWhereAnImportWouldChangeIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(m treeMaker)
+		want   string
+	}{
+		"as ostree makes it": {func(treeMaker) {}, "drwxr-xr-x 0/0 0 usr/"},
+		"label":              {func(m treeMaker) { m.xattr(".", "security.selinux", "system_u:object_r:root_t:s0\x00") }, "drwxr-xr-x 0/0 0 usr/"},
+		"mode":               {func(m treeMaker) { m.mkdir(".", 0o755); m.ok(unix.Chmod(m.dir, 0o700)) }, "drwx------ 0/0 0 ./"},
+		"owner":              {func(m treeMaker) { m.ok(os.Chown(m.dir, 0, 1)) }, "drwxr-xr-x 0/1 0 ./"},
+		"attribute":          {func(m treeMaker) { m.xattr(".", "user.some", "value") }, "drwxr-xr-x 0/0 0 ./"},
+	} {
+		f := newFixture(t)
+		f.layer(f.tree(func(m treeMaker) { m.file("usr/file", "one", 0o644); tt.change(m) }))
+		f.layer(f.tree(func(m treeMaker) { m.file("usr/file", "two", 0o644) }))
+		f.merge()
+		e := f.export()
+		for layer := range e.Layers {
+			if got := f.listing(e, layer)[0]; got != tt.want {
+				t.Errorf("%s: layer %d begins with %q, want %q", name, layer, got, tt.want)
+			}
+		}
+	}
+}
+
 func TestExportAcceptsLabelsTheKernelShows(t *testing.T) {
 	f := newFixture(t)
 	f.layer(f.tree(systemTree))
@@ -521,7 +624,7 @@ func TestAChunkBringsTheDirectoriesOfItsFiles(t *testing.T) {
 		got = append(got, entry.path)
 	}
 	want := []string{
-		".", "etc", "etc/gone", "etc/os-release", "etc/passwd", "etc/shadow", "etc/sub", "etc/sub/conf",
+		"etc", "etc/gone", "etc/os-release", "etc/passwd", "etc/shadow", "etc/sub", "etc/sub/conf",
 		// The same object as /etc/hostname, which is not exported.
 		"usr", "usr/lib", "usr/lib/empty",
 	}

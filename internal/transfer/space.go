@@ -332,7 +332,7 @@ func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, e
 			return 0, err
 		}
 		for _, e := range layer {
-			if e.isDir {
+			if e.isDir || e.link != "" {
 				continue
 			}
 			size, err := repo.FileSize(e.sum)

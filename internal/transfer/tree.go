@@ -47,6 +47,9 @@ type entry struct {
 	// sum is that of a "dirmeta" object when isDir, else of a "file" object.
 	sum   host.Checksum
 	isDir bool
+	// link, if not empty, is the earlier path of the layer that has the same file
+	// object; the entry is a hard link to it.
+	link string
 }
 
 // dirNode is a directory on the way from the root to what the walker looks at.
@@ -211,14 +214,100 @@ func (w *walker) addFile(dir *dirNode, name string, sum host.Checksum) {
 	w.layers[layer] = append(w.layers[layer], entry{path: p, sum: sum})
 }
 
+// maxNames is how many names of a layer share one copy of a file. It stays far below
+// what filesystems allow for one inode (65000 in ext4, 65535 in Btrfs), as copies of the
+// layer may add names of their own.
+const maxNames = 1000
+
+// linkGroup returns which files may be hard links to each other: those that ostree-ext
+// keeps or drops together when it imports a layer (its tar/write.rs decides by the
+// top-level directory), so that no link is kept without its target. It is false for
+// files that are never links: configuration and state, which programs edit in place,
+// and whiteouts.
+func linkGroup(p string) (group string, ok bool) {
+	if strings.HasPrefix(path.Base(p), whiteoutPrefix) {
+		return "", false
+	}
+	top, _, _ := strings.Cut(p, "/")
+	switch top {
+	case "etc", "var":
+		return "", false
+	case "usr", "run", "tmp", "proc", "sys", "dev", "sysroot", "boot":
+		return top, true
+	}
+	return "", true
+}
+
+// linkRepeated makes hard links of repeated file objects in a layer. Symbolic links and
+// empty files stay as they are, since a link to one saves nothing.
+func linkRepeated(repo *host.Repo, layer []entry) error {
+	type object struct {
+		group string
+		sum   host.Checksum
+	}
+	type target struct {
+		path  string
+		names int
+		// empty is known from the second name on.
+		empty bool
+	}
+	targets := map[object]target{}
+	for i := range layer {
+		e := &layer[i]
+		group, ok := linkGroup(e.path)
+		if e.isDir || !ok {
+			continue
+		}
+		of := object{group, e.sum}
+		t, repeated := targets[of]
+		if repeated && t.names == 1 {
+			size, err := repo.FileSize(e.sum)
+			if err != nil {
+				return fmt.Errorf("%q: %w", e.path, err)
+			}
+			t.empty = size == 0
+		}
+		if repeated && t.names < maxNames && !t.empty {
+			e.link = t.path
+		} else if !t.empty {
+			t = target{path: e.path}
+		}
+		t.names++
+		targets[of] = t
+	}
+	return nil
+}
+
+// importedRoot is the metadata that ostree gives to the root of a layer whose archive has
+// no entry for it (ostree commit --tar-autocreate-parents).
+const importedRoot = unix.S_IFDIR | 0o755
+
+// omitRoot removes the root from a layer where an import makes the same root without an
+// entry. podman before release 6 ignores such an entry, and later ones follow it: without
+// one, the root has the mode 0555 in all releases.
+func omitRoot(repo *host.Repo, layer []entry) ([]entry, error) {
+	if len(layer) == 0 || layer[0].path != "." {
+		return layer, nil
+	}
+	meta, err := repo.DirMeta(layer[0].sum)
+	if err != nil {
+		return nil, err
+	}
+	foreign := func(x host.Xattr) bool { return x.Name != selinuxXattr }
+	if meta.UID == 0 && meta.GID == 0 && meta.Mode == importedRoot && !slices.ContainsFunc(meta.Xattrs, foreign) {
+		layer = layer[1:]
+	}
+	return layer, nil
+}
+
 // copyBuffer is the size of the buffers for the content of files, in bytes.
 const copyBuffer = 256 << 10
 
 // openEntry opens an entry of a layer, and returns its header, which depends on the
 // object alone: in the PAX format of pax(1), times at the epoch, extended attributes in
-// records "SCHILY.xattr."; each file is by itself. file is nil for a directory. When
-// check is set, the entry is compared with the name of its object, a regular file when
-// its end is read.
+// records "SCHILY.xattr.". file is nil for a directory and for a hard link. When check is
+// set, the entry is compared with the name of its object, a regular file when its end is
+// read.
 func openEntry(repo *host.Repo, e entry, check bool) (hdr *tar.Header, file *host.File, err error) {
 	if e.isDir {
 		meta, err := repo.DirMeta(e.sum)
@@ -239,6 +328,11 @@ func openEntry(repo *host.Repo, e entry, check bool) (hdr *tar.Header, file *hos
 	if hdr, err = header(e.path, f.UID, f.GID, f.Mode, f.Xattrs); err != nil {
 		f.Close()
 		return nil, nil, err
+	}
+	if e.link != "" {
+		// It has all of the metadata: podman sets them again for each name.
+		hdr.Typeflag, hdr.Linkname = tar.TypeLink, e.link
+		return hdr, nil, f.Close()
 	}
 	hdr.Typeflag, hdr.Size = tar.TypeReg, f.Size
 	if f.Mode&unix.S_IFMT == unix.S_IFLNK {

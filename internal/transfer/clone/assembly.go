@@ -42,6 +42,9 @@ type part struct {
 	err      error
 }
 
+// isLink reports a hard link.
+func (p *part) isLink() bool { return p.hdr != nil && p.hdr.Typeflag == tar.TypeLink }
+
 // close closes the file when nobody reads it any more.
 func (p *part) close() {
 	if p.checksum != nil {
@@ -97,6 +100,7 @@ func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error
 	if err := dirs.finish(); err != nil {
 		return nil, err
 	}
+	d.root = dirs.hasRoot
 	diffID, err := recipe.close()
 	if err != nil {
 		return nil, err
@@ -158,7 +162,7 @@ func (a *assembly) makeOthers(ctx context.Context) {
 	for g := range a.work {
 		for i := range g.parts {
 			p := &g.parts[i]
-			if p.isDir || p.err != nil {
+			if p.isDir || p.isLink() || p.err != nil {
 				continue
 			}
 			if p.err = err; p.err == nil {
@@ -199,13 +203,23 @@ func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
 	}
 }
 
-// archive writes all parts in order. After an error it stops those that make them.
-func (a *assembly) archive(recipe *archiver, stop func()) (err error) {
+// archive writes all parts in order. After an error it stops those that make them. It
+// makes the hard links, as all that come before an entry are made when it gets there.
+func (a *assembly) archive(recipe *archiver, stop func()) error {
+	links, err := a.newUnpacker()
+	if err == nil {
+		defer links.close()
+	} else {
+		stop()
+	}
 	for g := range a.order {
 		<-g.made
 		for _, p := range g.parts {
 			if err == nil {
-				if err = p.err; err == nil {
+				if err = p.err; err == nil && p.isLink() {
+					err = links.add(p.hdr, nil)
+				}
+				if err == nil {
 					err = recipe.add(p.hdr, content(p), p.checksum)
 				}
 				if err != nil {

@@ -27,10 +27,11 @@ type Archives interface {
 	Layers() int
 	// Entries is the number of entries of a layer's archive, by its index.
 	Entries(layer int) int
-	// IsDir tells whether an entry is a directory. Each directory, from the root,
-	// comes before what is in it; the others are regular files and symbolic links.
+	// IsDir tells whether an entry is a directory. Each directory comes before what
+	// is in it; the root need not be there. The others are regular files, symbolic
+	// links, and hard links, which come after the files that they are links to.
 	IsDir(layer, entry int) bool
-	// Open opens an entry; file is nil for a directory. It is called from several
+	// Open opens an entry; file is nil for a directory and a hard link. It is called from several
 	// goroutines at a time.
 	Open(layer, entry int) (hdr *tar.Header, file File, err error)
 	// Describe returns the image's documents when the digests and sizes of the
@@ -134,6 +135,8 @@ type archiveDiffer struct {
 	layer    *planned
 	index    int
 	archives Archives
+	// root reports that the archive has an entry for the root.
+	root bool
 }
 
 // Close implements drivers.Differ.
@@ -169,5 +172,9 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 			return output, err
 		}
 	}
-	return d.layer.stagedOutput(d, root, tarSplit)
+	output, err = d.layer.stagedOutput(d, root, tarSplit)
+	if !d.root {
+		output.RootDirMode = nil // that of the layer below, as podman does
+	}
+	return output, err
 }

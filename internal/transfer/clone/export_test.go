@@ -101,14 +101,19 @@ func newArchives(t *testing.T, dir string) *testArchives {
 		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 		"SCHILY.xattr.user.some":           "value",
 	}
+	link := func(name string, to tar.Header) tar.Header {
+		to.Name, to.Linkname, to.Typeflag, to.Size = name, to.Name, tar.TypeLink, 0
+		return to
+	}
 	return &testArchives{t: t, content: dir, layers: [][]tar.Header{
 		{
 			directory("./", 0o755), directory("d/", 0o2750), capable, file("d/empty", 0), file("d/sparse", 3000000),
 			file("d/"+strings.Repeat("n", 255), 5), directory("d/sub/", 0o700), file("d/sub/große ☃\n", 100000),
 			{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "d/capable", Uid: 3, Mode: 0o777},
-			directory("gone/", 0o755), file("gone/x", 5),
+			directory("gone/", 0o755), file("gone/x", 5), link("gone/"+strings.Repeat("l", 255), capable), link("gone/y", file("gone/x", 5)),
+			link("x", file("gone/x", 5)),
 		},
-		{directory("./", 0o755), directory("d/", 0o755), file("d/.wh..wh..opq", 0), file("d/new", 5), file(".wh.gone", 0)},
+		{directory("d/", 0o755), file("d/.wh..wh..opq", 0), file("d/new", 5), file(".wh.gone", 0)},
 	}}
 }
 
@@ -198,12 +203,14 @@ func TestExportThatFailsLeavesNothing(t *testing.T) {
 	corrupt := errors.New("corrupt")
 	for name, spoil := range map[string]func(a *testArchives){
 		"at the end":       func(a *testArchives) { a.fail = corrupt },
-		"file is missing":  func(a *testArchives) { a.layers[1][3].Size = 6 },
-		"odd type":         func(a *testArchives) { a.layers[1][3].Typeflag = tar.TypeChar },
-		"no directory":     func(a *testArchives) { a.layers[1][3].Name = "none/file" },
+		"file is missing":  func(a *testArchives) { a.layers[1][2].Size = 6 },
+		"odd type":         func(a *testArchives) { a.layers[1][2].Typeflag = tar.TypeChar },
+		"no directory":     func(a *testArchives) { a.layers[1][2].Name = "none/file" },
+		"link to nothing":  func(a *testArchives) { a.layers[0][13].Linkname = "gone/z" },
+		"link out of it":   func(a *testArchives) { a.layers[0][13].Linkname = "../../../x" },
 		"through a link":   func(a *testArchives) { a.layers[0][10].Name = "link/file" },
 		"out of the layer": func(a *testArchives) { a.layers[0][10].Name = "../../file" },
-		"twice":            func(a *testArchives) { a.layers[1][4] = a.layers[1][3] },
+		"twice":            func(a *testArchives) { a.layers[1][3] = a.layers[1][2] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filesystem(t, "xfs")

@@ -34,8 +34,9 @@ type unpacker struct {
 	counts *counts
 	umask  uint32
 	// dirs are finished last: they get their times, and until then nothing is made by
-	// their modes.
-	dirs []*tar.Header
+	// their modes. hasRoot reports that the root is one of them.
+	dirs    []*tar.Header
+	hasRoot bool
 	// dir is the directory of the last entry, open.
 	dir     int
 	dirName string
@@ -70,6 +71,7 @@ func (u *unpacker) add(hdr *tar.Header, src File) error {
 	case tar.TypeDir:
 		u.dirs = append(u.dirs, hdr)
 		if name == "." {
+			u.hasRoot = true
 			return nil
 		}
 		return unix.Mkdirat(dir, base, 0o700)
@@ -86,6 +88,8 @@ func (u *unpacker) add(hdr *tar.Header, src File) error {
 			return err
 		}
 		return unix.UtimesNanoAt(dir, base, times(hdr), unix.AT_SYMLINK_NOFOLLOW)
+	case tar.TypeLink:
+		return u.link(dir, base, hdr)
 	}
 	return fmt.Errorf("make entry of type %q: %w", hdr.Typeflag, errors.ErrUnsupported)
 }
@@ -95,11 +99,9 @@ func (u *unpacker) enter(name string) (int, error) {
 	if u.dir >= 0 && name == u.dirName {
 		return u.dir, nil
 	}
-	fd, err := unix.Openat2(int(u.root.Fd()), name, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := openBeneath(u.root, name)
 	if err != nil {
-		return -1, fmt.Errorf("open %q: %w", name, err)
+		return -1, err
 	}
 	u.close()
 	u.dir, u.dirName = fd, name
@@ -111,6 +113,31 @@ func (u *unpacker) close() {
 		unix.Close(u.dir)
 	}
 	u.dir = -1
+}
+
+// link adds a name to a file of the tree, which has the metadata in hdr.
+func (u *unpacker) link(dir int, name string, hdr *tar.Header) error {
+	target := path.Clean(hdr.Linkname)
+	from, err := openBeneath(u.root, path.Dir(target))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from)
+	if err := unix.Linkat(from, path.Base(target), dir, name, 0); err != nil {
+		return fmt.Errorf("link %q to %q: %w", hdr.Name, hdr.Linkname, err)
+	}
+	return nil
+}
+
+// openBeneath opens a directory of the tree.
+func openBeneath(root *os.File, name string) (int, error) {
+	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return -1, fmt.Errorf("open %q: %w", name, err)
+	}
+	return fd, nil
 }
 
 func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error {
@@ -172,8 +199,15 @@ func times(hdr *tar.Header) []unix.Timespec {
 	return []unix.Timespec{t, t}
 }
 
+// rootMode is the mode that the storage library gives to the root of a layer whose archive
+// has no entry for it, and that lies on no other.
+const rootMode = 0o555
+
 // finish gives the directories their metadata, the deepest first.
 func (u *unpacker) finish() error {
+	if err := unix.Fchmod(int(u.root.Fd()), rootMode); err != nil {
+		return fmt.Errorf("finish root: %w", err)
+	}
 	for i := len(u.dirs) - 1; i >= 0; i-- {
 		hdr := u.dirs[i]
 		fd, err := u.enter(path.Clean(hdr.Name))
