@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Relative to the physical root of a host.
@@ -129,40 +131,11 @@ func (st Store) Open() (*os.File, error) {
 }
 
 // openDir opens a directory as a root for OpenIn.
-func openDir(path string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
+func openDir(path string) (*os.File, error) { return rooted.OpenRoot(path) }
 
-// OpenIn opens path below root with the given open(2) flags. Absolute links
-// and ".." are resolved as if root were "/", by the kernel (openat2(2),
-// RESOLVE_IN_ROOT), so nothing outside root is ever reached: the packaged
-// link /usr/lib/bootc/storage, for one, climbs a level too many.
+// OpenIn is rooted.Open.
 func OpenIn(root *os.File, path string, flags int) (*os.File, error) {
-	fd, err := openIn(root, path, flags)
-	full := filepath.Join(root.Name(), path)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: full, Err: err}
-	}
-	return os.NewFile(uintptr(fd), full), nil
-}
-
-// openIn is OpenIn that returns a bare descriptor.
-func openIn(root *os.File, path string, flags int) (fd int, err error) {
-	how := unix.OpenHow{
-		Flags:   uint64(flags) | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err = unix.Openat2(int(root.Fd()), path, &how)
-		// EAGAIN: a rename elsewhere raced with "..", openat2(2) asks to retry.
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return fd, err
-		}
-	}
+	return rooted.Open(root, path, flags)
 }
 
 func isLink(root *os.File, path string) bool {
@@ -175,11 +148,4 @@ func isLink(root *os.File, path string) bool {
 	return err == nil && fi.Mode()&fs.ModeSymlink != 0
 }
 
-func existsIn(root *os.File, path string) bool {
-	fd, err := openIn(root, path, unix.O_PATH)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
-}
+func existsIn(root *os.File, path string) bool { return rooted.Exists(root, path) }

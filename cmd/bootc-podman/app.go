@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -323,7 +323,7 @@ func (a *app) before(o *options) error {
 			continue
 		}
 		var err error
-		if *path, err = filepath.Abs(*path); err != nil {
+		if *path, err = rooted.Abs(*path); err != nil {
 			return fmt.Errorf("read options: %w", err)
 		}
 	}

@@ -457,3 +457,22 @@ func TestErrorsDoNotReachTheTerminalRaw(t *testing.T) {
 	stdout, stderr, code := a.start(t, "image", "--help")
 	failure{code: 125, message: `exit status 1: \x1b[2J\nHint: rm -rf \xff`}.check(t, stdout, stderr, code)
 }
+
+// TestPathsMeanWhatTheShellMeans: "..", after a link, is the parent of what the link
+// leads to.
+func TestPathsMeanWhatTheShellMeans(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, err := range []error{os.MkdirAll("far/away", 0o755), os.Symlink("far/away", "link")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := options{sysroot: "link/..", authFile: "link/../auth.json"}
+	if err := newTestApp(t).before(&o); err != nil || o.sysroot != dir+"/far" || o.authFile != dir+"/far/auth.json" {
+		t.Errorf("%+v, %v", o, err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -70,7 +71,7 @@ func (a *app) complete(ctx context.Context, o *options, words []string) ([]strin
 	tree.Setup() // adds help
 	before, last := words[:len(words)-1], words[len(words)-1]
 	line := readCommandLine(tree, before)
-	if dir, err := filepath.Abs(line.values["sysroot"]); err == nil && line.values["sysroot"] != "" {
+	if dir, err := rooted.Abs(line.values["sysroot"]); err == nil && line.values["sysroot"] != "" {
 		o.sysroot = dir
 	}
 	if c := line.command; c != nil && c.SkipFlagParsing {

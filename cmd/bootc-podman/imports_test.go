@@ -37,20 +37,21 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		name string
 		want []string
 	}{
-		{name: "storageconf", want: []string{"storageconf"}},
-		{name: "wrapper", want: []string{"storageconf", "wrapper"}},
-		{name: "internal/host", want: []string{"internal/host", "storageconf", "wrapper"}},
-		{name: "internal/images", want: []string{"internal/host", "internal/images", "storageconf", "wrapper"}},
-		{name: "hooks", want: []string{"hooks", "internal/host", "internal/images", "storageconf", "wrapper"}},
+		{name: "internal/rooted", want: []string{"internal/rooted"}},
+		{name: "storageconf", want: []string{"internal/rooted", "storageconf"}},
+		{name: "wrapper", want: []string{"internal/rooted", "storageconf", "wrapper"}},
+		{name: "internal/host", want: []string{"internal/host", "internal/rooted", "storageconf", "wrapper"}},
+		{name: "internal/images", want: []string{"internal/host", "internal/images", "internal/rooted", "storageconf", "wrapper"}},
+		{name: "hooks", want: []string{"hooks", "internal/host", "internal/images", "internal/rooted", "storageconf", "wrapper"}},
 		{name: "internal/progress", want: []string{"internal/progress"}},
-		{name: "internal/transfer/clonejob", want: []string{"internal/transfer/clonejob", "storageconf", "wrapper"}},
-		{name: "internal/transfer/clone", want: []string{"internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},
+		{name: "internal/transfer/clonejob", want: []string{"internal/rooted", "internal/transfer/clonejob", "storageconf", "wrapper"}},
+		{name: "internal/transfer/clone", want: []string{"internal/rooted", "internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer", want: []string{
-			"internal/host", "internal/images", "internal/progress", "internal/transfer", "internal/transfer/clonejob",
+			"internal/host", "internal/images", "internal/progress", "internal/rooted", "internal/transfer", "internal/transfer/clonejob",
 			"storageconf", "wrapper",
 		}},
 		{name: "internal/transfer/dedup", want: []string{
-			"internal/host", "internal/images", "internal/progress", "internal/transfer/dedup", "storageconf", "wrapper",
+			"internal/host", "internal/images", "internal/progress", "internal/rooted", "internal/transfer/dedup", "storageconf", "wrapper",
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
