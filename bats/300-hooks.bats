@@ -26,7 +26,7 @@ teardown_file() {
     umount /sysroot
 }
 
-setup() { bp hooks install; }
+setup() { install_hooks; }
 
 teardown() {
     umount -q /run/bootc-podman || true
@@ -211,11 +211,11 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
 @test "hooks install: twice is once, another mode replaces, uninstall leaves nothing" {
     bp hooks uninstall
     files >/srv/before
-    bp hooks install --mode deny
+    install_hooks --mode deny
     files >/srv/deny
-    bp hooks install --mode deny
+    install_hooks --mode deny
     files | diff /srv/deny -
-    bp hooks install
+    install_hooks
     run -1 grep -r deny /etc/bootc-podman
     bp hooks uninstall
     files | diff /srv/before -
@@ -226,16 +226,16 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
 @test "hooks install: other directories stay, files of others too" {
     bp hooks uninstall
     printf '[engine]\nhooks_dir = ["/srv/theirs"]\n' >/etc/containers/containers.conf.d/10-theirs.conf
-    bp hooks install
+    install_hooks
     run -0 tail -n 1 /etc/containers/containers.conf.d/50-bootc-podman-hooks.conf
     assert "$output" == 'hooks_dir = ["/srv/theirs", "/etc/bootc-podman/hooks.d"]'
     bp hooks uninstall
     printf '[engine]\nhooks_dir = ["/srv/theirs"]\n' >/etc/containers/containers.conf.d/90-theirs.conf
-    bp 1 hooks install
+    install_hooks 1
     assert "$stderr" =~ 'sets hooks_dir after'
     rm /etc/containers/containers.conf.d/*
     echo "# theirs" >/etc/containers/containers.conf.d/50-bootc-podman-hooks.conf
-    bp 1 hooks install
+    install_hooks 1
     assert "$stderr" =~ 'was not installed by bootc-podman'
     assert "$(cat /etc/containers/containers.conf.d/*)" == "# theirs"
 }
@@ -250,6 +250,95 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     assert "$(find /srv/root -mindepth 1 | sort | xargs)" == "/srv/root/usr /srv/root/usr/bin /srv/root/usr/bin/bootc-podman"
     bp 1 hooks install --root /srv/root --program /usr/bin/other
     assert "$stderr" =~ "no such file"
+}
+
+@test "hooks install: where directories are absolute links" {
+    bp hooks uninstall
+    local dir
+    mkdir -p /var/lib/linked
+    for dir in /etc/containers/containers.conf.d /etc/containers /etc/bootc-podman; do
+        mkdir -p "$dir"
+        mv "$dir" /var/lib/linked
+        ln -s "/var/lib/linked/${dir##*/}" "$dir"
+        printf '[engine]\nevents_logger = "none"\n' >/etc/containers/containers.conf.d/10-none.conf
+        if [ "$(podman info --format '{{.Host.EventLogger}}')" != none ]; then
+            # podman before 5.8 reads no directory of drop-ins that is a link.
+            install_hooks 1
+            assert "$stderr" =~ 'is a link, which podman .* does not follow'
+            rm "$dir"
+            mv "/var/lib/linked/${dir##*/}" "$dir"
+            continue
+        fi
+        install_hooks
+        # podman runs them.
+        run_container -d --name linked localhost/shell sleep 100
+        assert "$(leases)" == 1 "$dir is a link"
+        podman rm -f -t 0 linked
+        wait_for no_leases
+        bp hooks verify
+        bp hooks uninstall
+        rm "$dir"
+        mv "/var/lib/linked/${dir##*/}" "$dir"
+    done
+    # The directory of all of them, in another root.
+    mkdir -p /srv/root2/usr/{etc,bin}
+    ln -s /usr/etc /srv/root2/etc
+    cp "$BOOTC_PODMAN" /srv/root2/usr/bin/
+    bp hooks install --root /srv/root2 --program /usr/bin/bootc-podman
+    assert "$(cd /srv/root2/usr/etc && echo *)" == "bootc-podman containers"
+    bp hooks verify --root /srv/root2
+}
+
+@test "hooks verify: links stay below another root, and a FIFO is not waited for" {
+    mkdir -p /srv/root3/usr/{lib/hooks,bin,share/containers/oci}
+    cp "$BOOTC_PODMAN" /srv/root3/usr/bin/
+    bp hooks install --root /srv/root3 --program /usr/bin/bootc-podman
+    # A good hook is on this host, a broken one in the image.
+    hook /usr/lib/hooks/theirs.json
+    echo '{' >/srv/root3/usr/lib/hooks/theirs.json
+    ln -s /usr/lib/hooks /srv/root3/usr/share/containers/oci/hooks.d
+    bp 1 hooks verify --root /srv/root3
+    assert "$output" =~ 'hooks.d/theirs.json: no container starts: parsing hook'
+    bp hooks list --root /srv/root3
+    assert "$output" =~ 'hooks.d/theirs.json +broken'
+    rm -r /usr/lib/hooks
+    rm /srv/root3/usr/lib/hooks/theirs.json
+    mkfifo /srv/root3/usr/lib/hooks/x.json
+    run -1 timeout 10 "$BOOTC_PODMAN" hooks verify --root /srv/root3
+    assert "$output" =~ 'x.json: no container starts: not a regular file'
+    run -0 timeout 10 "$BOOTC_PODMAN" hooks list --root /srv/root3
+}
+
+@test "hooks install: a program that others can replace, or that not all can run, is refused" {
+    local program=/srv/program/bootc-podman
+    # change COMMAND... - the program would be another user's, or no user's.
+    change() {
+        rm -rf /srv/program
+        install -D -m 0755 "$BOOTC_PODMAN" "$program"
+        chmod 0755 /srv /srv/program
+        bp hooks install --program "$program"
+        bp hooks verify
+        "$@"
+        bp 1 hooks verify
+        assert "$output" =~ "$want"
+        bp 1 hooks install --program "$program"
+        assert "$stderr" =~ "$want"
+        chown root:root /srv
+        chmod 0755 /srv
+    }
+    local want='a user other than root can replace program'
+    change chmod 0775 "$program"
+    change chown 65534 /srv/program
+    change chmod 1777 /srv
+    want='not every user can execute program'
+    change chmod 0750 /srv/program
+    # Any user's attempt agrees.
+    chmod 0700 "$program"
+    run ! setpriv --reuid 65534 --regid 65534 --clear-groups sh -c "$program version"
+    want='is on a filesystem that is mounted noexec'
+    noexec() { mount -t tmpfs -o noexec,mode=0755 none /srv/program && install -m 0755 "$BOOTC_PODMAN" "$program"; }
+    change noexec
+    umount /srv/program
 }
 
 # hook FILE [JQ] - a hook configuration of somebody's, changed by a jq program.
@@ -319,7 +408,7 @@ finds() {
 }
 
 @test "hooks explain: says what a container would meet" {
-    bp hooks install --mode enforce
+    install_hooks --mode enforce
     run_container --name app -v /sysroot/ostree/repo:/m localhost/shell true
     local id
     id=$(podman container inspect --format '{{.Id}}' app)

@@ -129,7 +129,7 @@ writable() {
 # check MODE GUARDED - all mounts at once: what is guarded can be written or not.
 check() {
     local n want got
-    bp hooks install --mode "$1"
+    install_hooks --mode "$1"
     ask
     [ "${#kinds[@]}" -ge 25 ]
     run -0 try "$1" "${options[@]}"
@@ -173,7 +173,7 @@ check() {
 }
 
 @test "mount-guard: enforce goes for what is mounted below, too" {
-    bp hooks install --mode enforce
+    install_hooks --mode enforce
     run run_container --name below -v /boot:/m/boot localhost/shell sh -c ': >/m/boot/efi/probe'
     assert "$status" != 0 "written below a mount that was made read-only"
     assert "$output" =~ "Read-only file system"
@@ -182,10 +182,10 @@ check() {
 @test "mount-guard: a read-only mount with a writable one below is found" {
     local below='cannot be written below'
     run -0 run_container --rm -v /boot:/m/boot:ro localhost/shell sh -c ': >/m/boot/efi/probe'
-    bp hooks install --mode enforce
+    install_hooks --mode enforce
     run run_container --rm -v /boot:/m/boot:ro localhost/shell sh -c "(: >/m/boot/efi/probe) || echo $below"
     assert "$output" =~ "$below"
-    bp hooks install --mode deny
+    install_hooks --mode deny
     run run_container --name ro -v /boot:/m/boot:ro localhost/shell true
     assert "$status" != 0 "starts"
     assert "$(jq -r .reason /run/bootc-podman/denied/"$(podman container inspect --format '{{.Id}}' ro)".json)" == \
@@ -198,10 +198,10 @@ check() {
 @test "mount-guard: the upper directory of an overlay" {
     local overlay=/srv/plain:/m/1:O,upperdir=/boot/loader,workdir=/boot/work
     mkdir -p /boot/work
-    bp hooks install --mode enforce
+    install_hooks --mode enforce
     run -0 try enforced -v "$overlay"
     assert "$output" == "1 no"
-    bp hooks install --mode deny
+    install_hooks --mode deny
     run try denied -v "$overlay"
     assert "$status" != 0 "starts"
     # podman's own is in the container's directory.
@@ -213,7 +213,7 @@ check() {
 
 @test "mount-guard: deny lets no container start" {
     rm -rf /run/bootc-podman/denied
-    bp hooks install --mode deny
+    install_hooks --mode deny
     ask
     local n=0 line kind
     while read -r line; do
@@ -236,17 +236,17 @@ check() {
 
 @test "mount-guard: mounts of another container are seen" {
     # podman does not count them as bind mounts for hooks.
-    bp hooks install --mode deny
+    install_hooks --mode deny
     podman create --name donor -v /boot:/m/1 localhost/shell true
     run try denied --volumes-from donor
     assert "$status" != 0 "starts: $output"
-    bp hooks install --mode enforce
+    install_hooks --mode enforce
     run -0 try enforced --volumes-from donor
     assert "$output" == "1 no"
 }
 
 @test "mount-guard: an annotation lets a container alone" {
-    bp hooks install --mode deny
+    install_hooks --mode deny
     run -0 try allowed --annotation io.bootc-podman.allow-host-rw=true -v /sysroot/ostree/repo:/m/1
     assert "$output" == "1 yes"
     run try refused --annotation io.bootc-podman.allow-host-rw=yes -v /sysroot/ostree/repo:/m/1
@@ -254,7 +254,7 @@ check() {
 }
 
 @test "mount-guard: an image does not let itself alone" {
-    bp hooks install --mode deny
+    install_hooks --mode deny
     podman build -q --no-cache --annotation io.bootc-podman.allow-host-rw=true -t localhost/hostile /srv/image >/dev/null
     run run_container --rm -v /sysroot/ostree/repo:/m/1 localhost/hostile true
     assert "$status" != 0 "starts"
@@ -263,7 +263,7 @@ check() {
 }
 
 @test "mount-guard: whatever goes wrong, containers start" {
-    bp hooks install --mode deny
+    install_hooks --mode deny
     # No journal, and a state that cannot be written.
     mount -t tmpfs -o ro none /run/bootc-podman
     run try refused -v /sysroot/ostree/repo:/m/1

@@ -34,7 +34,7 @@ teardown_file() {
     umount /sysroot
 }
 
-setup() { bp hooks install; }
+setup() { install_hooks; }
 
 RUN_DIRS="containers libpod runc crun crio lock netns podman"
 

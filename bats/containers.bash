@@ -10,6 +10,7 @@ container_conf() {
     cat >/etc/containers/containers.conf <<'END'
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+pids_limit = 0
 [engine]
 runtime = "runc"
 events_logger = "file"
@@ -29,6 +30,15 @@ shell_context() {
     done
     printf '%s\n' "${2:-shell}" >"$1/root/text"
     printf 'FROM scratch\nCOPY root /\nLABEL text="%s"\nCMD ["/bin/sh"]\n' "${2:-shell}" >"$1/Containerfile"
+}
+
+# install_hooks [RC] ARG... - install the hooks, with a copy of the program in a place that
+# is root's alone, which the project's folder need not be.
+install_hooks() {
+    local rc=0 program=/usr/lib/hooks-under-test/bootc-podman
+    [[ ${1-} != [0-9]* ]] || { rc=$1 && shift; }
+    [ -e "$program" ] || install -D -m 0755 "$BOOTC_PODMAN" "$program"
+    bp "$rc" hooks install --program "$program" "$@"
 }
 
 # run_container ARG... - podman run as it works here.

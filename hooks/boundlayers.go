@@ -6,7 +6,6 @@ package hooks
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -43,7 +43,7 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c container, want []
 	}
 	switch {
 	case dirs != nil:
-	case v.isIn(own, "overlay/"+c.layer+"/diff1"):
+	case rooted.Exists(own.dir, "overlay/"+c.layer+"/diff1"):
 		// Nothing is mounted, and would be with this.
 		return refuse("its files were copied to %s, as for a user namespace of its own", own.path)
 	default:
@@ -57,7 +57,7 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c container, want []
 		case i >= len(want):
 			return refuse("it has more layers than the bound image")
 		case filepath.IsAbs(dir):
-			if !bootc.isLayer(v.path(dir), want[i]) {
+			if !v.isLayer(bootc, dir, want[i]) {
 				return refuse("its files are in %s, not in the bootc-owned store%s", dir, forUser(own, c.layer, dir))
 			}
 			continue
@@ -88,26 +88,23 @@ func forUser(own *graph, layer, dir string) string {
 	return ""
 }
 
-// isLayer tells whether a directory is what a layer of the store holds.
-func (g *graph) isLayer(path, layer string) bool {
-	var is, want unix.Stat_t
-	if !isLayerID(layer) || unix.Stat(path, &is) != nil {
+// isLayer reports whether a directory of the host is the one that a layer of the store
+// has its files in.
+func (v *Invocation) isLayer(g *graph, path, layer string) bool {
+	if !isLayerID(layer) {
 		return false
 	}
-	dir, err := storageconf.OpenIn(g.dir, "overlay/"+layer+"/diff", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	dir, err := v.open(path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
 	defer dir.Close()
-	return unix.Fstat(int(dir.Fd()), &want) == nil && is.Dev == want.Dev && is.Ino == want.Ino
-}
-
-func (v *Invocation) isIn(g *graph, path string) bool {
-	f, err := storageconf.OpenIn(g.dir, path, unix.O_PATH)
-	if err == nil {
-		f.Close()
+	is, err := rooted.Identify(dir)
+	if err != nil {
+		return false
 	}
-	return err == nil
+	want, err := rooted.Stat(g.dir, "overlay/"+layer+"/diff", unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && want.Mode&unix.S_IFMT == unix.S_IFDIR && is == rooted.ID{Dev: want.Dev, Ino: want.Ino}
 }
 
 // mountedOf returns the directories that the root directory of a container was
@@ -193,11 +190,6 @@ func (v *Invocation) addOfParent(s *stores) {
 
 // addOfConf adds the stores that a storage.conf names.
 func (v *Invocation) addOfConf(s *stores, file string) {
-	root, err := os.OpenFile(v.Root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return
-	}
-	defer root.Close()
 	var conf struct {
 		Storage struct {
 			ImageStore string `toml:"imagestore"`
@@ -206,7 +198,7 @@ func (v *Invocation) addOfConf(s *stores, file string) {
 			} `toml:"options"`
 		} `toml:"storage"`
 	}
-	content, err := readIn(root, file, maxConf)
+	content, err := v.read(file, maxConf)
 	if err != nil || toml.Unmarshal(content, &conf) != nil {
 		return
 	}
@@ -238,12 +230,7 @@ func (v *Invocation) ofParent(name string) []string {
 	if v.Parent == 0 {
 		return nil
 	}
-	f, err := os.Open(v.path(fmt.Sprintf("proc/%d/%s", v.Parent, name)))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxState))
+	content, err := v.read(fmt.Sprintf("proc/%d/%s", v.Parent, name), maxState)
 	if err != nil {
 		return nil
 	}

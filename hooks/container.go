@@ -20,6 +20,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -135,7 +136,7 @@ func (v *Invocation) graphOfRoot(rootfs string) (g *graph, layer string, err err
 
 func (v *Invocation) openGraph(root, driver string) (*graph, error) {
 	root = filepath.Clean(root)
-	dir, err := os.OpenFile(v.path(root), unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := v.open(root, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +147,9 @@ func (g *graph) close() { g.dir.Close() }
 
 // is tells whether both are the same directory.
 func (g *graph) is(other *graph) bool {
-	id, ok := identify(g.dir)
-	otherID, otherOK := identify(other.dir)
-	return ok && otherOK && id == otherID
+	id, err := rooted.Identify(g.dir)
+	otherID, otherErr := rooted.Identify(other.dir)
+	return err == nil && otherErr == nil && id == otherID
 }
 
 // containerOfRoot finds a container, and its store, by its root directory.
@@ -182,7 +183,7 @@ func (v *Invocation) isOfImage(d *document, annotation string) (bool, error) {
 		if !isLayerID(c.image.ID) {
 			break
 		}
-		dir, err := storageconf.OpenIn(g.dir, g.driver+"-images/"+c.image.ID, unix.O_RDONLY|unix.O_DIRECTORY)
+		dir, err := rooted.Open(g.dir, g.driver+"-images/"+c.image.ID, unix.O_RDONLY|unix.O_DIRECTORY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -218,7 +219,7 @@ func manifestHas(dir *os.File, annotation string) (bool, error) {
 		var manifest struct {
 			Annotations map[string]string `json:"annotations"`
 		}
-		content, err := readIn(dir, name, maxManifest)
+		content, err := rooted.ReadFile(dir, name, maxManifest)
 		if err == nil {
 			err = json.Unmarshal(content, &manifest)
 		}
@@ -230,15 +231,6 @@ func manifestHas(dir *os.File, annotation string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-func readIn(dir *os.File, name string, limit int64) ([]byte, error) {
-	f, err := storageconf.OpenIn(dir, name, unix.O_RDONLY|unix.O_NONBLOCK)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readLimited(f, limit)
 }
 
 // isLayerID tells whether id is one that the storage library gives layers.
@@ -283,7 +275,7 @@ func findRecord[T any](dir *os.File, path string, record *T, wanted func() bool)
 	var err error
 	for range 2 {
 		var f *os.File
-		f, err = storageconf.OpenIn(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
+		f, err = rooted.Open(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
 		if errors.Is(err, fs.ErrNotExist) {
 			return errNoRecord
 		}
@@ -329,7 +321,7 @@ func scanRecords[T any](f *os.File, record *T, wanted func() bool) error {
 type stores struct {
 	all []*graph
 	// kinds are by the place of the graph root in the file system.
-	kinds map[fsID]StoreKind
+	kinds map[rooted.ID]StoreKind
 }
 
 // openStores opens the store of a container, the bootc-owned one and those of the
@@ -352,7 +344,7 @@ func (v *Invocation) openStores(own *graph) *stores {
 
 // ownAndBootc opens the bootc-owned store, if there is one, beside that of a container.
 func (v *Invocation) ownAndBootc(own *graph) *stores {
-	s := &stores{all: []*graph{own}, kinds: map[fsID]StoreKind{}}
+	s := &stores{all: []*graph{own}, kinds: map[rooted.ID]StoreKind{}}
 	if located, err := storageconf.Locate(v.Root); err == nil && located.Exists {
 		s.add(v.openHostPath(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/"))), BootcStore)
 	}
@@ -362,12 +354,7 @@ func (v *Invocation) ownAndBootc(own *graph) *stores {
 // openHostPath opens a graph root whose links are to be followed in the host's
 // root, nil when it cannot be.
 func (v *Invocation) openHostPath(path string) *graph {
-	root, err := os.OpenFile(v.Root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return nil
-	}
-	defer root.Close()
-	dir, err := storageconf.OpenIn(root, path, unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := v.open(path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil
 	}
@@ -379,8 +366,8 @@ func (s *stores) add(g *graph, kind StoreKind) {
 	if g == nil {
 		return
 	}
-	id, ok := identify(g.dir)
-	if _, known := s.kinds[id]; known || !ok {
+	id, err := rooted.Identify(g.dir)
+	if _, known := s.kinds[id]; known || err != nil {
 		g.close()
 		return
 	}
@@ -399,7 +386,7 @@ func (s *stores) close() {
 }
 
 func (s *stores) kind(g *graph) StoreKind {
-	id, _ := identify(g.dir)
+	id, _ := rooted.Identify(g.dir)
 	if kind, ok := s.kinds[id]; ok {
 		return kind
 	}
@@ -414,14 +401,6 @@ func (s *stores) bootc() *graph {
 		}
 	}
 	return nil
-}
-
-func identify(f *os.File) (fsID, bool) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return fsID{}, false
-	}
-	return fsID{dev: st.Dev, ino: st.Ino}, true
 }
 
 // digest finds the manifest digest of an image, "" when no store tells.
@@ -445,7 +424,7 @@ func (g *graph) lower(layer string) ([]string, error) {
 	if !isLayerID(layer) {
 		return nil, fmt.Errorf("read layer %q: %w", layer, errUnlikely)
 	}
-	lower, err := readIn(g.dir, "overlay/"+layer+"/lower", maxState)
+	lower, err := rooted.ReadFile(g.dir, "overlay/"+layer+"/lower", maxState)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -500,7 +479,7 @@ func mountedLayer(lower string) Layer {
 	l := Layer{Store: OtherStore}
 	root, rest, ok := strings.Cut(lower, "/overlay/l/")
 	if ok {
-		f, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+		f, err := rooted.OpenRoot(root)
 		if err != nil {
 			return l
 		}
@@ -546,7 +525,7 @@ func readLayerLink(dir *os.File, path string) string {
 
 // mounts reads the mount table of this process.
 func (v *Invocation) mounts() ([]*mountinfo.Info, error) {
-	f, err := os.Open(v.path("proc/self/mountinfo"))
+	f, err := v.open("proc/self/mountinfo", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Where podman and buildah find hook configurations. podman run reads
@@ -61,6 +61,16 @@ func (p Podman) orders() []confOrder {
 	return []confOrder{orderSince6}
 }
 
+// followsDropInDir reports whether podman reads drop-ins of a directory that is a link.
+// 4.3.1 and 5.4.2 do not, 5.8.6 and 6.1.1 do; unknown ones are taken to do so.
+func (p Podman) followsDropInDir() bool { return !olderThan(p.Version, 5, 8) }
+
+// linkedDropInDir reports whether the directory of our drop-in is a link itself.
+func linkedDropInDir(root *os.File) bool {
+	st, err := rooted.Stat(root, dropInDir, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
+}
+
 // confOrder lists the files that podman, run by root, takes its configuration from, in
 // the order it reads them. DropIn is in the list, there or not, unless it is masked.
 type confOrder func(root *os.File) ([]string, error)
@@ -90,9 +100,8 @@ func orderBefore6(root *os.File) ([]string, error) {
 // package configfile in the storage library.
 func orderSince6(root *os.File) (files []string, err error) {
 	for _, file := range []string{rootsConf, adminConf, vendorConf} {
-		f, err := storageconf.OpenIn(root, file, unix.O_PATH)
+		_, err := rooted.Stat(root, file, 0)
 		if err == nil {
-			f.Close()
 			files = append(files, file)
 			break
 		}
@@ -115,6 +124,8 @@ type configuration struct {
 	ours *hooksDirs
 	// mask is the file that is read in its place, "" for none.
 	mask string
+	// linked is that the directory of drop-ins is a link, which not each podman follows.
+	linked bool
 }
 
 // all is what is read, in this order.
@@ -128,7 +139,7 @@ func (c configuration) all() []hooksDirs {
 
 // read reads the configuration of the host whose root is root by one of the orders.
 func (p Podman) read(root string, order confOrder) (c configuration, err error) {
-	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := rooted.OpenRoot(root)
 	if err != nil {
 		return c, err
 	}
@@ -137,6 +148,10 @@ func (p Podman) read(root string, order confOrder) (c configuration, err error) 
 	if err != nil {
 		return c, err
 	}
+	c.linked = linkedDropInDir(dir)
+	if c.linked && !p.followsDropInDir() {
+		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Dir(file) == dropInDir && file != DropIn })
+	}
 	if p.Override != "" {
 		files = append(files, p.Override)
 	}
@@ -144,6 +159,9 @@ func (p Podman) read(root string, order confOrder) (c configuration, err error) 
 	for i, file := range files {
 		if ours < 0 && filepath.Base(file) == filepath.Base(DropIn) {
 			c.mask = file
+		}
+		if i == ours && c.linked && !p.followsDropInDir() {
+			continue
 		}
 		h, err := readConfFile(dir, file)
 		switch {
@@ -169,17 +187,12 @@ func dropIns(root *os.File, dirs ...string) (files []string, err error) {
 		if d == dropInDir {
 			byName[filepath.Base(DropIn)] = DropIn
 		}
-		f, err := storageconf.OpenIn(root, d, unix.O_RDONLY|unix.O_DIRECTORY)
+		names, err := rooted.Names(root, d)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, err
-		}
-		names, err := f.Readdirnames(-1)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("read %q: %w", d, err)
 		}
 		for _, name := range names {
 			if strings.HasSuffix(name, ".conf") {
@@ -194,17 +207,12 @@ func dropIns(root *os.File, dirs ...string) (files []string, err error) {
 }
 
 func readConfFile(root *os.File, file string) (*hooksDirs, error) {
-	f, err := storageconf.OpenIn(root, file, unix.O_RDONLY|unix.O_NONBLOCK)
+	content, err := rooted.ReadFile(root, file, maxConf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
-	}
-	defer f.Close()
-	content, err := readLimited(f, maxConf)
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", file, err)
 	}
 	return parseConf(file, content)
 }

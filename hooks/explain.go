@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Explained is a hook that podman would run for a container, and what ours would
@@ -31,7 +33,7 @@ type Explained struct {
 // that podman does not make for every container counts as one, although podman leaves
 // out those of --volumes-from.
 func Explain(root string, p Podman, config io.Reader) ([]Explained, error) {
-	raw, err := readLimited(config, maxConfig)
+	raw, err := rooted.ReadLimited(config, maxConfig)
 	if err != nil {
 		return nil, fmt.Errorf("read config: %w", err)
 	}

@@ -52,6 +52,9 @@ const (
 func newTestHost(t *testing.T) *testHost {
 	t.Helper()
 	h := &testHost{t: t, root: t.TempDir(), journal: &recordingJournal{}}
+	if err := os.Chmod(h.root, 0o755); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
 	h.write("proc/sys/kernel/random/boot_id", testBoot+"\n")
 	h.write("proc/self/mountinfo", "")
 	h.dir("run")

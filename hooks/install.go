@@ -18,7 +18,7 @@ import (
 	hook "go.podman.io/common/pkg/hooks/1.0.0"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Where the hooks are installed. PrivateDir is ours alone: a precreate hook in one
@@ -157,6 +157,9 @@ func (i Install) directories() (dirs []string, err error) {
 		if c.mask != "" {
 			return nil, fmt.Errorf("%q is read instead of %q", c.mask, DropIn)
 		}
+		if c.linked && !i.Podman.followsDropInDir() {
+			return nil, fmt.Errorf("%q is a link, which podman %s does not follow: the hooks would not run", dropInDir, i.Podman.Version)
+		}
 		read = append(read, c)
 		for _, dir := range effective(append(slices.Clone(c.before), hooksDirs{dirs: []string{PrivateDir}, adds: &adds})) {
 			dirs = append(slices.DeleteFunc(dirs, func(d string) bool { return d == dir }), dir)
@@ -194,35 +197,16 @@ func (i Install) checkProgram() error {
 	if !filepath.IsAbs(i.Program) {
 		return fmt.Errorf("program %q is no absolute path", i.Program)
 	}
-	_, err := checkProgram(i.Root, i.Program)
-	return err
-}
-
-// checkProgram tells whether a hook's program would run, and its mode. Links are
-// followed in the host's root; many a package's program is an absolute one.
-func checkProgram(root, program string) (uint32, error) {
-	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := rooted.OpenRoot(i.Root)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer dir.Close()
-	f, err := storageconf.OpenIn(dir, program, unix.O_PATH)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return 0, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-		return 0, fmt.Errorf("program %q is not executable", program)
-	}
-	return st.Mode, nil
+	return checkProgram(dir, i.Program)
 }
 
 func (i Install) write(files map[string][]byte) error {
-	in, err := os.OpenRoot(i.Root)
+	in, err := rooted.OpenRoot(i.Root)
 	if err != nil {
 		return err
 	}
@@ -233,7 +217,7 @@ func (i Install) write(files map[string][]byte) error {
 	}
 	isNew := !known
 	for path := range files {
-		_, err := in.Lstat(strings.TrimPrefix(path, "/"))
+		_, err := rooted.Stat(in, path, unix.AT_SYMLINK_NOFOLLOW)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || known:
 		case err == nil && isOurs(in, path):
@@ -254,10 +238,10 @@ func (i Install) write(files map[string][]byte) error {
 	return nil
 }
 
-func (i Install) writeAll(in *os.Root, record *installed, files map[string][]byte) error {
+func (i Install) writeAll(in *os.File, record *installed, files map[string][]byte) error {
 	made := func(dir string) { record.Directories = append(record.Directories, dir) }
 	for _, dir := range []string{PrivateDir, dropInDir} {
-		if err := makeDirs(in, strings.TrimPrefix(dir, "/"), made); err != nil {
+		if err := rooted.MakeDirs(in, dir, made); err != nil {
 			return err
 		}
 	}
@@ -265,12 +249,12 @@ func (i Install) writeAll(in *os.Root, record *installed, files map[string][]byt
 	if err != nil {
 		return err
 	}
-	if err := writeFile(i.Root, recordPath, append(content, '\n'), nil); err != nil {
+	if err := rooted.WriteFile(in, recordPath, append(content, '\n')); err != nil {
 		return err
 	}
 	// The drop-in comes last.
 	for _, path := range append([]string{hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate)}, DropIn) {
-		if err := writeFile(i.Root, path, files[path], nil); err != nil {
+		if err := rooted.WriteFile(in, path, files[path]); err != nil {
 			return err
 		}
 	}
@@ -279,8 +263,8 @@ func (i Install) writeAll(in *os.Root, record *installed, files map[string][]byt
 
 // readRecord reads the record of an installation; known is false without one, or with
 // one that is damaged.
-func readRecord(in *os.Root) (record installed, known bool, err error) {
-	content, err := in.ReadFile(strings.TrimPrefix(recordPath, "/"))
+func readRecord(in *os.File) (record installed, known bool, err error) {
+	content, err := rooted.ReadFile(in, recordPath, maxConf)
 	if errors.Is(err, fs.ErrNotExist) {
 		return record, false, nil
 	}
@@ -298,12 +282,11 @@ func ownDirectories() []string { return []string{filepath.Dir(PrivateDir), Priva
 
 // isOurs tells whether a file is as we would write it, with some mode, program and
 // directories.
-func isOurs(in *os.Root, path string) bool {
-	name := strings.TrimPrefix(path, "/")
-	if fi, err := in.Lstat(name); err != nil || !fi.Mode().IsRegular() || fi.Size() > maxConf {
+func isOurs(in *os.File, path string) bool {
+	if st, err := rooted.Stat(in, path, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return false
 	}
-	content, err := in.ReadFile(name)
+	content, err := rooted.ReadFile(in, path, maxConf)
 	if err != nil {
 		return false
 	}
@@ -327,7 +310,7 @@ func Uninstall(root string) error {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
 	defer unlock()
-	in, err := os.OpenRoot(root)
+	in, err := rooted.OpenRoot(root)
 	if err != nil {
 		return fmt.Errorf("uninstall hooks: %w", err)
 	}
@@ -343,7 +326,7 @@ func Uninstall(root string) error {
 		}
 	}
 	if !known {
-		if _, err := in.Lstat(strings.TrimPrefix(recordPath, "/")); err != nil && len(files) == 0 {
+		if _, err := rooted.Stat(in, recordPath, unix.AT_SYMLINK_NOFOLLOW); err != nil && len(files) == 0 {
 			return nil
 		}
 		record.Directories = ownDirectories()
@@ -368,7 +351,7 @@ func written() []string {
 }
 
 // remove removes files of ours, as many as can be.
-func remove(in *os.Root, files map[string][]byte) (err error) {
+func remove(in *os.File, files map[string][]byte) (err error) {
 	for _, path := range written() {
 		if _, ok := files[path]; ok {
 			err = errors.Join(err, removeFile(in, path))
@@ -377,32 +360,27 @@ func remove(in *os.Root, files map[string][]byte) (err error) {
 	return err
 }
 
-func removeFile(in *os.Root, path string) error {
-	err := in.Remove(strings.TrimPrefix(path, "/"))
+func removeFile(in *os.File, path string) error {
+	err := rooted.Remove(in, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-func removeDirs(in *os.Root, dirs []string) {
+func removeDirs(in *os.File, dirs []string) {
 	for _, dir := range slices.Backward(dirs) {
-		_ = in.Remove(strings.TrimPrefix(dir, "/")) // fails if there is something in it
+		_ = rooted.Remove(in, dir) // fails if there is something in it
 	}
 }
 
 // sweepWritten removes what an installation that was killed was writing.
-func sweepWritten(in *os.Root) {
+func sweepWritten(in *os.File) {
 	for _, path := range append(written(), recordPath) {
-		dir, err := in.Open(strings.TrimPrefix(filepath.Dir(path), "/"))
-		if err != nil {
-			continue
-		}
-		names, _ := dir.Readdirnames(-1)
-		dir.Close()
+		names, _ := rooted.Names(in, filepath.Dir(path))
 		for _, name := range names {
-			if strings.HasPrefix(name, "."+filepath.Base(path)+".") && strings.HasSuffix(name, ".tmp") {
-				_ = in.Remove(strings.TrimPrefix(filepath.Join(filepath.Dir(path), name), "/"))
+			if rooted.IsTemporary(name, filepath.Base(path)) {
+				_ = rooted.Remove(in, filepath.Join(filepath.Dir(path), name))
 			}
 		}
 	}

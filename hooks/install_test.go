@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	podmanhooks "go.podman.io/common/pkg/hooks"
+	"golang.org/x/sys/unix"
 )
 
 // installHost is a host with our program.
@@ -24,6 +25,22 @@ func installHost(t *testing.T) (*testHost, Install) {
 		t.Fatal(err)
 	}
 	return h, Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: Warn}
+}
+
+func (h *testHost) chmod(name string, mode uint32) {
+	h.t.Helper()
+	if err := unix.Chmod(h.path(name), mode); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *testHost) chown(name string, uid int) {
+	h.t.Helper()
+	if err := os.Chown(h.path(name), uid, -1); errors.Is(err, fs.ErrPermission) {
+		h.t.Skip("needs root")
+	} else if err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // tree is every file below the root with its mode and content.
@@ -246,11 +263,40 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
 		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such file"},
 		{name: "a directory that cannot be made", with: func(h *testHost, _ *Install) { h.write("etc/containers", "") }, want: "not a directory"},
-		{name: "a directory that is an absolute link", with: func(h *testHost, _ *Install) {
-			h.dir("usr/etc/containers")
-			h.dir("etc")
+		{name: "a directory that is a dangling link", with: func(h *testHost, _ *Install) {
 			h.link("/usr/etc/containers", "etc/containers")
-		}, want: "escapes"},
+		}, want: "file exists"},
+		{name: "a directory that this podman does not follow a link to", with: func(h *testHost, i *Install) {
+			h.dir("var/lib/x")
+			h.dir("etc/containers")
+			h.link("/var/lib/x", dropInDir)
+			i.Podman.Version = "5.4.2"
+		}, want: "containers.conf.d\" is a link, which podman 5.4.2 does not follow"},
+		{name: "a program of another user", with: func(h *testHost, i *Install) {
+			h.chown("usr/bin/bootc-podman", 1000)
+		}, want: `can replace program "/usr/bin/bootc-podman": /usr/bin/bootc-podman is owned by user 1000`},
+		{name: "a program in another user's directory", with: func(h *testHost, i *Install) { h.chown("usr", 1000) }, want: "/usr is owned by user 1000"},
+		{name: "a program below a directory for all", with: func(h *testHost, i *Install) { h.chmod("usr", 0o1777) }, want: "/usr has mode 01777"},
+		{name: "a program for a group", with: func(h *testHost, i *Install) { h.chmod("usr/bin/bootc-podman", 0o775) }, want: "bootc-podman has mode 0775"},
+		{name: "a link from a directory for all", with: func(h *testHost, i *Install) {
+			h.link("/usr/bin/bootc-podman", "tmp/program")
+			h.chmod("tmp", 0o1777)
+			i.Program = "/tmp/program"
+		}, want: "/tmp has mode 01777"},
+		{name: "a link to a directory for all", with: func(h *testHost, i *Install) {
+			h.write("tmp/program", "")
+			h.chmod("tmp/program", 0o755)
+			h.chmod("tmp", 0o1777)
+			h.link("/tmp/program", "usr/bin/program")
+			i.Program = "/usr/bin/program"
+		}, want: "/tmp has mode 01777"},
+		{name: "a program that not all can reach", with: func(h *testHost, i *Install) { h.chmod("usr/bin", 0o750) }, want: "not every user can execute program \"/usr/bin/bootc-podman\": /usr/bin has mode 0750"},
+		{name: "a program that not all can execute", with: func(h *testHost, i *Install) { h.chmod("usr/bin/bootc-podman", 0o750) }, want: "it has mode 0750"},
+		{name: "a program that its group cannot execute", with: func(h *testHost, i *Install) { h.chmod("usr/bin/bootc-podman", 0o705) }, want: "it has mode 0705"},
+		{name: "a script that not all can read", with: func(h *testHost, i *Install) {
+			h.write("usr/bin/bootc-podman", "#!/bin/sh")
+			h.chmod("usr/bin/bootc-podman", 0o711)
+		}, want: "it has mode 0711"},
 		{name: "a file in place of ours for podman 6", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.rootful.conf.d/50-bootc-podman-hooks.conf", "")
 		}, want: "containers.rootful.conf.d/50-bootc-podman-hooks.conf\" is read instead of"},
@@ -271,6 +317,46 @@ func TestInstallRefuses(t *testing.T) {
 			}
 			if h.tree() != before {
 				t.Errorf("left\n%s\nwant\n%s", h.tree(), before)
+			}
+		})
+	}
+}
+
+// TestInstallFollowsLinks: hosts have such links, and a lock of bound images is
+// written in the same way.
+func TestInstallFollowsLinks(t *testing.T) {
+	for link, target := range map[string]string{
+		"etc": "/usr/etc", "etc/containers": "/usr/etc/containers", "etc/containers/containers.conf.d": "/var/lib/x",
+		"etc/bootc-podman": "/var/lib/x", "usr/bin": "/opt/bin",
+	} {
+		t.Run(link, func(t *testing.T) {
+			h := newTestHost(t)
+			h.dir(target)
+			h.link(target, link)
+			program := "usr/bin/bootc-podman"
+			if link == "usr/bin" { // this process is not in the root
+				program = target + "/bootc-podman"
+			}
+			h.write(program, "")
+			h.chmod(program, 0o755)
+			before := h.tree()
+			if err := (Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: Warn}).Do(); err != nil {
+				t.Fatal(err)
+			}
+			for _, version := range []string{"5.8.6", "6.1.1"} {
+				if findings, err := Verify(h.root, Podman{Version: version}); len(findings) > 0 || err != nil {
+					t.Errorf("verify: %v, %v", findings, err)
+				}
+			}
+			if err := Uninstall(h.root); err != nil || h.tree() != before {
+				t.Errorf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
+			}
+			lock := Lock{Schema: 1, Images: map[string]string{"x": "sha256:0"}}
+			if err := lock.Write(h.root); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := ReadLock(h.root); err != nil || got.Images["x"] != "sha256:0" {
+				t.Errorf("%v, %v", got, err)
 			}
 		})
 	}
@@ -327,6 +413,8 @@ func TestVerifyFinds(t *testing.T) {
 		// override is a file.
 		override string
 		want     string
+		// many is that there is more than one finding of the kind.
+		many bool
 	}{
 		{name: "nothing"},
 		{name: "nothing in a good hook", with: edit(theirs, "", "")},
@@ -391,7 +479,42 @@ func TestVerifyFinds(t *testing.T) {
 			edit(theirs, "/usr/bin/", "/usr/sbin/")(h)
 			h.write("usr/sbin/bootc-podman", "")
 			_ = os.Chmod(h.path("usr/sbin/bootc-podman"), 0o777)
-		}, want: "others may write to the program"},
+		}, want: `a user other than root can replace program "/usr/sbin/bootc-podman": /usr/sbin/bootc-podman has mode 0777`},
+		{name: "a program that not all can execute", with: func(h *testHost) { h.chmod("usr/bin/bootc-podman", 0o700) }, want: "not every user can execute program", many: true},
+		{name: "a FIFO", with: func(h *testHost) {
+			h.dir(DefaultHooksDir)
+			if err := unix.Mkfifo(h.path(theirs), 0o644); err != nil {
+				h.t.Fatal(err)
+			}
+		}, want: "no container starts: not a regular file"},
+		{name: "a broken hook behind an absolute link", with: func(h *testHost) {
+			h.write("usr/lib/hooks/theirs.json", "{")
+			h.link("/usr/lib/hooks", DefaultHooksDir)
+		}, want: theirs + ": no container starts: parsing hook"},
+		{name: "nothing behind a link that climbs", with: func(h *testHost) {
+			outside := h.t.TempDir()
+			if err := os.WriteFile(filepath.Join(outside, "theirs.json"), []byte("{"), 0o644); err != nil {
+				h.t.Fatal(err)
+			}
+			h.dir(outside)
+			h.link(outside, DefaultHooksDir)
+			h.link(strings.Repeat("../", 20)+outside, OverrideHooksDir)
+		}},
+		{name: "a linked directory of drop-ins", podman: "4.3.1", with: func(h *testHost) {
+			h.dir("var/lib")
+			if err := os.Rename(h.path(dropInDir), h.path("var/lib/x")); err != nil {
+				h.t.Fatal(err)
+			}
+			h.link("/var/lib/x", dropInDir)
+		}, want: dropInDir + ": is a link, which podman before 5.8 does not follow"},
+		{name: "a directory of drop-ins for all", with: func(h *testHost) { h.chmod("etc/containers/containers.conf.d", 0o777) }, want: "/etc/containers/containers.conf.d has mode 0777", many: true},
+		{name: "a hooks directory of another user that is not there", with: func(h *testHost) {
+			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/home/u/hooks\",\""+PrivateDir+"\",\""+DefaultHooksDir+"\"]\n")
+			h.dir("home/u")
+			h.chown("home/u", 1000)
+		}, want: "/home/u/hooks: a user other than root can replace it: /home/u is owned by user 1000"},
+		{name: "hooks that not all can read", with: func(h *testHost) { h.chmod("etc/bootc-podman", 0o700) }, want: PrivateDir + ": not every user can read it, whose podman then fails: /etc/bootc-podman has mode 0700"},
+		{name: "a hook that not all can read", with: func(h *testHost) { h.chmod(hookFile(Ledger), 0o600) }, want: hookFile(Ledger) + ": not every user can read it, whose podman then fails: it has mode 0600"},
 		{name: "nothing when a package has them elsewhere", with: func(h *testHost) {
 			_ = Uninstall(h.root)
 			const dir = "/usr/share/bootc-podman/hooks.d"
@@ -409,7 +532,7 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "nothing when what shadows is left out", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
 			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(hookFile(MountGuard))))
-		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: the program \"/missing/bootc-podman\" is missing"},
+		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: program \"/missing/bootc-podman\" is missing"},
 		{name: "a hook of ours of before", with: func(h *testHost) {
 			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
 		}, want: "repeat \"hooks install\""},
@@ -454,7 +577,7 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "a file that others may write", with: func(h *testHost) {
 			edit(theirs, "", "")(h)
 			_ = os.Chmod(h.path(theirs), 0o666)
-		}, want: "others may write to it"},
+		}, want: "a user other than root can replace it: " + theirs + " has mode 0666"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, install := installHost(t)
@@ -469,7 +592,7 @@ func TestVerifyFinds(t *testing.T) {
 			for _, f := range findings {
 				text = append(text, f.File+": "+f.Problem)
 			}
-			if err != nil || tt.want == "" && text != nil || tt.want != "" && (len(text) != 1 || !strings.Contains(text[0], tt.want)) {
+			if err != nil || tt.want == "" && text != nil || tt.want != "" && (len(text) == 0 || len(text) > 1 != tt.many || !strings.Contains(text[0], tt.want)) {
 				t.Errorf("got %q, %v, want one with %q", text, err, tt.want)
 			}
 			if strings.Contains(strings.Join(text, ""), h.root) {

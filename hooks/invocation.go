@@ -9,10 +9,11 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // The names of the hooks, as in "bootc-podman hook NAME".
@@ -109,8 +110,29 @@ func (v *Invocation) bounded(f func() error) error {
 	}
 }
 
-// path is that of a file of the host.
-func (v *Invocation) path(name string) string { return filepath.Join(v.Root, name) }
+// open opens a file of the host.
+func (v *Invocation) open(path string, flags int) (*os.File, error) {
+	root, err := rooted.OpenRoot(v.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return rooted.Open(root, path, flags)
+}
+
+// read reads a regular file of the host.
+func (v *Invocation) read(path string, limit int64) ([]byte, error) {
+	return readBelow(v.Root, path, limit)
+}
+
+func readBelow(root, path string, limit int64) ([]byte, error) {
+	dir, err := rooted.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return rooted.ReadFile(dir, path, limit)
+}
 
 // warn tells the journal why a hook did not do its work.
 func (v *Invocation) warn(hook string, err error) {
@@ -158,21 +180,14 @@ func validID(id string) bool {
 	})
 }
 
-// fsID names a file as the kernel does.
-type fsID struct{ dev, ino uint64 }
-
 // short is an ID as podman shows it.
 func short(id string) string { return id[:min(len(id), 12)] }
 
 func bootID(root string) string {
-	f, err := os.Open(filepath.Join(root, "proc/sys/kernel/random/boot_id"))
-	if err != nil {
+	const digits = 36
+	id, err := readBelow(root, "proc/sys/kernel/random/boot_id", maxConf)
+	if err != nil || len(id) < digits {
 		return ""
 	}
-	defer f.Close()
-	id := make([]byte, 36)
-	if _, err := io.ReadFull(f, id); err != nil {
-		return ""
-	}
-	return string(id)
+	return string(id[:digits])
 }

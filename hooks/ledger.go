@@ -10,6 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // containerState is the state of a container that a runtime hands to its hooks,
@@ -54,7 +56,7 @@ func (v *Invocation) ledger() {
 // readState reads the state of a container. What is left of too large a one is
 // read too: a runtime could stumble over a hook that does not read its input.
 func readState(r io.Reader) (state containerState, err error) {
-	content, err := readLimited(r, maxState)
+	content, err := rooted.ReadLimited(r, maxState)
 	if err != nil {
 		_, _ = io.Copy(io.Discard, r)
 		return state, fmt.Errorf("read state: %w", err)

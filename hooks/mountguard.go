@@ -191,7 +191,7 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 	}
 	var edits []edit
 	for _, m := range suspects {
-		protected, canonical, err := places.guard(v.source(m.writes))
+		protected, canonical, err := places.guard(m.writes)
 		if err != nil && !errors.Is(err, errVanished) {
 			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.writes, err))
 		}
@@ -217,8 +217,20 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 	return verdict, nil
 }
 
-// source is a path that the kernel is to resolve: "link/.." is not what it says.
-func (v *Invocation) source(path string) string { return strings.TrimSuffix(v.Root, "/") + path }
+// openSource opens the source of a mount as the runtime does, which also follows the
+// links of the kernel's own in /proc; "link/.." is not cleaned. In the root directory of
+// another host, links are resolved by the rule of package rooted.
+func (v *Invocation) openSource(path string) (*os.File, error) {
+	if v.Root != "/" {
+		return v.open(path, unix.O_PATH)
+	}
+	// Not os.OpenFile, which asks the poller about each file.
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
 
 // suspect is a mount through which a container may write to the host, and where.
 type suspect struct {
@@ -252,7 +264,7 @@ func (v *Invocation) isPodmans(source, id string) bool {
 	if !isUserdata(filepath.Clean(source), id) {
 		return false
 	}
-	f, err := os.OpenFile(v.source(source), unix.O_PATH, 0)
+	f, err := v.openSource(source)
 	if err != nil {
 		return false
 	}

@@ -26,8 +26,8 @@ func guardHost(t *testing.T) *testHost {
 		h.dir(dir)
 	}
 	h.link("sysroot/ostree", "ostree")
-	h.link(h.path("sysroot/ostree/repo"), "srv/link")
-	h.link(h.path("sysroot/ostree/deploy"), "srv/deploy")
+	h.link("/sysroot/ostree/repo", "srv/link")
+	h.link("/sysroot/ostree/deploy", "srv/deploy")
 	h.dir("sysroot/ostree/deploy/default")
 	return h
 }
@@ -298,7 +298,7 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 		t.Errorf("exit status %d, %q", code, out)
 	}
 	// A link of such a name leads where it leads.
-	h.link(h.path("sysroot/ostree/repo"), "srv/overlay-containers/"+id(5)+"/userdata/x")
+	h.link("/sysroot/ostree/repo", "srv/overlay-containers/"+id(5)+"/userdata/x")
 	config = mounts(userdata+".containerenv", "/srv/overlay-containers/"+id(5)+"/userdata/x")
 	if code, _ := h.run(config, MountGuard, "--mode", "deny"); code != 1 {
 		t.Errorf("exit status %d", code)

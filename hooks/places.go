@@ -17,6 +17,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // protectedPaths are the directories of a bootc host that a container should not
@@ -45,12 +47,12 @@ type place struct {
 
 // places knows the mounts and the protected directories of a host.
 type places struct {
-	root      string
+	source    func(path string) (*os.File, error)
 	mounts    map[int]*mountinfo.Info
 	protected []protectedPlace
 	own       []place
 	// ids are those of protected directories.
-	ids map[fsID]string
+	ids map[rooted.ID]string
 }
 
 type protectedPlace struct {
@@ -66,23 +68,23 @@ func (v *Invocation) places() (*places, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read mount table: %w", err)
 	}
-	p := &places{root: v.Root, mounts: map[int]*mountinfo.Info{}, ids: map[fsID]string{}}
+	p := &places{source: v.openSource, mounts: map[int]*mountinfo.Info{}, ids: map[rooted.ID]string{}}
 	for _, m := range table {
 		p.mounts[m.ID] = m
 	}
 	for _, name := range append(protectedPaths(), v.bootPartitions(table)...) {
-		f, at, err := p.open(v.path(name))
+		f, at, err := p.open(name)
 		if err != nil {
 			continue
 		}
-		if id, ok := identify(f); ok && p.ids[id] == "" {
+		if id, err := rooted.Identify(f); err == nil && p.ids[id] == "" {
 			p.ids[id] = name
 			p.protected = append(p.protected, protectedPlace{at, name})
 		}
 		f.Close()
 	}
 	for _, name := range ownPaths() {
-		if f, at, err := p.open(v.path(name)); err == nil {
+		if f, at, err := p.open(name); err == nil {
 			f.Close()
 			p.own = append(p.own, at)
 		}
@@ -102,9 +104,11 @@ func (v *Invocation) bootPartitions(table []*mountinfo.Info) (paths []string) {
 		at = "/" + at
 		kind, known := v.partitionType(m.Major, m.Minor)
 		if !known {
-			if fi, err := os.Stat(v.path(at + "/EFI")); err != nil || !fi.IsDir() || m.Root != "/" {
+			f, err := v.open(at+"/EFI", unix.O_PATH|unix.O_DIRECTORY)
+			if err != nil || m.Root != "/" {
 				continue
 			}
+			f.Close()
 		} else if !slices.Contains([]string{"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"}, kind) {
 			continue
 		}
@@ -115,7 +119,7 @@ func (v *Invocation) bootPartitions(table []*mountinfo.Info) (paths []string) {
 
 // partitionType is the type of a partition, a UUID or a number, by what udev found.
 func (v *Invocation) partitionType(major, minor int) (kind string, known bool) {
-	content, err := os.ReadFile(v.path(fmt.Sprintf("run/udev/data/b%d:%d", major, minor)))
+	content, err := v.read(fmt.Sprintf("run/udev/data/b%d:%d", major, minor), maxState)
 	if err != nil {
 		return "", false
 	}
@@ -124,15 +128,13 @@ func (v *Invocation) partitionType(major, minor int) (kind string, known bool) {
 	return strings.ToLower(kind), known
 }
 
-// open opens a file, following links, and tells where it is.
+// open opens a file of the host, following links, and returns where it is.
 func (p *places) open(name string) (*os.File, place, error) {
-	// Not os.OpenFile, which asks the poller about each file.
-	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	f, err := p.source(name)
 	if err != nil {
-		return nil, place{}, &os.PathError{Op: "open", Path: name, Err: err}
+		return nil, place{}, err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	at := place{}
+	fd, at := int(f.Fd()), place{}
 	if at.path, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
 		f.Close()
 		return nil, place{}, err
@@ -241,8 +243,8 @@ func (p *places) above(f *os.File, at place) string {
 	}
 	dir := os.NewFile(uintptr(fd), ".")
 	for range 128 {
-		id, ok := identify(dir)
-		if name := p.ids[id]; !ok || name != "" {
+		id, err := rooted.Identify(dir)
+		if name := p.ids[id]; err != nil || name != "" {
 			dir.Close()
 			return name
 		}
@@ -259,9 +261,9 @@ func (p *places) above(f *os.File, at place) string {
 	return ""
 }
 
-func sameDir(dir *os.File, id fsID) bool {
-	now, ok := identify(dir)
-	return ok && now == id
+func sameDir(dir *os.File, id rooted.ID) bool {
+	now, err := rooted.Identify(dir)
+	return err == nil && now == id
 }
 
 // writableBelow returns where something is mounted in a directory that can be

@@ -5,8 +5,6 @@ package hooks
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strconv"
 )
 
@@ -17,7 +15,7 @@ func processStart(root string, pid int) uint64 {
 	if pid <= 0 {
 		return 0
 	}
-	stat, err := os.ReadFile(filepath.Join(root, "proc", strconv.Itoa(pid), "stat"))
+	stat, err := readBelow(root, "proc/"+strconv.Itoa(pid)+"/stat", maxConf)
 	if err != nil {
 		return 0
 	}

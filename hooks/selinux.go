@@ -4,19 +4,22 @@
 package hooks
 
 import (
-	"os"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // hasSELinux tells whether the host confines containers by labels.
 func (v *Invocation) hasSELinux() bool {
-	_, err := os.Stat(v.path("sys/fs/selinux/enforce"))
-	return err == nil
+	f, err := v.open("sys/fs/selinux/enforce", unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 // unlabelledLayer returns the first of the layers in the bootc-owned store whose
@@ -26,7 +29,7 @@ func unlabelledLayer(bootc *graph, layers []Layer) string {
 		if l.Store != BootcStore || !isLayerID(l.ID) {
 			continue
 		}
-		diff, err := storageconf.OpenIn(bootc.dir, "overlay/"+l.ID+"/diff", unix.O_RDONLY|unix.O_DIRECTORY)
+		diff, err := rooted.Open(bootc.dir, "overlay/"+l.ID+"/diff", unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			continue
 		}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // stateRoot is where hooks keep what they know, until the next boot.
@@ -29,7 +31,7 @@ type stateDir struct{ dir *os.File }
 // followed, and a directory that somebody else could write to is refused: others
 // may own /run/bootc-podman on a host where we never ran.
 func openState(root, name string, create bool) (*stateDir, error) {
-	dir, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := rooted.OpenRoot(root)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +72,7 @@ func othersMayWrite(st *unix.Stat_t) bool {
 // inUserNamespace tells whether we are not in the host's own user namespace, as with
 // rootless podman: that one maps all users to themselves.
 func inUserNamespace(root string) bool {
-	content, err := os.ReadFile(filepath.Join(root, "proc/self/uid_map"))
+	content, err := readBelow(root, "proc/self/uid_map", maxConf)
 	return err == nil && !slices.Equal(strings.Fields(string(content)), []string{"0", "0", "4294967295"})
 }
 
@@ -134,7 +136,7 @@ func (d *stateDir) read(name string, limit int64) ([]byte, error) {
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("open %q: not a regular file", name)
 	}
-	return readLimited(f, limit)
+	return rooted.ReadLimited(f, limit)
 }
 
 func (d *stateDir) remove(name string) error {
@@ -196,13 +198,4 @@ func (d *stateDir) sweep(now time.Time, isStale func(name string) bool) {
 			_ = d.remove(name)
 		}
 	}
-}
-
-// readLimited reads all of r, and fails when that is more than limit bytes.
-func readLimited(r io.Reader, limit int64) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(content)) > limit {
-		err = fmt.Errorf("more than %d bytes", limit)
-	}
-	return content, err
 }

@@ -4,6 +4,7 @@
 package hooks
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 
 	podmanhooks "go.podman.io/common/pkg/hooks"
 	hook "go.podman.io/common/pkg/hooks/1.0.0"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Configured is a hook configuration that podman reads.
@@ -32,7 +35,12 @@ func ConfiguredHooks(root string, p Podman) ([]Configured, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list hooks: %w", err)
 	}
-	all, err := configuredIn(root, effective(c.all()))
+	dir, err := rooted.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("list hooks: %w", err)
+	}
+	defer dir.Close()
+	all, err := configuredIn(dir, effective(c.all()))
 	if err != nil {
 		return nil, fmt.Errorf("list hooks: %w", err)
 	}
@@ -41,7 +49,7 @@ func ConfiguredHooks(root string, p Podman) ([]Configured, error) {
 
 // configuredIn lists the hooks in directories. One of a later directory takes the place
 // of one of the same file name, unless podman leaves it out as its program is missing.
-func configuredIn(root string, dirs []string) (all []Configured, err error) {
+func configuredIn(root *os.File, dirs []string) (all []Configured, err error) {
 	byName := map[string]Configured{}
 	for _, dir := range dirs {
 		names, err := hookFiles(root, dir)
@@ -54,7 +62,7 @@ func configuredIn(root string, dirs []string) (all []Configured, err error) {
 				c.Hook = h
 			}
 			if _, there := byName[name]; there && c.Hook != nil {
-				if _, err := checkProgram(root, c.Hook.Hook.Path); errors.Is(err, fs.ErrNotExist) {
+				if _, err := rooted.Stat(root, c.Hook.Hook.Path, 0); errors.Is(err, fs.ErrNotExist) {
 					continue
 				}
 			}
@@ -71,25 +79,43 @@ func configuredIn(root string, dirs []string) (all []Configured, err error) {
 }
 
 // hookFiles lists the hook configurations in a directory that need not exist.
-func hookFiles(root, dir string) (names []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(root, dir))
+func hookFiles(root *os.File, dir string) (names []string, err error) {
+	all, err := rooted.Names(root, dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".json") {
-			names = append(names, e.Name())
+	for _, name := range all {
+		if strings.HasSuffix(name, ".json") {
+			names = append(names, name)
 		}
 	}
 	return names, nil
 }
 
 // readHook reads a hook configuration as podman does, apart from whether the
-// program is there: podman takes a file without it for none at all.
-func readHook(root, file string, stages []string) (*hook.Hook, error) {
-	h, err := podmanhooks.Read(filepath.Join(root, file), stages)
-	if h == nil {
+// program is there: podman takes a file without it for none at all. podman opens the
+// file by its path, and so has no function that could read it below a root.
+func readHook(root *os.File, file string, stages []string) (*hook.Hook, error) {
+	content, err := rooted.ReadFile(root, file, maxConf)
+	if err != nil {
 		return nil, err
+	}
+	var format struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(content, &format); err != nil {
+		return nil, fmt.Errorf("parsing hook: %w", err)
+	}
+	read, ok := podmanhooks.Readers[format.Version]
+	if !ok {
+		return nil, fmt.Errorf("parsing hook: unrecognized hook version %q", format.Version)
+	}
+	h, err := read(content)
+	if err != nil {
+		return nil, fmt.Errorf("parsing hook: %w", err)
+	}
+	if h == nil {
+		return nil, errors.New("parsing hook: nil hook")
 	}
 	there := *h
 	if there.Hook.Path != "" {
@@ -104,7 +130,12 @@ type Finding struct{ File, Problem string }
 // Verify looks at all hooks that podman run and podman build would read on the host
 // whose root is root, and at whether ours are among them as we would install them.
 func Verify(root string, p Podman) ([]Finding, error) {
-	v := &verifier{root: root}
+	dir, err := rooted.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("verify hooks: %w", err)
+	}
+	defer dir.Close()
+	v := &verifier{root: dir}
 	if p.Conf != "" {
 		v.find(p.Conf, "CONTAINERS_CONF makes podman read no other configuration")
 	}
@@ -115,6 +146,9 @@ func Verify(root string, p Podman) ([]Finding, error) {
 			return nil, fmt.Errorf("verify hooks: %w", err)
 		}
 		v.directories(c, p.Version)
+		if c.linked && (p.Version == "" || !p.followsDropInDir()) {
+			v.find(dropInDir, "is a link, which podman before 5.8 does not follow, so that the hooks do not run")
+		}
 		dirs := effective(c.all())
 		if err := v.ours(c, dirs); err != nil {
 			return nil, fmt.Errorf("verify hooks: %w", err)
@@ -138,7 +172,7 @@ func Verify(root string, p Podman) ([]Finding, error) {
 }
 
 type verifier struct {
-	root     string
+	root     *os.File
 	findings []Finding
 }
 
@@ -152,6 +186,11 @@ func (v *verifier) find(file, format string, args ...any) {
 // directories checks the directories that podman run is told of.
 func (v *verifier) directories(c configuration, podman string) {
 	list := c.all()
+	for _, file := range append([]string{dropInDir}, fileNames(list)...) {
+		if what := checkRead(v.root, file); what != "" {
+			v.find(file, "%s", what)
+		}
+	}
 	for _, h := range list {
 		if h.adds != nil && olderThan(podman, 4, 8) {
 			v.find(h.file, "hooks_dir with {append=…} makes every command of podman %s fail", podman)
@@ -176,6 +215,13 @@ func (v *verifier) directories(c configuration, podman string) {
 	}
 }
 
+func fileNames(list []hooksDirs) (names []string) {
+	for _, h := range list {
+		names = append(names, h.file)
+	}
+	return names
+}
+
 // ours checks that podman run finds each of our hooks as we would install it, in
 // whatever directory: packages may keep them elsewhere.
 func (v *verifier) ours(c configuration, dirs []string) error {
@@ -189,6 +235,7 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 	}
 	if !slices.ContainsFunc(Names(), func(name string) bool { _, ok := found[filepath.Base(hookFile(name))]; return ok }) {
 		switch {
+		case c.linked: // it is found for itself
 		case c.mask != "":
 			v.find(c.mask, "is read instead of %s, so that the hooks do not run", DropIn)
 		case slices.Contains(dirs, PrivateDir):
@@ -252,23 +299,25 @@ func (v *verifier) files(dir string, stages []string) error {
 	if err != nil {
 		return err
 	}
+	ofAll := checkRead(v.root, dir)
+	if ofAll != "" {
+		v.find(dir, "%s", ofAll)
+	}
 	for _, name := range names {
 		file := filepath.Join(dir, name)
 		h, err := readHook(v.root, file, stages)
 		if err != nil {
-			v.find(file, "no container starts: %s", strings.ReplaceAll(err.Error(), filepath.Join(v.root, file), file))
+			v.find(file, "no container starts: %s", withoutPath(err))
 			continue
 		}
 		switch path := h.Hook.Path; {
 		case !filepath.IsAbs(path):
 			v.find(file, "the program %q is no absolute path", path)
 		default:
-			if mode, err := checkProgram(v.root, path); errors.Is(err, fs.ErrNotExist) {
-				v.find(file, "the program %q is missing; podman leaves the hook out without a word", path)
+			if err := checkProgram(v.root, path); errors.Is(err, fs.ErrNotExist) {
+				v.find(file, "program %q is missing: podman leaves the hook out and prints nothing", path)
 			} else if err != nil {
-				v.find(file, "the hook would fail: %v", err)
-			} else if mode&0o022 != 0 {
-				v.find(file, "others may write to the program %q", path)
+				v.find(file, "%v", err)
 			}
 		}
 		if h.Hook.Timeout == nil {
@@ -277,11 +326,19 @@ func (v *verifier) files(dir string, stages []string) error {
 		if len(h.Hook.Args) == 0 && slices.Contains(h.Stages, "precreate") {
 			v.find(file, "no args, without which the hook has no name")
 		}
-		if fi, err := os.Stat(filepath.Join(v.root, file)); err == nil && fi.Mode()&0o022 != 0 {
-			v.find(file, "others may write to it")
+		if what := checkRead(v.root, file); what != "" && ofAll == "" {
+			v.find(file, "%s", what)
 		}
 	}
 	return nil
+}
+
+// withoutPath is the cause in an error of package rooted.
+func withoutPath(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }
 
 // built checks the hook configurations that podman build reads. Those that podman
@@ -299,7 +356,7 @@ func (v *verifier) built(dir string, seen bool) error {
 		case h != nil && slices.Contains(h.Stages, "precreate"):
 			v.find(file, "a precreate hook in a default directory makes every podman build fail; move it to a directory of its own")
 		case !seen:
-			v.find(file, "podman build fails: %s", strings.ReplaceAll(err.Error(), filepath.Join(v.root, file), file))
+			v.find(file, "podman build fails: %s", withoutPath(err))
 		}
 	}
 	return nil

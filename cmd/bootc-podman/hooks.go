@@ -21,6 +21,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -113,7 +114,7 @@ func (a *app) podmanOf(ctx context.Context, root string) hooks.Podman {
 	}
 	p := hooks.Podman{Version: a.podmanVersion(ctx), Conf: wrapper.Getenv(a.env, "CONTAINERS_CONF")}
 	if override := wrapper.Getenv(a.env, "CONTAINERS_CONF_OVERRIDE"); override != "" {
-		if abs, err := filepath.Abs(override); err == nil {
+		if abs, err := rooted.Abs(override); err == nil {
 			p.Override = abs
 		}
 	}
