@@ -120,7 +120,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 				return err
 			}
 			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: from}
-			switch target, err := host.ParseName(choice.Target); {
+			switch target, err := host.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
 			case target.Digest != "": // which it need not have there

@@ -4,6 +4,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -15,7 +16,8 @@ const (
 	alnum      = lowerAlnum + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 	dockerHub = "docker.io"
-	// maxPath is the longest path of a repository, without its domain.
+	// maxPath is the longest path of a repository, without its domain; with it, in a
+	// store.
 	maxPath = 255
 	maxTag  = 128
 )
@@ -36,10 +38,10 @@ type Name struct {
 }
 
 // ParseName reads an image name and completes it with the defaults of Docker
-// Hub, so "busybox:1" is docker.io/library/busybox:1. It accepts and tells
-// apart just what ParseNormalizedNamed of github.com/distribution/reference
-// 0.6 does, on which podman builds; that module compiles its regular
-// expressions at every start of the program, and this does not.
+// Hub, so "busybox:1" is docker.io/library/busybox:1. It accepts just what
+// ParseNormalizedNamed of github.com/distribution/reference 0.6 does; that module
+// compiles its regular expressions at every start of the program, and this does
+// not. It is for reading: podman accepts less, see ParseStorable.
 func ParseName(s string) (Name, error) {
 	fail := func(why string) error { return fmt.Errorf("parse image name %q: %s", s, why) }
 	if isHex(s, 64) {
@@ -73,6 +75,39 @@ func ParseName(s string) (Name, error) {
 		return Name{}, fail("repository too long")
 	}
 	return n, nil
+}
+
+// ErrUnreadable says that podman cannot read a name. One record with such a name
+// makes "podman images" fail for the whole store.
+var ErrUnreadable = errors.New("podman cannot read it")
+
+// ParseStorable reads a name that is to be written into a store. It is ParseName for
+// names that every supported podman reads back; the error for others is
+// ErrUnreadable. podman 4.3.1 to 6.1.1 have the grammar of docker/distribution before
+// its version 2.8 (docker/reference of go.podman.io/image): a registry has a full stop
+// or a colon in it, or is localhost; it is no IPv6 address; and the limit on the length
+// of a repository includes the registry. 64 hexadecimal digits are a repository.
+func ParseStorable(s string) (Name, error) {
+	full := s
+	if isHex(s, 64) {
+		full = dockerHub + "/library/" + s
+	}
+	n, err := ParseName(full)
+	id, byID := strings.CutPrefix(s, "sha256:")
+	switch {
+	case err != nil:
+	case byID && isHex(id, 64):
+		err = errors.New("an image ID")
+	case strings.HasPrefix(n.Domain, "["):
+		err = errors.New("an IPv6 address as registry")
+	case n.Domain != "" && n.Domain != "localhost" && !strings.ContainsAny(n.Domain, ".:"):
+		err = errors.New("repository must be lower case")
+	case len(n.Repository()) > maxPath:
+		err = fmt.Errorf("repository with its registry is longer than %d characters", maxPath)
+	default:
+		return n, nil
+	}
+	return Name{}, fmt.Errorf("image name %q: %w: %w", s, ErrUnreadable, err)
 }
 
 // Repository is the name without tag and digest.

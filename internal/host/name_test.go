@@ -6,6 +6,8 @@ package host
 import (
 	_ "crypto/sha256" // the reference parser knows only algorithms that are linked in
 	_ "crypto/sha512"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -68,6 +70,36 @@ func TestParseNameTellsWhatIsWrong(t *testing.T) {
 		if _, err := ParseName(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseName(%q) gave error %v; want one with %q", in, err, want)
 		}
+	}
+}
+
+func TestParseStorableAcceptsWhatPodmanReadsBack(t *testing.T) {
+	table, err := os.ReadFile("testdata/store-names.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(table)) {
+		line = strings.TrimSuffix(line, "\n")
+		verdict, name, _ := strings.Cut(line, "\t")
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		rows++
+		got, err := ParseStorable(name)
+		// podman gives no name with a digest; it stores what it pulls by one.
+		if accepted := err == nil && got.Digest == ""; accepted != (verdict == "yes") {
+			t.Errorf("ParseStorable(%q) = %+v, %v; podman says %s", name, got, err, verdict)
+		}
+		if err != nil && !errors.Is(err, ErrUnreadable) {
+			t.Errorf("ParseStorable(%q) gave error %v; want %v", name, err, ErrUnreadable)
+		}
+		if again, againErr := ParseStorable(got.String()); err == nil && (againErr != nil || again != got) {
+			t.Errorf("ParseStorable(%q) = %+v, %v; want what %q gave", got, again, againErr, name)
+		}
+	}
+	if rows < 60 {
+		t.Errorf("%d rows", rows)
 	}
 }
 

@@ -95,10 +95,20 @@ func fullName(image host.ImageReference) string {
 // containers-storage: with a registry, and a tag or a digest. The error says that
 // there is none, as of an image in a directory.
 func StoredName(image host.ImageReference) (host.Name, error) {
+	return storedName(image, host.ParseName)
+}
+
+// StorableName is StoredName for a name that is to be written. The error is
+// host.ErrUnreadable for one that podman could not read back.
+func StorableName(image host.ImageReference) (host.Name, error) {
+	return storedName(image, host.ParseStorable)
+}
+
+func storedName(image host.ImageReference, parse func(string) (host.Name, error)) (host.Name, error) {
 	if !image.NamesInRegistry() {
 		return host.Name{}, fmt.Errorf("image of transport %s has no name in a store", image.Transport)
 	}
-	name, err := host.ParseName(image.Name)
+	name, err := parse(image.Name)
 	if err != nil {
 		return host.Name{}, err
 	}

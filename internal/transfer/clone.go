@@ -176,7 +176,7 @@ func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as str
 	job.Names, job.Verify = []string{}, cmp.Or(o.Verify, clonejob.VerifyMetadata)
 	what := fmt.Sprintf("%.12s", job.Image)
 	if as != "" {
-		name, err := images.StoredName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
+		name, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
 		if err != nil {
 			return nil, err
 		}

@@ -45,6 +45,10 @@ type copying struct {
 	target string
 	// commit has the image in the ostree repository, "" on composefs hosts.
 	commit string
+	// before are the images of podman's own store, by ID, with their names, and written
+	// the names that the copy gives.
+	before  map[string][]string
+	written []string
 }
 
 // CopyToStorage copies the image of a deployment to podman's own store. Podman's own
@@ -65,11 +69,14 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 	}
 	defer s.Close()
 	o.tellDamage(s)
-	target, err := images.StoredName(host.ImageReference{Transport: host.ContainersStorage, Name: choice.Target})
+	target, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: choice.Target})
 	if err != nil {
 		return nil, err
 	}
-	c := &copying{Options: o, survey: s, target: target.String()}
+	c := &copying{Options: o, survey: s, target: target.String(), written: []string{target.String()}}
+	if c.before, err = c.ownImages(); err != nil {
+		return nil, err
+	}
 	if err := c.find(choice.Image); err != nil {
 		return nil, err
 	}
@@ -98,6 +105,10 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 			continue
 		case errors.Is(err, errNotSuch):
 			continue
+		case err != nil && o.Host.DryRun == nil:
+			err = takeBack(err, c.before, c.ownImages, c.written, func(args ...string) error {
+				return c.podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
+			})
 		}
 		return &c.Copied, err
 	}
@@ -305,12 +316,13 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if c.image.Transport != host.Registry {
 		return fmt.Errorf("pull %s: image is of transport %s", c.Image, c.image.Transport)
 	}
-	name, err := images.StoredName(c.image)
+	name, err := images.StorableName(c.image)
 	if err != nil {
 		return err
 	}
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
+	c.written = append(c.written, exact)
 	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Commits, c.Original)
 	if c.Means == ByPodman {
 		loan = nil
@@ -406,6 +418,16 @@ func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) e
 	}
 	cmd.Env, cmd.Stderr = append(cmd.Env, env...), c.Stderr
 	return c.runPlain(ctx, cmd, env...)
+}
+
+// ownImages are the IDs of the images of podman's own store, with their names.
+func (c *copying) ownImages() (map[string][]string, error) {
+	store, problems := images.OpenDefaultStore(c.Root, c.Euid)
+	if store == nil {
+		return nil, errors.Join(problems...)
+	}
+	defer store.Close()
+	return namesByID(store), store.Err()
 }
 
 // verify looks at what podman's own store has under the name now; digest is "" where

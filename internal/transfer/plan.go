@@ -208,7 +208,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		p.Name = unnamed
 	}
 	var err error
-	if p.stored, err = images.StoredName(image); err != nil {
+	if p.stored, err = images.StorableName(image); err != nil {
 		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
 	}
 	keepers, _ := s.Keepers(p.stored.String())

@@ -235,7 +235,7 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepDiscard:
 		return x.discard(ctx)
 	case StepTag:
-		return x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.Name)
+		return x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.stored.String())
 	case StepUntag:
 		return x.untag(ctx)
 	case StepCopy:
@@ -357,7 +357,7 @@ func (x *execution) pull(ctx context.Context) error {
 func (x *execution) untag(ctx context.Context) error {
 	if x.Host.DryRun != nil {
 		if x.Source == FromRegistry {
-			return x.podman(ctx, nil, "untag", x.Name, x.Take)
+			return x.podman(ctx, nil, "untag", x.stored.String(), x.Take)
 		}
 		_, err := fmt.Fprintln(x.Host.DryRun, "# podman image untag of the names that the pull gave it, if any")
 		return err
@@ -372,7 +372,7 @@ func (x *execution) untag(ctx context.Context) error {
 		return err
 	}
 	for _, name := range x.record.gained(img, x.Plan) {
-		args := []string{"untag", x.Name, name}
+		args := []string{"untag", x.stored.String(), name}
 		if owner := x.record.Names[name]; owner != "" && store.ByID(owner) != nil {
 			args = []string{"tag", owner, name}
 		}
@@ -453,6 +453,18 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], images.ErrNotFound))...)
 	}
 	defer store.Close()
+	// Before anything is written, a store made or a lock taken.
+	wanted := make([]source, len(names))
+	for i, name := range names {
+		img, as, err := o.named(store, name)
+		if err != nil {
+			return err
+		}
+		if err := store.Damage(img); err != nil {
+			return fmt.Errorf("copy image %q: it is damaged: %w", name, err)
+		}
+		wanted[i] = source{store, img, as}
+	}
 	session, err := o.Host.Open()
 	if err != nil {
 		return err
@@ -468,32 +480,63 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	}
 	var sources []source
 	var targets []string
-	for _, name := range names {
-		img, as, err := o.named(store, name)
-		if err == nil {
-			if err = store.Damage(img); err != nil {
-				err = fmt.Errorf("copy image %q: it is damaged: %w", name, err)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		if to.has(img, as) {
+	for _, from := range wanted {
+		as := from.name
+		if to.has(from.StoreImage, as) {
 			continue
 		}
-		from := as
-		if !slices.Contains(img.Names, as) {
-			from = img.ID
+		if !slices.Contains(from.Names, as) {
+			from.name = from.ID
 		}
-		sources, targets = append(sources, source{store, img, from}), append(targets, as)
+		sources, targets = append(sources, from), append(targets, as)
 	}
 	if err := o.checkAll(to, sources); err != nil {
 		return err
 	}
 	for i, from := range sources {
+		before, err := o.storedImages()
+		if err != nil {
+			return err
+		}
 		if err := o.copyIn(ctx, session, from, targets[i]); err != nil {
 			return err
 		}
+		failed := o.verifyCopy(from.StoreImage, targets[i])
+		if failed == nil {
+			continue
+		}
+		return takeBack(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
+			cmd, err := session.Podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
+			if err != nil {
+				return err
+			}
+			cmd.Stderr = o.Stderr
+			return session.Run(context.WithoutCancel(ctx), cmd)
+		})
+	}
+	return nil
+}
+
+// verifyCopy checks that the bootc-owned store has an image of podman's own under a
+// name.
+func (o Options) verifyCopy(img *images.StoreImage, as string) error {
+	if o.Host.DryRun != nil {
+		return nil
+	}
+	store, err := o.openStore()
+	if err != nil {
+		return fmt.Errorf("verify %s: %w", as, err)
+	}
+	if store == nil {
+		return fmt.Errorf("verify %s: %w: the bootc-owned store is gone", as, ErrNotVerified)
+	}
+	defer store.Close()
+	copied := store.ByID(img.ID)
+	if copied == nil || !slices.Contains(copied.Names, as) {
+		return fmt.Errorf("verify %s: %w: the store has no image %.12s of this name", as, ErrNotVerified, img.ID)
+	}
+	if err := store.Damage(copied); err != nil {
+		return fmt.Errorf("verify %s: %w: %w", as, ErrNotVerified, err)
 	}
 	return nil
 }
@@ -514,8 +557,14 @@ func (o Options) named(store *images.Store, meant string) (img *images.StoreImag
 	if err != nil {
 		return nil, "", err
 	}
-	as, err = nameOf(img, meant)
-	return img, as, err
+	if as, err = nameOf(img, meant); err != nil {
+		return nil, "", err
+	}
+	name, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
+	if err != nil {
+		return nil, "", fmt.Errorf("copy image %q: %w", meant, err)
+	}
+	return img, name.String(), nil
 }
 
 // nameOf is the name of img that was meant by a name which may be short, or by an
@@ -702,22 +751,9 @@ func (x *execution) verify(ctx context.Context) error {
 	if damage != nil {
 		failed = fmt.Errorf("verify %s: %w: %w", x.Name, ErrNotVerified, damage)
 	}
-	if img == nil {
-		return failed
-	}
-	if _, known := x.before[img.ID]; known {
-		return failed
-	}
-	undo := [][]string{{"rm", "--force", img.ID}}
-	if x.Replaces != "" {
-		undo = append(undo, []string{"tag", x.Replaces, x.Name})
-	}
-	for _, args := range undo {
-		if err := x.podman(ctx, nil, args...); err != nil {
-			return fmt.Errorf("%w; undo: %w", failed, err)
-		}
-	}
-	return fmt.Errorf("%w; it was removed again", failed)
+	return takeBack(failed, x.before, x.storedImages, []string{x.stored.String()}, func(args ...string) error {
+		return x.podman(context.WithoutCancel(ctx), nil, args...)
+	})
 }
 
 // openStore reads the bootc-owned store; it is nil when there is none.
@@ -740,9 +776,13 @@ func (o Options) storedImages() (map[string][]string, error) {
 		return nil, err
 	}
 	defer store.Close()
+	return namesByID(store), nil
+}
+
+func namesByID(store *images.Store) map[string][]string {
 	found := map[string][]string{}
 	for _, img := range store.Images {
 		found[img.ID] = img.Names
 	}
-	return found, nil
+	return found
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -215,6 +216,13 @@ func ReadJob(r io.Reader) (job Job, err error) {
 	}
 	if len(job.Blobs) > 0 && (len(job.Names) > 0 || job.OSTree != nil) {
 		return job, fmt.Errorf("read job: %d blobs, for names or of a commit", len(job.Blobs))
+	}
+	for _, name := range job.Names {
+		if stored, err := host.ParseStorable(name); err != nil {
+			return job, fmt.Errorf("read job: %w", err)
+		} else if stored.String() != name || (stored.Tag == "") == (stored.Digest == "") {
+			return job, fmt.Errorf("read job: image name %q is not complete", name)
+		}
 	}
 	switch job.Verify {
 	case VerifyNone, VerifyMetadata, VerifyFull:

@@ -117,7 +117,8 @@ func TestEndOfContextIsTheError(t *testing.T) {
 func TestJobsThatMakeNoSenseAreRefused(t *testing.T) {
 	for _, text := range []string{
 		``, `{}`, `{"verify":"somewhat"}`, `{"verify":"full","more":1}`,
-		`{"verify":"full","blobs":[{}],"names":["a"]}`, `{"verify":"full","blobs":[{}],"ostree":{}}`,
+		`{"verify":"full","names":["localhost/a"]}`, `{"verify":"full","names":["MyOrg/a:1"]}`, `{"verify":"full","names":["a:1"]}`,
+		`{"verify":"full","names":["[::1]:5000/a:1"]}`, `{"verify":"full","blobs":[{}],"names":["localhost/a:1"]}`, `{"verify":"full","blobs":[{}],"ostree":{}}`,
 	} {
 		if job, err := clonejob.ReadJob(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: read %+v", text, job)

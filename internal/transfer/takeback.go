@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// takeBack gives names of a store back to the images that had them before, and removes
+// the images that came with them since. before are the images of the store then, by ID,
+// with their names; now reads them again; podman runs "podman image" on the store. The
+// error is failed, why this is necessary, with what was done.
+func takeBack(failed error, before map[string][]string, now func() (map[string][]string, error), names []string, podman func(args ...string) error) error {
+	found, err := now()
+	if err != nil {
+		return fmt.Errorf("%w; undo: %w", failed, err)
+	}
+	undo := undoing(before, found, names)
+	for _, args := range undo {
+		err = errors.Join(err, podman(args...))
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; undo: %w", failed, err)
+	case len(undo) == 0:
+		return failed
+	}
+	return fmt.Errorf("%w; it was removed again", failed)
+}
+
+// undoing are the commands of takeBack. An image that has other names by now is
+// somebody else's, too, and stays.
+func undoing(before, now map[string][]string, names []string) (commands [][]string) {
+	ownerIn := func(all map[string][]string, name string) string {
+		for id, theirs := range all {
+			if slices.Contains(theirs, name) {
+				return id
+			}
+		}
+		return ""
+	}
+	var removed []string
+	for _, name := range names {
+		was, is := ownerIn(before, name), ownerIn(now, name)
+		if was == is {
+			continue
+		}
+		_, known := before[is]
+		others := slices.ContainsFunc(now[is], func(other string) bool { return !slices.Contains(names, other) })
+		switch {
+		case is == "" || slices.Contains(removed, is):
+		case known || others:
+			commands = append(commands, []string{"untag", is, name})
+		default:
+			removed = append(removed, is)
+			commands = append(commands, []string{"rm", "--force", is})
+		}
+		if _, there := now[was]; there {
+			commands = append(commands, []string{"tag", was, name})
+		}
+	}
+	return commands
+}
