@@ -105,6 +105,50 @@ same_tree() {
     scratch_podman push -q "$REGISTRY/os:42"
 }
 
+# sought NAME - look for an image of the bootc store as bootc upgrade does.
+sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.Digest}}' "containers-storage:$1"; }
+
+@test "status, set-unified: a host whose skopeo ignores the store" {
+    local conf=/usr/share/containers/storage.conf minimal name text want row
+    minimal=$(cat $conf)
+    local all=(
+        "none||off" "dangling link||off" "drop-in|[storage]|off" "driver|${minimal/overlay/vfs}|off"
+        "administrator|$minimal|on" "distribution|$minimal|on"
+    )
+    bp set-unified --quiet --from ostree
+    for row in "${all[@]}"; do
+        IFS='|' read -rd '' name text want <<<"$row" || true
+        want=${want%$'\n'}
+        # What skopeo leaves of another driver must not decide in the next row.
+        rm -rf /etc/containers/storage.conf* $conf /var/lib/containers/storage/{vfs,overlay}-images
+        case $name in
+        dangling*) ln -s /nowhere /etc/containers/storage.conf ;;
+        drop-in) mkdir /etc/containers/storage.conf.d && echo "$text" >/etc/containers/storage.conf.d/10.conf ;;
+        administrator | driver) echo "$text" >/etc/containers/storage.conf ;;
+        distribution) echo "$text" >$conf ;;
+        esac
+        run sought "$REGISTRY/os:42"
+        assert "$([ "$status" == 0 ] && echo on || echo off)" == "$want" "skopeo, $name"
+        bp status --format '{{if .Unified.On}}on{{else}}off{{end}}'
+        assert "$output" == "$want" "status, $name"
+        bp set-unified --plan --format json
+        assert "$(jq -r .upgrade <<<"$output")" == "$([ "$want" == on ] && echo unified || echo fails)" "plan, $name"
+        bp "$([ "$want" == on ] && echo 0 || echo 1)" set-unified
+    done
+    # What the hint says is enough, on each podman of the matrix.
+    rm -rf $conf "$STORE"
+    bp 1 set-unified --from ostree
+    assert "$stderr" =~ "skopeo ignores the bootc store: neither /etc/containers/storage.conf nor /usr/share/containers/storage.conf exists"
+    [ ! -e "$STORE" ]
+    bash -c "$(sed -n 's/^Hint: \(.*\); --skip-upgrade-check.*/\1/p' <<<"$stderr")"
+    bp set-unified --quiet --from ostree
+    sought "$REGISTRY/os:42"
+    podman images
+    rm /etc/containers/storage.conf
+    bp set-unified --skip-upgrade-check
+    echo "$minimal" >$conf
+}
+
 @test "set-unified: from podman's own store, if it is what is booted" {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --plan --format json

@@ -139,9 +139,20 @@ os_deploy() {
     echo "$1.0"
 }
 
+# os_storage_conf - the storage.conf that bootc upgrade takes, which Debian lacks.
+os_storage_conf() {
+    [ -e /usr/share/containers/storage.conf ] || cat >/usr/share/containers/storage.conf <<'EOF'
+[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+EOF
+}
+
 # os_boot DEPLOYMENT - make the running system look booted into a deployment.
 os_boot() {
     local entry
+    os_storage_conf
     for entry in /sysroot/ostree/boot.?/default/*/*; do
         [ "$(readlink -f "$entry")" = "/sysroot/ostree/deploy/default/deploy/$1" ] || continue
         umount -q /proc/cmdline || true

@@ -38,8 +38,11 @@ func nextStep(err error, words []string) string {
 		mismatch *storageconf.MismatchError
 		exit     *exitError
 		conf     *storageconf.ConfError
+		ignored  *images.IgnoredError
 	)
 	switch {
+	case errors.As(err, &ignored):
+		return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
 	case errors.Is(err, wrapper.ErrNotRoot):
 		return "run it as root, for example with sudo"
 	case errors.Is(err, wrapper.ErrNotPrivileged):
@@ -100,6 +103,17 @@ func nextStep(err error, words []string) string {
 		return exit.advice
 	}
 	return ""
+}
+
+// readStore says what makes skopeo read the bootc store.
+func readStore(err *images.IgnoredError) string {
+	switch {
+	case errors.Is(err, storageconf.ErrNoConf):
+		return fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(storageconf.MinimalConf, "\n", `\n`), storageconf.AdminConf)
+	case errors.As(err, new(*storageconf.DriverError)):
+		return fmt.Sprintf("set driver = \"overlay\" in %s", storageconf.AdminConf)
+	}
+	return "fix storage.conf"
 }
 
 // moveAside is the command line that renames a file, also where /sysroot is mounted

@@ -34,6 +34,19 @@ func TestHint(t *testing.T) {
 		{name: "in a container", err: wrapper.ErrContainer, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
 		{name: "in a container, without programs", err: images.ErrNotOnHost, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
 		{name: "no store", err: storageconf.ErrNoStore, want: `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`},
+		{
+			name: "no storage.conf", err: fmt.Errorf("onboard: %w", &images.IgnoredError{Err: storageconf.ErrNoConf}),
+			want: `printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf` +
+				"; --skip-upgrade-check brings the image all the same",
+		},
+		{
+			name: "driver without additional stores", err: &images.IgnoredError{Err: &storageconf.DriverError{Driver: "vfs"}},
+			want: `set driver = "overlay" in /etc/containers/storage.conf; --skip-upgrade-check brings the image all the same`,
+		},
+		{
+			name: "storage.conf that cannot be read", err: &images.IgnoredError{Err: fs.ErrPermission},
+			want: "fix storage.conf; --skip-upgrade-check brings the image all the same",
+		},
 		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "this is no bootc host; name the root of one with --sysroot"},
 		{
 			name: "root that may not mount", err: wrapper.ErrNotPrivileged,

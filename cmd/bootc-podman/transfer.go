@@ -35,6 +35,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry, transport, ostree or composefs"},
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
+			&cli.BoolFlag{Name: "skip-upgrade-check", Usage: "bring the image even if bootc upgrade would fail"},
 		),
 		Action: func(c *cli.Context) error {
 			var err error
@@ -212,7 +213,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	}
 	t := transfer.Options{
 		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
-		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), Retry: c.Int("retry"),
+		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), SkipUpgradeCheck: c.Bool("skip-upgrade-check"), Retry: c.Int("retry"),
 	}
 	if err := copyOptions(c, &t); err != nil {
 		return err
@@ -317,6 +318,17 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 	return nil
 }
 
+// upgradeLine says how bootc upgrades the host after a plan.
+func upgradeLine(p *transfer.Plan) string {
+	switch p.Upgrade {
+	case transfer.UpgradeFails:
+		return "bootc upgrade fails" + because(p.UpgradeReason)
+	case transfer.UpgradeOrigin:
+		return "not through the bootc store" + because(p.UpgradeReason)
+	}
+	return "through the bootc store"
+}
+
 func because(reason string) string {
 	if reason == "" {
 		return ""
@@ -351,6 +363,7 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 		kept = "will remove it: podman stores it under another name than the deployment's"
 	}
 	lines = append(lines, fmt.Sprintf("After:   %s in the bootc-owned store, with %s; bootc %s", p.Name, identity, kept))
+	lines = append(lines, "Upgrade: "+upgradeLine(p))
 	if p.Replaces != "" {
 		lines = append(lines, fmt.Sprintf("Warning: image %.12s has this name now, and will lose it", p.Replaces))
 	}

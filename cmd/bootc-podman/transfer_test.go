@@ -156,6 +156,7 @@ Fetch:   1.23 GB at most
 Write:   4.56 GB at least
 Free:    78.9 GB, reflinks: yes
 After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
+Upgrade: through the bootc store
 Warning: image fedcba987654 has this name now, and will lose it
 Step 1:  pull it
 Step 2:  verify it
@@ -163,6 +164,7 @@ Step 2:  verify it
 		{name: "least", change: func(p *transfer.Plan) {
 			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps = 0, nil, false, false, "", nil
 			p.WriteReason = "nobody knows"
+			p.Upgrade, p.UpgradeReason = transfer.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
 			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
@@ -171,6 +173,19 @@ Method:  export
 Write:   not known: nobody knows
 Free:    78.9 GB, reflinks: unknown
 After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
+Upgrade: not through the bootc store: bootc looks for \x1b, not for quay.io/example/os:42
+`},
+		{name: "upgrade fails", change: func(p *transfer.Plan) {
+			p.Upgrade, p.UpgradeReason, p.Replaces, p.Steps = transfer.UpgradeFails, "skopeo ignores it", "", nil
+		}, want: `Image:   docker://quay.io/example/os:42, booted
+Digest:  sha256:0123
+Source:  registry: no store of this host has what is booted
+Method:  pull
+Fetch:   1.23 GB at most
+Write:   4.56 GB at least
+Free:    78.9 GB, reflinks: yes
+After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
+Upgrade: bootc upgrade fails: skopeo ignores it
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -51,6 +51,7 @@ func newHost(t testing.TB) *scratchHost {
 	h.mkdir("sysroot/ostree/deploy")
 	h.write("run/ostree-booted", "")
 	h.write("proc/cmdline", "quiet\n")
+	h.write("usr/share/containers/storage.conf", storageconf.MinimalConf)
 	return h
 }
 

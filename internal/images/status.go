@@ -168,16 +168,67 @@ func (s *Status) setDeployments(h *host.Host) {
 // composefs hosts for the booted one too (bootc's deploy.rs and
 // bootc_composefs/update.rs).
 func (inv *inventory) unified() Unification {
+	u := inv.stored()
+	if !u.On {
+		return u
+	}
+	if err := lookedUp(inv.host.Kind, inv.Root); err != nil {
+		return Unification{Reason: fmt.Sprintf("%s, but bootc upgrade fails: %v", u.Reason, err)}
+	}
+	return u
+}
+
+// lookedUp returns why skopeo does not look into the bootc store when bootc upgrades a
+// host, nil if it does. On composefs hosts bootc reads the store by itself.
+func lookedUp(kind host.Kind, root string) error {
+	if kind != host.OSTree {
+		return nil
+	}
+	if err := storageconf.CheckAdditional(root); err != nil {
+		return &IgnoredError{Err: err}
+	}
+	return nil
+}
+
+// IgnoredError says that skopeo ignores the bootc store, so that a host which upgrades
+// through it cannot upgrade. Err is that of storageconf.CheckAdditional.
+type IgnoredError struct{ Err error }
+
+func (e *IgnoredError) Error() string {
+	return fmt.Sprintf("skopeo ignores the bootc store: %v", e.Err)
+}
+
+func (e *IgnoredError) Unwrap() error { return e.Err }
+
+// UpgradeTargets returns the deployments whose images bootc looks for in the bootc store
+// to decide whether it upgrades through it: the staged or else the booted one, and on
+// composefs hosts the booted one, too. The first may be of no image. There are none where
+// no deployment is booted.
+func UpgradeTargets(h *host.Host) []*host.Deployment {
+	booted := h.Booted()
+	if booted == nil {
+		return nil
+	}
+	targets := []*host.Deployment{booted}
+	for i, d := range h.Deployments {
+		if d.Role == host.Staged && d.Image != nil {
+			targets[0] = &h.Deployments[i]
+		}
+	}
+	if h.Kind == host.Composefs && targets[0] != booted && booted.Image != nil {
+		targets = append(targets, booted)
+	}
+	return targets
+}
+
+// stored is unified as far as the images of the bootc-owned store go.
+func (inv *inventory) stored() Unification {
 	booted := inv.host.Booted()
 	if booted == nil {
 		return Unification{Reason: "no deployment is booted here"}
 	}
-	target := booted
-	for i, d := range inv.host.Deployments {
-		if d.Role == host.Staged && d.Image != nil {
-			target = &inv.host.Deployments[i]
-		}
-	}
+	targets := UpgradeTargets(inv.host)
+	target := targets[0]
 	switch {
 	case target.Image == nil:
 		return Unification{Reason: "the booted deployment was not made from an image"}
@@ -186,12 +237,8 @@ func (inv *inventory) unified() Unification {
 	case inv.bootc == nil:
 		return Unification{Reason: "there is no bootc-owned store"}
 	}
-	candidates := []*host.Deployment{target}
-	if inv.host.Kind == host.Composefs && target != booted && booted.Image != nil {
-		candidates = append(candidates, booted)
-	}
 	reason := fmt.Sprintf("the bootc-owned store does not have %s", target.Image.Image.InStore())
-	for _, d := range candidates {
+	for _, d := range targets {
 		name := d.Image.Image.InStore()
 		img, err := inv.inBootcStore(name)
 		switch {

@@ -156,6 +156,47 @@ func TestStatusTellsWhetherStorageIsUnified(t *testing.T) {
 	}
 }
 
+// TestStatusIsNotUnifiedWhereSkopeoIgnoresTheStore: bootc finds the image there, and fails
+// to upgrade the host.
+func TestStatusIsNotUnifiedWhereSkopeoIgnoresTheStore(t *testing.T) {
+	for _, test := range []struct {
+		name, status, image, conf string
+		on                        bool
+		want                      string
+	}{
+		{
+			"no storage.conf", "ostree-booted", "quay.io/example/os:42", "", false,
+			"the bootc-owned store has the booted image quay.io/example/os:42, but bootc upgrade fails: skopeo ignores the bootc store: neither /etc/containers/storage.conf nor /usr/share/containers/storage.conf exists",
+		}, {
+			"driver without additional stores", "ostree-booted", "quay.io/example/os:42", "[storage]\ndriver = \"vfs\"\n", false,
+			"the bootc-owned store has the booted image quay.io/example/os:42, but bootc upgrade fails: skopeo ignores the bootc store: the storage driver \"vfs\" of podman's configuration takes no additional image stores",
+		},
+		{"no image", "ostree-booted", "quay.io/example/os:41", "", false, "the bootc-owned store does not have quay.io/example/os:42"},
+		{"composefs", "composefs", "localhost/os:dev", "", true, "the bootc-owned store has the booted image containers-storage:localhost/os:dev"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHost(t)
+			must(t, os.Remove(h.path("usr/share/containers/storage.conf")))
+			if test.conf != "" {
+				h.write("etc/containers/storage.conf", test.conf)
+			}
+			o, _ := h.withBootc(bootcStatus(t, test.status))
+			var digest struct {
+				Status struct {
+					Booted struct{ Image struct{ ImageDigest string } }
+				}
+			}
+			must(t, json.Unmarshal([]byte(bootcStatus(t, test.status)), &digest))
+			h.store(bootcStorage, stored{names: []string{test.image}, digest: digest.Status.Booted.Image.ImageDigest})
+			status, problems := ReadStatus(t.Context(), o)
+			wantProblems(t, problems)
+			if status.Unified.On != test.on || status.Unified.Reason != test.want {
+				t.Errorf("got %+v, want %s", status.Unified, test.want)
+			}
+		})
+	}
+}
+
 func TestStatusOfAnImageThatCannotBeLookedUpIsNotUnified(t *testing.T) {
 	h := newHost(t)
 	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}})

@@ -113,6 +113,10 @@ func (s *Survey) Damaged() []Damage {
 // Close closes the stores.
 func (s *Survey) Close() { s.inv.close() }
 
+// LookedUp returns an *IgnoredError if bootc could not upgrade the host through the bootc
+// store, whatever that has.
+func (s *Survey) LookedUp() error { return lookedUp(s.Host.Kind, s.inv.Root) }
+
 // Program finds a program of the host in the caller's PATH. The error is a
 // *wrapper.LookupError.
 func (s *Survey) Program(name string) (path string, err error) {

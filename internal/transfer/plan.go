@@ -67,6 +67,10 @@ type Plan struct {
 	// Kept tells whether bootc's garbage collection keeps the image, which it does
 	// only if podman stores it under Name, character for character.
 	Kept bool `json:"kept"`
+	// Upgrade is how bootc upgrades the host afterwards, UpgradeReason why so, "" where it
+	// is through the bootc store.
+	Upgrade       Upgrade `json:"upgrade"`
+	UpgradeReason string  `json:"upgrade_reason"`
 	// Replaces is the ID of an image that has the name now, and loses it.
 	Replaces string `json:"replaces"`
 	// Discards are the IDs of images in the store that are what is booted, but damaged.
@@ -87,11 +91,25 @@ type Plan struct {
 	layers []host.Descriptor
 	// loan is what podman's own store lends to a pull, nil for nothing.
 	loan *loan
+	// ignored is why bootc cannot upgrade through the bootc store, nil if it can.
+	ignored error
 	// untag tells that the image in the store has names of a run that was killed.
 	untag bool
 	// spooled bounds from below what podman has in temporary files.
 	spooled int64
 }
+
+// Upgrade is how bootc upgrades a host.
+type Upgrade string
+
+// The ways of upgrades: through the bootc store; from where the deployment's origin leads,
+// without it; and none, as bootc finds the image in the bootc store but cannot read it
+// there.
+const (
+	UpgradeUnified Upgrade = "unified"
+	UpgradeOrigin  Upgrade = "origin"
+	UpgradeFails   Upgrade = "fails"
+)
 
 // Step is a part of what a plan does.
 type Step struct {
@@ -211,6 +229,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	if p.stored, err = images.StorableName(image); err != nil {
 		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
 	}
+	p.foresee(s)
 	keepers, _ := s.Keepers(p.stored.String())
 	p.Kept = len(keepers) > 0
 	if named, err := s.Find(s.Bootc, p.Name); err == nil && named != nil && !named.Is(p.Digest) {
@@ -249,6 +268,26 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		}
 	}
 	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, refused)
+}
+
+// foresee sets how bootc upgrades the host once the image is in the bootc store.
+func (p *Plan) foresee(s *images.Survey) {
+	var sought []string
+	for _, d := range images.UpgradeTargets(s.Host) {
+		if d.Image == nil {
+			continue
+		}
+		if name, err := images.StoredName(d.Image.Image); err == nil && name == p.stored {
+			if p.ignored = s.LookedUp(); p.ignored != nil {
+				p.Upgrade, p.UpgradeReason = UpgradeFails, p.ignored.Error()
+				return
+			}
+			p.Upgrade = UpgradeUnified
+			return
+		}
+		sought = append(sought, d.Image.Image.String())
+	}
+	p.Upgrade, p.UpgradeReason = UpgradeOrigin, fmt.Sprintf("bootc looks for %s, not for %s", strings.Join(sought, " and "), p.stored)
 }
 
 // discard finds what is to be removed first.

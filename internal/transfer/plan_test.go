@@ -20,6 +20,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -63,8 +64,12 @@ func newHost(t testing.TB) *scratchHost {
 	makeDir(t, h.path("tmp"))
 	h.write("run/ostree-booted", "")
 	h.write("proc/cmdline", "quiet\n")
+	h.write(vendorConf, storageconf.MinimalConf)
 	return h
 }
+
+// vendorConf is the storage.conf of the distribution.
+const vendorConf = "usr/share/containers/storage.conf"
 
 func (h *scratchHost) path(path string) string { return filepath.Join(h.dir, path) }
 
@@ -72,6 +77,13 @@ func (h *scratchHost) write(path, content string) {
 	h.Helper()
 	makeDir(h, filepath.Dir(h.path(path)))
 	if err := os.WriteFile(h.path(path), []byte(content), 0o644); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *scratchHost) remove(path string) {
+	h.Helper()
+	if err := os.Remove(h.path(path)); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -304,6 +316,56 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 			checkGolden(t, tt.name, p, commit)
 		})
 	}
+}
+
+// TestPlanShowsHowBootcUpgradesAfterwards: see UpgradeTargets for what bootc looks for.
+func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
+	const unread = "skopeo ignores the bootc store: neither /etc/containers/storage.conf nor /usr/share/containers/storage.conf exists"
+	for _, tt := range []struct {
+		name, image string
+		noConf      bool
+		want        Upgrade
+		reason      string
+	}{
+		{name: "with a storage.conf", image: registryOrigin, want: UpgradeUnified},
+		{name: "without", image: registryOrigin, noConf: true, want: UpgradeFails, reason: unread},
+		{name: "local image without", image: "ostree-unverified-image:containers-storage:" + imageName, noConf: true, want: UpgradeFails, reason: unread},
+		{
+			name: "archive", image: "ostree-unverified-image:oci-archive:/srv/os.tar", want: UpgradeOrigin,
+			reason: "bootc looks for oci-archive:/srv/os.tar, not for localhost/bootc:latest",
+		},
+		{
+			name: "archive without", image: "ostree-unverified-image:oci-archive:/srv/os.tar", noConf: true, want: UpgradeOrigin,
+			reason: "bootc looks for oci-archive:/srv/os.tar, not for localhost/bootc:latest",
+		},
+		{name: "no tag", image: "ostree-unverified-registry:quay.io/example/os", want: UpgradeUnified},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, tt.image, nil, nil)
+			if tt.noConf {
+				h.remove(vendorConf)
+			}
+			p, err := h.plan(Choice{From: FromOSTree})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Upgrade != tt.want || p.UpgradeReason != tt.reason {
+				t.Errorf("got %s: %q, want %s: %q", p.Upgrade, p.UpgradeReason, tt.want, tt.reason)
+			}
+		})
+	}
+	t.Run("composefs without", func(t *testing.T) {
+		h := newHost(t)
+		h.bootComposefs(bootedDigest)
+		h.remove(vendorConf)
+		p, err := h.plan(Choice{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Upgrade != UpgradeUnified {
+			t.Errorf("got %s: %q", p.Upgrade, p.UpgradeReason)
+		}
+	})
 }
 
 // checkGolden compares a plan with a file.

@@ -54,8 +54,9 @@ type Options struct {
 	// NotLent is called before podman fetches layers that the other store has, which
 	// could not be cloned.
 	NotLent func(why error)
-	// Force does without the check of free space.
-	Force bool
+	// Force does without the check of free space, SkipUpgradeCheck without that of whether
+	// bootc can upgrade the host afterwards.
+	Force, SkipUpgradeCheck bool
 	// Journal writes a record for the administrator, with fields as in
 	// systemd.journal-fields(7). It is nil where there is no journal.
 	Journal func(message string, fields map[string]string)
@@ -108,7 +109,8 @@ func (o Options) tellDamage(s *images.Survey) {
 // upgrades through it, and returns what was done. It can be repeated, and a run
 // after one that was killed completes it. Where the host is told to explain
 // (wrapper.Host.DryRun), it prints the commands and changes nothing. Errors are
-// those of NewPlan, ErrBusy, ErrNoSpace, ErrNotVerified, and those of podman.
+// those of NewPlan, *images.IgnoredError, ErrBusy, ErrNoSpace, ErrNotVerified, and those
+// of podman.
 func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	if o.Host.DryRun == nil {
 		unlock, err := o.lock(ctx)
@@ -121,6 +123,9 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		p, err := PlanUnified(ctx, o, choice)
 		if err != nil {
 			return p, err
+		}
+		if p.ignored != nil && !o.SkipUpgradeCheck {
+			return p, fmt.Errorf("onboard %s: bootc upgrade would fail: %w", p.Image, p.ignored)
 		}
 		if p.Method == Nothing {
 			o.journal(p, alreadyUnified)

@@ -1,0 +1,117 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storageconf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/storage/pkg/configfile"
+	"golang.org/x/sys/unix"
+)
+
+// MinimalConf is the content of the shortest storage.conf with which skopeo reads an
+// additional image store, in every version since 1.9: without runroot and graphroot some
+// versions refuse to start. The values are the defaults of the storage library.
+const MinimalConf = `[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+`
+
+// AdminConf is the storage.conf of the administrator, vendorConf that of the
+// distribution, which the former replaces.
+const (
+	AdminConf  = "/etc/containers/storage.conf"
+	vendorConf = "/usr/share/containers/storage.conf"
+)
+
+// ErrNoConf says that a host has no storage.conf.
+var ErrNoConf = fmt.Errorf("neither %s nor %s exists", AdminConf, vendorConf)
+
+// DriverError says that the default store has a driver that takes no additional image
+// stores.
+type DriverError struct{ Driver string }
+
+func (e *DriverError) Error() string {
+	return fmt.Sprintf("the storage driver %q of podman's configuration takes no additional image stores", e.Driver)
+}
+
+// CheckAdditional returns nil if skopeo on the host whose root is root reads the
+// additional image store that bootc names in STORAGE_OPTS when it upgrades. The error is
+// ErrNoConf or a *DriverError if it does not, and another one where this cannot be
+// determined.
+//
+// The storage library looks at STORAGE_OPTS only once it has found a main file: an empty
+// one is enough, a drop-in is not (skopeo 1.9.3, 1.18.0 and 1.22.0). Only the overlay
+// driver takes additional image stores. CONTAINERS_STORAGE_CONF and XDG_CONFIG_HOME are
+// not considered: those of the environment that bootc will run in are not known.
+func CheckAdditional(root string) error {
+	if err := findConf(root); err != nil {
+		return err
+	}
+	where := configfile.File{RootForImplicitAbsolutePaths: root}
+	if root == "/" {
+		where.RootForImplicitAbsolutePaths = ""
+	}
+	conf, err := readConf(&where)
+	if err != nil {
+		return err
+	}
+	driver := driverName(conf.Driver)
+	if conf.Driver == "" { // the library takes the one that its store was made with
+		if driver, err = madeWith(root, conf); err != nil {
+			return err
+		}
+	}
+	if driver != overlay {
+		return &DriverError{Driver: driver}
+	}
+	return nil
+}
+
+// madeWith returns the driver that the default store of a host was made with, overlay for
+// a missing store.
+func madeWith(root string, conf storageTable) (string, error) {
+	path, err := conf.graphRoot(0)
+	if err != nil {
+		return "", err
+	}
+	base, err := openDir(root)
+	if err != nil {
+		return "", err
+	}
+	defer base.Close()
+	dir, err := OpenIn(base, path, unix.O_PATH|unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return overlay, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer dir.Close()
+	return Config{Driver: overlay}.ForStore(dir).Driver, nil
+}
+
+// findConf returns nil if there is a main storage.conf below root.
+func findConf(root string) error {
+	dir, err := openDir(root)
+	if err != nil {
+		return fmt.Errorf("find storage.conf: %w", err)
+	}
+	defer dir.Close()
+	for _, path := range []string{AdminConf, vendorConf} {
+		f, err := OpenIn(dir, strings.TrimPrefix(path, "/"), unix.O_PATH)
+		if err == nil {
+			return f.Close()
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			return fmt.Errorf("find storage.conf: open %q: %w", filepath.Join(root, path), err)
+		}
+	}
+	return ErrNoConf
+}
