@@ -78,7 +78,7 @@ image_of() {
 
 @test "export: the image is that which podman pulls, without its bytes" {
     local before
-    bp copy-to-storage --quiet --target localhost/export:1
+    bp copy-to-storage --quiet --method podman --target localhost/export:1
     before=$(df -B1 --output=used /sysroot | tail -1)
     bp init
     export_image /run/bootc/storage /proc/self/fd/3 "$BOOTC_PODMAN" exec --

@@ -183,16 +183,25 @@ saves_space() {
     still_good
 }
 
-@test "dedup: a damaged file is warned of and left alone" {
+@test "dedup: a damaged file is warned of and left unchanged, the rest is done, and the status is 1" {
     two_stores btrfs
     local damaged
     damaged=$(echo /var/lib/containers/storage/overlay/*/diff/tree/3/113)
     printf damaged | dd of="$damaged" bs=1 seek=9000 conv=notrunc status=none
     files >before
-    bp dedup --quiet
-    assert "$stderr" == "Warning: share \"$damaged\": content differs between the stores, though the layer is the same"
+    bp 1 dedup --quiet
+    assert "${stderr_lines[0]}" == "Warning: share \"$damaged\": content differs between the stores, though the layer is the same"
+    assert "${stderr_lines[1]}" == "Error: share files of both stores: 1 file differs, though it is of the same layer"
+    assert "${stderr_lines[2]}" =~ '^Hint: "podman image push IMAGE dir:DIR" fails'
+    assert "${lines[-2]}" =~ "Saved:   [67].* MB"
     assert "${lines[-1]}" =~ "Differ:  1"
     files | diff before -
+    bp 1 dedup --quiet --format json
+    assert "$(jq -r '.complete, .files_different' <<<"$output")" == "$(printf '%s\n' true 1)"
+    # What the hint says.
+    run podman image push -q localhost/app dir:pushed
+    [ "$status" -ne 0 ]
+    bp image push -q localhost/app dir:whole
 }
 
 @test "dedup: interrupted, it says what it saved" {
@@ -218,6 +227,6 @@ saves_space() {
     rm pipe
     assert "$status" == 1
     assert "$(jq .complete result)" == false
-    bp dedup --quiet
+    bp 1 dedup --quiet
     assert "${lines[-1]}" =~ "Differ:  200"
 }

@@ -63,10 +63,28 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 			if errors.Is(err, context.Canceled) {
 				return errInterrupted
 			}
+			if err == nil && result.Different > 0 {
+				err = &differError{result.Different}
+			}
 			return err
 		},
 	})
 }
+
+// differError reports files that differ between the stores.
+type differError struct{ files int64 }
+
+func (e *differError) Error() string {
+	if e.files == 1 {
+		return "share files of both stores: 1 file differs, though it is of the same layer"
+	}
+	return fmt.Sprintf("share files of both stores: %d files differ, though they are of the same layer", e.files)
+}
+
+// damagedStoreHint says how to find which of two copies of a layer is damaged: to push an
+// image, podman compares its files with their checksums.
+const damagedStoreHint = `"podman image push IMAGE dir:DIR" fails for an image that is damaged in podman's own store, ` +
+	`"bootc-podman image push IMAGE dir:DIR" for one in the bootc-owned store; remove that one and bring it again`
 
 func (a *app) printDedup(r *dedup.Result) error {
 	lines := []string{

@@ -79,6 +79,8 @@ func nextStep(err error, words []string) string {
 		return "make room there, or see whether it fits all the same with --force"
 	case errors.Is(err, clonejob.ErrNoSpace):
 		return "make room there"
+	case errors.As(err, new(*differError)):
+		return damagedStoreHint
 	case errors.Is(err, transfer.ErrMovedOn):
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNoTag):
