@@ -85,7 +85,7 @@ oracle_names() { oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '
     printf 'FROM scratch\nCOPY bin /bin\nRUN ["/bin/program", "version"]\n' >ctx/Containerfile
     # The default isolation needs a runtime that works on this machine, and
     # some machines forbid raising limits.
-    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >containers.conf
+    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\npids_limit = 0\n' >containers.conf
     CONTAINERS_CONF=$PWD/containers.conf bp image build --isolation chroot -t localhost/run ctx
     assert "$output" =~ bootc-podman\ version
     oracle image exists localhost/run

@@ -223,8 +223,15 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     scratch_podman push -q "$REGISTRY/os:43" "docker://$REGISTRY/os:latest"
     bp '?' copy-to-storage --method podman
     rm /etc/containers/registries.conf.d/001-evil.conf
-    assert "$status" == 1
-    assert "$stderr" =~ "not what was to be there"
+    # podman 6 reads no drop-in files when a variable names the file.
+    if podman_at_least 6; then
+        assert "$status" == 0
+        same_tree "$(podman image mount localhost/bootc)"
+        podman image unmount localhost/bootc
+    else
+        assert "$status" == 1
+        assert "$stderr" =~ "not what was to be there"
+    fi
 }
 
 @test "transfer: a signal ends it, and nothing is left" {
@@ -292,7 +299,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     mkdir -p /srv/runs/proc /srv/runs/sys /srv/runs/dev /srv/runs/run /srv/runs/tmp
     os_ostree refs --list ostree/container >/dev/null
     COMMIT=$(os_image docker_3A__2F__2F_quay_2E_io/example/runs 1 /srv/runs)
-    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >containers.conf
+    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\npids_limit = 0\n' >containers.conf
     bp copy-to-storage --source docker://quay.io/example/runs --target localhost/runs
     CONTAINERS_CONF=$PWD/containers.conf run podman run --rm --runtime runc --network none localhost/runs /usr/bin/program version
     assert "$output" =~ "^bootc-podman version"
@@ -624,7 +631,8 @@ recorded() {
         boot "$REF" "ostree-unverified-registry:$REGISTRY/os:42"
         bp init
         recorded set-unified --from "$from"
-        BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified --from "$from"
+        # With progress, podman 6 pulls through its service.
+        BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified --quiet --from "$from"
         diff said <(grep -v -- --version ran)
     done
     podman pull -q "$REGISTRY/os:42"
@@ -632,7 +640,7 @@ recorded() {
     BOOTC_PODMAN_PODMAN=$PWD/recorder bp unset-unified
     diff said <(grep -v -- --version ran)
     recorded set-unified
-    BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified
+    BOOTC_PODMAN_PODMAN=$PWD/recorder bp set-unified --quiet
     diff said <(grep -v -- --version ran)
     recorded copy-to-storage
     BOOTC_PODMAN_PODMAN=$PWD/recorder bp copy-to-storage

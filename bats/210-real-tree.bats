@@ -31,7 +31,7 @@ EOF
     mkdir -p /etc/containers/registries.conf.d
     printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
     # podman run, on a machine that is a container itself.
-    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >/srv/containers.conf
+    printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\npids_limit = 0\n' >/srv/containers.conf
     export REGISTRY CONTAINERS_CONF=/srv/containers.conf
     serve
     cd /srv || return 1

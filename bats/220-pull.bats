@@ -47,7 +47,9 @@ EOF
     DIGEST=sha256:$(sha256sum <os42/manifest.json | cut -d' ' -f1)
     REF=docker_3A__2F__2F_127_2E_0_2E_0_2E_1_3A_${REGISTRY#*:}/os_3A_42
     BYTES=$(jq '[.layers[].size] | add' os42/manifest.json)
-    CONFIG=$(jq .config.size os42/manifest.json)
+    # podman's service counts the image's configuration with the layers.
+    CONFIG=0
+    ! podman_at_least 6 || CONFIG=$(jq .config.size os42/manifest.json)
     # podman as it is, but for the version it says it has: its service, which then is
     # asked, does not tell of bytes, or is not there.
     cat >/srv/podman6 <<'EOF'
@@ -112,7 +114,7 @@ check_lines() {
     assert "$(jq '[.[].bytes] | . == sort' pulling)" == true "never back"
     assert "$(jq 'all(.bytes <= .bytesTotal)' pulling)" == true "never above the total"
     assert "$(jq -c 'last | .bytes == .bytesTotal' pulling)" == true "all of it"
-    assert "$(jq 'last.bytesTotal' pulling)" == "$BYTES"
+    assert "$(jq 'last.bytesTotal' pulling)" == $((BYTES + CONFIG))
 }
 
 # pull_slowly [ARG...] - bring the image, in about two seconds.

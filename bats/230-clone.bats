@@ -170,7 +170,7 @@ used() {
     [ ! -e "/var/lib/containers/storage/overlay-images/$(id_of)" ]
     clone bootc default full
     same_layers /var/lib/containers/storage "$STORE" 3
-    printf '[containers]\ndefault_ulimits=["nofile=4096:4096","nproc=4096:4096"]\n' >containers.conf
+    printf '[containers]\ndefault_ulimits=["nofile=4096:4096","nproc=4096:4096"]\npids_limit = 0\n' >containers.conf
     # The program, in the container, finds no job.
     CONTAINERS_CONF=$PWD/containers.conf podman run --rm --runtime runc --network none "$REGISTRY/hard:1" </dev/null >out
     assert "$(jq -r .failure.kind out)" == failed
