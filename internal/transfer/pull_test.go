@@ -88,6 +88,12 @@ func chunked(text string, size int) string {
 	return answer.String()
 }
 
+// failedEarly is what podman 6 answers when a pull fails before the first line.
+func failedEarly(message string) string {
+	body := `{"cause":"x","message":"` + message + `","response":500}`
+	return fmt.Sprintf("HTTP/1.1 500 Internal Server Error\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
 const stored1 = `{"status":"success","images":["0123"],"id":"0123"}` + "\n"
 
 func TestPullService(t *testing.T) {
@@ -107,6 +113,8 @@ func TestPullService(t *testing.T) {
 		{name: "pulled", answers: []string{chunked(`{"stream":"Copying blob\n"}`+"\n"+part+line("success", a, 100, 100)+stored1, 50)}, heard: "config 111111111111: done, 100B"},
 		{name: "retried", answers: []string{chunked(part+`{"error":"`+strings.ReplaceAll(network, `"`, `\"`)+`"}`+"\n", 1000), chunked(stored1, 1000)}, retries: 1},
 		{name: "failed", answers: []string{chunked(`{"error":"`+unknown+`"}`+"\n", 1000)}, err: unknown},
+		{name: "failed before the first line", answers: []string{failedEarly(unknown)}, err: unknown},
+		{name: "failed before the first line and retried", answers: []string{failedEarly(strings.ReplaceAll(network, `"`, `\"`)), chunked(stored1, 1000)}, retries: 1},
 		{name: "refused", answers: []string{"HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nno!more"}, plain: true},
 		{name: "ended", answers: []string{""}, early: true, plain: true},
 		{name: "ended later", answers: []string{chunked(part, 1000)[:150]}, early: true, err: "unexpected EOF"},

@@ -177,6 +177,11 @@ func servicePull(conn net.Conn, reference, credentials string, told func(pullRep
 	}
 	if status != 200 {
 		why, _ := io.ReadAll(io.LimitReader(body, maxTalk))
+		// podman 6 answers so if the pull fails before the first line.
+		var failed struct{ Message string }
+		if status == 500 && json.Unmarshal(why, &failed) == nil && failed.Message != "" {
+			return told(pullReport{Error: failed.Message})
+		}
 		return fmt.Errorf("%w: status %d: %q", errNoService, status, why)
 	}
 	lines := bufio.NewScanner(body)
