@@ -27,7 +27,7 @@ func remoteOptions() []string {
 	return strings.Fields("c connection identity r remote tls-ca tls-cert tls-key url")
 }
 
-// valueOptions are the options of "podman image" and its commands, podman 4.3 to 5.8,
+// valueOptions are the options of "podman image" and its commands, podman 4.3 to 6.1,
 // whose value may be the next word. An option is not listed where it is among those
 // above.
 func valueOptions() []string {
@@ -39,11 +39,12 @@ func valueOptions() []string {
 		cap-drop cert-dir cgroup-parent cgroupns change compression-format compression-level cpp-flag cpu-period
 		cpu-quota cpu-shares cpuset-cpus cpuset-mems creds cw decryption-key device digestfile directory dns
 		dns-option dns-search encrypt-layer encryption-key env file filter format from group-add ignorefile iidfile
-		input ipc isolation jobs label layer-label limit logfile manifest memory memory-swap message network os
-		os-feature os-version output pid platform policy pubkeysfile retry retry-delay sbom sbom-image-output
-		sbom-image-purl-output sbom-merge-strategy sbom-output sbom-purl-output sbom-scanner-command
-		sbom-scanner-image secret security-opt shm-size sign-by sign-by-sigstore sign-by-sigstore-private-key
-		sign-by-sq-fingerprint sign-passphrase-file sort source-date-epoch tag target timestamp type ulimit
+		iidfile-raw input ipc isolation jobs label layer-label limit logfile manifest memory memory-swap message
+		metadata-file mount network os os-feature os-version output pid platform policy pubkeysfile retry retry-delay
+		sbom sbom-image-output sbom-image-purl-output sbom-merge-strategy sbom-output sbom-purl-output
+		sbom-scanner-command sbom-scanner-image secret security-opt shm-size sign-by sign-by-sigstore
+		sign-by-sigstore-private-key sign-by-sq-fingerprint sign-passphrase-file signature-policy sort
+		source-date-epoch source-policy-file tag target timestamp type ulimit
 		unsetannotation unsetenv unsetlabel userns userns-gid-map userns-gid-map-group userns-uid-map
 		userns-uid-map-user uts variant volume`)
 }
@@ -56,7 +57,7 @@ func plainOptions() []string {
 		disable-compression disable-content-trust external force force-compression force-rm history http-proxy human
 		identity-label ignore inherit-annotations inherit-labels json layers list-tags logsplit multi-image-archive
 		no-cache no-hostname no-hosts no-prune no-trunc noheading omit-history pull quiet raw remove-signatures
-		rewrite-timestamp rm skip-unused-stages squash squash-all stdin tls-verify uncompressed whatrequires`)
+		rewrite-timestamp rm save-stages skip-unused-stages squash squash-all stage-labels stdin tls-verify uncompressed whatrequires`)
 }
 
 // letters are the options of one letter that a command has: those whose value may
