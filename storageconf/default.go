@@ -33,25 +33,37 @@ const (
 // those seen from root and need not exist. A malformed file is an error naming
 // file and line; so is what podman refuses, an image store that is the graph root.
 func DefaultStores(root string, uid int) ([]string, error) {
+	own, additional, err := defaultStores(root, uid)
+	return append(own, additional...), err
+}
+
+// OwnStores returns those of DefaultStores that podman writes to. What others hold is
+// not in podman's own store.
+func OwnStores(root string, uid int) ([]string, error) {
+	own, _, err := defaultStores(root, uid)
+	return own, err
+}
+
+func defaultStores(root string, uid int) (own, additional []string, err error) {
 	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
 	if root == "/" {
 		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
 	}
 	conf, err := readConf(&where)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	graphRoot, err := conf.graphRoot(uid)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	stores := []string{graphRoot}
+	own = []string{graphRoot}
 	switch conf.ImageStore {
 	case "":
 	case graphRoot:
-		return nil, fmt.Errorf("read storage.conf: imagestore %q is the graphroot", graphRoot)
+		return nil, nil, fmt.Errorf("read storage.conf: imagestore %q is the graphroot", graphRoot)
 	default:
-		stores = []string{conf.ImageStore, graphRoot}
+		own = []string{conf.ImageStore, graphRoot}
 	}
 	lists := conf.Options.AdditionalImageStores.Values
 	// STORAGE_OPTS, even an empty one, replaces every option of the configuration.
@@ -61,11 +73,11 @@ func DefaultStores(root string, uid int) ([]string, error) {
 	for _, list := range lists {
 		for path := range strings.SplitSeq(list, ",") {
 			if path != "" {
-				stores = append(stores, filepath.Clean(path))
+				additional = append(additional, filepath.Clean(path))
 			}
 		}
 	}
-	return stores, nil
+	return own, additional, nil
 }
 
 // envOfConf is the variable that names the configuration of podman's own store, "" for
@@ -95,6 +107,28 @@ type DefaultStore struct {
 	Options []string
 	// ImageStore is the directory of the images if it is not the graph root, "" mostly.
 	ImageStore string
+}
+
+// WithoutImageStores are options of podman with which it does not see the additional
+// image stores of its configuration, none where there are none. A pull, or a new name,
+// otherwise makes a record in podman's own store of an image whose layers are in
+// another (podman 4.3.1 to 6.1.1).
+func (s DefaultStore) WithoutImageStores() (args []string) {
+	names := false
+	for _, option := range s.Options {
+		if imageStoreOptions(option) != nil {
+			names = true
+		} else if option != "" {
+			args = append(args, "--storage-opt="+option)
+		}
+	}
+	switch {
+	case !names:
+		return nil
+	case args == nil:
+		return []string{"--storage-opt="}
+	}
+	return args
 }
 
 // ReadDefaultStore returns the store that plain podman uses when root runs it on the

@@ -390,3 +390,16 @@ func TestDefaultStoresDoNotTakeOurPrivateConfiguration(t *testing.T) {
 		t.Errorf("a file alike is not read: got %q", got)
 	}
 }
+
+func TestPodmanIsKeptFromAdditionalImageStores(t *testing.T) {
+	for _, tt := range []struct{ options, want []string }{
+		{nil, nil},
+		{[]string{"overlay.mountopt=nodev"}, nil},
+		{[]string{"imagestore=/a"}, []string{"--storage-opt="}},
+		{[]string{"overlay.additionalimagestore=/a", "", "overlay.mountopt=nodev", "imagestore=/b", "additionallayerstore=/c"}, []string{"--storage-opt=overlay.mountopt=nodev", "--storage-opt=additionallayerstore=/c"}},
+	} {
+		if got := (storageconf.DefaultStore{Options: tt.options}).WithoutImageStores(); !slices.Equal(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.options, got, tt.want)
+		}
+	}
+}

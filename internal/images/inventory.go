@@ -166,7 +166,10 @@ type inventory struct {
 	// bootc and podman are the two containers-storages, nil for none, or for one
 	// that could not be read.
 	bootc, podman *Store
-	bootcUnread   bool
+	// own is podman without the additional image stores; the same store, or nil, where
+	// there are none.
+	own         *Store
+	bootcUnread bool
 	// bound are the bound images of each deployment that has a readable root,
 	// running those of the root that is, or will be, running.
 	bound   map[string][]host.BoundImage
@@ -317,6 +320,21 @@ func (inv *inventory) readBootcStore() (problems []error) {
 
 func (inv *inventory) readDefaultStore() (problems []error) {
 	inv.podman, problems = settled(func() (*Store, []error) { return OpenDefaultStore(inv.Root, inv.Euid) })
+	inv.own = inv.podman
+	if inv.podman == nil {
+		return problems
+	}
+	all, err := storageconf.DefaultStores(inv.Root, inv.Euid)
+	own, ownErr := storageconf.OwnStores(inv.Root, inv.Euid)
+	if err := errors.Join(err, ownErr); err != nil {
+		return append(problems, err)
+	}
+	if len(all) > len(own) {
+		var ownProblems []error
+		inv.own, ownProblems = settled(func() (*Store, []error) { return OpenOwnStore(inv.Root, inv.Euid) })
+		// Those of single images are told by Survey.Damaged.
+		problems = append(problems, grave(ownProblems)...)
+	}
 	return problems
 }
 
@@ -477,7 +495,11 @@ func (inv *inventory) binding(name string) (refs []DeploymentRef) {
 }
 
 func (inv *inventory) close() {
-	for _, store := range []*Store{inv.bootc, inv.podman} {
+	stores := []*Store{inv.bootc, inv.podman}
+	if inv.own != inv.podman {
+		stores = append(stores, inv.own)
+	}
+	for _, store := range stores {
 		if store != nil {
 			store.Close()
 		}

@@ -66,7 +66,17 @@ func OpenBootcStore(located storageconf.Store, root string) (*Store, []error) {
 // host whose root is root, nil when there is none. Problems are those of
 // ReadStore and of storageconf.DefaultStores.
 func OpenDefaultStore(root string, uid int) (*Store, []error) {
-	paths, err := storageconf.DefaultStores(root, uid)
+	return openPaths(root, uid, storageconf.DefaultStores)
+}
+
+// OpenOwnStore is OpenDefaultStore without the additional image stores: what is in
+// podman's own store. An image of it whose layers are in an additional one is damaged.
+func OpenOwnStore(root string, uid int) (*Store, []error) {
+	return openPaths(root, uid, storageconf.OwnStores)
+}
+
+func openPaths(root string, uid int, find func(root string, uid int) ([]string, error)) (*Store, []error) {
+	paths, err := find(root, uid)
 	if err != nil {
 		return nil, []error{err}
 	}

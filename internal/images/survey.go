@@ -24,8 +24,10 @@ type Survey struct {
 	Host *host.Host
 	// Store says where the bootc-owned store is, or would be.
 	Store storageconf.Store
-	// Bootc and Default are the two containers-storages, nil for none.
-	Bootc, Default *Store
+	// Bootc and Default are the two containers-storages, nil for none. Own is Default
+	// without additional image stores, which Default only sees: the same store where
+	// there are none.
+	Bootc, Default, Own *Store
 	// Repo are the images in the ostree repository by their refs, Commits those and
 	// the ones of the deployments, whose refs an upgrade may have moved on.
 	Repo    []host.RepoImage
@@ -66,7 +68,7 @@ func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
 		return nil, err
 	}
 	return &Survey{
-		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
 }
@@ -84,7 +86,7 @@ func SurveyStores(o Options) (*Survey, error) {
 		inv.close()
 		return nil, err
 	}
-	return &Survey{Store: located, Bootc: inv.bootc, Default: inv.podman, inv: inv}, nil
+	return &Survey{Store: located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, inv: inv}, nil
 }
 
 // grave are the problems that are not those of a single image.
@@ -107,7 +109,16 @@ func (inv *inventory) allCommits() (all []host.RepoCommit) {
 // Damaged are the images of the two containers-storages that are no good. They are in
 // Bootc and Default all the same.
 func (s *Survey) Damaged() []Damage {
-	return append(s.Bootc.damaged(BootcStore), s.Default.damaged(DefaultStore)...)
+	list := append(s.Bootc.damaged(BootcStore), s.Default.damaged(DefaultStore)...)
+	if s.Own == s.Default {
+		return list
+	}
+	for _, d := range s.Own.damaged(DefaultStore) {
+		if !slices.ContainsFunc(list, func(have Damage) bool { return have.Store == DefaultStore && have.Image.ID == d.Image.ID }) {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // Close closes the stores.

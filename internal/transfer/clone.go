@@ -232,7 +232,20 @@ func (o Options) cloneCommit(ctx context.Context, run runner, commit string, to 
 
 // inDefaultStore finds an image of podman's own store, which has to be closed.
 func (o Options) inDefaultStore(name string) (store *images.Store, img *images.StoreImage, err error) {
-	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	return o.inStore(images.OpenDefaultStore, name)
+}
+
+// ownPodman is a podman that writes to podman's own store, and sees no other one.
+func (o Options) ownPodman(args ...string) (wrapper.Cmd, error) {
+	own, err := storageconf.ReadDefaultStore(o.Root)
+	if err != nil {
+		return wrapper.Cmd{}, err
+	}
+	return o.Host.DefaultPodman(append(own.WithoutImageStores(), args...)...)
+}
+
+func (o Options) inStore(open func(root string, uid int) (*images.Store, []error), name string) (store *images.Store, img *images.StoreImage, err error) {
+	store, problems := open(o.Root, o.Euid)
 	if store == nil {
 		return nil, nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, images.ErrNotFound))...)
 	}

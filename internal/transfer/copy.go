@@ -153,8 +153,8 @@ func (c *copying) find(image string) error {
 // fromDefault looks whether podman's own store has the image already, under another
 // name perhaps.
 func (c *copying) fromDefault(ctx context.Context) error {
-	named, err := c.survey.Find(c.survey.Default, c.target)
-	if named != nil && c.survey.Default.Damage(named) != nil {
+	named, err := c.survey.Find(c.survey.Own, c.target)
+	if named != nil && c.survey.Own.Damage(named) != nil {
 		named = nil
 	}
 	switch {
@@ -163,10 +163,10 @@ func (c *copying) fromDefault(ctx context.Context) error {
 	case named != nil && c.Original != "" && named.Is(c.Original):
 		c.Digest = named.Digest
 		return nil
-	case c.survey.Default == nil:
+	case c.survey.Own == nil:
 		return errNotThere
 	}
-	found := c.survey.Default.ByDigest(c.Original)
+	found := c.survey.Own.ByDigest(c.Original)
 	if c.Original == "" || len(found) == 0 {
 		return errNotThere
 	}
@@ -230,7 +230,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 			return err
 		}
 		cmd.Stderr = c.Stderr
-		return c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Default, layers):]), session.Run)
+		return c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Own, layers):]), session.Run)
 	})
 	if err != nil {
 		return err
@@ -241,7 +241,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 // checkCopy refuses a copy that would not fit. Layers that podman's own store has are
 // not counted.
 func (c *copying) checkCopy(from string, layers []host.Descriptor, cloned bool) error {
-	to, err := c.defaultDestination(c.survey.Default)
+	to, err := c.defaultDestination(c.survey.Own)
 	if err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (c *copying) checkCopy(from string, layers []host.Descriptor, cloned bool) 
 func (c *copying) checkPull(loan *loan) error {
 	for _, img := range c.survey.Commits {
 		if img.ManifestDigest == c.Original {
-			to, err := c.defaultDestination(c.survey.Default)
+			to, err := c.defaultDestination(c.survey.Own)
 			if err != nil {
 				return err
 			}
@@ -323,7 +323,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
 	c.written = append(c.written, exact)
-	loan := newLoan(c.survey.Bootc, c.survey.Default, c.survey.Commits, c.Original)
+	loan := newLoan(c.survey.Bootc, c.survey.Own, c.survey.Commits, c.Original)
 	if c.Means == ByPodman {
 		loan = nil
 	}
@@ -340,7 +340,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	}
 	commands := [][]string{{"pull", "--", exact}, {"tag", exact, c.target}}
 	// Somebody may have pulled it by its digest before.
-	if own, err := c.survey.Find(c.survey.Default, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
+	if own, err := c.survey.Find(c.survey.Own, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
 		commands = append(commands, []string{"untag", c.target, exact})
 	}
 	for _, args := range commands {
@@ -363,7 +363,7 @@ func (c *copying) fromOSTree(ctx context.Context) error {
 		exported, err = c.cloneCommitOut(ctx)
 		return err
 	}, func() error {
-		into, err := c.defaultDestination(c.survey.Default)
+		into, err := c.defaultDestination(c.survey.Own)
 		if err != nil {
 			return err
 		}
@@ -412,7 +412,7 @@ func (c *copying) podman(ctx context.Context, args ...string) error {
 }
 
 func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) error {
-	cmd, err := c.Host.DefaultPodman(args...)
+	cmd, err := c.ownPodman(args...)
 	if err != nil {
 		return err
 	}
@@ -422,7 +422,7 @@ func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) e
 
 // ownImages are the IDs of the images of podman's own store, with their names.
 func (c *copying) ownImages() (map[string][]string, error) {
-	store, problems := images.OpenDefaultStore(c.Root, c.Euid)
+	store, problems := images.OpenOwnStore(c.Root, c.Euid)
 	if store == nil {
 		return nil, errors.Join(problems...)
 	}
@@ -436,7 +436,7 @@ func (c *copying) verify(digest string) error {
 	if c.Host.DryRun != nil {
 		return nil
 	}
-	store, img, err := c.inDefaultStore(c.target)
+	store, img, err := c.inStore(images.OpenOwnStore, c.target)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

@@ -119,7 +119,7 @@ func (o Options) tidy(ctx context.Context) {
 }
 
 func (o Options) tidyOwn(ctx context.Context) error {
-	store, _ := images.OpenDefaultStore(o.Root, o.Euid)
+	store, _ := images.OpenOwnStore(o.Root, o.Euid)
 	if store == nil {
 		return nil
 	}
@@ -178,7 +178,7 @@ func lent(store *images.Store) (ids []string) {
 
 // removeOwn removes an image from podman's own store.
 func (o Options) removeOwn(ctx context.Context, name string) error {
-	cmd, err := o.Host.DefaultPodman("image", "rm", "--", name)
+	cmd, err := o.ownPodman("image", "rm", "--", name)
 	if err != nil {
 		return err
 	}

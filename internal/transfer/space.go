@@ -168,7 +168,7 @@ func (o Options) bootcDestination(store *images.Store) (destination, error) {
 
 // defaultDestination is podman's own store; store is what was read of it.
 func (o Options) defaultDestination(store *images.Store) (destination, error) {
-	dirs, err := storageconf.DefaultStores(o.Root, o.Euid)
+	dirs, err := storageconf.OwnStores(o.Root, o.Euid)
 	if err != nil {
 		return destination{}, err
 	}

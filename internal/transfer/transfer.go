@@ -391,7 +391,7 @@ func (x *execution) untag(ctx context.Context) error {
 // initDefaultStore lets podman make its own store before another program writes there:
 // podman takes one that others made for that of an older podman.
 func (o Options) initDefaultStore(ctx context.Context) error {
-	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	store, problems := images.OpenOwnStore(o.Root, o.Euid)
 	if store == nil && problems != nil {
 		return errors.Join(problems...)
 	}

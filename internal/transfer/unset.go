@@ -122,7 +122,7 @@ func needed(s *images.Survey, name string) error {
 		if err != nil || stored.String() != name {
 			continue
 		}
-		img, err := s.Find(s.Default, name)
+		img, err := s.Find(s.Own, name)
 		if err != nil {
 			return err
 		}
