@@ -686,21 +686,44 @@ recorded() {
     boot oci_3A__2F_srv/layout_3A_42 ostree-unverified-image:oci:/srv/layout:42
     bp set-unified --plan
     assert "$output" =~ "Source:  transport: "
+    assert "$output" =~ "Upgrade: not through the bootc store: bootc looks for oci:/srv/layout:42, not for localhost/bootc:latest"
     bp set-unified --quiet
-    assert "$output" == "Unified storage enabled for localhost/bootc."
+    # status says no more and no less.
+    local said="Image localhost/bootc is in bootc storage. Unified storage is off: bootc looks for oci:/srv/layout:42, which is in no store."
+    assert "$output" == "$said"
+    bp status --format '{{.Unified.On}} {{.Unified.Reason}}'
+    assert "$output" == "false bootc looks for oci:/srv/layout:42, which is in no store"
     assert "$(digest_of localhost/bootc:latest)" == "$DIGEST"
     assert "$(oracle images -q | wc -l)" == 1 "one name, or bootc could not remove it"
     oracle image inspect localhost/bootc >/dev/null
     bp set-unified
-    assert "$output" =~ "already in bootc storage"
+    assert "$output" == "$said"
     bp unset-unified
-    rm -rf /srv/layout
-    scratch_podman push -q "$REGISTRY/os:43" oci:/srv/layout:42
+    # The plan promises only what is there: another image, none, or an incomplete one.
+    local case
+    for case in other none incomplete; do
+        rm -rf /srv/layout
+        case $case in
+        other) scratch_podman push -q "$REGISTRY/os:43" oci:/srv/layout:42 ;;
+        incomplete)
+            skopeo copy -q dir:/srv/os42 oci:/srv/layout:42
+            rm "/srv/layout/blobs/sha256/$(jq -r '.layers[0].digest' /srv/os42/manifest.json | cut -d: -f2)"
+            ;;
+        esac
+        bp set-unified --plan --format json
+        assert "$(jq -r '.source, .exact' <<<"$output")" == "$(printf '%s\n' ostree false)" "$case"
+        bp 1 set-unified --from transport
+        assert "$stderr" =~ "transport: " "$case"
+    done
+    assert "$stderr" =~ "blobs/sha256/"
     bp set-unified
-    assert "$stderr" =~ "Warning: transport: verify localhost/bootc: .*trying the next source"
+    assert "$stderr" !~ "trying the next source"
+    assert "$output" == "$said"
     bp image inspect localhost/bootc
     assert "$(jq -r '.[0].Annotations["io.bootc-podman.original-digest"]' <<<"$output")" == "$DIGEST"
-    assert "$(oracle images -q | wc -l)" == 1 "what was no good is gone"
+    assert "$(oracle images -q | wc -l)" == 1
+    # What becomes another image between plan and pull is seen by the verification; see
+    # TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage.
 }
 
 # A composefs host that has booted the image of the registry, as of version 42, with

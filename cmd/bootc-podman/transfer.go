@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -60,8 +61,12 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 				if err != nil || o.dryRun {
 					return err
 				}
-				a.refreshIdentity(c.Context, o)
-				return a.printUnified(p)
+				status, bad := images.ReadStatus(c.Context, t.Options)
+				if status == nil {
+					return errors.Join(bad...)
+				}
+				a.noteIdentity(o, status)
+				return a.printUnified(p, status.Unified)
 			})
 		},
 	})
@@ -272,19 +277,23 @@ func damageLine(d images.Damage) string {
 	return fmt.Sprintf("image %.12s, %s, of %s is damaged and not used: %v; \"%s image rm %.12s\" removes it", d.Image.ID, name, store, d.Err, podman, d.Image.ID)
 }
 
-// printUnified says what was done, as bootc does where it says anything.
-func (a *app) printUnified(p *transfer.Plan) error {
+// printUnified says what was done, and whether that makes storage unified, as status
+// reports it. Where it does, the words are bootc's.
+func (a *app) printUnified(p *transfer.Plan, now images.Unification) error {
 	if !p.Kept {
 		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
 	}
-	if p.Method == transfer.Nothing {
-		_, err := fmt.Fprintf(a.stdout, "Image %s is already in bootc storage.\n", printable(p.Name))
-		return err
-	}
-	if p.Replaces != "" {
+	if p.Method != transfer.Nothing && p.Replaces != "" {
 		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
 	}
-	_, err := fmt.Fprintf(a.stdout, "Unified storage enabled for %s.\n", printable(p.Name))
+	line := fmt.Sprintf("Unified storage enabled for %s.", p.Name)
+	switch {
+	case !now.On:
+		line = fmt.Sprintf("Image %s is in bootc storage. Unified storage is off: %s.", p.Name, now.Reason)
+	case p.Method == transfer.Nothing:
+		line = fmt.Sprintf("Image %s is already in bootc storage.", p.Name)
+	}
+	_, err := fmt.Fprintln(a.stdout, printable(line))
 	return err
 }
 

@@ -239,26 +239,33 @@ func TestDamagedImagesAreNamedWithTheirStore(t *testing.T) {
 func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 	const (
 		done     = "Unified storage enabled for quay.io/example/os:42.\n"
+		there    = "Image quay.io/example/os:42 is already in bootc storage.\n"
+		without  = "Image quay.io/example/os:42 is in bootc storage. Unified storage is off: bootc looks for oci:/\\x1b.\n"
 		lost     = "Warning: image fedcba987654 had this name, and lost it\n"
 		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, docker://quay.io/example/os\n"
 		replaced = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	)
+	on := images.Unification{On: true, Reason: "the bootc-owned store has it"}
+	off := images.Unification{Reason: "bootc looks for oci:/\x1b"}
 	for _, tt := range []struct {
 		name           string
 		plan           transfer.Plan
+		now            images.Unification
 		stdout, stderr string
 	}{
-		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, stdout: done},
-		{name: "another image had the name", plan: transfer.Plan{Method: transfer.Copy, Kept: true, Replaces: replaced}, stdout: done, stderr: lost},
-		{name: "not kept", plan: transfer.Plan{Method: transfer.Tag}, stdout: done, stderr: unkept},
-		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, stdout: done, stderr: unkept + lost},
-		{name: "nothing to do", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, stdout: "Image quay.io/example/os:42 is already in bootc storage.\n"},
-		{name: "nothing to do, and not kept", plan: transfer.Plan{Method: transfer.Nothing}, stdout: "Image quay.io/example/os:42 is already in bootc storage.\n", stderr: unkept},
+		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, now: on, stdout: done},
+		{name: "another image had the name", plan: transfer.Plan{Method: transfer.Copy, Kept: true, Replaces: replaced}, now: on, stdout: done, stderr: lost},
+		{name: "not kept", plan: transfer.Plan{Method: transfer.Tag}, now: on, stdout: done, stderr: unkept},
+		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, now: on, stdout: done, stderr: unkept + lost},
+		{name: "nothing to do", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, now: on, stdout: there},
+		{name: "nothing to do, and not kept", plan: transfer.Plan{Method: transfer.Nothing}, now: on, stdout: there, stderr: unkept},
+		{name: "done, and off", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, now: off, stdout: without},
+		{name: "nothing to do, and off", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, now: off, stdout: without},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
 			tt.plan.Name, tt.plan.Image = "quay.io/example/os:42", "docker://quay.io/example/os"
-			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan); err != nil {
+			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan, tt.now); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != tt.stdout || errs.String() != tt.stderr {

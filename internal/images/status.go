@@ -240,6 +240,10 @@ func (inv *inventory) stored() Unification {
 	reason := fmt.Sprintf("the bootc-owned store does not have %s", target.Image.Image.InStore())
 	for _, d := range targets {
 		name := d.Image.Image.InStore()
+		if !d.Image.Image.NamesInRegistry() {
+			reason = fmt.Sprintf("bootc looks for %s, which is in no store", d.Image.Image)
+			continue
+		}
 		img, err := inv.inBootcStore(name)
 		switch {
 		case err != nil:

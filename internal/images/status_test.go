@@ -115,7 +115,7 @@ func TestStatusTellsWhetherStorageIsUnified(t *testing.T) {
 		}, {
 			"other transport", bootcStatus(t, "ostree-pinned-others"),
 			[]stored{},
-			Unification{false, `look up image "oci:/var/mnt/os:latest": transport "oci" is none of the store`},
+			Unification{false, "bootc looks for oci:/var/mnt/os:latest, which is in no store"},
 		}, {
 			"composefs", composefs,
 			[]stored{{names: []string{"localhost/os:dev"}, digest: digest("5")}},

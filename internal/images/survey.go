@@ -124,6 +124,9 @@ func (s *Survey) Damaged() []Damage {
 // Close closes the stores.
 func (s *Survey) Close() { s.inv.close() }
 
+// Root is the root directory of the machine that podman runs on.
+func (s *Survey) Root() string { return s.inv.Root }
+
 // LookedUp returns an *IgnoredError if bootc could not upgrade the host through the bootc
 // store, whatever that has.
 func (s *Survey) LookedUp() error { return lookedUp(s.Host.Kind, s.inv.Root) }

@@ -38,6 +38,9 @@ func (o Options) journal(p *Plan, status string) {
 		message = "Image " + p.Name + " is already in bootc storage"
 	case unified:
 		message = "Unified storage enabled for " + p.Name
+		if p.Upgrade != UpgradeUnified {
+			message = "Image " + p.Name + " is in bootc storage; unified storage is off: " + p.UpgradeReason
+		}
 	}
 	if status != unifying {
 		fields["BOOTC_STATUS"] = status

@@ -287,7 +287,7 @@ func (p *Plan) foresee(s *images.Survey) {
 		}
 		sought = append(sought, d.Image.Image.String())
 	}
-	p.Upgrade, p.UpgradeReason = UpgradeOrigin, fmt.Sprintf("bootc looks for %s, not for %s", strings.Join(sought, " and "), p.stored)
+	p.Upgrade, p.UpgradeReason = UpgradeOrigin, fmt.Sprintf("bootc looks for %s, not for %s", strings.Join(sought, " or "), p.stored)
 }
 
 // discard finds what is to be removed first.
@@ -493,7 +493,15 @@ func (p *Plan) fromTransport(s *images.Survey, _ *host.Deployment, choice Choice
 	default:
 		return fmt.Errorf("image is of transport %s", p.image.Transport)
 	}
-	p.Method, p.Take, p.Exact, p.newer = Pull, p.Image, !choice.AcceptNewer, choice.AcceptNewer
+	digest, err := lookAt(s.Root(), p.image)
+	switch {
+	case err != nil:
+		return err
+	case digest != "" && digest != p.Digest && !choice.AcceptNewer:
+		return fmt.Errorf("has %s, %w", digest, ErrMovedOn)
+	}
+	p.newer = choice.AcceptNewer && digest != p.Digest
+	p.Method, p.Take, p.Exact = Pull, p.Image, !p.newer
 	p.pulls(s, choice) // which fetches nothing
 	p.Reason = reason(choice, "no store of this host has what is booted")
 	return nil

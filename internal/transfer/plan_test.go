@@ -12,9 +12,11 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +81,19 @@ func (h *scratchHost) write(path, content string) {
 	if err := os.WriteFile(h.path(path), []byte(content), 0o644); err != nil {
 		h.Fatal(err)
 	}
+}
+
+// layout writes an OCI image layout with an image for each tag, with its manifest digest.
+func (h *scratchHost) layout(dir string, images map[string]string) {
+	h.Helper()
+	manifests := []string{}
+	for _, tag := range slices.Sorted(maps.Keys(images)) {
+		manifests = append(manifests, fmt.Sprintf(`{"digest":%q,"annotations":{"org.opencontainers.image.ref.name":%q}}`, images[tag], tag))
+		h.write(dir+"/blobs/"+strings.ReplaceAll(images[tag], ":", "/"), `{"config":{"digest":"sha256:c0","size":2},"layers":[{"digest":"sha256:1a","size":3}]}`)
+	}
+	h.write(dir+"/blobs/sha256/c0", "{}")
+	h.write(dir+"/blobs/sha256/1a", "tar")
+	h.write(dir+"/index.json", `{"manifests":[`+strings.Join(manifests, ",")+`]}`)
 }
 
 func (h *scratchHost) remove(path string) {
@@ -296,6 +311,11 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "oci-newer-accepted", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{AcceptNewer: true}},
 		{name: "oci-present", image: "ostree-unverified-image:oci:/srv/os:42", bootc: []stored{{names: []string{"localhost/bootc:latest"}, digest: bootedDigest}}},
 		{name: "oci-exported", image: "ostree-unverified-image:oci:/srv/os:42", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest, of: bootedDigest}}},
+		{name: "oci-vanished", image: "ostree-unverified-image:oci:/srv/missing:42"},
+		{name: "oci-moved-on", image: "ostree-unverified-image:oci:/srv/os:43"},
+		{name: "oci-moved-on-accepted", image: "ostree-unverified-image:oci:/srv/os:43", choice: Choice{AcceptNewer: true}},
+		{name: "archive", image: "ostree-unverified-image:oci-archive:/srv/os.tar:42"},
+		{name: "archive-vanished", image: "ostree-unverified-image:docker-archive:/srv/missing.tar"},
 		{name: "without-transport", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{Without: []Source{FromTransport}}},
 		{name: "no-tag", image: "ostree-unverified-registry:quay.io/example/os"},
 		{name: "no-tag-present", image: "ostree-unverified-registry:quay.io/example/os", bootc: []stored{{names: []string{"quay.io/example/os:latest"}, digest: bootedDigest}}},
@@ -356,6 +376,8 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 	}
 	t.Run("composefs without", func(t *testing.T) {
 		h := newHost(t)
+	h.layout("srv/os", map[string]string{"42": bootedDigest, "43": otherDigest})
+	h.write("srv/os.tar", "")
 		h.bootComposefs(bootedDigest)
 		h.remove(vendorConf)
 		p, err := h.plan(Choice{})

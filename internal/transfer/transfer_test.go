@@ -606,8 +606,9 @@ func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
 		t.Fatal(err)
 	}
-	h.boot(commit, follow("ostree-unverified-image:oci:/srv/os:42"))
-	// What the layout has is not known to be an export of what is booted.
+	h.boot(commit, follow("ostree-unverified-image:oci-archive:/srv/os.tar:42"))
+	h.write("srv/os.tar", "")
+	// What the archive has is not known to be an export of what is booted.
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
 	o := podman.options()
 	missed := 0
