@@ -249,6 +249,8 @@ func (h *scratchHost) plan(choice Choice) (*Plan, error) {
 func booted(t testing.TB, image string, bootc, podman []stored) (h *scratchHost, commit string) {
 	t.Helper()
 	h = newHost(t)
+	h.layout("srv/os", map[string]string{"42": bootedDigest, "43": otherDigest})
+	h.write("srv/os.tar", "")
 	commit = h.commit()
 	h.boot(commit, follow(image))
 	if bootc != nil {
@@ -376,8 +378,6 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 	}
 	t.Run("composefs without", func(t *testing.T) {
 		h := newHost(t)
-	h.layout("srv/os", map[string]string{"42": bootedDigest, "43": otherDigest})
-	h.write("srv/os.tar", "")
 		h.bootComposefs(bootedDigest)
 		h.remove(vendorConf)
 		p, err := h.plan(Choice{})
