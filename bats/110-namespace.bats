@@ -242,7 +242,8 @@ EOF
     assert "$output" =~ '-# changed'
     bp image ls
     bp storage-conf --check /run/bootc-podman/storage.conf
-    assert "$(ls -A /run/bootc-podman)" == storage.conf
+    # The other is where the namespace has files of its own.
+    assert "$(find /run/bootc-podman -printf '%P %m\n' | sort | tr '\n' ' ')" == ' 755 private 700 storage.conf 600 '
 }
 
 @test "exec: runs where podman's own store is the bootc store" {
@@ -294,13 +295,14 @@ EOF
     bp image build -q -t localhost/a ctx
     bp exec -- sh -c 'readlink /proc/self/ns/mnt; "$BOOTC_PODMAN" exec readlink /proc/self/ns/mnt'
     assert "${lines[0]}" == "${lines[1]}"
-    # Without descriptor 3 it makes another, with the same run root below.
-    bp exec -- sh -c 'exec 3>&-; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3"; "$BOOTC_PODMAN" image exists localhost/a'
-    assert "$output" == "$(stat -c %d:%i /run/bootc/storage)"
-    bp exec -- sh -c 'exec 3<"$BOOTC_PODMAN"; "$BOOTC_PODMAN" image exists localhost/a'
-    # Descriptor 3 must be below the store, not the store.
-    bp exec -- sh -c 'exec 3</run/bootc/storage; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3"'
-    assert "$output" == "$(stat -c %d:%i /run/bootc/storage)"
+    # Whatever the program did with descriptor 3.
+    local third
+    for third in '3>&-' '3<"$BOOTC_PODMAN"' '3</run/bootc/storage'; do
+        bp exec -- sh -c "exec $third"'; "$BOOTC_PODMAN" exec -- sh -c "stat -Lc %d:%i /proc/self/fd/3; exec readlink /proc/self/ns/mnt"
+            readlink /proc/self/ns/mnt; "$BOOTC_PODMAN" image exists localhost/a'
+        assert "${lines[0]}" == "$(stat -c %d:%i /run/bootc/storage)" "$third"
+        assert "${lines[1]}" == "${lines[2]}" "$third"
+    done
     # A mount there that cannot be written is not what we would have made.
     bp exec -- sh -c 'mount -o remount,bind,ro /run/bootc/storage; "$BOOTC_PODMAN" image build -q -t localhost/a "$1"' sh "$PWD/ctx"
 }
@@ -350,7 +352,7 @@ EOF
     assert "${lines[1]}" == "$(oracle images -q --no-trunc)"
 }
 
-@test "credentials: bootc's file reaches podman by descriptor and nothing else does" {
+@test "credentials: podman gets a copy of bootc's file, and no other one" {
     mkdir -p /run/ostree /etc/ostree /usr/lib/ostree
     echo '{"auths":{"three":{}}}' >/usr/lib/ostree/auth.json
     bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
@@ -359,13 +361,23 @@ EOF
     bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
     assert "$output" =~ two
     echo '{"auths":{"one":{}}}' >/run/ostree/auth.json
-    bp exec -- sh -c 'echo "$REGISTRY_AUTH_FILE"; cat "$REGISTRY_AUTH_FILE"; stat -Lc %a:%h "$REGISTRY_AUTH_FILE"'
-    assert "${lines[0]}" =~ ^/proc/self/fd/
+    bp exec -- sh -c 'echo "$REGISTRY_AUTH_FILE"; cat "$REGISTRY_AUTH_FILE"'
+    assert "${lines[0]}" == /run/bootc-podman/private/auth.json
     assert "${lines[1]}" =~ one
-    assert "${lines[2]}" == 600:0 "no name, no other reader"
     echo '{"auths":{"own":{}}}' >own.json
     bp --authfile own.json exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
     assert "$output" =~ own
+    # Inside, they are those of the namespace, unless others are named.
+    bp --authfile own.json exec -- sh -c '
+        "$BOOTC_PODMAN" exec -- sh -c "cat \$REGISTRY_AUTH_FILE; readlink /proc/self/ns/mnt"
+        "$BOOTC_PODMAN" --authfile /etc/ostree/auth.json exec -- sh -c "cat \$REGISTRY_AUTH_FILE; stat -Lc %d:%i /proc/self/fd/3"
+        cat "$REGISTRY_AUTH_FILE"; readlink /proc/self/ns/mnt; "$BOOTC_PODMAN" image ls -q'
+    assert "${lines[0]}${lines[2]}${lines[4]}" == '{"auths":{"own":{}}}{"auths":{"two":{}}}{"auths":{"own":{}}}'
+    assert "${lines[1]}" == "${lines[5]}"
+    assert "${lines[3]}" == "$(stat -c %d:%i /run/bootc/storage)"
+    # A pipe can be read once only.
+    "$BOOTC_PODMAN" --authfile <(cat own.json) exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"' >got
+    cmp got own.json
     rm -rf /run/ostree /etc/ostree /usr/lib/ostree
     bp exec -- sh -c 'cat "$REGISTRY_AUTH_FILE"'
     assert "$output" == '{}'

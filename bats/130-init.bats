@@ -36,6 +36,21 @@ setup() {
     diff bootcs ours
 }
 
+@test "init: the first command that brings an image, with any descriptors of the caller's" {
+    local row open closed
+    open=$(printf '%s</dev/null ' {3..9}) closed=$(printf '%s>&- ' {3..9})
+    context ctx
+    tar -C ctx -cf import.tar .
+    for row in "$closed|pull docker-archive:/srv/source.tar" "$closed|load -i /srv/source.tar" "$closed|import import.tar" \
+        "$closed|build ctx" "$open|load -i /srv/source.tar" "$closed 3</dev/null|load -i /srv/source.tar"; do
+        new_sysroot
+        # shellcheck disable=SC2086 # words
+        run bash -c "exec ${row%|*}; exec \"\$BOOTC_PODMAN\" image \"\$@\"" bash ${row#*|}
+        assert "$status" == 0 "$row: $output"
+        assert "$(oracle images -q | wc -l)" == 1 "$row"
+    done
+}
+
 @test "init: idempotent" {
     bp init
     local before

@@ -77,6 +77,13 @@ func readAuth(f *os.File) (Auth, error) {
 	return Auth{Path: f.Name(), content: content}, nil
 }
 
+// IsIn tells whether the file at path is a private one, mode 0600, that holds exactly these
+// credentials.
+func (a Auth) IsIn(path string) bool {
+	same, err := holds(path, a.Bytes())
+	return same && err == nil
+}
+
 // Bytes is the file to hand to podman. It is never empty: without credentials,
 // or for an empty file, it is "{}", which keeps podman from falling back to files
 // of its own.

@@ -23,6 +23,20 @@ const (
 	RunRootFD = 3
 )
 
+// PrivateDir is an empty directory on the host. In the mount namespace of a store a
+// filesystem in memory is mounted on it, for the files of that namespace alone, which end
+// with it; only root may look into it.
+const PrivateDir = "/run/bootc-podman/private"
+
+// Names in PrivateDir.
+const (
+	// PrivateAuth is the file of the registry credentials.
+	PrivateAuth = "auth.json"
+	// PrivateRunRoot is where the directory is mounted, too, that the mount on GraphRoot
+	// covers: the one that RunRoot leads to.
+	PrivateRunRoot = "run-root"
+)
+
 // ConfPath is where the private storage.conf is kept. It is a stable path, not
 // a temporary file: conmon keeps the environment of the podman that started it
 // and opens the file again when the container ends.

@@ -54,7 +54,6 @@ func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
 	if !s.Store.Exists {
 		return nil, fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
 	}
@@ -66,9 +65,7 @@ func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if ns.runRoot != nil {
-		cmd.Files = []*os.File{ns.runRoot}
-	}
+	cmd.Files = []*os.File{ns.runRoot}
 	return h.Runner.Output(ctx, cmd)
 }
 

@@ -49,8 +49,8 @@ func (s *Session) explainRun(store string, env []string, cmd Cmd) error {
 	// Paths are quoted as in Go, which leaves no newline to end the comment.
 	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %q bound on %s
 # descriptor %d: the directory %s under that mount
-# descriptor %d: %s
-`, store, storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.auth.Fd(), auth)
+# the file %q: %s
+`, store, storageconf.GraphRoot, storageconf.RunRootFD, storageconf.GraphRoot, s.authPath(), auth)
 	if err != nil {
 		return err
 	}

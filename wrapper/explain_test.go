@@ -14,12 +14,12 @@ import (
 )
 
 // explainedAs compares a dry run with a text in which DIR is the directory of
-// the machine, FD the descriptor of the credentials and STORE the options of a
+// the machine, PRIVATE and CREDENTIALS the files of the session and STORE the options of a
 // default store.
-func (m *machine) explainedAs(t *testing.T, s *Session, auth, want string) {
+func (m *machine) explainedAs(t *testing.T, s *Session, want string) {
 	t.Helper()
 	want = strings.NewReplacer(
-		"DIR", m.dir, "PRIVATE", s.confPath(), "FD", filepath.Base(auth), "STORE", strings.Join(onStore(), " "),
+		"DIR", m.dir, "PRIVATE", s.confPath(), "CREDENTIALS", s.authPath(), "STORE", strings.Join(onStore(), " "),
 	).Replace(want)
 	if got := m.explained.String(); got != want {
 		t.Errorf("explained\n%swant\n%s", got, want)
@@ -33,18 +33,18 @@ func TestDryRunOfAPassthrough(t *testing.T) {
 	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "ls", "--format", "{{.ID}}")); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, s.authPath(), `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
+	m.explainedAs(t, s, `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
-# descriptor FD: {}, no credentials found
-env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=/proc/self/fd/FD DIR/bin/podman STORE image ls --format '{{.ID}}'
+# the file "CREDENTIALS": {}, no credentials found
+env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=CREDENTIALS DIR/bin/podman STORE image ls --format '{{.ID}}'
 `)
 }
 
 func TestDryRunThatWouldMakeAStore(t *testing.T) {
 	const created = `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage.tmp" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
-# descriptor FD: the content of "DIR/sysroot/etc/ostree/auth.json"
-env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman --root /run/bootc/storage --runroot /proc/self/fd/3 images
+# the file "CREDENTIALS": the content of "DIR/sysroot/etc/ostree/auth.json"
+env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman --root /run/bootc/storage --runroot /proc/self/fd/3 images
 # rename "DIR/sysroot/ostree/bootc/storage.tmp" to "DIR/sysroot/ostree/bootc/storage"
 `
 	m := newMachine(t)
@@ -58,19 +58,16 @@ env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/pod
 	if _, err := s.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, s.authPath(), created)
+	m.explainedAs(t, s, created)
 
 	m.explained.Reset()
-	// The next session gets the same descriptor.
-	path := s.authPath()
-	s.auth.Close()
 	if err := m.BecomePodman(t.Context(), nil, []string{"image", "pull", "x"}); err != nil {
 		t.Fatal(err)
 	}
-	m.explainedAs(t, s, path, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
+	m.explainedAs(t, s, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
-# descriptor FD: the content of "DIR/sysroot/etc/ostree/auth.json"
-env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=/proc/self/fd/FD HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
+# the file "CREDENTIALS": the content of "DIR/sysroot/etc/ostree/auth.json"
+env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
 `)
 }
 

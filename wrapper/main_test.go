@@ -180,7 +180,6 @@ func (m *machine) open(t *testing.T) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
 	return s
 }
 
@@ -188,7 +187,6 @@ func (m *machine) open(t *testing.T) *Session {
 func (m *machine) podmanCmd(t *testing.T, args ...string) Cmd {
 	t.Helper()
 	s := m.open(t)
-	defer s.Close() // The next session shall get the same descriptor.
 	cmd, err := s.Podman(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -51,23 +52,34 @@ var ErrNotPrivileged = errors.New("CAP_SYS_ADMIN is needed")
 // of the thread that forked it. So the goroutine that enters is bound to its
 // thread for good.
 type namespace struct {
-	// runRoot is the underlying directory GraphRoot, nil if descriptor 3 is
-	// that directory already.
+	// runRoot is the directory GraphRoot that the store's mount covers.
 	runRoot *os.File
-	// entered is false when we were inside before.
-	entered bool
+	// bound tells whether the store was in place before.
+	bound bool
 }
 
-// enterNamespace moves the calling thread into a namespace where nothing covers
-// the run root and which lets no mount out to the host.
-func enterNamespace(st storageconf.Store) (*namespace, error) {
-	if inside(st) {
-		return &namespace{}, nil
+// enterNamespace moves the calling thread into a namespace that lets no mount out to the
+// host, with the run root and the credentials in place, and nothing mounted on GraphRoot
+// unless it is the store. private is the directory for the files of the namespace. A
+// namespace that the process is in is used when it is that store's: a second one is made
+// only for other credentials, to hide those that are there.
+func enterNamespace(st storageconf.Store, private string, auth storageconf.Auth) (*namespace, error) {
+	ns := &namespace{}
+	if runRoot := inside(st, private); runRoot != nil {
+		path := filepath.Join(private, storageconf.PrivateAuth)
+		if auth.Path == path || auth.IsIn(path) {
+			return &namespace{runRoot: runRoot, bound: true}, nil
+		}
+		runRoot.Close()
+		ns.bound = true
 	}
 	// Not before: the first such call makes Go start a thread, 0.05 ms.
 	runtime.LockOSThread()
 	if err := os.MkdirAll(storageconf.GraphRoot, 0o755); err != nil {
 		return nil, fmt.Errorf("make run root: %w", err)
+	}
+	if err := os.Mkdir(private, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("make directory for credentials: %w", err)
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		if errors.Is(err, unix.EPERM) {
@@ -81,14 +93,46 @@ func enterNamespace(st storageconf.Store) (*namespace, error) {
 		}
 		return nil, fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := uncoverRunRoot(); err != nil {
-		return nil, fmt.Errorf("uncover run root: %w", err)
+	// The copy of the run root that the other namespace has, if it is one of this store.
+	path := filepath.Join(private, storageconf.PrivateRunRoot)
+	if !ns.bound {
+		if err := uncoverRunRoot(); err != nil {
+			return nil, fmt.Errorf("uncover run root: %w", err)
+		}
+		path = storageconf.GraphRoot
 	}
-	runRoot, err := openDir(storageconf.GraphRoot)
-	if err != nil {
+	// A directory that was opened before is that of the other namespace.
+	var err error
+	if ns.runRoot, err = openDir(path); err != nil {
 		return nil, fmt.Errorf("open run root: %w", err)
 	}
-	return &namespace{runRoot: runRoot, entered: true}, nil
+	return ns, ns.mountPrivate(private, auth)
+}
+
+// mountPrivate mounts the filesystem for the files of the namespace on dir and puts them
+// into it. The run root is mounted there, too, and opened by that path: the link
+// /proc/self/fd/3, read by a program that resolves it, names the run root and not the
+// store, which is mounted on the other.
+func (ns *namespace) mountPrivate(dir string, auth storageconf.Auth) error {
+	if err := unix.Mount("bootc-podman", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return fmt.Errorf("mount %q: %w", dir, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, storageconf.PrivateAuth), auth.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("hand over credentials: %w", err)
+	}
+	path := filepath.Join(dir, storageconf.PrivateRunRoot)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return fmt.Errorf("place run root: %w", err)
+	}
+	if err := unix.Mount(procFD(ns.runRoot), path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount run root on %q: %w", path, err)
+	}
+	ns.runRoot.Close()
+	var err error
+	if ns.runRoot, err = openDir(path); err != nil {
+		return fmt.Errorf("open run root: %w", err)
+	}
+	return nil
 }
 
 // bind mounts dir, opened in this namespace, on GraphRoot.
@@ -110,9 +154,6 @@ func (*namespace) unbind() error {
 // placeRunRoot makes the run root descriptor 3, to be inherited. Whatever the
 // caller had there is gone; so it is with bootc.
 func (ns *namespace) placeRunRoot() error {
-	if ns.runRoot == nil {
-		return nil
-	}
 	fd := int(ns.runRoot.Fd())
 	var err error
 	if fd == storageconf.RunRootFD {
@@ -126,38 +167,39 @@ func (ns *namespace) placeRunRoot() error {
 	return nil
 }
 
-// inside tells, from the mount table and the descriptors, whether this process
-// was started inside the namespace of this very store.
-func inside(st storageconf.Store) bool {
+// inside opens the run root if this process is in a namespace of this very store, made by
+// enterNamespace, where the store can be written. It returns nil if not. Descriptor 3 is
+// not looked at: shells and sudo close or reuse it.
+func inside(st storageconf.Store, private string) (runRoot *os.File) {
 	if !isMountpoint(storageconf.GraphRoot) {
-		return false
+		return nil
 	}
 	// A store mounted there in the host's own namespace is somebody's leak, and
 	// podman would add its mounts to it.
 	if leaked, err := mountedByHost(storageconf.GraphRoot); err != nil || leaked {
-		return false
+		return nil
 	}
 	store, err := st.Open()
 	if err != nil {
-		return false
+		return nil
 	}
 	defer store.Close()
 	want, err := store.Stat()
 	if err != nil {
-		return false
+		return nil
 	}
-	if have, err := os.Stat(storageconf.GraphRoot); err != nil || !os.SameFile(have, want) {
-		return false
+	if have, err := os.Stat(storageconf.GraphRoot); err != nil || !os.SameFile(have, want) || !writable(storageconf.GraphRoot) {
+		return nil
 	}
-	// Shells and sudo close or reuse descriptor 3, so it is looked at too: the
-	// directory under the store's mount has its path, but is not the store.
-	runRoot := "/proc/self/fd/" + strconv.Itoa(storageconf.RunRootFD)
-	have, err := os.Stat(runRoot)
-	if err != nil || !have.IsDir() || os.SameFile(have, want) {
-		return false
+	path := filepath.Join(private, storageconf.PrivateRunRoot)
+	if !isMountpoint(path) {
+		return nil
 	}
-	text, err := os.Readlink(runRoot)
-	return err == nil && text == storageconf.GraphRoot && writable(storageconf.GraphRoot)
+	runRoot, err = openDir(path)
+	if err != nil {
+		return nil
+	}
+	return runRoot
 }
 
 // uncoverRunRoot takes every mount off GraphRoot in this namespace: what bootc or

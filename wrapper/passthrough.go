@@ -27,7 +27,6 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { s.Close() }()
 	if !s.Store.Exists && verb == "image" && bringsImage(rest) {
 		if s, err = s.createFirst(ctx); err != nil {
 			return err
@@ -49,7 +48,6 @@ func (s *Session) createFirst(ctx context.Context) (*Session, error) {
 	if s.host.DryRun != nil {
 		return s, nil
 	}
-	s.Close()
 	return s.host.Open()
 }
 
@@ -82,7 +80,6 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
 	cmd, err := s.Program(argv...)
 	if err != nil {
 		return err

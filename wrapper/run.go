@@ -26,9 +26,7 @@ func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	go func() {
 		ns, err := s.enter(ctx)
 		if err == nil {
-			if ns.runRoot != nil {
-				cmd.Files = append([]*os.File{ns.runRoot}, cmd.Files...)
-			}
+			cmd.Files = append([]*os.File{ns.runRoot}, cmd.Files...)
 			err = s.host.Runner.Run(ctx, cmd)
 		}
 		done <- err

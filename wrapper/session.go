@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,6 @@ import (
 	"sync"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -27,10 +27,6 @@ var ErrNotRoot = errors.New("root is needed")
 
 // ErrContainer says that we run in a container, which has no store of its own.
 var ErrContainer = errors.New("running inside a container")
-
-// firstFreeFD is where the descriptor for credentials is looked for: above
-// those that scripts number by hand.
-const firstFreeFD = 10
 
 // Host is the process and machine the wrapper works for.
 type Host struct {
@@ -66,9 +62,6 @@ type Session struct {
 
 	host Host
 	conf []byte
-	// auth is a placeholder that keeps the number of its descriptor, by which
-	// podman will know the credentials, from being taken.
-	auth *os.File
 }
 
 // Open decides how the store of h.Sysroot is opened, and refuses where podman
@@ -93,9 +86,6 @@ func (h Host) Open() (*Session, error) {
 		return nil, err
 	}
 	s := &Session{Store: st, host: h}
-	if s.auth, err = reserveFD(); err != nil {
-		return nil, err
-	}
 	if st.Exists {
 		if s.Config, err = inspectStore(st, config); err != nil {
 			return nil, err
@@ -104,12 +94,7 @@ func (h Host) Open() (*Session, error) {
 		s.Config = config
 	}
 	s.conf = s.Config.Render()
-	if h.AuthFile != "" {
-		s.Auth, err = storageconf.ReadAuth(h.AuthFile)
-	} else {
-		s.Auth, err = storageconf.FindAuth(h.Sysroot)
-	}
-	if err != nil {
+	if s.Auth, err = s.findAuth(); err != nil {
 		return nil, err
 	}
 	s.Change = changeEnv(h.Env, s.confPath(), s.authPath())
@@ -259,29 +244,16 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 	return err == nil, err
 }
 
-// Close gives up what Open reserved. Nothing is left to close when Become succeeds.
-func (s *Session) Close() {
-	if s != nil {
-		s.auth.Close()
-	}
-}
-
 // enter puts the calling thread into a namespace with the store in place, made
 // if it is missing, and everything that podman needs besides: the private
-// storage.conf and, on descriptor auth, the credentials.
+// storage.conf and the credentials.
 func (s *Session) enter(ctx context.Context) (*namespace, error) {
 	if err := storageconf.WriteConf(s.confPath(), s.conf); err != nil {
 		return nil, err
 	}
-	if err := s.placeAuth(); err != nil {
-		return nil, fmt.Errorf("hand over credentials: %w", err)
-	}
-	ns, err := enterNamespace(s.Store)
-	if err != nil {
-		return nil, err
-	}
-	if !ns.entered {
-		return ns, nil
+	ns, err := enterNamespace(s.Store, s.privateDir(), s.Auth)
+	if err != nil || ns.bound {
+		return ns, err
 	}
 	if !s.Store.Exists {
 		if err := s.create(ctx, ns); err != nil {
@@ -299,20 +271,20 @@ func (s *Session) enter(ctx context.Context) (*namespace, error) {
 	return ns, ns.bind(dir)
 }
 
-// placeAuth puts the credentials into a file without a name, for podman to
-// inherit: nothing is left behind and no other process can open them by path.
-func (s *Session) placeAuth() error {
-	fd, err := unix.Open(filepath.Dir(s.host.ConfPath), unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
+// findAuth reads the credentials that are in effect: those that the user named, else those
+// of the namespace that the caller is in, which a program there may have changed, else
+// bootc's.
+func (s *Session) findAuth() (storageconf.Auth, error) {
+	if s.host.AuthFile != "" {
+		return storageconf.ReadAuth(s.host.AuthFile)
 	}
-	f := os.NewFile(uintptr(fd), "auth.json")
-	defer f.Close()
-	if _, err := f.Write(s.Auth.Bytes()); err != nil {
-		return err
+	if Getenv(s.host.Env, envAuthFile) == s.authPath() && Getenv(s.host.Env, envStorageConf) == s.confPath() {
+		// Outside of a namespace the file does not exist.
+		if auth, err := storageconf.ReadAuth(s.authPath()); !errors.Is(err, fs.ErrNotExist) {
+			return auth, err
+		}
 	}
-	// Inheritable, unlike the placeholder.
-	return unix.Dup3(fd, int(s.auth.Fd()), 0)
+	return storageconf.FindAuth(s.host.Sysroot)
 }
 
 // confPath is where the private storage.conf goes. Another host's store has a
@@ -327,21 +299,12 @@ func (s *Session) confPath() string {
 	return strings.TrimSuffix(s.host.ConfPath, ext) + "-" + hex.EncodeToString(sum[:8]) + ext
 }
 
-// authPath is the path of the credentials as podman sees it.
-func (s *Session) authPath() string {
-	return procFD(s.auth)
+// privateDir is where the files of a namespace are.
+func (s *Session) privateDir() string {
+	return filepath.Join(filepath.Dir(s.host.ConfPath), filepath.Base(storageconf.PrivateDir))
 }
 
-// reserveFD opens the lowest free descriptor from firstFreeFD.
-func reserveFD() (*os.File, error) {
-	root, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("reserve a descriptor: %w", err)
-	}
-	defer unix.Close(root)
-	fd, err := unix.FcntlInt(uintptr(root), unix.F_DUPFD_CLOEXEC, firstFreeFD)
-	if err != nil {
-		return nil, fmt.Errorf("reserve a descriptor: %w", err)
-	}
-	return os.NewFile(uintptr(fd), "auth.json"), nil
+// authPath is the path of the credentials as podman sees it.
+func (s *Session) authPath() string {
+	return filepath.Join(s.privateDir(), storageconf.PrivateAuth)
 }

@@ -6,15 +6,12 @@ package wrapper
 import (
 	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -408,8 +405,7 @@ func TestADatabaseThatPodmanMayNotUseIsNoReason(t *testing.T) {
 				}
 				writeFile(t, filepath.Join(m.store(), path), 0o644, string(db))
 			}
-			s, err := m.Open()
-			s.Close()
+			_, err := m.Open()
 			var mismatch *storageconf.MismatchError
 			switch {
 			case tt.want == "" && err != nil:
@@ -421,53 +417,54 @@ func TestADatabaseThatPodmanMayNotUseIsNoReason(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreHandedOverOnADescriptor(t *testing.T) {
+func TestCredentialsInEffect(t *testing.T) {
+	const own, bootcs = "the user's", "bootc's"
+	named := func(t *testing.T, m *machine) {
+		m.AuthFile = filepath.Join(m.dir, "auth.json")
+		writeFile(t, m.AuthFile, 0o600, own)
+	}
+	inside := func(t *testing.T, m *machine) {
+		writeFile(t, filepath.Join(filepath.Dir(m.ConfPath), "private/auth.json"), 0o600, "the namespace's")
+	}
 	for _, tt := range []struct {
 		name string
 		make func(t *testing.T, m *machine)
-		want string
+		// env tells what the caller's environment names: those of a session on the same
+		// sysroot ("same"), on another ("other"), or neither.
+		env, want string
 	}{
 		{name: "none", want: "{}"},
-		{name: "bootc's", want: "bootc's", make: func(t *testing.T, m *machine) {
-			writeFile(t, filepath.Join(m.Sysroot, "etc/ostree/auth.json"), 0o600, "bootc's")
-		}},
-		{name: "the user's before bootc's", want: "the user's", make: func(t *testing.T, m *machine) {
-			writeFile(t, filepath.Join(m.Sysroot, "etc/ostree/auth.json"), 0o600, "bootc's")
-			m.AuthFile = filepath.Join(m.dir, "auth.json")
-			writeFile(t, m.AuthFile, 0o600, "the user's")
-		}},
+		{name: "bootc's", want: bootcs},
+		{name: "the user's before bootc's", make: named, want: own},
+		{name: "in the namespace of the store", make: inside, env: "same", want: "the namespace's"},
+		{name: "in the namespace of the store, the user's", make: func(t *testing.T, m *machine) {
+			inside(t, m)
+			named(t, m)
+		}, env: "same", want: own},
+		{name: "in the namespace of another store", make: inside, env: "other", want: bootcs},
+		{name: "in the namespace, without its environment", make: inside, want: bootcs},
+		{name: "with the environment, outside of the namespace", env: "same", want: bootcs},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t)
-			makeDir(t, filepath.Dir(m.ConfPath))
+			if tt.want != "{}" {
+				writeFile(t, filepath.Join(m.Sysroot, "etc/ostree/auth.json"), 0o600, bootcs)
+			}
+			switch s := m.open(t); tt.env {
+			case "same":
+				m.Env = append(m.Env, s.Change.Set...)
+			case "other":
+				m.Env = append(m.Env, "REGISTRY_AUTH_FILE="+s.authPath(), "CONTAINERS_STORAGE_CONF="+m.ConfPath)
+			}
 			if tt.make != nil {
 				tt.make(t, m)
 			}
 			s := m.open(t)
-			fd := int(s.auth.Fd())
-			if fd < firstFreeFD {
-				t.Errorf("descriptor %d is one that scripts use", fd)
+			if got := string(s.Auth.Bytes()); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			if err := s.placeAuth(); err != nil {
-				t.Fatal(err)
-			}
-			defer s.auth.Close()
-			// By path, as podman opens it.
-			f, err := os.Open(s.authPath())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if got, err := io.ReadAll(f); err != nil || string(got) != tt.want {
-				t.Errorf("got %q, %v, want %q", got, err, tt.want)
-			}
-			if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
-				t.Errorf("not inherited: flags %#x, %v", flags, err)
-			}
-			var stat unix.Stat_t
-			if err := unix.Fstat(fd, &stat); err != nil || stat.Nlink != 0 || stat.Mode&0o777 != 0o600 {
-				t.Errorf("%d names, mode %o, %v; want no name, mode 600", stat.Nlink, stat.Mode&0o777, err)
-			}
+			equalStrings(t, "variable", values(s.command("", nil).Env, "REGISTRY_AUTH_FILE"),
+				[]string{"REGISTRY_AUTH_FILE=" + filepath.Join(filepath.Dir(m.ConfPath), "private/auth.json")})
 		})
 	}
 	t.Run("a file of the user's that is missing", func(t *testing.T) {

@@ -19,7 +19,6 @@ func (a *app) initCommand(o *options) *cli.Command {
 			if err != nil {
 				return err
 			}
-			defer s.Close()
 			existed := s.Store.Exists
 			created, err := s.Create(c.Context)
 			switch {

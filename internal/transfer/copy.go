@@ -183,7 +183,6 @@ func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob
 	if err != nil {
 		return err
 	}
-	defer session.Close()
 	own, err := storageconf.ReadDefaultStore(c.Root)
 	if err != nil {
 		return err
@@ -224,7 +223,6 @@ func (c *copying) fromBootc(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer session.Close()
 		cmd, err := session.Podman(ctx, "image", "push", "--remove-signatures", "--", found[0].ID, "containers-storage:"+store+c.target)
 		if err != nil {
 			return err

@@ -152,7 +152,6 @@ func (o Options) tidyBootc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
 	for _, id := range left {
 		cmd, err := session.Podman(ctx, "image", "rm", "--", id)
 		if err != nil {

@@ -206,7 +206,6 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
 	if err := session.ExplainStore(); err != nil {
 		return err
 	}
@@ -474,7 +473,6 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
 	to, done, err := o.openBootcDestination()
 	if err != nil {
 		return err

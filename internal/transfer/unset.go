@@ -80,7 +80,6 @@ func (o Options) remove(ctx context.Context, r *Removal) error {
 	if err != nil {
 		return err
 	}
-	defer session.Close()
 	args := []string{"image", "rm", "--", r.Name}
 	if r.Replaced != "" {
 		args = []string{"image", "tag", r.Replaced, r.Name}
