@@ -337,8 +337,8 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     oracle image exists localhost/short:latest
     # Without its names.
     podman untag "$REGISTRY/os:42"
-    bp 1 pull-from-default-storage "$REGISTRY/os@$DIGEST"
-    assert "$stderr" =~ "copy image \"$REGISTRY/os@$DIGEST\": it has no name with a tag"$'\n'"Hint: give it one in podman's own store: podman tag IMAGE NAME:TAG"
+    bp 1 pull-from-default-storage "os@$DIGEST"
+    assert "$stderr" =~ "copy image \"os@$DIGEST\": it has no name with a tag"$'\n'"Hint: give it one in podman's own store: podman tag IMAGE NAME:TAG"
     bp image rm -f "$REGISTRY/os:42"
     local method
     for method in podman clone; do

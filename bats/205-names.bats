@@ -131,3 +131,50 @@ job() {
     done
     podman rmi localhost/other localhost/target localhost/mine
 }
+
+# names - the names of the bootc store, with the ends of the IDs.
+names() { jq -r '.[] | .id as $id | .names[]? | "\($id[:12]) \(.)"' "$STORE/overlay-images/images.json" | sort; }
+
+@test "names: the one that was asked for is the one that is made" {
+    local short=${ID:0:12}
+    # A manifest list stands for its instance, under the list's name.
+    podman manifest create localhost/list:1 >/dev/null
+    podman manifest add localhost/list:1 containers-storage:localhost/os:42 >/dev/null
+    bp pull-from-default-storage localhost/list:1
+    assert "$(names)" == "$short localhost/list:1"
+    oracle image exists localhost/list:1
+    oracle rmi -af >/dev/null
+    # Also when the instance has no name of its own.
+    podman untag localhost/os:42
+    local method
+    for method in clone podman; do
+        bp pull-from-default-storage --method "$method" list:1
+        assert "$(names)" == "$short localhost/list:1"
+        oracle rmi -af >/dev/null
+    done
+    podman tag "$ID" localhost/os:42 localhost/repo-a:1
+    podman manifest rm localhost/list:1 >/dev/null
+    # A list without an image for this machine.
+    podman manifest create localhost/none:1 >/dev/null
+    bp 1 pull-from-default-storage localhost/none:1
+    assert "$stderr" =~ "for this machine in manifest list"
+    podman manifest rm localhost/none:1 >/dev/null
+
+    # Names with a digest, as a pull by one leaves them.
+    local f=$OWN/overlay-images/images.json
+    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name] + .[0].names' "$f" >f && cp f "$f"
+    bp pull-from-default-storage "localhost/repo-b@$DIGEST"
+    assert "$(names)" == "$short localhost/repo-b@$DIGEST"
+    oracle image exists "localhost/repo-b@$DIGEST"
+    oracle rmi -af >/dev/null
+    bp 1 pull-from-default-storage --method podman "localhost/repo-b@$DIGEST"
+    assert "$stderr" =~ "podman copies to no name with a digest, only a clone does"
+    bp 1 pull-from-default-storage "localhost/repo-c@$DIGEST"
+    assert "$stderr" =~ "no such image"
+    podman untag "$ID"
+    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name]' "$f" >f && cp f "$f"
+    bp pull-from-default-storage "${ID:0:12}"
+    assert "$(names)" == "$short localhost/repo-b@$DIGEST"
+    oracle rmi -af >/dev/null
+    podman tag "$ID" localhost/os:42
+}

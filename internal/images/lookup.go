@@ -4,6 +4,7 @@
 package images
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,28 +62,56 @@ func (s *Store) usable(img *StoreImage) (bool, error) {
 // cannot be told: the name is none, or of another transport, or a file could not
 // be read.
 func (s *Store) Lookup(name string, short func() (ShortNames, error)) (*StoreImage, error) {
-	img, err := s.lookup(name, short)
+	match, err := s.LookupMatch(name, short)
+	return match.Image, err
+}
+
+// Match is what a name means.
+type Match struct {
+	// Image is the image.
+	Image *StoreImage
+	// Name is the full name that was found, with a tag, "" where the image was found by
+	// something else.
+	Name string
+	// Names are those of the record that was found: Image's, or the manifest list's.
+	Names []string
+}
+
+// LookupMatch is Lookup that also returns how the image was found.
+func (s *Store) LookupMatch(name string, short func() (ShortNames, error)) (Match, error) {
+	var m Match
+	img, err := s.lookup(name, short, &m)
 	if err == nil && img == nil {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up image %q: %w", name, err)
+		return Match{}, fmt.Errorf("look up image %q: %w", name, err)
 	}
-	return img, nil
+	if m.Image = img; m.Names == nil {
+		m.Names = img.Names
+	}
+	return m, nil
 }
 
 // lookup returns nil, like everything below, when it finds no image.
-func (s *Store) lookup(name string, short func() (ShortNames, error)) (*StoreImage, error) {
+func (s *Store) lookup(name string, short func() (ShortNames, error), m *Match) (*StoreImage, error) {
 	if s.imagesErr != nil {
 		return nil, s.imagesErr
 	}
 	if img, done, err := s.byTransport(name); done {
 		return img, err
 	}
+	instance := func(record *StoreImage) (*StoreImage, error) {
+		img, err := s.instance(record)
+		if img != nil {
+			m.Names = record.Names
+		}
+		return img, err
+	}
 	hex, byDigest := strings.CutPrefix(name, "sha256:")
 	switch {
 	case isID(hex):
-		return s.instance(s.byKey(hex))
+		return instance(s.byKey(hex))
 	case byDigest:
 		return nil, errors.New("not 64 hexadecimal digits after sha256")
 	}
@@ -107,14 +136,18 @@ func (s *Store) lookup(name string, short func() (ShortNames, error)) (*StoreIma
 		full = append(candidates, parsed)
 	}
 	for _, candidate := range full {
-		if img, err := s.instance(s.byFullName(candidate)); img != nil || err != nil {
+		if img, err := instance(s.byFullName(candidate)); img != nil || err != nil {
+			if candidate.Digest == "" {
+				candidate.Tag = cmp.Or(candidate.Tag, "latest")
+				m.Name = candidate.String()
+			}
 			return img, err
 		}
 	}
-	if img, err := s.instance(s.byKey(name)); img != nil || err != nil || !shortName {
+	if img, err := instance(s.byKey(name)); img != nil || err != nil || !shortName {
 		return img, err
 	}
-	return s.bySuffix(repository, suffix)
+	return s.bySuffix(repository, suffix, instance)
 }
 
 // byTransport finds an image by a reference with transport, if name is one. As
@@ -222,7 +255,7 @@ func (s *Store) byFullName(name host.Name) *StoreImage {
 
 // bySuffix finds the first image of which a name ends in the given components
 // and has the tag or, if one is given, the digest.
-func (s *Store) bySuffix(repository, suffix string) (*StoreImage, error) {
+func (s *Store) bySuffix(repository, suffix string, instance func(*StoreImage) (*StoreImage, error)) (*StoreImage, error) {
 	tag, digest := "latest", ""
 	if after, ok := strings.CutPrefix(suffix, "@"); ok {
 		tag, digest = "", after
@@ -235,7 +268,7 @@ func (s *Store) bySuffix(repository, suffix string) (*StoreImage, error) {
 			if tag != "" && nameSuffix != ":"+tag || repo != repository && !strings.HasSuffix(repo, "/"+repository) {
 				continue
 			}
-			found, err := s.instance(img)
+			found, err := instance(img)
 			if err != nil {
 				return nil, err
 			}

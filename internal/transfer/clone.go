@@ -106,6 +106,9 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 			}
 			return o.cloneIn(ctx, session, from.ID, nil, as)
 		}, func() error {
+			if strings.Contains(as, "@") {
+				return fmt.Errorf("copy %s: podman copies to no name with a digest, only a clone does", as)
+			}
 			if err := check(false); err != nil {
 				return err
 			}

@@ -544,15 +544,16 @@ func (o Options) verifyCopy(img *images.StoreImage, as string) error {
 	return nil
 }
 
-// named finds an image of podman's own store, and what to call it in the other. An
-// image that lost its names is found by its digest, where podman finds none.
+// named finds an image of podman's own store, and what to call it in the other: the name
+// that was meant, character for character where it is a full one. An image that lost its
+// names is found by its digest, where podman finds none.
 func (o Options) named(store *images.Store, meant string) (img *images.StoreImage, as string, err error) {
-	img, err = store.Lookup(meant, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+	m, err := store.LookupMatch(meant, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
 	if errors.Is(err, images.ErrNotFound) {
 		if name, parseErr := host.ParseName(meant); parseErr == nil && name.Digest != "" {
 			for _, found := range store.ByDigest(name.Digest) {
 				if name.Tag != "" || len(found.Names) == 0 {
-					img, err = found, nil
+					m, err = images.Match{Image: found, Names: found.Names}, nil
 				}
 			}
 		}
@@ -560,40 +561,65 @@ func (o Options) named(store *images.Store, meant string) (img *images.StoreImag
 	if err != nil {
 		return nil, "", err
 	}
-	if as, err = nameOf(img, meant); err != nil {
+	if as, err = nameOf(m, meant); err != nil {
 		return nil, "", err
 	}
 	name, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
 	if err != nil {
 		return nil, "", fmt.Errorf("copy image %q: %w", meant, err)
 	}
-	return img, name.String(), nil
+	// A name with a digest is that of an image which has it, or podman does not find it.
+	if name.Digest != "" && !slices.Contains(m.Image.Digests, name.Digest) {
+		return nil, "", fmt.Errorf("copy image %q: image %.12s does not have the digest", meant, m.Image.ID)
+	}
+	return m.Image, name.String(), nil
 }
 
-// nameOf is the name of img that was meant by a name which may be short, or by an
-// ID. Where img has none with a tag that will do, it is the name itself, if it has a
-// registry, a tag and a digest.
-func nameOf(img *images.StoreImage, meant string) (string, error) {
-	short, digest, _ := strings.Cut(meant, "@")
-	given, err := host.ParseName(short)
-	takeGiven := err == nil && digest != "" && given.Tag != "" && given.String() == short
-	var found string
-	for _, name := range img.Names {
-		switch {
-		case strings.Contains(name, "@"): // no name to copy to
-		case name == short || strings.HasSuffix(name, "/"+short) || strings.HasSuffix(name, "/"+short+":latest") || name == short+":latest":
-			return name, nil
-		case found == "":
-			found = name
-		}
+// nameOf is the name that was meant by a name which may be short, or by an ID.
+// NAME:TAG@DIGEST means NAME:TAG, whatever the image is called. The error is ErrNoTag
+// for an image without a name that will do.
+func nameOf(m images.Match, meant string) (string, error) {
+	if m.Name != "" {
+		return m.Name, nil
 	}
-	switch {
-	case takeGiven:
-		return given.String(), nil
-	case found == "":
+	short, digest, digested := strings.Cut(meant, "@")
+	given, err := host.ParseName(short)
+	full := err == nil && given.String() == short
+	if digested && full && given.Tag != "" {
+		return short, nil
+	}
+	if digested && full {
+		return meant, nil
+	}
+	if digested {
+		for _, name := range m.Names {
+			repository, _, _ := strings.Cut(name, "@")
+			tagged, err := host.ParseName(repository)
+			if err == nil && (name == short || strings.HasSuffix(name, "/"+short)) {
+				return name, nil
+			}
+			if err == nil && strings.HasSuffix(tagged.Repository(), "/"+short) {
+				return tagged.Repository() + "@" + digest, nil
+			}
+		}
 		return "", fmt.Errorf("copy image %q: %w", meant, ErrNoTag)
 	}
-	return found, nil
+	for _, tag := range []bool{true, false} {
+		var first string
+		for _, name := range m.Names {
+			switch {
+			case strings.Contains(name, "@") == tag:
+			case strings.HasSuffix("/"+name, "/"+short) || strings.HasSuffix("/"+name, "/"+short+":latest"):
+				return name, nil
+			case first == "":
+				first = name
+			}
+		}
+		if first != "" {
+			return first, nil
+		}
+	}
+	return "", fmt.Errorf("copy image %q: %w", meant, ErrNoTag)
 }
 
 // push copies an image of podman's own store to the bootc-owned one, in the words

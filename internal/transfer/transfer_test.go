@@ -545,17 +545,21 @@ func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 		{meant: "quay.io/a/os:1" + digest, want: "quay.io/a/os:1"},
 		{meant: "xos:1", want: "quay.io/xos:1"},
 		{meant: id, want: "quay.io/a/os:1"},
-		{meant: id, names: []string{"quay.io/a/os" + digest}},
+		{meant: id, names: []string{"quay.io/a/os" + digest}, want: "quay.io/a/os" + digest},
 		{meant: id, names: []string{}},
 		{meant: "quay.io/a/os:2" + digest, want: "quay.io/a/os:2"},
 		{meant: "quay.io/a/os:2" + digest, names: []string{}, want: "quay.io/a/os:2"},
-		{meant: "quay.io/a/os" + digest, names: []string{}},
+		{meant: "quay.io/a/os" + digest, want: "quay.io/a/os" + digest},
+		{meant: "quay.io/b/os" + digest, want: "quay.io/b/os" + digest},
+		{meant: "a/os" + digest, want: "quay.io/a/os" + digest},
+		{meant: "other" + digest, want: "localhost/other" + digest},
+		{meant: "quay.io/a/os" + digest, names: []string{}, want: "quay.io/a/os" + digest},
 		{meant: "os:2" + digest, names: []string{}},
 	} {
 		if tt.names == nil {
 			tt.names = names
 		}
-		got, err := nameOf(&images.StoreImage{Names: tt.names}, tt.meant)
+		got, err := nameOf(images.Match{Names: tt.names}, tt.meant)
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("nameOf(%q of %q) = %q, %v, want %q", tt.meant, tt.names, got, err, tt.want)
 		}
