@@ -47,6 +47,8 @@ setup() {
     podman pull -q "$REGISTRY/hard:1" >/dev/null
 }
 
+teardown() { [ -z "${CLONE-}" ] || kill -KILL "$CLONE" 2>/dev/null || true; }
+
 # hard_image - an image at the registry of three layers, with what is hard to copy.
 hard_image() {
     mkdir -p hard/{bin,d,dir.removed,opaque}
@@ -101,18 +103,49 @@ oci() {
     printf 'Directory Transport Version: 1.1\n' >dir/version
 }
 
-# clone FROM TO [VERIFY] - clone the hard image between "default" and "bootc".
-clone() {
+# job FROM TO [VERIFY] - the job that clones the hard image between "default" and "bootc".
+job() {
     local -A stores=(
         [default]='{"graph_root":"/var/lib/containers/storage","run_root":"/run/containers/storage","driver":"overlay"}'
         [bootc]='{"graph_root":"/run/bootc/storage","run_root":"/proc/self/fd/3","driver":"overlay"}')
     bp init
     jq -nc --argjson from "${stores[$1]}" --argjson to "${stores[$2]}" --arg id "$(id_of)" --arg name "$REGISTRY/hard:1" --arg verify "${3:-metadata}" \
         '{source: $from, destination: $to, image: $id, names: [$name], verify: $verify}' >job
+}
+
+# clone FROM TO [VERIFY] - do such a job.
+clone() {
+    job "$@"
     # bp has no standard input.
     "$BOOTC_PODMAN" exec -- "$STORE_PROGRAM" <job >answers
     RESULT=$(tail -n 1 answers)
     jq -e .result <<<"$RESULT" >/dev/null || die "clone: $RESULT"
+}
+
+# no_leftovers - nothing is left of staging that an old podman would take for a layer.
+no_leftovers() {
+    local left
+    left=$(ls -d "$STORE"/bootc-podman.staging "$STORE"/overlay/{staging,tempdirs} 2>/dev/null || true)
+    [ -z "$left" ] || die "left: $left"
+}
+
+# held_clone - a clone into the bootc-owned store that waits when it has staged layers,
+# since its answers are not read; CLONE is its process.
+held_clone() {
+    mkfifo pipe
+    exec 7<>pipe
+    head -c 65536 /dev/zero | tr '\0' '\n' >&7
+    "$BOOTC_PODMAN" exec -- "$STORE_PROGRAM" <job >&7 7>&- 3>&- &
+    CLONE=$!
+    wait_for compgen -G "$STORE/bootc-podman.staging/*/dir/*" >/dev/null
+}
+
+# release_clone - let it go on, to its end.
+release_clone() {
+    cat pipe >answers 7>&- &
+    exec 7>&-
+    wait "$CLONE"
+    wait $!
 }
 
 id_of() { jq -r .config.digest /srv/dir/manifest.json | cut -d: -f2; }
@@ -133,7 +166,7 @@ used() {
     same_layers /var/lib/containers/storage "$STORE" 3
     assert "$(oracle images --digests --format '{{.Repository}}:{{.Tag}} {{.Digest}}')" == \
         "$REGISTRY/hard:1 sha256:$(sha256sum </srv/dir/manifest.json | cut -d' ' -f1)"
-    [ -z "$(ls "$STORE/overlay/staging" 2>/dev/null)" ]
+    no_leftovers
 }
 
 @test "clone: layers are those of podman's own push" {
@@ -183,6 +216,31 @@ used() {
     bp image pull -q "$REGISTRY/hard:1"
     run ! grep -q 'GET /v2/hard/blobs/sha256:'"$(jq -r '.layers[0].digest' /srv/dir/manifest.json | cut -d: -f2)" /srv/registry.log
     assert "$(oracle images --digests --format '{{.Digest}}')" == "sha256:$(sha256sum </srv/dir/manifest.json | cut -d' ' -f1)"
+}
+
+@test "clone: podman's commands do not disturb a clone that stages" {
+    job default bootc
+    held_clone
+    # As podman before version 5 cleans up, whatever the command.
+    oracle images >/dev/null
+    oracle ps -a >/dev/null
+    oracle image prune -f >/dev/null
+    release_clone
+    tail -n 1 answers | jq -e .result >/dev/null || die "clone: $(tail -n 1 answers)"
+    same_layers /var/lib/containers/storage "$STORE" 3
+    [ ! -e "$STORE/bootc-podman.staging" ]
+}
+
+@test "clone: podman repairs its links after a clone that was killed, and one that was not" {
+    job default bootc
+    held_clone
+    kill -KILL "$CLONE"
+    wait "$CLONE" || true
+    exec 7>&-
+    clone default bootc
+    no_leftovers
+    rm "$STORE"/overlay/l/*
+    bp exec -- podman image mount "$REGISTRY/hard:1"
 }
 
 @test "clone: what was killed is completed, and podman collects the leftovers" {

@@ -133,7 +133,7 @@ image_of() {
     [ ! -e "$dir/usr/etc" ]
     podman image umount localhost/clone:1
     podman rmi localhost/clone:1
-    [ -z "$(ls /var/lib/containers/storage/overlay/staging 2>/dev/null)" ]
+    [ ! -e /var/lib/containers/storage/bootc-podman.staging ]
 }
 
 @test "export: a corrupt object is refused" {
@@ -145,5 +145,5 @@ image_of() {
         names: [], verify: "none"}' | "$STORE_PROGRAM" >answers
     assert "$(jq -r .failure.message answers)" =~ "object is corrupt"
     assert "$(jq length /var/lib/containers/storage/overlay-layers/layers.json)" == 0
-    [ -z "$(ls /var/lib/containers/storage/overlay/staging 2>/dev/null)" ]
+    [ ! -e /var/lib/containers/storage/bootc-podman.staging ]
 }

@@ -149,6 +149,8 @@ func TestDiskThatGetsFullInBetween(t *testing.T) {
 	}
 }
 
+func syncfs(dir string) error { return exec.Command("sync", "-f", dir).Run() }
+
 // fill fills a filesystem but for so many bytes.
 func fill(t *testing.T, path string, free int64) {
 	t.Helper()

@@ -30,10 +30,7 @@ type differ struct {
 func (*differ) Close() error { return nil }
 
 // ApplyDiff implements drivers.Differ.
-func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
-	if err := refuseForm(options, how); err != nil {
-		return output, err
-	}
+func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
 	tarSplit, err := newTarSplit(d.cloning.dst.layers)
 	if err != nil {
 		return output, err
@@ -41,7 +38,6 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *driver
 	defer func() {
 		if err != nil {
 			tarSplit.Close()
-			empty(how.StagingDirectory)
 		}
 	}()
 	archived, err := d.copyTarSplit(tarSplit)
@@ -52,30 +48,21 @@ func (d *differ) ApplyDiff(dest string, options *archive.TarOptions, how *driver
 	if err != nil {
 		return output, err
 	}
-	defer root.Close()
+	defer func() {
+		if err != nil {
+			root.Close()
+		}
+	}()
 	if err := d.verify(root, tarSplit, archived); err != nil {
 		return output, err
 	}
-	return d.layer.stagedOutput(d, root, tarSplit)
+	return d.layer.stagedOutput(d, &stagedTree{root: root, entries: d.layer.counts.files.Load()}, tarSplit)
 }
 
-// refuseForm refuses destinations that want their layers in another form.
-func refuseForm(options *archive.TarOptions, how *drivers.DifferOptions) error {
-	switch {
-	case how.Format != drivers.DifferOutputFormatDir:
-		return unsupported("the destination is in composefs form")
-	case options.ForceMask != nil:
-		return unsupported("the destination forces modes on its files")
-	case options.WhiteoutFormat != archive.OverlayWhiteoutFormat || options.InUserNS:
-		return unsupported("the destination is not root's own")
-	}
-	return nil
-}
-
-// stagedOutput is what the library has to know of a layer that is staged in root.
-func (p *planned) stagedOutput(d drivers.Differ, root, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
+// stagedOutput is what the library has to know of a layer that is staged as a tree.
+func (p *planned) stagedOutput(d drivers.Differ, tree *stagedTree, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
 	from := p.from
-	st, err := root.Stat()
+	st, err := tree.root.Stat()
 	if err != nil {
 		return output, err
 	}
@@ -92,17 +79,18 @@ func (p *planned) stagedOutput(d drivers.Differ, root, tarSplit *os.File) (outpu
 		Metadata:           from.Metadata,
 		BigData:            from.data,
 		RootDirMode:        &mode,
-		Artifacts:          map[string]any{tarSplitArtifact: tarSplit},
+		Artifacts:          map[string]any{tarSplitArtifact: tarSplit, treeArtifact: tree},
 	}, nil
 }
 
-// tarSplit is the staged tar-split file, nil when there is none.
-func (p *planned) tarSplit() *os.File {
-	f, ok := p.output.Artifacts[tarSplitArtifact].(*os.File)
-	if !ok {
-		return nil
+// close closes what is open of a staged layer.
+func (p *planned) close() {
+	if f, ok := p.output.Artifacts[tarSplitArtifact].(*os.File); ok {
+		f.Close()
 	}
-	return f
+	if tree, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
+		tree.root.Close()
+	}
 }
 
 // copyTarSplit copies the tar-split file and returns how many bytes of files the

@@ -17,6 +17,8 @@ import (
 	"go.podman.io/storage"
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/drivers/overlay"
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,25 +28,37 @@ const driverName = "bootc-podman-overlay"
 // register adds our driver to that table, which the library has once in a process.
 var register = sync.OnceValue(func() error {
 	return drivers.Register(driverName, func(_ string, options drivers.Options) (drivers.Driver, error) {
-		d, err := overlay.Init(filepath.Join(options.Root, "overlay"), options)
+		home := filepath.Join(options.Root, "overlay")
+		d, err := overlay.Init(home, options)
 		if err != nil {
 			return nil, err
+		}
+		// Else the library has searched for a mount program, and found none or one.
+		native, err := overlay.SupportsNativeOverlay(home, filepath.Join(options.RunRoot, "overlay"))
+		if err != nil || !native || unshare.IsRootless() {
+			return nil, fmt.Errorf("overlayfs is not the kernel's own: %w", errors.Join(err, errors.ErrUnsupported))
 		}
 		own, ok := d.(*overlay.Driver)
 		if !ok {
 			return nil, fmt.Errorf("unexpected driver %T", d)
 		}
-		return &driver{Driver: own, layers: layersDir(options.Root)}, nil
+		return &driver{Driver: own, layers: layersDir(options.Root), staged: map[string]*place{}}, nil
 	})
 })
 
-// driver is the overlay driver, which also puts the recipe for a layer's archive (the
-// tar-split file) into its place. The library would compress it once more for that,
-// which takes a third of the time of all.
+// driver is the overlay driver with another staging directory, see stagingName. It also
+// puts the recipe for a layer's archive (the tar-split file) into its place. The library
+// would compress it once more for that, which takes a third of the time of all.
 type driver struct {
 	*overlay.Driver
 	// layers is the directory of the records of layers.
 	layers string
+	// area is where layers are staged; nil in a store that is only read.
+	area *area
+
+	mu sync.Mutex
+	// staged are the places of layers by the path of their trees.
+	staged map[string]*place
 }
 
 // layersDir is where the library keeps the records of layers.
@@ -57,10 +71,54 @@ func tarSplitPath(layers, id string) string { return filepath.Join(layers, id+".
 // output of our differ.
 const tarSplitArtifact = "bootc-podman.tar-split"
 
+// treeArtifact is the key of the staged tree, a *stagedTree, in the output of our differ.
+const treeArtifact = "bootc-podman.tree"
+
+// ApplyDiffWithDiffer lets differ stage a layer in a place of its own.
+func (d *driver) ApplyDiffWithDiffer(_ *drivers.ApplyDiffWithDifferOpts, differ drivers.Differ) (output drivers.DriverWithDifferOutput, err error) {
+	p, err := d.area.newPlace()
+	if err != nil {
+		return output, err
+	}
+	defer func() {
+		if err != nil {
+			p.remove()
+		}
+	}()
+	dir := filepath.Join(d.area.graphRoot, p.path(""))
+	tree := filepath.Join(dir, treeName)
+	if err := os.Mkdir(tree, 0o700); err != nil {
+		return output, err
+	}
+	// Stores that are in other forms were refused when they were opened.
+	output, err = differ.ApplyDiff(tree, &archive.TarOptions{WhiteoutFormat: archive.OverlayWhiteoutFormat},
+		&drivers.DifferOptions{Format: drivers.DifferOutputFormatDir, StagingDirectory: dir})
+	if err != nil {
+		return output, err
+	}
+	output.Target = tree
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.staged[tree] = p
+	return output, nil
+}
+
+// CleanupStagingDirectory removes the place of a staged layer.
+func (d *driver) CleanupStagingDirectory(tree string) error {
+	d.mu.Lock()
+	p := d.staged[tree]
+	delete(d.staged, tree)
+	d.mu.Unlock()
+	if p != nil {
+		p.remove()
+	}
+	return nil
+}
+
 // ApplyDiffFromStagingDirectory is called when the record of the layer says that it is
 // incomplete, with the lock on it held: who is killed here leaves a layer behind that
 // the next to open the store removes, recipe and all.
-func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *drivers.DriverWithDifferOutput, options *drivers.ApplyDiffWithDifferOpts) error {
+func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *drivers.DriverWithDifferOutput, _ *drivers.ApplyDiffWithDifferOpts) error {
 	// The library puts it also in place of a layer that is whole, and may be mounted.
 	there, err := d.hasFiles(id)
 	if err != nil {
@@ -69,12 +127,24 @@ func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *driver
 	if there {
 		return storage.ErrDuplicateID
 	}
-	if err := d.Driver.ApplyDiffFromStagingDirectory(id, parent, output, options); err != nil {
-		return err
+	d.mu.Lock()
+	p := d.staged[output.Target]
+	d.mu.Unlock()
+	tree, ok := output.Artifacts[treeArtifact].(*stagedTree)
+	if !ok || p == nil {
+		return errors.New("no staged layer")
 	}
 	f, ok := output.Artifacts[tarSplitArtifact].(*os.File)
 	if !ok {
 		return errors.New("no tar-split")
+	}
+	if output.RootDirMode == nil && parent != "" {
+		if err := tree.hasModeOf(int(d.area.overlay.Fd()), filepath.Join(parent, "diff")); err != nil {
+			return err
+		}
+	}
+	if err := p.commit(tree, id); err != nil {
+		return err
 	}
 	path := tarSplitPath(d.layers, id)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -44,7 +44,7 @@ type Archives interface {
 // can. Progress and safety are those of Image, errors are those of package
 // clonejob, of the storage library and of archives.
 func Export(ctx context.Context, job clonejob.Job, archives Archives, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	result, err := twice(func() (*clonejob.Result, error) { return export(ctx, job, archives, progress) })
+	result, err := again(func() (*clonejob.Result, error) { return export(ctx, job, archives, progress) })
 	if err != nil {
 		return nil, fmt.Errorf("export image: %w", err)
 	}
@@ -56,7 +56,7 @@ func export(ctx context.Context, job clonejob.Job, archives Archives, progress f
 	if err != nil {
 		return nil, err
 	}
-	defer dst.Free()
+	defer dst.close()
 	c := newCloning(job, dst, make([]*planned, archives.Layers()), progress)
 	for i := range c.plan {
 		c.plan[i] = &planned{from: &sourceLayer{Layer: &storage.Layer{}}}
@@ -143,10 +143,7 @@ type archiveDiffer struct {
 func (*archiveDiffer) Close() error { return nil }
 
 // ApplyDiff implements drivers.Differ.
-func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
-	if err := refuseForm(options, how); err != nil {
-		return output, err
-	}
+func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
 	tarSplit, err := newTarSplit(d.cloning.dst.layers)
 	if err != nil {
 		return output, err
@@ -154,14 +151,17 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 	defer func() {
 		if err != nil {
 			tarSplit.Close()
-			empty(how.StagingDirectory)
 		}
 	}()
 	root, err := openStaged(dest)
 	if err != nil {
 		return output, err
 	}
-	defer root.Close()
+	defer func() {
+		if err != nil {
+			root.Close()
+		}
+	}()
 	layer, err := d.assemble(root, tarSplit)
 	if err != nil {
 		return output, err
@@ -172,7 +172,11 @@ func (d *archiveDiffer) ApplyDiff(dest string, options *archive.TarOptions, how 
 			return output, err
 		}
 	}
-	output, err = d.layer.stagedOutput(d, root, tarSplit)
+	n, err := countEntries(root)
+	if err != nil {
+		return output, err
+	}
+	output, err = d.layer.stagedOutput(d, &stagedTree{root: root, entries: n}, tarSplit)
 	if !d.root {
 		output.RootDirMode = nil // that of the layer below, as podman does
 	}

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -26,30 +28,36 @@ import (
 
 // Image does a job. progress, if not nil, is called from one goroutine at a time.
 //
-// All layers that the destination lacks are made in its staging directory first, and
-// are durable before the first of them is put in place; the image's record comes last.
-// From the first to that nobody is asked whether to go on, and an error takes the
-// layers back. A process that is killed leaves staging directories, which the next one
-// removes, and, within that moment, whole layers without an image: a later run finds
-// and shares them, but until then nobody removes them.
+// All layers that the destination lacks are made in a staging directory first, see
+// stagingName, and are durable before the first of them is put in place; there they are
+// counted again, with the lock on the layers held. The image's record comes last. From
+// the first to that the run is not canceled, and an error takes the layers back. A
+// process that is killed leaves staging directories, which the next one removes, and,
+// within that moment, whole layers without an image, which a later run finds and shares.
 //
-// What failed as layers were removed meanwhile is done once more, from the start.
+// What failed as layers or the image were removed meanwhile is done again, from the
+// start.
 //
 // Errors are those of package clonejob, and those of the storage library.
 func Image(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	result, err := twice(func() (*clonejob.Result, error) { return copyImage(ctx, job, progress) })
+	result, err := again(func() (*clonejob.Result, error) { return copyImage(ctx, job, progress) })
 	if err != nil {
 		return nil, fmt.Errorf("clone image %.12s: %w", job.Image, err)
 	}
 	return result, nil
 }
 
-// twice does once more what failed as something was removed meanwhile.
-func twice(do func() (*clonejob.Result, error)) (*clonejob.Result, error) {
-	result, err := do()
-	if err = meanwhile(err); errors.Is(err, clonejob.ErrChanged) {
+// tries is how often a job is done until it is an error that something was removed
+// meanwhile.
+const tries = 4
+
+// again does once more what failed as something was removed meanwhile.
+func again(do func() (*clonejob.Result, error)) (result *clonejob.Result, err error) {
+	for range tries {
 		result, err = do()
-		err = meanwhile(err)
+		if err = meanwhile(err); !errors.Is(err, clonejob.ErrChanged) {
+			break
+		}
 	}
 	return result, err
 }
@@ -58,6 +66,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 	if job.Source.GraphRoot == job.Destination.GraphRoot {
 		return nil, unsupported("source and destination are the same store")
 	}
+	defer removeTempDirs(job.Source.GraphRoot)()
 	from, err := open(ctx, job.Source, true)
 	if err != nil {
 		return nil, err
@@ -79,7 +88,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 	if err != nil {
 		return nil, err
 	}
-	defer dst.Free()
+	defer dst.close()
 	plan, err := dst.plan(src)
 	if err != nil {
 		return nil, err
@@ -98,28 +107,66 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 // destination is the store that gets the image.
 type destination struct {
 	storage.Store
-	driver drivers.DriverWithDiffer
+	driver *driver
+	area   *area
 	layers string
+	tidy   func()
 }
 
 func openDestination(ctx context.Context, job clonejob.Job) (*destination, error) {
-	store, err := open(ctx, job.Destination, false)
-	if err != nil {
+	graphRoot := job.Destination.GraphRoot
+	d := &destination{layers: layersDir(graphRoot), tidy: removeTempDirs(graphRoot)}
+	if err := d.open(ctx, job.Destination); err != nil {
+		d.close()
 		return nil, err
-	}
-	graphDriver, err := store.GraphDriver()
-	if err != nil {
-		return nil, err
-	}
-	driver, ok := graphDriver.(drivers.DriverWithDiffer)
-	if !ok {
-		return nil, unsupported("its driver %T stages no layers", graphDriver)
-	}
-	d := &destination{Store: store, driver: driver, layers: layersDir(job.Destination.GraphRoot)}
-	if err := prune(filepath.Join(job.Destination.GraphRoot, "overlay/staging")); err != nil {
-		return nil, fmt.Errorf("clean up: %w", err)
 	}
 	return d, nil
+}
+
+func (d *destination) open(ctx context.Context, store clonejob.Store) (err error) {
+	if d.Store, err = open(ctx, store, false); err != nil {
+		return err
+	}
+	graphDriver, err := d.GraphDriver()
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if d.driver, ok = graphDriver.(*driver); !ok {
+		return unsupported("its driver is %T", graphDriver)
+	}
+	d.area = &area{graphRoot: store.GraphRoot}
+	if err := d.area.open(); err != nil {
+		return fmt.Errorf("open staging directory: %w", err)
+	}
+	d.driver.area = d.area
+	if err := d.removeUnfinished(); err != nil {
+		return fmt.Errorf("remove unfinished images: %w", err)
+	}
+	return nil
+}
+
+// close closes the store.
+func (d *destination) close() {
+	if d.Store != nil {
+		d.Free()
+	}
+	if d.area != nil {
+		d.area.close()
+	}
+	d.tidy()
+}
+
+// removeTempDirs returns a function that removes the directory in which the library
+// removes layers, unless it is there already: podman since 5.8 keeps it, and fails if it
+// is removed in between, but for podman 4 it is a layer without a link, and its repair
+// of links fails.
+func removeTempDirs(graphRoot string) func() {
+	path := filepath.Join(graphRoot, "overlay/tempdirs")
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return func() {}
+	}
+	return func() { _ = os.Remove(path) }
 }
 
 // planned is a layer of the image as it will be in the destination.
@@ -210,13 +257,28 @@ func layerID(parent string, diffID digest.Digest) string {
 	return digest.SHA256.FromString(parent + "+" + diffID.Encoded()).Encoded()
 }
 
-// record makes the image's record, or adds to the one that is there.
+// unfinished is the name of an image that does not have its own names yet, but for the
+// tag, which is that of a place that is locked.
+const unfinished = "localhost/bootc-podman-unfinished:"
+
+// record makes the image's record, or adds to the one that is there. A new one has its
+// names last, so that an image with its names has everything; but until then it has
+// another one, since "podman image prune" removes images without names.
 func (d *destination) record(src *source, plan []*planned, names []string) error {
 	top := ""
 	if len(plan) > 0 {
 		top = plan[len(plan)-1].id
 	}
-	_, err := d.CreateImage(src.image.ID, nil, top, src.metadata, &storage.ImageOptions{
+	var first []string
+	if len(names) > 0 {
+		p, err := d.area.newPlace()
+		if err != nil {
+			return err
+		}
+		defer p.remove()
+		first = []string{unfinished + p.name}
+	}
+	_, err := d.CreateImage(src.image.ID, first, top, src.metadata, &storage.ImageOptions{
 		CreationDate: src.image.Created,
 		Digest:       src.image.Digest,
 		BigData:      src.data,
@@ -225,17 +287,72 @@ func (d *destination) record(src *source, plan []*planned, names []string) error
 	if errors.Is(err, storage.ErrDuplicateID) {
 		err = d.complete(src, top)
 	}
-	if err != nil || len(names) == 0 {
+	if err != nil {
 		return err
 	}
-	// The library takes the names from other images. They come last: an image that
-	// has its name has everything.
-	err = d.AddNames(src.image.ID, names)
+	// The library takes the names from other images.
+	switch {
+	case len(names) == 0:
+	case made:
+		err = d.SetNames(src.image.ID, names)
+	default:
+		err = d.AddNames(src.image.ID, names)
+	}
+	if err == nil {
+		err = d.hasImage(src.image.ID, top, names)
+	}
 	if err != nil && made {
-		if _, err := d.DeleteImage(src.image.ID, true); err != nil {
-			logrus.Warnf("Removing image %s, which has no name yet: %v", src.image.ID, err)
+		if _, err := d.DeleteImage(src.image.ID, true); err != nil && meanwhile(err) == err {
+			logrus.Warnf("Removing image %s: %v", src.image.ID, err)
 		}
 	}
+	return err
+}
+
+// hasImage returns an error if the image was removed or changed meanwhile.
+func (d *destination) hasImage(id, top string, names []string) error {
+	image, err := d.Image(id)
+	if err != nil {
+		return err
+	}
+	lacksName := func(name string) bool { return !slices.Contains(image.Names, name) }
+	if image.TopLayer != top || slices.ContainsFunc(names, lacksName) {
+		return fmt.Errorf("image %.12s: %w", id, clonejob.ErrChanged)
+	}
+	return nil
+}
+
+// removeUnfinished removes the images and names that killed processes left, the places
+// of which are removed already.
+func (d *destination) removeUnfinished() error {
+	images, err := d.Images()
+	if err != nil {
+		return err
+	}
+	for _, image := range images {
+		for _, name := range image.Names {
+			tag, ok := strings.CutPrefix(name, unfinished)
+			if !ok || d.area.has(tag) {
+				continue
+			}
+			if err := d.removeName(image.ID, name); err != nil && meanwhile(err) == err {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeName removes a name, and the image if it has no other.
+func (d *destination) removeName(id, name string) error {
+	image, err := d.Image(id) // its process may have finished it since
+	if err != nil || !slices.Contains(image.Names, name) {
+		return err
+	}
+	if len(image.Names) > 1 {
+		return d.RemoveNames(id, []string{name})
+	}
+	_, err = d.DeleteImage(id, true)
 	return err
 }
 
@@ -330,8 +447,8 @@ func (c *cloning) commit(ctx context.Context, src *source, names []string) error
 	if len(missing) > 0 {
 		// Most of it is written out here, when nobody has to wait for the lock on the
 		// layers; for the rest see driver.SyncMode.
-		if err := syncfs(filepath.Dir(missing[0].output.Target)); err != nil {
-			return err
+		if err := unix.Syncfs(int(c.dst.area.overlay.Fd())); err != nil {
+			return fmt.Errorf("write out layers: %w", err)
 		}
 	}
 	if err := await(ctx, c.dst.layers); err != nil {
@@ -341,6 +458,9 @@ func (c *cloning) commit(ctx context.Context, src *source, names []string) error
 		return err
 	}
 	err := c.placeLayers(missing)
+	if err == nil {
+		err = c.checkLayers()
+	}
 	if err == nil {
 		if err = c.dst.record(src, c.plan, names); err != nil {
 			err = fmt.Errorf("record image: %w", err)
@@ -372,6 +492,26 @@ func (c *cloning) placeLayers(missing []*planned) error {
 	return c.recordBlobs()
 }
 
+// checkLayers looks once more, before the image's record is made, whether its layers are
+// there, and whether those that were put in place are those that were staged.
+func (c *cloning) checkLayers() error {
+	for _, p := range c.plan {
+		lacks, err := c.dst.lacks(p.id, p.parent)
+		if err == nil && lacks != "" {
+			err = fmt.Errorf("no %s: %w", lacks, clonejob.ErrChanged)
+		}
+		if err == nil && slices.Contains(c.placed, p.id) {
+			if tree, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
+				err = tree.isAt(int(c.dst.area.overlay.Fd()), filepath.Join(p.id, "diff"))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("layer %s: %w", p.id, err)
+		}
+	}
+	return nil
+}
+
 // takeBack removes the layers that this run put into their places, but for those that
 // somebody uses by now, which the library keeps. The last one may be there in part, if
 // the disk was too full to remove it; what is left in the staging directory makes room.
@@ -389,31 +529,12 @@ func (c *cloning) takeBack() {
 	}
 }
 
-func syncfs(dir string) error {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		defer unix.Close(fd)
-		err = unix.Syncfs(fd)
-	}
-	if err != nil {
-		return fmt.Errorf("write out %q: %w", dir, err)
-	}
-	return nil
-}
-
-// cleanup removes what is left in the staging directory. The library's lock on the
-// layers, which it would take for that, may be what we do not wait for any more.
+// cleanup removes what is left in the staging directory.
 func (c *cloning) cleanup() {
 	for _, p := range c.plan {
-		if p.output == nil {
-			continue
-		}
-		if f := p.tarSplit(); f != nil {
-			f.Close()
-		}
-		if p.output.Target != "" {
-			empty(filepath.Dir(p.output.Target))
-			_ = c.dst.driver.CleanupStagingDirectory(p.output.Target) // else the next to clean up does
+		if p.output != nil {
+			p.close()
+			_ = c.dst.driver.CleanupStagingDirectory(p.output.Target) // never fails
 		}
 	}
 }

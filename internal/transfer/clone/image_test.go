@@ -198,11 +198,32 @@ func (s *testStore) check(t *testing.T) {
 	}
 }
 
-// leftovers are the staging directories and the tar-split files without a layer.
+// staging are the staging directories: ours, and the library's.
+func (s *testStore) staging() (dirs []string) {
+	for _, dir := range []string{stagingName, "overlay/staging"} {
+		found, _ := filepath.Glob(filepath.Join(s.job.GraphRoot, dir, "*"))
+		dirs = append(dirs, found...)
+	}
+	return dirs
+}
+
+// leftovers are the staging directories, unfinished images, and tar-split files without a
+// layer.
 func (s *testStore) leftovers(t *testing.T) (left []string) {
 	t.Helper()
-	staging, _ := filepath.Glob(filepath.Join(s.job.GraphRoot, "overlay/staging/*"))
-	left = append(left, staging...)
+	left = append(left, s.staging()...)
+	if _, err := os.Lstat(filepath.Join(s.job.GraphRoot, stagingName)); err == nil {
+		left = append(left, stagingName)
+	}
+	images, err := s.Images()
+	must(t, err)
+	for _, image := range images {
+		for _, name := range image.Names {
+			if strings.HasPrefix(name, unfinished) {
+				left = append(left, name)
+			}
+		}
+	}
 	tarSplits, _ := filepath.Glob(tarSplitPath(layersDir(s.job.GraphRoot), "*"))
 	for _, path := range tarSplits {
 		if id, _, _ := strings.Cut(filepath.Base(path), "."); !s.Exists(id) {
@@ -215,8 +236,7 @@ func (s *testStore) leftovers(t *testing.T) (left []string) {
 // age makes staging directories two minutes older.
 func (s *testStore) age(t *testing.T) {
 	t.Helper()
-	staging, _ := filepath.Glob(filepath.Join(s.job.GraphRoot, "overlay/staging/*"))
-	for _, dir := range staging {
+	for _, dir := range s.staging() {
 		old := time.Now().Add(-2 * tooOldToBeNew)
 		must(t, os.Chtimes(dir, old, old))
 	}

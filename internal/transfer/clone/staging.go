@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prune removes from the staging directory of a store what processes left there that
-// were killed: the locks of the others' directories are held. The library does so, too,
-// but only where it unmounts the directory of the driver as well, on which somebody's
-// mounts may be.
+// prune removes from a staging directory, the library's or ours, what processes left
+// there that were killed: the locks of the others' directories are held. The library does
+// so with its own, too, but only where it unmounts the directory of the driver as well, on
+// which somebody's mounts may be.
 //
 // What else the library leaves when it is killed is left to it, as podman does: it
 // removes its tempdirs itself, and never its trials of the filesystem beside the layers
@@ -42,7 +42,7 @@ func prune(staging string) error {
 const tooOldToBeNew = time.Minute
 
 func pruneOne(dir string) error {
-	path := filepath.Join(dir, "staging.lock")
+	path := filepath.Join(dir, lockName)
 	lock, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	remove := os.RemoveAll
 	if errors.Is(err, fs.ErrNotExist) && isLeft(dir) {
@@ -85,14 +85,19 @@ func pruneOne(dir string) error {
 	return err
 }
 
-// stagedNames are what is in a staging directory besides its lock: the library's tree
-// of the layer, and our hub of hard links.
-var stagedNames = []string{"dir", linksName}
+// stagedNames are what is in a staging directory besides its lock: the tree of the layer,
+// and our hub of hard links.
+var stagedNames = []string{treeName, linksName}
 
-const linksName = "links"
+const (
+	linksName = "links"
+	// lockName is that of the lock, which a process has while it is alive. The library
+	// has its lock by the same name and in the same way.
+	lockName = "staging.lock"
+)
 
-// empty removes what is in a staging directory of ours. The library removes the lock
-// before that: who is killed in between leaves what nobody knows to be dead.
+// empty removes what is in a staging directory of ours but for the lock, which has to go
+// last: without it, no process can tell that the directory is left.
 func empty(dir string) {
 	for _, name := range stagedNames {
 		_ = os.RemoveAll(filepath.Join(dir, name)) // else the next to clean up does

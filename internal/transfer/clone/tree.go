@@ -291,15 +291,17 @@ func (w *worker) readDirectory(d *directory) error {
 // getdents(2): d_ino, d_off, d_reclen, d_type.
 const direntHeader = 8 + 8 + 2 + 1
 
+var errDirent = errors.New("malformed directory entry")
+
 // parseDirents appends the entries in what getdents(2) returned.
 func parseDirents(entries []dirent, buf []byte) ([]dirent, error) {
 	for len(buf) > 0 {
 		if len(buf) < direntHeader {
-			return nil, errors.New("malformed directory entry")
+			return nil, errDirent
 		}
 		size := int(binary.NativeEndian.Uint16(buf[16:]))
 		if size < direntHeader || size > len(buf) {
-			return nil, errors.New("malformed directory entry")
+			return nil, errDirent
 		}
 		name := unix.ByteSliceToString(buf[direntHeader:size])
 		if name != "." && name != ".." {
