@@ -159,6 +159,26 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
 }
 
+@test "set-unified: the plan shows the other ways, and each does what it says" {
+    local plan way options digest
+    bp set-unified --plan
+    assert "$output" =~ "Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, another digest than the booted one"
+    assert "$output" =~ "Not:     default: does not have it"
+    bp set-unified --from ostree --plan --format json
+    assert "$(jq '.alternatives[].bytes_to_fetch' <<<"$output")" == "$(jq '[.layers[].size] | add' /srv/os42/manifest.json)"
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --plan --format json
+    plan=$output
+    assert "$(jq -r '.time, .alternatives[].choose' <<<"$plan")" == "$(printf '%s\n' disk '--from registry' '--from ostree')"
+    while IFS='|' read -r options digest; do
+        rm -rf "$STORE" /var/lib/bootc-podman
+        # shellcheck disable=SC2086 # options
+        bp set-unified --quiet $options
+        way=$(digest_of "$REGISTRY/os:42")
+        assert "$([ "$way" == "$DIGEST" ] && echo "$DIGEST")" == "$digest" "$options"
+    done < <(jq -r '.alternatives[] | "\(.choose)|\(.digest)"' <<<"$plan")
+}
+
 @test "set-unified: from podman's own store under another name" {
     podman pull -q "$REGISTRY/os@$DIGEST"
     podman tag "$REGISTRY/os@$DIGEST" localhost/other

@@ -51,6 +51,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				if c.Bool("plan") {
+					choice.Alternatives = true
 					p, err := transfer.PlanUnified(c.Context, t, choice)
 					if err != nil {
 						return err
@@ -327,6 +328,41 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 	return nil
 }
 
+// timeOf says what the time of a transfer depends on.
+var timeOf = map[transfer.TimeClass]string{
+	transfer.TimeInstant:  "instant",
+	transfer.TimeMetadata: "metadata: its files are made, and share their content",
+	transfer.TimeDisk:     "disk: its bytes are read and written",
+	transfer.TimeNetwork:  "network: its bytes are fetched",
+}
+
+// writes says how many bytes are written.
+func writes(bytes *int64) string {
+	if bytes == nil {
+		return "not known"
+	}
+	return humanSize(*bytes) + " at least"
+}
+
+// alternativeLine says what another source would cost, and give.
+func alternativeLine(other transfer.Alternative) string {
+	fetch, identity := "no fetch", "the booted digest"
+	switch {
+	case other.Fetch > 0:
+		fetch = "fetch " + humanSize(other.Fetch) + " at most"
+	case other.Time == transfer.TimeNetwork && other.Write == nil:
+		fetch = "fetch not known"
+	}
+	switch {
+	case other.Exact:
+	case other.Digest != "":
+		identity = "digest " + other.Digest
+	default:
+		identity = "another digest than the booted one"
+	}
+	return fmt.Sprintf("%s: %s, %s, write %s, time: %s, %s", other.Choose, other.Method, fetch, writes(other.Write), other.Time, identity)
+}
+
 // upgradeLine says how bootc upgrades the host after a plan.
 func upgradeLine(p *transfer.Plan) string {
 	switch p.Upgrade {
@@ -358,11 +394,7 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 	if p.Fetch > 0 {
 		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")
 	}
-	if p.Write != nil {
-		lines = append(lines, "Write:   "+humanSize(*p.Write)+" at least")
-	} else {
-		lines = append(lines, "Write:   not known"+because(p.WriteReason))
-	}
+	lines = append(lines, "Write:   "+writes(p.Write)+because(p.WriteReason), "Time:    "+timeOf[p.Time])
 	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", humanSize(int64(p.Available)), p.Reflink))
 	identity, kept := "the booted digest", "keeps it"
 	if !p.Exact {
@@ -378,6 +410,12 @@ func (a *app) printPlan(p *transfer.Plan, format string) error {
 	}
 	for i, step := range p.Steps {
 		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step.Description))
+	}
+	for _, other := range p.Alternatives {
+		lines = append(lines, "Or:      "+alternativeLine(other))
+	}
+	for _, r := range p.Refused {
+		lines = append(lines, fmt.Sprintf("Not:     %s: %s", r.Source, r.Reason))
 	}
 	for i, line := range lines {
 		lines[i] = printable(line)

@@ -138,7 +138,14 @@ func fullPlan() *transfer.Plan {
 		Schema: 1, Image: "docker://quay.io/example/os:42", Name: "quay.io/example/os:42", Role: host.Booted, Digest: "sha256:0123",
 		Source: transfer.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
 		Method: transfer.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: images.Yes,
-		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4),
+		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: transfer.TimeNetwork,
+		Alternatives: []transfer.Alternative{
+			{Source: transfer.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Method: transfer.Copy, Write: new(int64(5_000_000)), Time: transfer.TimeDisk},
+			{Source: transfer.FromOSTree, Choose: "--from ostree", Method: transfer.Clone, Write: new(int64), Time: transfer.TimeMetadata},
+			{Source: transfer.FromRegistry, Choose: "--from registry", Exact: true, Method: transfer.Pull, WriteReason: "no manifest", Time: transfer.TimeNetwork},
+			{Source: transfer.FromRegistry, Choose: "--from registry", Exact: true, Method: transfer.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: transfer.TimeNetwork},
+		},
+		Refused: []transfer.Refusal{{Source: transfer.FromTransport, Reason: "open \x1b: no such file"}},
 		Steps: []transfer.Step{{Name: transfer.StepPull, Description: "pull it"}, {Name: transfer.StepVerify, Description: "verify it"}},
 	}
 }
@@ -154,15 +161,22 @@ Source:  registry: no store of this host has what is booted
 Method:  pull
 Fetch:   1.23 GB at most
 Write:   4.56 GB at least
+Time:    network: its bytes are fetched
 Free:    78.9 GB, reflinks: yes
 After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
 Upgrade: through the bootc store
 Warning: image fedcba987654 has this name now, and will lose it
 Step 1:  pull it
 Step 2:  verify it
+Or:      --from default --accept-newer: copy, no fetch, write 5 MB at least, time: disk, digest sha256:4567
+Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, another digest than the booted one
+Or:      --from registry: pull, fetch not known, write not known, time: network, the booted digest
+Or:      --from registry: pull, fetch 341 MB at most, write 5 MB at least, time: network, the booted digest
+Not:     transport: open \x1b: no such file
 `},
 		{name: "least", change: func(p *transfer.Plan) {
-			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps = 0, nil, false, false, "", nil
+			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps, p.Time = 0, nil, false, false, "", nil, transfer.TimeInstant
+			p.Alternatives, p.Refused = nil, nil
 			p.WriteReason = "nobody knows"
 			p.Upgrade, p.UpgradeReason = transfer.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
 			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
@@ -171,18 +185,21 @@ Digest:  sha256:0123
 Source:  ostree: as\x1basked\nfor
 Method:  export
 Write:   not known: nobody knows
+Time:    instant
 Free:    78.9 GB, reflinks: unknown
 After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
 Upgrade: not through the bootc store: bootc looks for \x1b, not for quay.io/example/os:42
 `},
 		{name: "upgrade fails", change: func(p *transfer.Plan) {
 			p.Upgrade, p.UpgradeReason, p.Replaces, p.Steps = transfer.UpgradeFails, "skopeo ignores it", "", nil
+			p.Alternatives, p.Refused = nil, nil
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  registry: no store of this host has what is booted
 Method:  pull
 Fetch:   1.23 GB at most
 Write:   4.56 GB at least
+Time:    network: its bytes are fetched
 Free:    78.9 GB, reflinks: yes
 After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
 Upgrade: bootc upgrade fails: skopeo ignores it

@@ -61,6 +61,8 @@ type Plan struct {
 	WriteReason string            `json:"write_reason"`
 	Available   uint64            `json:"bytes_available"`
 	Reflink     images.Capability `json:"reflink"`
+	// Time is what the time it takes depends on.
+	Time TimeClass `json:"time"`
 	// Exact tells that the image in the store has the booted digest. An exported
 	// one has the same content and another digest.
 	Exact bool `json:"exact"`
@@ -78,6 +80,10 @@ type Plan struct {
 	Discards []string `json:"discards"`
 	// Steps are what SetUnified does, in order.
 	Steps []Step `json:"steps"`
+	// Alternatives are the other sources that have the image, and Refused those that do
+	// not, both only as Choice.Alternatives says.
+	Alternatives []Alternative `json:"alternatives"`
+	Refused      []Refusal     `json:"refused"`
 
 	// image is Image in its parts, commit that of the booted deployment.
 	image  host.ImageReference
@@ -97,6 +103,57 @@ type Plan struct {
 	untag bool
 	// spooled bounds from below what podman has in temporary files.
 	spooled int64
+	// taken is the manifest digest of the image in the source, "" where it is not known.
+	taken string
+}
+
+// Alternative is how the image would come from another source.
+type Alternative struct {
+	Source Source `json:"source"`
+	// Choose are the options that choose it, separated by blanks.
+	Choose string `json:"choose"`
+	// Digest is the manifest digest of the image then, "" when not known. The others are
+	// as in Plan.
+	Digest       string    `json:"digest"`
+	Exact        bool      `json:"exact"`
+	Method       Method    `json:"method"`
+	MethodReason string    `json:"method_reason"`
+	Fetch        int64     `json:"bytes_to_fetch"`
+	Write        *int64    `json:"bytes_to_write"`
+	WriteReason  string    `json:"write_reason"`
+	Time         TimeClass `json:"time"`
+}
+
+// Refusal is why the image does not come from a source.
+type Refusal struct {
+	Source Source `json:"source"`
+	Reason string `json:"reason"`
+}
+
+// TimeClass is what the time of a transfer depends on.
+type TimeClass string
+
+// The classes, the fastest first: nothing that grows with the image; the number of its
+// files, which share their content with the originals; its bytes, which are read and
+// written on this host; and its bytes, which come over the network.
+const (
+	TimeInstant  TimeClass = "instant"
+	TimeMetadata TimeClass = "metadata"
+	TimeDisk     TimeClass = "disk"
+	TimeNetwork  TimeClass = "network"
+)
+
+// time returns what the time of a plan depends on.
+func (p *Plan) time() TimeClass {
+	switch {
+	case p.Method == Nothing, p.Method == Tag:
+		return TimeInstant
+	case p.Source == FromRegistry && (p.Fetch > 0 || p.Write == nil):
+		return TimeNetwork
+	case p.Write != nil && *p.Write == 0: // it is cloned, or all its layers are
+		return TimeMetadata
+	}
+	return TimeDisk
 }
 
 // Upgrade is how bootc upgrades a host.
@@ -161,6 +218,8 @@ type Choice struct {
 	AcceptNewer bool
 	// Means is how copies between stores are to be made.
 	Means Means
+	// Alternatives also looks at sources after the first that has the image.
+	Alternatives bool
 
 	// record is of an earlier run, nil for none.
 	record *record
@@ -235,26 +294,20 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	if named, err := s.Find(s.Bootc, p.Name); err == nil && named != nil && !named.Is(p.Digest) {
 		p.Replaces = named.ID
 	}
+	p.Alternatives, p.Refused = []Alternative{}, []Refusal{}
+	undecided := *p
 	refused := refusals{}
-	for _, try := range []struct {
-		source Source
-		decide func(*images.Survey, *host.Deployment, Choice) error
-	}{
-		{FromBootc, p.fromBootc},
-		{FromDefault, p.fromDefault},
-		{FromRegistry, p.fromRegistry},
-		{FromTransport, p.fromTransport},
-		{FromOSTree, p.fromOSTree},
-		{FromComposefs, p.fromComposefs},
-	} {
+	for i, try := range tries {
 		if choice.From != "" && choice.From != try.source && try.source != FromBootc || slices.Contains(choice.Without, try.source) {
 			continue
 		}
-		undecided := *p
 		p.Source = try.source
-		err := try.decide(s, booted, choice)
+		err := try.decide(p, s, booted, choice)
 		if err == nil {
-			p.Steps = append(p.discard(s), p.steps()...)
+			p.Time, p.Steps = p.time(), append(p.discard(s), p.steps()...)
+			if choice.Alternatives && p.Source != FromBootc {
+				p.compare(undecided, i, s, booted, choice)
+			}
 			return p, nil
 		}
 		*p = undecided
@@ -268,6 +321,54 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		}
 	}
 	return nil, fmt.Errorf("onboard %s, %s: %w: %w", p.Image, p.Digest, ErrNoSource, refused)
+}
+
+// tries are the sources in their order, and how a plan decides about each.
+var tries = []struct {
+	source Source
+	decide func(*Plan, *images.Survey, *host.Deployment, Choice) error
+}{
+	{FromBootc, (*Plan).fromBootc},
+	{FromDefault, (*Plan).fromDefault},
+	{FromRegistry, (*Plan).fromRegistry},
+	{FromTransport, (*Plan).fromTransport},
+	{FromOSTree, (*Plan).fromOSTree},
+	{FromComposefs, (*Plan).fromComposefs},
+}
+
+// compare sets Alternatives and Refused of a plan that takes the image from the source
+// with the given index; undecided is the plan without a source.
+func (p *Plan) compare(undecided Plan, taken int, s *images.Survey, booted *host.Deployment, choice Choice) {
+	choice.From = ""
+	for i, try := range tries {
+		if i == taken || try.source == FromBootc {
+			continue
+		}
+		with, other := choice, undecided
+		other.Source = try.source
+		err := try.decide(&other, s, booted, with)
+		if errors.Is(err, ErrMovedOn) {
+			with.AcceptNewer, other = true, undecided
+			other.Source = try.source
+			if accepted := try.decide(&other, s, booted, with); accepted == nil {
+				err = nil
+			}
+		}
+		switch {
+		case errors.Is(err, errNotSuch):
+		case err != nil:
+			p.Refused = append(p.Refused, Refusal{try.source, err.Error()})
+		default:
+			choose := "--from " + string(try.source)
+			if with.AcceptNewer {
+				choose += " --accept-newer"
+			}
+			p.Alternatives = append(p.Alternatives, Alternative{
+				Source: try.source, Choose: choose, Digest: other.taken, Exact: other.Exact, Method: other.Method,
+				MethodReason: other.MethodReason, Fetch: other.Fetch, Write: other.Write, WriteReason: other.WriteReason, Time: other.time(),
+			})
+		}
+	}
 }
 
 // foresee sets how bootc upgrades the host once the image is in the bootc store.
@@ -414,7 +515,10 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	} else {
 		p.Write, p.spooled = &bytes, bytes
 	}
-	p.Exact = slices.Contains(img.Digests, p.Digest)
+	p.Exact, p.taken = slices.Contains(img.Digests, p.Digest), img.Digest
+	if p.Exact {
+		p.taken = p.Digest
+	}
 	return p.canName()
 }
 
@@ -472,9 +576,9 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 	}
 	p.Method, p.Exact = Pull, true
 	p.Reason = reason(choice, "no store of this host has what is booted")
-	p.Take = p.exact()
+	p.Take, p.taken = p.exact(), p.Digest
 	if choice.AcceptNewer && p.stored.Digest == "" {
-		p.Take, p.Exact, p.newer = p.Name, false, true
+		p.Take, p.taken, p.Exact, p.newer = p.Name, "", false, true
 	}
 	if method, _, err := choice.copyMethod(s); err == nil && method == Clone && p.Exact {
 		p.loan = newLoan(s.Default, s.Bootc, s.Commits, p.Digest)
@@ -501,7 +605,7 @@ func (p *Plan) fromTransport(s *images.Survey, _ *host.Deployment, choice Choice
 		return fmt.Errorf("has %s, %w", digest, ErrMovedOn)
 	}
 	p.newer = choice.AcceptNewer && digest != p.Digest
-	p.Method, p.Take, p.Exact = Pull, p.Image, !p.newer
+	p.Method, p.Take, p.taken, p.Exact = Pull, p.Image, digest, !p.newer
 	p.pulls(s, choice) // which fetches nothing
 	p.Reason = reason(choice, "no store of this host has what is booted")
 	return nil

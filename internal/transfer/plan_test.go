@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -240,6 +241,7 @@ func (h *scratchHost) plan(choice Choice) (*Plan, error) {
 	}
 	defer s.Close()
 	choice.measure = func(string) (int64, error) { return 3000, nil }
+	choice.Alternatives = true
 	choice.extents = cmp.Or(choice.extents, images.No)
 	return NewPlan(s, choice)
 }
@@ -340,6 +342,81 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 	}
 }
 
+// TestPlanShowsTheWayToEachSource: the golden files have the rest.
+func TestPlanShowsTheWayToEachSource(t *testing.T) {
+	exact := []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
+	newer := []stored{{names: []string{imageName}, digest: otherDigest, size: 6000}}
+	const network, disk, metadata = TimeNetwork, TimeDisk, TimeMetadata
+	for _, tt := range []struct {
+		name, image   string
+		bootc, podman []stored
+		choice        Choice
+		time          TimeClass
+		// others are source, options, digest and time of each alternative.
+		others, refused []string
+	}{
+		{
+			name: "registry or ostree", time: network,
+			others:  []string{"ostree, --from ostree, another, disk"},
+			refused: []string{"default: does not have it"},
+		}, {
+			name: "registry or ostree, with reflinks", time: network, choice: Choice{extents: images.Yes},
+			others:  []string{"ostree, --from ostree, another, metadata"},
+			refused: []string{"default: does not have it"},
+		}, {
+			name: "ostree as asked for", time: metadata, choice: Choice{From: FromOSTree, extents: images.Yes},
+			others:  []string{"registry, --from registry, booted, network"},
+			refused: []string{"default: does not have it"},
+		}, {
+			name: "podman's own store", time: disk, podman: exact,
+			others: []string{"registry, --from registry, booted, network", "ostree, --from ostree, another, disk"},
+		}, {
+			name: "podman's own store has another", time: network, podman: newer,
+			others: []string{"default, --from default --accept-newer, " + otherDigest + ", disk", "ostree, --from ostree, another, disk"},
+		}, {
+			name: "another one accepted", time: disk, podman: newer, choice: Choice{AcceptNewer: true},
+			others: []string{"registry, --from registry --accept-newer, another, network", "ostree, --from ostree --accept-newer, another, disk"},
+		}, {
+			name: "layout with another", image: "ostree-unverified-image:oci:/srv/os:43", time: disk,
+			others:  []string{"transport, --from transport --accept-newer, " + otherDigest + ", disk"},
+			refused: []string{"default: does not have it"},
+		}, {
+			name: "vanished layout", image: "ostree-unverified-image:oci:/missing:42", time: disk,
+			refused: []string{"default: does not have it", "transport: open HOST/missing/index.json: no such file or directory"},
+		},
+		{name: "there", bootc: exact, time: TimeInstant},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, cmp.Or(tt.image, registryOrigin), tt.bootc, tt.podman)
+			p, err := h.plan(tt.choice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var others, refused []string
+			for _, other := range p.Alternatives {
+				digest := cmp.Or(other.Digest, "another")
+				if other.Exact {
+					digest = strings.Replace(digest, bootedDigest, "booted", 1)
+				}
+				others = append(others, fmt.Sprintf("%s, %s, %s, %s", other.Source, other.Choose, digest, other.Time))
+			}
+			for _, r := range p.Refused {
+				refused = append(refused, fmt.Sprintf("%s: %s", r.Source, strings.ReplaceAll(r.Reason, h.dir, "HOST")))
+			}
+			if p.Time != tt.time || !slices.Equal(others, tt.others) || !slices.Equal(refused, tt.refused) {
+				t.Errorf("got %s, %q, %q; want %s, %q, %q", p.Time, others, refused, tt.time, tt.others, tt.refused)
+			}
+			// Nothing is shown that the plan for it would not do.
+			for _, other := range p.Alternatives {
+				p, err := h.plan(Choice{From: other.Source, AcceptNewer: strings.Contains(other.Choose, "newer"), extents: tt.choice.extents})
+				if err != nil || p.Source != other.Source || p.Method != other.Method || p.Fetch != other.Fetch || p.Exact != other.Exact || p.Time != other.Time {
+					t.Errorf("%s: got %+v, %v; want %+v", other.Choose, p, err, other)
+				}
+			}
+		})
+	}
+}
+
 // TestPlanShowsHowBootcUpgradesAfterwards: see UpgradeTargets for what bootc looks for.
 func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 	const unread = "skopeo ignores the bootc store: neither /etc/containers/storage.conf nor /usr/share/containers/storage.conf exists"
@@ -398,7 +475,7 @@ func checkGolden(t *testing.T, name string, p *Plan, commit string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.ReplaceAll(string(got), commit, "COMMIT") + "\n"
+	text := regexp.MustCompile(regexp.QuoteMeta(os.TempDir())+`/[^ "]*/001/`).ReplaceAllString(strings.ReplaceAll(string(got), commit, "COMMIT"), "/") + "\n"
 	golden := "testdata/plan/" + name + ".json"
 	if *update {
 		makeDir(t, "testdata/plan")
