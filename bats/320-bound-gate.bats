@@ -22,6 +22,9 @@ setup_file() {
     commit=$(os_image docker_3A__2F__2F_quay_2E_io_2F_os_3A_42 42 tree)
     os_boot "$(os_deploy "$commit" ostree-unverified-registry:quay.io/os:42)"
     shell_context /srv/app 'the bound one'
+    mkdir /srv/app/root/etc
+    echo 'root:x:0:0:root:/root:/bin/sh' >/srv/app/root/etc/passwd
+    echo 'root:x:0:' >/srv/app/root/etc/group
     bp image build -q -t localhost/app:1 /srv/app
     shell_context /srv/unbound 'not bound'
     bp image build -q -t localhost/unbound:1 /srv/unbound
@@ -177,6 +180,46 @@ no_start() {
     run with_bound run --name app --network none --uidmap 0:100000:65536 --annotation io.bootc-podman.require=bound localhost/app:1 true
     assert "$status" != 0 "starts"
     assert "$(cat /run/bootc-podman/denied/"$(with_bound container inspect --format '{{.Id}}' app)".json)" =~ 'user namespace of its own'
+}
+
+# gated ARG... - podman with a container that asks for the gate.
+gated() { with_bound "$1" --network none --annotation io.bootc-podman.require=bound "${@:2}"; }
+
+@test "bound-gate: files in the container's own layer are refused" {
+    # What podman and the runtime put there for a new container is none of those.
+    local options
+    while read -r options; do
+        # shellcheck disable=SC2086 # options and values
+        run -0 gated run --rm $options localhost/app:1 cat /text
+        assert "$output" == "the bound one" "$options"
+    done <<'END'
+--user 1234:5678 --group-add 99 --env HOME=/h --workdir /tmp
+--read-only --tmpfs /t -v volume:/v1 -v /srv:/v2:ro -v volume:/bin/v3 --tz local
+--hostname h --add-host a:1.2.3.4 --mount type=bind,src=/srv,dst=/etc/below --hostuser daemon --cidfile /srv/cid
+END
+    if podman --runtime crun run --rm --network none localhost/unbound:1 true 2>/dev/null; then
+        run -0 gated run --runtime crun --rm --user 1000 localhost/app:1 cat /text
+    fi
+    # podman cp, before the first start.
+    gated create --name app localhost/app:1 cat /text
+    echo tampered >/srv/tampered
+    with_bound cp /srv/tampered app:/text
+    run with_bound start -a app
+    refused "the container's own layer has /text, which is not of the image"
+    with_bound rm app
+    # An earlier run; the first start after "create" is none.
+    gated create --name app localhost/app:1 sh -c 'cat /text; echo tampered >/etc/left; touch /tmp/left'
+    run -0 with_bound start -a app
+    assert "$output" == "the bound one"
+    run with_bound start -a app
+    refused "the container's own layer has /"
+    with_bound rm app
+    # The administrator allows it, an image does not.
+    gated create --annotation io.bootc-podman.allow-changes=true --name app localhost/app:1 cat /text
+    with_bound cp /srv/tampered app:/text
+    run -0 with_bound start -a app
+    assert "$output" == tampered
+    rm -f /srv/cid
 }
 
 @test "bound-gate: an image that is bound but not there does not start by another name" {

@@ -107,12 +107,12 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 	if asked != RequireBound && asked != RequireBoundWarn {
 		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)
 	}
-	return verdict, v.checkBound(own, c)
+	return verdict, v.checkBound(own, c, d)
 }
 
-// checkBound returns why the image of a container is not the one that is bound to
-// the booted deployment.
-func (v *Invocation) checkBound(own *graph, c container) error {
+// checkBound returns why a container is not just the image that is bound to the booted
+// deployment.
+func (v *Invocation) checkBound(own *graph, c container, d *document) error {
 	bound, problems, err := v.boundImages()
 	if err != nil {
 		return err
@@ -157,7 +157,23 @@ func (v *Invocation) checkBound(own *graph, c container) error {
 	if err := v.checkLayers(all, bootc, c, layers); err != nil {
 		return fmt.Errorf("image %s is not what runs: %w", name, err)
 	}
-	return v.checkLock(name, img)
+	if err := v.checkLock(name, img); err != nil {
+		return err
+	}
+	allowed, err := v.allowsChanges(d)
+	if err != nil || allowed {
+		return err
+	}
+	return v.checkUpper(own, bootc, c, layers)
+}
+
+// allowsChanges reports whether the container has the annotation, and not from its image.
+func (v *Invocation) allowsChanges(d *document) (bool, error) {
+	if d.annotations[AllowChanges] != "true" {
+		return false, nil
+	}
+	ofImage, err := v.isOfImage(d, AllowChanges)
+	return !ofImage, err
 }
 
 func alsoProblems(problems []error) string {

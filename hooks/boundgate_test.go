@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var testCommit = strings.Repeat("c", 64)
@@ -139,7 +141,7 @@ func TestBoundGate(t *testing.T) {
 func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 	const other, merged = "/srv/other", podmans + "/overlay/%s/merged"
 	mounted := func(h *testHost, lower string) {
-		h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw,relatime - overlay overlay rw,lowerdir=%s,upperdir=/x,workdir=/y\n", id(1005), lower))
+		h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw,relatime - overlay overlay rw,lowerdir=%s,upperdir=%s,workdir=/y\n", id(1005), lower, upperOf(podmans, 5)))
 	}
 	for _, tt := range []struct {
 		name   string
@@ -242,6 +244,125 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 			code := v.Run([]string{BoundGate})
 			if tt.refuse == "" && code != 0 || tt.refuse != "" && (code != 1 || !strings.Contains(h.journal.text(), tt.refuse)) {
 				t.Errorf("exit status %d, journal %q, want %q", code, h.journal.text(), tt.refuse)
+			}
+		})
+	}
+}
+
+// TestBoundGateLooksAtTheContainersOwnLayer: podman's own additions are those of 4.3.1 to
+// 6.1.1, as seen by a hook of the stage precreate.
+func TestBoundGateLooksAtTheContainersOwnLayer(t *testing.T) {
+	upper := upperOf(podmans, 5)
+	layer := bootcRoot + "/overlay/" + id(7) + "/diff"
+	const passwd, group = "root:x:0:0:root:/root:/bin/sh\n", "root:x:0:\n"
+	inImage := func(h *testHost) {
+		h.write(layer+"/etc/passwd", passwd)
+		h.write(layer+"/etc/group", group)
+	}
+	attr := func(h *testHost, name, attr string) {
+		if err := unix.Setxattr(h.path(name), "user.overlay."+attr, []byte("y"), 0); err != nil {
+			h.t.Skip(err)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		with   func(h *testHost)
+		refuse string // "" where the container may start
+	}{
+		{name: "podman's link", with: func(*testHost) {}},
+		{name: "nothing", with: func(h *testHost) { _ = os.RemoveAll(h.path(upper + "/etc")) }},
+		{name: "a user in no file", with: func(h *testHost) {
+			h.write(upper+"/etc/passwd", "1000:*:1000:0:container user:/:/bin/sh\n")
+			h.write(upper+"/etc/group", "0:x:0:1000\n")
+			attr(h, upper+"/etc", "opaque")
+		}},
+		{name: "a user more", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", passwd+"1234:*:1234:5678:container user:/:/bin/sh\n")
+			h.write(upper+"/etc/group", group+"5678:x:5678:1234\n")
+			attr(h, upper+"/etc", "origin")
+			attr(h, upper+"/etc", "impure")
+		}},
+		{name: "a user more, behind a line without an end", with: func(h *testHost) {
+			h.write(layer+"/etc/passwd", strings.TrimSpace(passwd))
+			h.write(upper+"/etc/passwd", strings.TrimSpace(passwd)+"1:*:1:0::/:/bin/sh\n")
+		}},
+		{name: "a file by podman cp", with: func(h *testHost) { h.write(upper+"/bin/sh", "x") }, refuse: "has /bin, which is not of the image"},
+		{name: "a file of the same directory", with: func(h *testHost) { h.write(upper+"/etc/shadow", "x") }, refuse: "has /etc/shadow"},
+		{name: "an earlier run", with: func(h *testHost) { h.write(upper+"/run/.containerenv", "") }, refuse: "has /run"},
+		{name: "a hidden file", with: func(h *testHost) { h.write(upper+"/.x", "") }, refuse: "has /.x"},
+		{name: "another link", with: func(h *testHost) {
+			_ = os.Remove(h.path(upper + "/etc/mtab"))
+			h.link("/x", upper+"/etc/mtab")
+		}, refuse: "has /etc/mtab"},
+		{name: "no directory", with: func(h *testHost) {
+			_ = os.RemoveAll(h.path(upper + "/etc"))
+			h.link("/x", upper+"/etc")
+		}, refuse: "has /etc,"},
+		{name: "another root", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", passwd+"x::0:0::/:/bin/sh\n")
+		}, refuse: "has /etc/passwd"},
+		{name: "a group more of number 0", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/group", group+"x:x:0:1000\n")
+		}, refuse: "has /etc/group"},
+		{name: "a line that is none", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", passwd+"x\n")
+		}, refuse: "has /etc/passwd"},
+		{name: "a changed user", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", "root::0:0:root:/root:/bin/sh\n")
+		}, refuse: "has /etc/passwd"},
+		{name: "a line that goes on", with: func(h *testHost) {
+			h.write(layer+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh")
+			h.write(upper+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh/x:*:1:1::/:/\n")
+		}, refuse: "has /etc/passwd"},
+		{name: "a mode that is not the image's", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", passwd)
+			h.chmod(upper+"/etc/passwd", 0o666)
+		}, refuse: "has /etc/passwd"},
+		{name: "a directory for all", with: func(h *testHost) { h.chmod(upper+"/etc", 0o777) }, refuse: "has /etc,"},
+		{name: "a FIFO", with: func(h *testHost) {
+			if err := unix.Mkfifo(h.path(upper+"/etc/passwd"), 0o644); err != nil {
+				h.t.Fatal(err)
+			}
+		}, refuse: "has /etc/passwd"},
+		{name: "a directory that hides the image's", with: func(h *testHost) {
+			inImage(h)
+			attr(h, upper+"/etc", "opaque")
+		}, refuse: "has /etc,"},
+		{name: "a directory that is another of the image's", with: func(h *testHost) {
+			attr(h, upper+"/etc", "redirect")
+		}, refuse: "has /etc,"},
+		{name: "a file whose content is elsewhere", with: func(h *testHost) {
+			inImage(h)
+			h.write(upper+"/etc/passwd", passwd)
+			attr(h, upper+"/etc/passwd", "metacopy")
+		}, refuse: "has /etc/passwd"},
+		{name: "another directory in the kernel", with: func(h *testHost) {
+			h.dir("srv/x")
+			h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / %s/overlay/%s/merged rw - overlay overlay rw,lowerdir=%s,upperdir=/srv/x,workdir=/y\n",
+				podmans, id(1005), bootcRoot+"/overlay/l/"+linkName(7)))
+		}, refuse: "the container's own layer is /srv/x"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := gateHost(t, 7, "localhost/app:1")
+			tt.with(h)
+			code, _ := h.run(gateConfig("bound"), BoundGate)
+			if tt.refuse == "" && code != 0 || tt.refuse != "" && (code != 1 || !strings.Contains(h.journal.text(), tt.refuse)) {
+				t.Errorf("exit status %d, journal %q, want %q", code, h.journal.text(), tt.refuse)
+			}
+			// The annotation allows it, unless it comes from the image.
+			allowed := strings.Replace(gateConfig("bound"), `"annotations":{`, `"annotations":{"`+AllowChanges+`":"true",`, 1)
+			if code, _ := h.run(allowed, BoundGate); code != 0 {
+				t.Errorf("allowed: exit status %d, journal %q", code, h.journal.text())
+			}
+			h.write(bootcRoot+"/overlay-images/"+id(7)+"/manifest", `{"schemaVersion":2,"annotations":{"`+AllowChanges+`":"true"},"config":{"digest":"sha256:x"}}`)
+			if code, _ := h.run(allowed, BoundGate); (code == 0) != (tt.refuse == "") {
+				t.Errorf("allowed by the image: exit status %d, journal %q", code, h.journal.text())
 			}
 		})
 	}

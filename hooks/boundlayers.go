@@ -94,12 +94,7 @@ func (v *Invocation) isLayer(g *graph, path, layer string) bool {
 	if !isLayerID(layer) {
 		return false
 	}
-	dir, err := v.open(path, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	is, err := rooted.Identify(dir)
+	is, err := v.identify(path)
 	if err != nil {
 		return false
 	}
@@ -112,18 +107,24 @@ func (v *Invocation) isLayer(g *graph, path, layer string) bool {
 // GRAPHROOT/overlay/LAYER/diff, l/LINK, the number of a descriptor. nil says that
 // nothing is mounted, or by a program.
 func (v *Invocation) mountedOf(own *graph, layer string) ([]string, error) {
+	options, err := v.mountOptions(own, layer)
+	return lowerDirs(options), err
+}
+
+// mountOptions returns the options of the overlay that the root directory of a container
+// is, "" where none is mounted.
+func (v *Invocation) mountOptions(own *graph, layer string) (options string, err error) {
 	table, err := v.mounts()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	at := filepath.Join(own.canonical(v.Root), "overlay", layer, "merged")
-	var dirs []string
 	for _, m := range table { // the last one is on top
 		if m.Mountpoint == at && m.FSType == "overlay" {
-			dirs = lowerDirs(m.VFSOptions)
+			options = m.VFSOptions
 		}
 	}
-	return dirs, nil
+	return options, nil
 }
 
 // canonical is the path of the graph root without links.

@@ -142,7 +142,13 @@ func (h *testHost) container(store string, n, m int, imageName string, lower ...
 		links = append(links, "l/"+linkName(l))
 	}
 	h.write(store+"/overlay/"+id(1000+n)+"/lower", strings.Join(links, ":"))
+	if upper := upperOf(store, n); !h.exists(upper) { // as podman leaves it
+		h.link("/proc/mounts", upper+"/etc/mtab")
+	}
 }
+
+// upperOf is the layer of container n.
+func upperOf(store string, n int) string { return store + "/overlay/" + id(1000+n) + "/diff" }
 
 func (h *testHost) invocation(stdin string) (*Invocation, *bytes.Buffer) {
 	var out bytes.Buffer
