@@ -22,11 +22,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// driverName is what our driver is called in the storage library's table of drivers.
-const driverName = "bootc-podman-overlay"
+// driverName is the name of our driver in the storage library's table of drivers, and what
+// String returns, which the library joins with the graph root: it means "overlay" there.
+//
+// The library makes the driver again, by what String returned, after any other process has
+// written the store's lock file, as podman does when it exits. "overlay" would be the
+// library's own driver from then on (startUsingGraphDriver in its store.go).
+const driverName = "./overlay"
 
 // register adds our driver to that table, which the library has once in a process.
 var register = sync.OnceValue(func() error {
+	var mu sync.Mutex
+	stagings := map[string]*staging{}
 	return drivers.Register(driverName, func(_ string, options drivers.Options) (drivers.Driver, error) {
 		home := filepath.Join(options.Root, "overlay")
 		d, err := overlay.Init(home, options)
@@ -42,7 +49,12 @@ var register = sync.OnceValue(func() error {
 		if !ok {
 			return nil, fmt.Errorf("unexpected driver %T", d)
 		}
-		return &driver{Driver: own, layers: layersDir(options.Root), staged: map[string]*place{}}, nil
+		mu.Lock()
+		defer mu.Unlock()
+		if stagings[options.Root] == nil {
+			stagings[options.Root] = &staging{staged: map[string]*place{}}
+		}
+		return &driver{Driver: own, layers: layersDir(options.Root), staging: stagings[options.Root]}, nil
 	})
 })
 
@@ -53,6 +65,11 @@ type driver struct {
 	*overlay.Driver
 	// layers is the directory of the records of layers.
 	layers string
+	*staging
+}
+
+// staging is what all drivers that the library makes for one graph root have in common.
+type staging struct {
 	// area is where layers are staged; nil in a store that is only read.
 	area *area
 
@@ -60,6 +77,9 @@ type driver struct {
 	// staged are the places of layers by the path of their trees.
 	staged map[string]*place
 }
+
+// String implements drivers.Driver.
+func (*driver) String() string { return driverName }
 
 // layersDir is where the library keeps the records of layers.
 func layersDir(graphRoot string) string { return filepath.Join(graphRoot, "overlay-layers") }
