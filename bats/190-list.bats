@@ -272,12 +272,16 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     mv "$STORE.away" "$STORE"
 }
 
-# damaged WHAT COMMAND... - after WHAT, list fails in one line that names it, and
-# with --lenient the rest is listed.
+# damaged WHAT REST - list and status report WHAT in one line and exit with 1; REST is
+# listed all the same. With --lenient that is no failure.
 damaged() {
     local what=$1 rest=$2
+    bp 1 status --format json
+    assert "$(jq -r '.booted.image' <<<"$output")" == docker://quay.io/example/os:42 "status goes on"
+    assert "$(jq -r '.problems[]' <<<"$output")" =~ "$what"
+    assert "$(grep -c '^Error: ' <<<"$stderr")" == 1 "errors of status"
     bp 1 list --format json
-    assert "$output" == ""
+    assert "$(jq "map(select($rest)) | length > 0" <<<"$output")" == true "the rest"
     assert "$(grep -c '^Error: ' <<<"$stderr")" == 1 "errors"
     assert "$stderr" =~ "$what"
     bp list --format json --lenient

@@ -28,7 +28,7 @@ func hint(err error, words []string) string {
 	if step != "" {
 		step += "; "
 	}
-	return step + "--lenient leaves out what cannot be read"
+	return step + "--lenient makes this a warning"
 }
 
 func nextStep(err error, words []string) string {

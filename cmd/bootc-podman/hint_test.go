@@ -111,7 +111,7 @@ func TestHint(t *testing.T) {
 
 // TestHintAtLenient is about errors that the option --lenient makes warnings.
 func TestHintAtLenient(t *testing.T) {
-	const lenient = "--lenient leaves out what cannot be read"
+	const lenient = "--lenient makes this a warning"
 	for want, err := range map[string]error{
 		lenient:                          problems{errors.New("damaged"), errors.New("damaged too")},
 		"root may be needed; " + lenient: problems{errors.New("damaged"), fmt.Errorf("open: %w", fs.ErrPermission)},

@@ -40,10 +40,7 @@ func (a *app) listCommand(o *options) *cli.Command {
 				return err
 			}
 			list, bad := images.List(c.Context, query)
-			if err := a.settle(c, bad, len(list) > 0); err != nil {
-				return err
-			}
-			return p.printList(a.stdout, list)
+			return a.settle(c, bad, len(list) > 0, func() error { return p.printList(a.stdout, list) })
 		},
 	})
 }
@@ -65,22 +62,26 @@ func (a *app) query(o *options) images.Options {
 }
 
 func lenientFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "lenient", Usage: "only warn of what cannot be read"}
+	return &cli.BoolFlag{Name: "lenient", Usage: "exit with 0 although something cannot be read"}
 }
 
-// settle makes what was found wrong an error or, with --lenient, warnings. rest
-// tells that something was read all the same.
-func (a *app) settle(c *cli.Context, found []error, rest bool) error {
+// settle prints what was read with show, and reports what could not be: as an error, or
+// with --lenient as warnings. rest tells that something was read; where nothing was,
+// nothing is printed but the error.
+func (a *app) settle(c *cli.Context, found []error, rest bool, show func() error) error {
 	switch {
 	case len(found) == 0:
-		return nil
+		return show()
 	case c.Bool("lenient"):
 		for _, line := range messages(problems(found)) {
 			fmt.Fprintf(a.stderr, "Warning: %s\n", line)
 		}
-		return nil
-	case rest:
-		return problems(found)
+		return show()
+	case !rest:
+		return errors.Join(found...)
 	}
-	return errors.Join(found...)
+	if err := show(); err != nil {
+		return errors.Join(append(found, err)...)
+	}
+	return problems(found)
 }

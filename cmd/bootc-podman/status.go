@@ -40,10 +40,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 				return errors.Join(bad...)
 			}
 			a.noteIdentity(o, status)
-			if err := a.settle(c, bad, true); err != nil {
-				return err
-			}
-			return show(a.stdout, status)
+			return a.settle(c, bad, true, func() error { return show(a.stdout, status) })
 		},
 	})
 }

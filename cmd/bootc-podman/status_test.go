@@ -34,6 +34,7 @@ func fullStatus() *images.Status {
 			{Store: images.DefaultStore, Path: "/var/lib/containers/storage"},
 		},
 		Bound:      images.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
+		Problems:   []string{"open: denied"},
 		Filesystem: &images.Filesystem{Type: "xfs", Reflink: images.Yes, Size: 2e12, Available: 1.5e12},
 	}
 }
@@ -231,12 +232,22 @@ func TestStatusTellsEachProblemOnALine(t *testing.T) {
 	a.writeFile(t, bootcStore+"/overlay-layers/layers.json", 0o644, "{")
 	stdout, stderr, code := a.onHost(t, "status")
 	lines := strings.Split(stderr, "\n")
-	if stdout != "" || code != 1 || len(lines) < 4 || lines[len(lines)-2] != "Hint: --lenient leaves out what cannot be read" {
+	if !strings.HasPrefix(stdout, "Host: ") || code != 1 || len(lines) < 4 || lines[len(lines)-2] != "Hint: --lenient makes this a warning" {
 		t.Fatalf("exit status %d, %q and\n%s", code, stdout, stderr)
 	}
 	for _, line := range lines[:len(lines)-2] {
 		if !strings.HasPrefix(line, "Error: ") {
 			t.Errorf("line %q is no error", line)
+		}
+	}
+	stdout, _, code = a.onHost(t, "status", "--format", "json")
+	var status struct{ Problems []string }
+	if err := json.Unmarshal([]byte(stdout), &status); err != nil || code != 1 {
+		t.Fatalf("exit status %d, %v: %s", code, err, stdout)
+	}
+	for i, problem := range status.Problems {
+		if i >= len(lines)-2 || "Error: "+problem != lines[i] {
+			t.Errorf("problem %d is %q, want that of\n%s", i, problem, stderr)
 		}
 	}
 	stdout, stderr, code = a.onHost(t, "status", "--lenient", "--format", "{{.Kind}}")

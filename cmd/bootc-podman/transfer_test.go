@@ -146,7 +146,7 @@ func fullPlan() *transfer.Plan {
 			{Source: transfer.FromRegistry, Choose: "--from registry", Exact: true, Method: transfer.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: transfer.TimeNetwork},
 		},
 		Refused: []transfer.Refusal{{Source: transfer.FromTransport, Reason: "open \x1b: no such file"}},
-		Steps: []transfer.Step{{Name: transfer.StepPull, Description: "pull it"}, {Name: transfer.StepVerify, Description: "verify it"}},
+		Steps:   []transfer.Step{{Name: transfer.StepPull, Description: "pull it"}, {Name: transfer.StepVerify, Description: "verify it"}},
 	}
 }
 

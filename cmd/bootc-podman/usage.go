@@ -48,10 +48,7 @@ func (a *app) usageCommand() *cli.Command {
 				leases = slices.DeleteFunc(leases, func(l hooks.Lease) bool { return l.State != hooks.LeaseRunning })
 			}
 			slices.SortStableFunc(leases, func(x, y hooks.Lease) int { return x.Started.Compare(y.Started) })
-			if err := a.settle(c, bad, len(leases) > 0); err != nil {
-				return err
-			}
-			return show(a.stdout, leases)
+			return a.settle(c, bad, len(leases) > 0, func() error { return show(a.stdout, leases) })
 		},
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -40,6 +41,8 @@ type Status struct {
 	// Filesystem is the one that deployments and bootc-owned store lie on, nil
 	// when it could not be looked at.
 	Filesystem *Filesystem `json:"filesystem"`
+	// Problems are what could not be read, so that the rest may be incomplete.
+	Problems []string `json:"problems"`
 }
 
 // Source is who told about deployments.
@@ -123,6 +126,12 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 		inv.problems = append(inv.problems, err)
 	}
 	s.Filesystem = fs
+	s.Problems = []string{}
+	for _, err := range inv.problems {
+		if text := err.Error(); !slices.Contains(s.Problems, text) {
+			s.Problems = append(s.Problems, text)
+		}
+	}
 	return s, inv.problems
 }
 

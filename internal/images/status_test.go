@@ -167,7 +167,8 @@ func TestStatusIsNotUnifiedWhereSkopeoIgnoresTheStore(t *testing.T) {
 		{
 			"no storage.conf", "ostree-booted", "quay.io/example/os:42", "", false,
 			"the bootc-owned store has the booted image quay.io/example/os:42, but bootc upgrade fails: skopeo ignores the bootc store: neither /etc/containers/storage.conf nor /usr/share/containers/storage.conf exists",
-		}, {
+		},
+		{
 			"driver without additional stores", "ostree-booted", "quay.io/example/os:42", "[storage]\ndriver = \"vfs\"\n", false,
 			"the bootc-owned store has the booted image quay.io/example/os:42, but bootc upgrade fails: skopeo ignores the bootc store: the storage driver \"vfs\" of podman's configuration takes no additional image stores",
 		},

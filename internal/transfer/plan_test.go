@@ -359,28 +359,35 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			name: "registry or ostree", time: network,
 			others:  []string{"ostree, --from ostree, another, disk"},
 			refused: []string{"default: does not have it"},
-		}, {
+		},
+		{
 			name: "registry or ostree, with reflinks", time: network, choice: Choice{extents: images.Yes},
 			others:  []string{"ostree, --from ostree, another, metadata"},
 			refused: []string{"default: does not have it"},
-		}, {
+		},
+		{
 			name: "ostree as asked for", time: metadata, choice: Choice{From: FromOSTree, extents: images.Yes},
 			others:  []string{"registry, --from registry, booted, network"},
 			refused: []string{"default: does not have it"},
-		}, {
+		},
+		{
 			name: "podman's own store", time: disk, podman: exact,
 			others: []string{"registry, --from registry, booted, network", "ostree, --from ostree, another, disk"},
-		}, {
+		},
+		{
 			name: "podman's own store has another", time: network, podman: newer,
 			others: []string{"default, --from default --accept-newer, " + otherDigest + ", disk", "ostree, --from ostree, another, disk"},
-		}, {
+		},
+		{
 			name: "another one accepted", time: disk, podman: newer, choice: Choice{AcceptNewer: true},
 			others: []string{"registry, --from registry --accept-newer, another, network", "ostree, --from ostree --accept-newer, another, disk"},
-		}, {
+		},
+		{
 			name: "layout with another", image: "ostree-unverified-image:oci:/srv/os:43", time: disk,
 			others:  []string{"transport, --from transport --accept-newer, " + otherDigest + ", disk"},
 			refused: []string{"default: does not have it"},
-		}, {
+		},
+		{
 			name: "vanished layout", image: "ostree-unverified-image:oci:/missing:42", time: disk,
 			refused: []string{"default: does not have it", "transport: open HOST/missing/index.json: no such file or directory"},
 		},
