@@ -52,6 +52,8 @@ mounts() {
 -v /srv/to-parent:@                                        free
 -v volume:@                                                free
 -v boot-volume:@                                           guarded
+-v overlay-volume:@                                        guarded
+-v plain-overlay-volume:@                                  free
 --mount=type=tmpfs,dst=@                                   free
 --tmpfs=@                                                  free
 END
@@ -79,11 +81,16 @@ setup_file() {
     shell_context /srv/image
     podman build -q -t localhost/shell /srv/image >/dev/null
     podman volume create volume
+    # Volumes that podman mounts as overlays, over directories of their own.
+    mkdir -p /boot/loader/upper /boot/work /sysroot/plain/upper /sysroot/plain/work
+    podman volume create --opt type=overlay --opt device=overlay --opt o=lowerdir=/srv/plain,upperdir=/boot/loader/upper,workdir=/boot/work overlay-volume
+    podman volume create --opt type=overlay --opt device=overlay \
+        --opt o=lowerdir=/srv/plain,upperdir=/sysroot/plain/upper,workdir=/sysroot/plain/work plain-overlay-volume
     podman volume create --opt type=none --opt o=bind --opt device=/boot boot-volume
 }
 
 teardown_file() {
-    podman volume rm volume boot-volume
+    podman volume rm volume boot-volume overlay-volume plain-overlay-volume
     rm -f /etc/containers/containers.conf
     umount /etc /srv/again /srv/deployment /srv/bind-of-bind /srv/bind /boot/efi /boot /sysroot
 }
@@ -150,6 +157,9 @@ check() {
     check warn yes
     journal_stop
     assert "$(grep -ac '^BOOTC_PODMAN_PROTECTED=' /srv/journal)" == "$(mounts | grep -c guarded)" "records"
+    # Mounts of parents pass, and are told of.
+    assert "$(grep -ac '^BOOTC_PODMAN_CONTAINS=' /srv/journal)" == 5
+    grep -aq 'mount of "/" on "/m/[0-9]*", which contains .*/sysroot/ostree.*, is writable' /srv/journal
     # Nothing else changes either.
     unlike warn >/srv/warn.json
     bp hooks uninstall
@@ -196,8 +206,8 @@ check() {
 }
 
 @test "mount-guard: the upper directory of an overlay" {
-    local overlay=/srv/plain:/m/1:O,upperdir=/boot/loader,workdir=/boot/work
-    mkdir -p /boot/work
+    local overlay=/srv/plain:/m/1:O,upperdir=/boot/loader,workdir=/boot/work2
+    mkdir -p /boot/work2
     install_hooks --mode enforce
     run -0 try enforced -v "$overlay"
     assert "$output" == "1 no"

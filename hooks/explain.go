@@ -98,6 +98,9 @@ func explainOurs(root string, raw []byte, name string, options []string) []strin
 		for _, m := range verdict.found {
 			effects = append(effects, what+m.String()[:len(m.String())-1])
 		}
+		for _, m := range verdict.parents {
+			effects = append(effects, "leaves alone, with a journal record, the "+strings.TrimSuffix(m.containing(), ","))
+		}
 		if len(effects) == 0 {
 			effects = []string{"leaves the mounts alone"}
 		}

@@ -28,6 +28,7 @@ const (
 	messageStarted = "0e54b268df5c47ac95ac804eddc16b46"
 	messageStopped = "00d3ddaa53d144f18eb1230e6d011f6d"
 	messageGuarded = "002b8c27f4dd4e98a3351a309be26d16"
+	messageParent  = "f46686d48cec402f82746dc585eab28b"
 	messageDenied  = "b770665b448443e8824430be06b70c16"
 	messageLabels  = "5905c20b0bb34a9b802065e1e12a93f1"
 )

@@ -160,6 +160,8 @@ type guardVerdict struct {
 	output []byte
 	id     string
 	found  []GuardedMount
+	// parents are mounts that contain protected directories, which are left alone.
+	parents []GuardedMount
 	// doubts are sources that could not be looked at.
 	doubts error
 }
@@ -191,11 +193,21 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 	}
 	var edits []edit
 	for _, m := range suspects {
+		if n := len(edits); n > 0 && edits[n-1].at == m.options {
+			continue // an overlay that was found by its other directory
+		}
 		protected, canonical, err := places.guard(m.writes)
 		if err != nil && !errors.Is(err, errVanished) {
 			verdict.doubts = errors.Join(verdict.doubts, fmt.Errorf("look at %q: %w", m.writes, err))
 		}
-		if protected == "" || err != nil {
+		if err != nil {
+			continue
+		}
+		if protected == "" {
+			recursive := slices.Contains(m.Options, "rbind")
+			if inside := places.contained(m.writes, recursive); len(inside) > 0 && isWritable(m.Options) {
+				verdict.parents = append(verdict.parents, GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: strings.Join(inside, ", ")})
+			}
 			continue
 		}
 		found := GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: protected}
@@ -239,7 +251,7 @@ type suspect struct {
 }
 
 // suspects are the bind mounts that are not read-only down to the last mount below
-// them, and the overlays that keep what is written in a directory of their own.
+// them, and the overlays that keep what is written in directories of their own.
 func (d *document) suspects() (found []suspect) {
 	for _, m := range d.mounts {
 		has := func(option string) bool { return slices.Contains(m.Options, option) }
@@ -249,10 +261,8 @@ func (d *document) suspects() (found []suspect) {
 				found = append(found, suspect{m, m.Source})
 			}
 		case m.Type == "overlay" && writable:
-			for _, o := range m.Options {
-				if upper, ok := strings.CutPrefix(o, "upperdir="); ok && filepath.IsAbs(upper) {
-					found = append(found, suspect{m, upper})
-				}
+			for _, dir := range writtenDirs(m.Options) {
+				found = append(found, suspect{m, dir})
 			}
 		}
 	}
@@ -318,6 +328,10 @@ func (m GuardedMount) String() string {
 	return fmt.Sprintf("mount of %q on %q, which is in %s,", m.Source, m.Destination, m.Protected)
 }
 
+func (m GuardedMount) containing() string {
+	return fmt.Sprintf("mount of %q on %q, which contains %s,", m.Source, m.Destination, m.Protected)
+}
+
 func (v *Invocation) tellGuarded(mode Mode, verdict guardVerdict) {
 	if verdict.doubts != nil {
 		v.warn(MountGuard, verdict.doubts)
@@ -327,6 +341,12 @@ func (v *Invocation) tellGuarded(mode Mode, verdict guardVerdict) {
 		v.tell(Warning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
 			"MESSAGE_ID": messageGuarded, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
 			"BOOTC_PODMAN_PROTECTED": m.Protected, "CONTAINER_ID_FULL": verdict.id,
+		})
+	}
+	for _, m := range verdict.parents {
+		v.tell(Notice, fmt.Sprintf("container %s: %s is writable, as mounts of parents may be", short(verdict.id), m.containing()), map[string]string{
+			"MESSAGE_ID": messageParent, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
+			"BOOTC_PODMAN_CONTAINS": m.Protected, "CONTAINER_ID_FULL": verdict.id,
 		})
 	}
 }

@@ -112,6 +112,8 @@ func TestMountGuardKnowsWhatCanBeWritten(t *testing.T) {
 		{name: "an overlay of another place", mount: `"type":"overlay","options":["lowerdir=/boot","upperdir=/srv/plain"]`},
 		{name: "an overlay's upper directory", mount: `"type":"overlay","options":["lowerdir=/srv/plain","upperdir=/boot"]`, want: `["lowerdir=/srv/plain","upperdir=/boot","ro"]`},
 		{name: "a read-only overlay", mount: `"type":"overlay","options":["upperdir=/boot","ro"]`},
+		{name: "an overlay's work directory", mount: `"type":"overlay","options":["upperdir=/srv/plain","workdir=/boot"]`, want: `["upperdir=/srv/plain","workdir=/boot","ro"]`},
+		{name: "both", mount: `"type":"overlay","options":["upperdir=/boot","workdir=/boot/efi"]`, want: `["upperdir=/boot","workdir=/boot/efi","ro"]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := guardHost(t)
@@ -155,6 +157,36 @@ func TestMountGuardFindsWhatIsWritableBelow(t *testing.T) {
 			}
 			if tt.found && !strings.Contains(h.journal.text(), "/boot/efi\" below the read-only mount of \"/boot\"") {
 				t.Errorf("journal %q", h.journal.text())
+			}
+		})
+	}
+}
+
+// TestMountGuardTellsOfParents: they pass in each mode, and leave a record.
+func TestMountGuardTellsOfParents(t *testing.T) {
+	for source, want := range map[string]string{
+		"/": "/sysroot/ostree, /sysroot/state/deploy, /boot", "/sysroot": "/sysroot/ostree, /sysroot/state/deploy", "/sysroot/state": "/sysroot/state/deploy", "/srv": "", "/etc": "", "/sysroot/ostree": "",
+	} {
+		t.Run(source, func(t *testing.T) {
+			h := guardHost(t)
+			config := fmt.Sprintf(guardConfig, source)
+			mode := "deny"
+			if source == "/sysroot/ostree" { // is protected itself
+				mode = "warn"
+			}
+			if code, out := h.run(config, MountGuard, "--mode", mode); code != 0 || out != config {
+				t.Errorf("exit status %d, %q", code, out)
+			}
+			got := ""
+			for _, r := range h.journal.records {
+				got += r.fields["BOOTC_PODMAN_CONTAINS"]
+			}
+			if got != want {
+				t.Errorf("told of %q, want %q: %s", got, want, h.journal.text())
+			}
+			h.journal.records = nil
+			if h.run(strings.Replace(config, `"rw"`, `"ro"`, 1), MountGuard); len(h.journal.records) > 0 {
+				t.Errorf("told of a read-only mount: %s", h.journal.text())
 			}
 		})
 	}

@@ -43,6 +43,8 @@ type place struct {
 	// it. dev is "" where the mount table does not have the mount.
 	dev    string
 	inside string
+	// mount is nil where the mount table does not have it.
+	mount *mountinfo.Info
 }
 
 // places knows the mounts and the protected directories of a host.
@@ -141,6 +143,7 @@ func (p *places) open(name string) (*os.File, place, error) {
 	}
 	if m := p.mounts[mountID(fd)]; m != nil {
 		if rest, ok := below(at.path, m.Mountpoint); ok {
+			at.mount = m
 			at.dev, at.inside = fmt.Sprintf("%d:%d", m.Major, m.Minor), path.Join(m.Root, rest)
 		}
 	}
@@ -193,7 +196,66 @@ func (p *places) guard(source string) (protected, canonical string, err error) {
 	if protected = p.at(at); protected == "" {
 		protected = p.above(f, at)
 	}
+	if protected == "" {
+		protected = p.written(at)
+	}
 	return protected, at.path, nil
+}
+
+// written returns the protected directory that an overlay keeps what is written to it in,
+// "" for none: a volume of type overlay is a directory that podman has mounted as one.
+// The overlays that the host itself runs on are left out.
+func (p *places) written(at place) string {
+	if at.mount == nil || at.mount.FSType != "overlay" ||
+		slices.ContainsFunc(p.own, func(own place) bool { return own.mount != nil && own.mount.ID == at.mount.ID }) {
+		return ""
+	}
+	for _, dir := range writtenDirs(strings.Split(at.mount.VFSOptions, ",")) {
+		f, at, err := p.open(dir)
+		if err != nil {
+			continue
+		}
+		f.Close()
+		if protected := p.at(at); protected != "" {
+			return protected
+		}
+	}
+	return ""
+}
+
+// writtenDirs are the directories that an overlay with these options writes to. In the
+// mount table, some characters are octal numbers, see proc_pid_mountinfo(5).
+func writtenDirs(options []string) (dirs []string) {
+	unquote := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`, `\054`, ",", `\,`, ",")
+	for _, o := range options {
+		if name, dir, ok := strings.Cut(o, "="); ok && (name == "upperdir" || name == "workdir") && filepath.IsAbs(dir) {
+			dirs = append(dirs, unquote.Replace(dir))
+		}
+	}
+	return dirs
+}
+
+// contained returns the protected directories that lie in a source, without those that
+// lie in another one. recursive says that what is mounted below it comes with it.
+func (p *places) contained(source string, recursive bool) (names []string) {
+	f, at, err := p.open(source)
+	if err != nil {
+		return nil
+	}
+	f.Close()
+	for _, base := range p.protected {
+		rest, ok := below(base.path, at.path)
+		_, inside := base.depthIn(at)
+		if recursive && ok && rest != "" || inside {
+			names = append(names, base.name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(names, func(other string) bool {
+			rest, ok := below(name, other)
+			return ok && rest != ""
+		})
+	})
 }
 
 // at returns the protected directory that a place is in, "" for none.
