@@ -38,6 +38,7 @@ func nextStep(err error, words []string) string {
 		mismatch *storageconf.MismatchError
 		exit     *exitError
 		conf     *storageconf.ConfError
+		damaged  *transfer.DamagedError
 		ignored  *images.IgnoredError
 	)
 	switch {
@@ -79,6 +80,10 @@ func nextStep(err error, words []string) string {
 		return "make room there, or see whether it fits all the same with --force"
 	case errors.Is(err, clonejob.ErrNoSpace):
 		return "make room there"
+	case errors.As(err, &damaged):
+		return damaged.Advice()
+	case errors.Is(err, clonejob.ErrDamaged):
+		return "remove the images that have this layer, with \"bootc-podman image rm\" or, from podman's own store, with \"podman image rm\"; then run this again"
 	case errors.As(err, new(*differError)):
 		return damagedStoreHint
 	case errors.Is(err, transfer.ErrMovedOn):

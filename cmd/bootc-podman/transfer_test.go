@@ -109,9 +109,11 @@ func (a *testApp) addDefaultStore(t *testing.T) {
 	a.writeFile(t, "root/etc/containers/storage.conf", 0o644, "[storage]\ndriver = \"overlay\"\ngraphroot = \"/store\"\nrootless_storage_path = \"/store\"\n")
 	id := strings.Repeat("1", 64)
 	for path, content := range map[string]string{
-		"overlay-images/images.json":   `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
-		"overlay/" + id + "/diff/file": "",
-		"overlay-layers/layers.json":   `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
+		"overlay-images/images.json":             `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
+		"overlay/" + id + "/diff/file":           "",
+		"overlay/" + id + "/link":                "L",
+		"overlay-layers/" + id + ".tar-split.gz": "",
+		"overlay-layers/layers.json":             `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
 	} {
 		a.writeFile(t, "root/store/"+path, 0o644, content)
 	}

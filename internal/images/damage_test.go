@@ -5,6 +5,7 @@ package images
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,8 @@ func TestDamageIsThatOfSingleImages(t *testing.T) {
 		layer := func(i int) string { return digestOf([]byte("layer of " + ids[i]))[len("sha256:"):] }
 		for i := range 3 {
 			h.mkdir(store + "/overlay/" + layer(i) + "/diff")
+			h.write(store+"/overlay/"+layer(i)+"/link", "L")
+			h.write(store+"/overlay-layers/"+layer(i)+".tar-split.gz", "")
 		}
 		h.write(store+"/overlay/"+layer(4)+"/additionallayer", "")
 		h.write(store+"/overlay-images/"+ids[1]+"/="+base64.StdEncoding.EncodeToString([]byte("sha256:"+ids[1])), "{}")
@@ -54,23 +57,51 @@ func TestDamageIsThatOfSingleImages(t *testing.T) {
 	}
 }
 
-func TestDirectoriesOfLayersAreThoseOfTheDriver(t *testing.T) {
-	for driver, path := range map[string]string{"overlay": "overlay/%s/diff", "vfs": "vfs/dir/%s", "btrfs": "btrfs/subvolumes/%s", "zfs": ""} {
-		dir := t.TempDir()
-		must(t, os.MkdirAll(filepath.Join(dir, driver+"-images"), 0o700))
-		must(t, os.MkdirAll(filepath.Join(dir, driver+"-layers"), 0o700))
-		must(t, os.WriteFile(filepath.Join(dir, driver+"-images/images.json"), encode(t, []object{imageRecord(id("a"), id("1a"))}), 0o600))
-		must(t, os.WriteFile(filepath.Join(dir, driver+"-layers/layers.json"), encode(t, []object{layerRecord(id("1a"), "", 1)}), 0o600))
-		s := readGood(t, dir)
-		if err := s.Damage(s.Images[0]); (err == nil) != (path == "") {
-			t.Errorf("%s without the directory: %v", driver, err)
-		}
-		if path != "" {
-			must(t, os.MkdirAll(filepath.Join(dir, fmt.Sprintf(path, id("1a"))), 0o700))
-			s = readGood(t, dir)
-			if err := s.Damage(s.Images[0]); err != nil {
-				t.Errorf("%s: %v", driver, err)
+func TestPartsOfLayersAreThoseOfTheDriver(t *testing.T) {
+	base, top := id("1a"), id("1b")
+	for driver, parts := range map[string]map[string]string{
+		"overlay": {
+			"overlay/" + base + "/diff": "directory", "overlay/" + base + "/link": "link", "overlay/" + top + "/lower": "list of lower layers",
+			"overlay-layers/" + base + ".tar-split.gz": "tar-split file",
+		},
+		"vfs":   {"vfs/dir/" + base: "directory", "vfs-layers/" + base + ".tar-split.gz": "tar-split file"},
+		"btrfs": {"btrfs/subvolumes/" + base: "directory", "btrfs-layers/" + base + ".tar-split.gz": "tar-split file"},
+		"zfs":   {"zfs-layers/" + base + ".tar-split.gz": "tar-split file"},
+	} {
+		// Which are missing, and which of them is reported.
+		cases := map[string]string{"": ""}
+		for path, part := range parts {
+			cases[path] = part
+			if part == "list of lower layers" {
+				cases[path+" overlay-layers/"+base+".tar-split.gz"] = part
 			}
+		}
+		for missing, want := range cases {
+			dir := t.TempDir()
+			write := func(path string, content []byte) {
+				must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o700))
+				must(t, os.WriteFile(filepath.Join(dir, path), content, 0o600))
+			}
+			write(driver+"-images/images.json", encode(t, []object{imageRecord(id("a"), top)}))
+			write(driver+"-layers/layers.json", encode(t, []object{layerRecord(base, "", 1), layerRecord(top, base, 1)}))
+			for path := range parts {
+				for _, path := range []string{path, strings.ReplaceAll(path, base, top)} {
+					if !slices.Contains(strings.Fields(missing), path) {
+						write(path, nil)
+					}
+				}
+			}
+			s := readGood(t, dir)
+			var layer *LayerError
+			if err := s.Damage(s.Images[0]); errors.As(err, &layer) != (want != "") || layer != nil && layer.Part != want || err != nil && layer == nil {
+				t.Errorf("%s without %q: %v, want %q", driver, missing, err, want)
+			}
+			if layer != nil {
+				if s.LayerDamage(layer.Layer) == nil || len(s.ImagesWith(layer.Layer)) != 1 || s.HasFiles(layer.Layer) {
+					t.Errorf("%s without %q: layer %s is whole", driver, missing, layer.Layer)
+				}
+			}
+			s.Close()
 		}
 	}
 }

@@ -114,7 +114,9 @@ type layer struct {
 	Flags      *layerFlags `json:"flags"`
 
 	state layerState
-	dir   dirState
+	// damage is what layerDamage found, once examined.
+	examined bool
+	damage   *LayerError
 	// sum is the size of the layer and all below it, -1 when not known.
 	sum int64
 	err error
@@ -127,15 +129,6 @@ type layerFlags struct {
 }
 
 type layerState uint8
-
-// dirState is what is known of a layer's directory.
-type dirState uint8
-
-const (
-	unknownDir dirState = iota
-	missingDir
-	presentDir
-)
 
 const (
 	unseen layerState = iota

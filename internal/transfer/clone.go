@@ -95,7 +95,14 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 	}
 	defer done()
 	layers := descriptors(from.store, from.StoreImage)
+	var without []string
+	if o.Host.DryRun != nil { // it would be removed before
+		without = []string{from.ID}
+	}
 	check := func(cloned bool) error {
+		if err := to.damaged(fmt.Sprintf("copy %s to %s", as, to.name), layers, cloned, without...); err != nil {
+			return err
+		}
 		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.name), o.copyNeeds(to, from.Dir(), layers, cloned)...)
 	}
 	return o.cloneOr(

@@ -243,7 +243,11 @@ func (c *copying) checkCopy(from string, layers []host.Descriptor, cloned bool) 
 	if err != nil {
 		return err
 	}
-	return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), c.copyNeeds(to, from, layers, cloned)...)
+	what := fmt.Sprintf("copy %s to %s", c.Image, to.name)
+	if err := to.damaged(what, layers, cloned); err != nil {
+		return err
+	}
+	return c.checkSpace(what, c.copyNeeds(to, from, layers, cloned)...)
 }
 
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
@@ -253,6 +257,9 @@ func (c *copying) checkPull(loan *loan) error {
 		if img.ManifestDigest == c.Original {
 			to, err := c.defaultDestination(c.survey.Own)
 			if err != nil {
+				return err
+			}
+			if err := to.damaged(fmt.Sprintf("copy %s to %s", c.Image, to.name), img.Manifest.Layers, false); err != nil {
 				return err
 			}
 			var shared images.Capability
@@ -439,7 +446,7 @@ func (c *copying) verify(digest string) error {
 		return fmt.Errorf("verify: %w", err)
 	}
 	defer store.Close()
-	if err := store.Damage(img); err != nil {
+	if err := verifyWhole(store, false, img); err != nil {
 		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, err)
 	}
 	if digest != "" && !slices.Contains(img.Digests, digest) {

@@ -39,7 +39,7 @@ func (h *scratchHost) chains(path string, chains ...string) *images.Store {
 		parent := ""
 		for j, c := range chain {
 			id := fmt.Sprintf("%064x", chain[:j+1])
-			makeDir(h, h.path(path+"/overlay/"+id+"/diff"))
+			h.layerFiles(path, id)
 			layers = append(layers, map[string]any{
 				"id": id, "parent": parent, "diff-digest": digestOf("d", c), "compressed-diff-digest": digestOf("b", c), "diff-size": 1, "created": created,
 			})

@@ -97,6 +97,15 @@ func (h *scratchHost) layout(dir string, images map[string]string) {
 	h.write(dir+"/index.json", `{"manifests":[`+strings.Join(manifests, ",")+`]}`)
 }
 
+// layerFiles makes the parts of a layer in a store.
+func (h *scratchHost) layerFiles(store, id string) {
+	h.Helper()
+	makeDir(h, h.path(store+"/overlay/"+id+"/diff"))
+	for _, file := range []string{"/overlay/" + id + "/link", "/overlay/" + id + "/lower", "/overlay-layers/" + id + ".tar-split.gz"} {
+		h.write(store+file, "")
+	}
+}
+
 func (h *scratchHost) remove(path string) {
 	h.Helper()
 	if err := os.Remove(h.path(path)); err != nil {
@@ -194,7 +203,7 @@ func (h *scratchHost) store(path string, list ...stored) (ids []string) {
 		})
 		layers = append(layers, object{"id": sum, "diff-digest": "sha256:" + sum, "diff-size": img.size, "created": created})
 		if !img.damaged {
-			makeDir(h, h.path(path+"/overlay/"+sum+"/diff"))
+			h.layerFiles(path, sum)
 		}
 		blobs := path + "/overlay-images/" + sum + "/"
 		h.write(blobs+"manifest", string(h.encode(manifest)))

@@ -145,6 +145,8 @@ func sharing(from, to string) images.Capability {
 // destination is a store that images come into.
 type destination struct {
 	name, dir string
+	// bootc reports that it is the bootc-owned store.
+	bootc bool
 	// store is what it has, nil for nothing.
 	store *images.Store
 }
@@ -159,7 +161,7 @@ func (o Options) bootcDestination(store *images.Store) (destination, error) {
 	if err != nil {
 		return destination{}, err
 	}
-	p := destination{name: "the bootc-owned store", dir: located.Path(), store: store}
+	p := destination{name: "the bootc-owned store", bootc: true, dir: located.Path(), store: store}
 	if config.ImageStore != "" {
 		p.dir = filepath.Join(o.Root, config.ImageStore)
 	}
@@ -191,7 +193,8 @@ func (o Options) openBootcDestination() (p destination, done func(), err error) 
 	return p, p.store.Close, nil
 }
 
-// has tells whether a destination has an image, whole, under a name.
+// has tells whether a destination has an image, whole, under a name. ByDigest leaves out
+// what is damaged.
 func (d destination) has(img *images.StoreImage, name string) bool {
 	return d.store != nil && img.Digest != "" && slices.ContainsFunc(d.store.ByDigest(img.Digest), func(own *images.StoreImage) bool {
 		return own.ID == img.ID && slices.Contains(own.Names, name)

@@ -186,7 +186,7 @@ func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 		record("a", "", "sha256:blob"), record("b", "a", ""), record("c", "b", ""), record("d", "", ""), record("lost", "", ""),
 	})))
 	for _, id := range []string{"a", "b", "c", "d"} {
-		makeDir(t, h.path(bootcStorage+"/overlay/"+id+"/diff"))
+		h.layerFiles(bootcStorage, id)
 	}
 	to, done, err := o.openBootcDestination()
 	if err != nil {

@@ -131,6 +131,9 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 			o.journal(p, alreadyUnified)
 			return p, o.settled(p)
 		}
+		if err := o.checkDamage(p); err != nil {
+			return p, err
+		}
 		if err := o.checkPlan(p); err != nil {
 			return p, err
 		}
@@ -464,7 +467,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		if err != nil {
 			return err
 		}
-		if err := store.Damage(img); err != nil {
+		if err := store.Damage(img); err != nil && !onlyTarSplit(err) {
 			return fmt.Errorf("copy image %q: it is damaged: %w", name, err)
 		}
 		wanted[i] = source{store, img, as}
@@ -497,6 +500,10 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		return err
 	}
 	for i, from := range sources {
+		names, err := o.discardDamaged(ctx, session, from.StoreImage, targets[i])
+		if err != nil {
+			return err
+		}
 		before, err := o.storedImages()
 		if err != nil {
 			return err
@@ -504,18 +511,16 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		if err := o.copyIn(ctx, session, from, targets[i]); err != nil {
 			return err
 		}
-		failed := o.verifyCopy(from.StoreImage, targets[i])
-		if failed == nil {
-			continue
+		if failed := o.verifyCopy(from.StoreImage, targets[i]); failed != nil {
+			return takeBack(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
+				return o.bootcImage(context.WithoutCancel(ctx), session, args...)
+			})
 		}
-		return takeBack(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
-			cmd, err := session.Podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
-			if err != nil {
+		for _, name := range names {
+			if err := o.bootcImage(context.WithoutCancel(ctx), session, "tag", targets[i], name); err != nil {
 				return err
 			}
-			cmd.Stderr = o.Stderr
-			return session.Run(context.WithoutCancel(ctx), cmd)
-		})
+		}
 	}
 	return nil
 }
@@ -538,7 +543,7 @@ func (o Options) verifyCopy(img *images.StoreImage, as string) error {
 	if copied == nil || !slices.Contains(copied.Names, as) {
 		return fmt.Errorf("verify %s: %w: the store has no image %.12s of this name", as, ErrNotVerified, img.ID)
 	}
-	if err := store.Damage(copied); err != nil {
+	if err := verifyWhole(store, true, copied); err != nil {
 		return fmt.Errorf("verify %s: %w: %w", as, ErrNotVerified, err)
 	}
 	return nil
@@ -686,6 +691,9 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	for i, l := range export.Layers {
 		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
 	}
+	if err := into.damaged(fmt.Sprintf("export %s to %s", name, into.name), layers, false); err != nil {
+		return "", err
+	}
 	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.copyNeeds(into, "", layers, false)...); err != nil {
 		return "", err
 	}
@@ -756,7 +764,7 @@ func (x *execution) verify(ctx context.Context) error {
 	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.newer)
 	var damage error
 	if img != nil {
-		damage = s.Bootc.Damage(img)
+		damage = verifyWhole(s.Bootc, true, img)
 	}
 	if x.Method == ByBootc {
 		exported, err := s.Find(s.Default, exportName)
