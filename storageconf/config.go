@@ -162,7 +162,7 @@ func (c Config) Render() []byte {
 	buf.WriteString(header)
 	buf.WriteString("[storage]\n")
 	writeKey(&buf, "driver", c.Driver)
-	writeKey(&buf, "runroot", RunRoot)
+	writeKey(&buf, "runroot", OtherRunRoot)
 	writeKey(&buf, "graphroot", GraphRoot)
 	if c.ImageStore != "" {
 		writeKey(&buf, "imagestore", c.ImageStore)

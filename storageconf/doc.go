@@ -28,6 +28,12 @@ const (
 // with it; only root may look into it.
 const PrivateDir = "/run/bootc-podman/private"
 
+// OtherRunRoot is the run root of the private storage.conf. Podman takes RunRoot instead,
+// from its database of the store; buildah and skopeo take this one, and so does podman when
+// an option names another graph root. RunRoot here would make it one with the bootc store's,
+// and "system reset" of another store would empty it.
+const OtherRunRoot = PrivateDir + "/run"
+
 // Names in PrivateDir.
 const (
 	// PrivateAuth is the file of the registry credentials.
