@@ -80,8 +80,7 @@ func readAuth(f *os.File) (Auth, error) {
 // IsIn tells whether the file at path is a private one, mode 0600, that holds exactly these
 // credentials.
 func (a Auth) IsIn(path string) bool {
-	same, err := holds(path, a.Bytes())
-	return same && err == nil
+	return Holds(path, a.Bytes())
 }
 
 // Bytes is the file to hand to podman. It is never empty: without credentials,

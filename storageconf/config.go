@@ -287,6 +287,12 @@ func WriteConf(path string, content []byte) error {
 	return nil
 }
 
+// Holds tells whether path is a private regular file, mode 0600, with just this content.
+func Holds(path string, content []byte) bool {
+	same, err := holds(path, content)
+	return same && err == nil
+}
+
 // holds tells whether path is a private regular file with just this content.
 func holds(path string, content []byte) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)

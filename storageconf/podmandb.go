@@ -61,6 +61,17 @@ func CheckPodmanDB(dir *os.File) error {
 	return refused
 }
 
+// PodmanDatabases returns the databases that the store in dir has, and whether these are
+// all that any podman would look for.
+func PodmanDatabases(dir *os.File) (names []string, all bool) {
+	for _, db := range podmanDBs() {
+		if existsIn(dir, db.path) {
+			names = append(names, db.path)
+		}
+	}
+	return names, len(names) == len(podmanDBs())
+}
+
 // open reads the database inside the store in dir. The error is fs.ErrNotExist when
 // podman has made none there.
 func (p podmanDB) open(dir *os.File) (PodmanDB, error) {

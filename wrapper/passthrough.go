@@ -74,15 +74,23 @@ func inspectPassthrough(args []string) (help bool, err error) {
 
 // BecomeProgram makes this process the program argv[0], found in PATH, inside
 // the namespace of the store, which must exist. It returns only on failure, or
-// after a dry run.
+// after a dry run. What cannot work there is a *ContainerError or a *LoginError.
 func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	s, err := h.Open()
 	if err != nil {
 		return err
 	}
+	if err := s.refuse(argv); err != nil {
+		return err
+	}
 	cmd, err := s.Program(argv...)
 	if err != nil {
 		return err
+	}
+	if s.Store.Exists && s.host.DryRun == nil {
+		if err := s.ensureDatabase(ctx); err != nil {
+			return err
+		}
 	}
 	return s.Become(ctx, cmd)
 }

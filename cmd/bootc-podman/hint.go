@@ -40,10 +40,19 @@ func nextStep(err error, words []string) string {
 		conf     *storageconf.ConfError
 		damaged  *transfer.DamagedError
 		ignored  *images.IgnoredError
+		run      *wrapper.ContainerError
+		login    *wrapper.LoginError
 	)
 	switch {
 	case errors.As(err, &ignored):
 		return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
+	case errors.As(err, &run):
+		return "without exec, podman runs images of this store from its own: podman --storage-opt additionalimagestore=" +
+			wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") + " ..."
+	case errors.As(err, &login):
+		return fmt.Sprintf("without exec: %s --authfile %s ...", login.Command, wrapper.Quote(login.File))
+	case errors.Is(err, errNotConfirmed):
+		return "\"bootc-podman image rm\" removes single images; for all, answer y on standard input"
 	case errors.Is(err, wrapper.ErrNotRoot):
 		return "run it as root, for example with sudo"
 	case errors.Is(err, wrapper.ErrNotPrivileged):
