@@ -97,6 +97,19 @@ END
     [ "$(grep -c 'execve("' trace)" -eq 2 ] || die "$(cat trace)"
 }
 
+@test "image mount: its record outlives the mount, and is in the way of nothing" {
+    local mnt
+    bp image mount localhost/a
+    mnt=$output
+    ! mountpoint -q "$mnt" || die "still mounted"
+    bp image mount
+    assert "$output" =~ "$mnt"
+    bp exec -- sh -c 'cmp /srv/ctx/file "$(podman image mount localhost/a)/file"'
+    bp image rm localhost/a
+    bp image mount
+    assert "$output" == ""
+}
+
 @test "exec: podman system reset asks first, and names what the host loses" {
     bp image tag localhost/a localhost/os:42
     run -125 --separate-stderr "$BOOTC_PODMAN" exec -- podman system reset -f <<<n
@@ -117,6 +130,12 @@ END
     echo '{}' >own.json
     bp 125 --authfile own.json exec -- buildah login registry.example
     assert "$stderr" =~ "buildah login --authfile $PWD/own.json"
+    local scp
+    for scp in 'image scp' 'exec -- podman image scp -q'; do
+        # shellcheck disable=SC2086 # words
+        bp 125 $scp localhost/a nobody@localhost::
+        assert "$stderr" =~ 'Hint: '.*'image save IMAGE | sudo -u USER podman load'
+    done
     bp exec -- podman run --help
     assert "$output" =~ Usage
     bp exec -- sh -c 'podman create --name c localhost/a none && podman rm c'

@@ -13,7 +13,7 @@ import (
 // returns only on failure, or after a dry run. A missing store is made for a
 // command that can put an image into it and is storageconf.ErrNoStore for any
 // other; help needs neither store nor root. An option that names another store is
-// ErrOtherStore.
+// ErrOtherStore, a copy between the users of this host ErrScp.
 func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	verb, rest := args[0], args[1:]
 	help, err := inspectPassthrough(args)
@@ -22,6 +22,9 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	}
 	if help {
 		return h.becomeHelp(args)
+	}
+	if err := refuseScp(readProgram(append([]string{"podman"}, args...))); err != nil {
+		return err
 	}
 	s, err := h.Open()
 	if err != nil {
@@ -74,7 +77,7 @@ func inspectPassthrough(args []string) (help bool, err error) {
 
 // BecomeProgram makes this process the program argv[0], found in PATH, inside
 // the namespace of the store, which must exist. It returns only on failure, or
-// after a dry run. What cannot work there is a *ContainerError or a *LoginError.
+// after a dry run. What cannot work there is a *ContainerError, a *LoginError or ErrScp.
 func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	s, err := h.Open()
 	if err != nil {

@@ -6,6 +6,7 @@ package wrapper
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,20 @@ type LoginError struct {
 
 func (e *LoginError) Error() string {
 	return fmt.Sprintf("run %q: the credentials inside exec are a copy that ends with it", e.Command)
+}
+
+// ErrScp says that podman starts another podman to copy an image between the users of this
+// host, with the paths of the store, but without its configuration.
+var ErrScp = errors.New("podman starts another one for it, which cannot open the bootc store")
+
+// refuseScp is ErrScp for a command line of podman that copies an image between users of
+// this host. In podman's words their stores are USER@localhost::.
+func refuseScp(p program) error {
+	local := func(word string) bool { return strings.Contains(word, "@localhost::") }
+	if p.name != "podman" || !p.is("image scp") || !slices.ContainsFunc(p.args, local) {
+		return nil
+	}
+	return fmt.Errorf("copy image to or from another user: %w", ErrScp)
 }
 
 // program is a command line of podman, buildah or skopeo, as far as we read it: what is
@@ -120,7 +135,7 @@ func Resets(argv []string) bool {
 }
 
 // refuse returns why a program that was started in the namespace would fail, or would be in
-// vain: *ContainerError or *LoginError.
+// vain: *ContainerError, *LoginError or ErrScp.
 func (s *Session) refuse(argv []string) error {
 	p := readProgram(argv)
 	if p.name == "" || p.elsewhere() {
@@ -144,7 +159,7 @@ func (s *Session) refuse(argv []string) error {
 		}
 		return &ContainerError{Command: "podman " + strings.Join(command, " "), Store: s.Store.Path()}
 	}
-	return nil
+	return refuseScp(p)
 }
 
 // ensureDatabase has podman make its database in a store without one, as bootc would: a

@@ -16,6 +16,7 @@ func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
 		runs   = "containers cannot run"
 		logins = "a copy that ends with it"
 		resets = "resets"
+		scp    = "cannot open the bootc store"
 	)
 	for _, tt := range []struct{ line, want string }{
 		{line: "podman run x", want: runs},
@@ -36,6 +37,12 @@ func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
 		{line: "podman --runroot /run/x system reset --force", want: resets},
 		{line: "podman --root /run/bootc/storage/ system reset", want: resets},
 
+		{line: "podman image scp x user@localhost::", want: scp},
+		{line: "podman image scp -q root@localhost::x user@localhost::", want: scp},
+
+		{line: "podman --root /x image scp x user@localhost::"},
+		{line: "podman image scp x host.example::"},
+		{line: "podman image inspect user@localhost::"},
 		{line: "podman --root /x run x"},
 		{line: "podman --root=/x system reset -f"},
 		{line: "podman system reset --root /x"},

@@ -51,6 +51,8 @@ func nextStep(err error, words []string) string {
 			wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") + " ..."
 	case errors.As(err, &login):
 		return fmt.Sprintf("without exec: %s --authfile %s ...", login.Command, wrapper.Quote(login.File))
+	case errors.Is(err, wrapper.ErrScp):
+		return "save and load it: bootc-podman image save IMAGE | sudo -u USER podman load"
 	case errors.Is(err, errNotConfirmed):
 		return "\"bootc-podman image rm\" removes single images; for all, answer y on standard input"
 	case errors.Is(err, wrapper.ErrNotRoot):
