@@ -305,6 +305,15 @@ damaged() {
     damaged 'bound-images.d/zzz.image' '.image_type == "logical"'
     rm /usr/lib/bootc/bound-images.d/zzz.image
 
+    # bootc lists an image with an empty name.
+    printf '[Container]\nImage=\n' >/srv/empty.container
+    ln -s /srv/empty.container /usr/lib/bootc/bound-images.d/empty.container
+    bp list --format json
+    assert "$(row '' '.image_type, .present')" == "$(printf 'logical\nfalse')"
+    bp status
+    assert "$output" =~ "missing: an image with an empty name"
+    rm /usr/lib/bootc/bound-images.d/empty.container
+
     local origin=/sysroot/ostree/deploy/default/deploy/$D41.origin
     cp -a "$origin" origin
     sed -i 's/=.*/=ostree-unverified-image:floppy:a/' "$origin"

@@ -102,6 +102,10 @@ same_tree() {
     assert "$output" == "$REGISTRY/os:42 booted" "one name, or bootc could not remove it"
     bp set-unified
     assert "$output" == "Image $REGISTRY/os:42 is already in bootc storage."
+    # The state of a newer image of the name is not that of the booted one.
+    oracle pull -q "$REGISTRY/os:42"
+    bp list --type unified --format '{{.Image}} {{.State}}|'
+    assert "$output" == "$REGISTRY/os:42 |"
     scratch_podman push -q "$REGISTRY/os:42"
 }
 

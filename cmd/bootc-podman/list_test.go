@@ -214,7 +214,7 @@ func TestListSelectsByTypeAndStore(t *testing.T) {
 
 // fullImage is an image of which everything is known.
 func fullImage() images.Image {
-	size, created := int64(1234567), time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.UTC)
+	size, created := int64(1234567), images.Time{Time: time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.UTC)}
 	return images.Image{
 		Type: images.Host, Name: "docker://quay.io/example/os:42",
 		ID: strings.Repeat("1a", 32), Digest: "sha256:" + strings.Repeat("2b", 32),
@@ -238,14 +238,14 @@ func printList(t *testing.T, p listPrinter, list ...images.Image) string {
 
 func TestListTemplateFields(t *testing.T) {
 	img := fullImage()
-	ago := time.Now().Add(-3 * 24 * time.Hour)
+	ago := images.Time{Time: time.Now().Add(-3 * 24 * time.Hour)}
 	recent := img
 	recent.Created = &ago
 	for _, tt := range []struct {
 		field, heading, want, bare string
 		img                        images.Image
 	}{
-		{field: "Repository", heading: "REPOSITORY", want: "quay.io/example/os"},
+		{field: "Repository", heading: "REPOSITORY", want: "quay.io/example/os", bare: "<none>"},
 		{field: "Tag", heading: "TAG", want: "42", bare: "<none>"},
 		{field: "Type", heading: "TYPE", want: "host"},
 		{field: "Image", heading: "IMAGE", want: "docker://quay.io/example/os:42"},
@@ -327,9 +327,9 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 		{name: "oci:dir", imageType: images.Host, want: "oci:dir <none>"},
 		{name: "oci:1", imageType: images.Logical, want: "oci 1"},
 		{name: "oci-archive:/srv/x.tar", imageType: images.Host, want: "oci-archive:/srv/x.tar <none>"},
-		{name: "", want: " <none>"},
+		{name: "", want: "<none> <none>"},
 		{name: ":1", want: ":1 <none>"},
-		{name: "docker://", imageType: images.Host, want: " <none>"},
+		{name: "docker://", imageType: images.Host, want: "<none> <none>"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img := images.Image{Name: tt.name, Type: tt.imageType}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ func (p listPrinter) check() error {
 	hex := strings.Repeat("0", 64)
 	sample := images.Image{
 		Type: images.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
-		Size: new(int64), Created: new(time.Time), Architecture: "amd64", Store: images.OSTreeStore,
+		Size: new(int64), Created: new(images.Time), Architecture: "amd64", Store: images.OSTreeStore,
 		Deployments: []images.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
 	}
 	if _, err := p.render([]images.Image{sample}); err != nil {
@@ -163,7 +164,7 @@ func (r imageRow) Type() string { return string(r.image.Type) }
 // Repository is the name without tag and digest, nor the transport of a registry.
 func (r imageRow) Repository() string {
 	repository, _ := r.splitName()
-	return printable(repository)
+	return printable(cmp.Or(repository, none))
 }
 
 // Tag is the tag, "<none>" for an image without one.
@@ -198,7 +199,7 @@ func (r imageRow) CreatedSince() string {
 	if r.image.Created == nil {
 		return ""
 	}
-	return units.HumanDuration(r.now.Sub(*r.image.Created)) + " ago"
+	return units.HumanDuration(r.now.Sub(r.image.Created.Time)) + " ago"
 }
 
 // CreatedAt is when the image was built, to the second.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ func statusPrinter(format string) (func(io.Writer, *images.Status) error, error)
 	}
 	// Now, and not on the host that lacks something, is the time to tell of a
 	// field that does not exist.
-	some := &images.Deployment{Created: &time.Time{}}
+	some := &images.Deployment{Created: &images.Time{}}
 	full := &images.Status{
 		Booted: some, Staged: some, Rollback: some, Others: []images.Deployment{*some},
 		Stores: make([]images.StoreUsage, 3), Bound: images.BoundStatus{Missing: []string{"x"}}, Filesystem: &images.Filesystem{},
@@ -122,7 +123,7 @@ func printStatus(w io.Writer, s *images.Status) error {
 	}
 	line("Bound:", "%d of %s present", s.Bound.Present, count(s.Bound.Total, "image"))
 	for _, name := range s.Bound.Missing {
-		line("", "missing: %s", name)
+		line("", "missing: %s", cmp.Or(name, "an image with an empty name"))
 	}
 	if fs := s.Filesystem; fs != nil {
 		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size)), fs.Reflink)
@@ -147,7 +148,7 @@ func printDeployment(line func(label, format string, args ...any), label string,
 		facts = append(facts, "version "+d.Version)
 	}
 	if d.Created != nil {
-		facts = append(facts, "built "+units.HumanDuration(time.Since(*d.Created))+" ago")
+		facts = append(facts, "built "+units.HumanDuration(time.Since(d.Created.Time))+" ago")
 	}
 	if d.Pinned {
 		facts = append(facts, "pinned")

@@ -17,7 +17,7 @@ import (
 
 // fullStatus is a status in which nothing is left out.
 func fullStatus() *images.Status {
-	created := time.Now().Add(-5 * 24 * time.Hour)
+	created := images.Time{Time: time.Now().Add(-5 * 24 * time.Hour)}
 	return &images.Status{
 		Schema: 1, Kind: host.OSTree, Source: images.FromBootc, SourceReason: "bootc status",
 		Booted: &images.Deployment{
@@ -82,7 +82,7 @@ Bound:     0 of 0 images present
 			status: &images.Status{
 				Kind: host.Composefs, Source: images.FromSysroot, SourceReason: "\x1b[2J",
 				Booted:  &images.Deployment{ID: "a\tb", Image: "x\n\x1b[2J", Version: "\x9b", Digest: "\r"},
-				Unified: images.Unification{Reason: "\a"}, Bound: images.BoundStatus{Missing: []string{"a\nb"}},
+				Unified: images.Unification{Reason: "\a"}, Bound: images.BoundStatus{Missing: []string{"a\nb", ""}},
 				Stores: []images.StoreUsage{{Store: images.BootcStore, Path: "\v"}},
 			},
 			want: `Host:      composefs (read from sysroot: \x1b[2J)
@@ -95,6 +95,7 @@ Unified:   off: \a
 Store:     bootc, 0 B in 0 images, \v
 Bound:     0 of 0 images present
            missing: a\nb
+           missing: an image with an empty name
 `,
 		},
 	} {
@@ -148,9 +149,8 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 			err = json.Unmarshal(out.Bytes(), &back)
 		}
 		// The monotonic clock is not written.
-		created := status.Booted.Created.UTC().Round(0)
-		status.Booted.Created = &created
-		*back.Booted.Created = back.Booted.Created.UTC()
+		status.Booted.Created.Time = status.Booted.Created.UTC().Round(0)
+		back.Booted.Created.Time = back.Booted.Created.UTC()
 		if err != nil || !reflect.DeepEqual(status, back) || !strings.HasPrefix(out.String(), "{\n  \"schema\": 1,\n") {
 			t.Errorf("%v, got\n%s", err, out.String())
 		}

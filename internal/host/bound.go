@@ -24,7 +24,8 @@ const boundImagesDir = "usr/lib/bootc/bound-images.d"
 // image"): bootc pulls it along with the deployment and keeps it as long.
 type BoundImage struct {
 	// Image is the name as bootc hands it to podman, character for character.
-	// bootc's garbage collection compares it so too.
+	// bootc's garbage collection compares it so too. It may be empty: bootc lists such an
+	// image, and fails to pull it with every upgrade.
 	Image string
 	// Unit is the name of the link in usr/lib/bootc/bound-images.d.
 	Unit string
@@ -110,11 +111,6 @@ func boundImage(root, dir *os.File, name string) (string, error) {
 	// bootc ignores AuthFile in a .container.
 	if _, ok := unit[section]["AuthFile"]; ok && section == "Image" {
 		return "", errors.New("AuthFile is not supported for bound images")
-	}
-	// bootc reads an empty name but always fails to pull it, and with it every
-	// upgrade; better to say which file is to blame.
-	if image == "" {
-		return "", errors.New("empty value of Image")
 	}
 	return unescapePercent(image)
 }

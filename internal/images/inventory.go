@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -68,13 +67,13 @@ type Image struct {
 	Digest string `json:"digest"`
 	// Size is in bytes: in a containers-storage what podman prints, else the sum
 	// of the layers as they were fetched. It is nil when not known.
-	Size         *int64     `json:"size"`
-	Created      *time.Time `json:"created"`
-	Architecture string     `json:"architecture"`
+	Size         *int64 `json:"size"`
+	Created      *Time  `json:"created"`
+	Architecture string `json:"architecture"`
 	// Store is where the content is, "" for a bound image that is not there.
 	Store StoreName `json:"store"`
-	// Deployments are those that boot the image or have it bound, whatever way
-	// they spell its name.
+	// Deployments are those that boot the image, by its manifest digest, or have it
+	// bound, whatever way they spell its name.
 	Deployments []DeploymentRef `json:"deployments"`
 	// Present tells of a bound image whether the bootc-owned store has it, nil when
 	// that is not known.
@@ -143,6 +142,7 @@ func List(ctx context.Context, o Options) (list []Image, problems []error) {
 		inv.problems = append(inv.problems, inv.runningProblems...)
 	}
 	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead)
+	inv.describeUsers(ctx)
 	inv.users = inv.findUsers()
 	inv.addHostImages()
 	inv.addStoreImages(inv.bootc, Unified, BootcStore)
@@ -459,24 +459,49 @@ func (inv *inventory) inBootcStore(name string) (*StoreImage, error) {
 	return inv.bootc.Lookup(name, inv.shortNames)
 }
 
+// describeUsers reads what deployments boot whose images may be in the bootc store. A commit
+// that cannot be read leaves its deployment without a digest.
+func (inv *inventory) describeUsers(ctx context.Context) {
+	if inv.bootc == nil || !inv.wants(Unified) && !inv.wants(Logical) || inv.host.Kind != host.OSTree {
+		return
+	}
+	repo, err := inv.Sysroot.OpenRepo(inv.Runner, inv.Env)
+	if err != nil {
+		return
+	}
+	defer repo.Close()
+	inv.commits, _ = host.Describe(ctx, repo, inv.host, inv.repo)
+}
+
 // findUsers finds the deployments that boot each image of the bootc-owned store
-// or have it bound, by whatever name podman would find it.
+// or have it bound, by whatever name podman would find it. What a deployment boots is
+// decided by its manifest digest, as far as that is known: its name may be that of a newer
+// image by now.
 func (inv *inventory) findUsers() map[*StoreImage][]DeploymentRef {
 	users := map[*StoreImage][]DeploymentRef{}
 	if inv.bootc == nil {
 		return users
 	}
+	find := func(name string) *StoreImage {
+		img, err := inv.bootc.Lookup(name, inv.shortNames)
+		if err != nil {
+			return nil
+		}
+		return img
+	}
 	for _, d := range inv.host.Deployments {
-		var names []string
+		var used []*StoreImage
 		if d.Image != nil {
-			names = append(names, d.Image.Image.InStore())
+			img := find(d.Image.Image.InStore())
+			if img != nil && (d.ManifestDigest == "" || img.Is(d.ManifestDigest)) {
+				used = append(used, img)
+			}
 		}
 		for _, b := range inv.bound[d.ID()] {
-			names = append(names, b.Image)
+			used = append(used, find(b.Image))
 		}
-		for _, name := range names {
-			img, err := inv.bootc.Lookup(name, inv.shortNames)
-			if err == nil && !slices.Contains(users[img], ref(d)) {
+		for _, img := range used {
+			if img != nil && !slices.Contains(users[img], ref(d)) {
 				users[img] = append(users[img], ref(d))
 			}
 		}
@@ -514,14 +539,6 @@ func known(size int64) *int64 {
 		return nil
 	}
 	return &size
-}
-
-func knownTime(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // hexOf returns the hexadecimal part of a digest.

@@ -294,7 +294,7 @@ func TestListShowsEveryImageOfAnOSTreeHost(t *testing.T) {
 		stored{names: []string{"quay.io/example/bare:latest"}},
 		stored{names: nil, size: 5},
 		stored{names: []string{"quay.io/example/old:1"}},
-		stored{names: []string{"quay.io/example/os:42"}},
+		stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("1")},
 	)
 	wantRows(t, h.options(), map[string]string{a: "a", b: "b"},
 		"host ostree docker://quay.io/example/alias:1 rollback:b pruned",
@@ -417,11 +417,11 @@ func TestListKnowsDeploymentsByCommit(t *testing.T) {
 	old := h.commit("1", "docker://quay.io/example/os:42")
 	upgraded := h.commit("2", "containers-storage:quay.io/example/os:42")
 	a, b := h.deploy(upgraded, quay+"os:42"), h.deploy(old, quay+"os:42")
-	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}})
+	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("2")})
 	wantRows(t, h.options(), map[string]string{a: "a", b: "b"},
 		"host ostree containers-storage:quay.io/example/os:42 booted:a pruned",
 		"host ostree docker://quay.io/example/os:42 rollback:b origin=a origin=b",
-		"unified bootc quay.io/example/os:42 booted:a rollback:b origin=a origin=b")
+		"unified bootc quay.io/example/os:42 booted:a origin=a origin=b")
 }
 
 // An origin with tag and digest does not name the ref of what was pulled by it.
@@ -450,8 +450,8 @@ func TestListReadsComposefsHosts(t *testing.T) {
 	// kept on such a host.
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
 	h.store("sysroot/composefs/bootc/storage",
-		stored{names: []string{"quay.io/example/os:42"}},
-		stored{names: []string{"localhost/os:latest"}},
+		stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("a")},
+		stored{names: []string{"localhost/os:latest"}, digest: "sha256:" + commitOf("c")},
 		stored{names: []string{"quay.io/example/web:1"}})
 	wantRows(t, h.options(), map[string]string{verity("a"): "a", verity("c"): "c"},
 		"host composefs containers-storage:localhost/os rollback:c origin=c",
@@ -494,7 +494,7 @@ func TestListPrunesNothingWhereBootcGivesUp(t *testing.T) {
 			h := newHost(t)
 			one := h.commit("1", "docker://quay.io/example/other:1")
 			a, b := h.deploy(one, quay+"os:42"), h.deploy(commitOf("2"), quay+"os:41")
-			h.store(bootcStorage, stored{names: []string{"localhost/x:1"}}, stored{names: []string{"quay.io/example/os:42"}})
+			h.store(bootcStorage, stored{names: []string{"localhost/x:1"}}, stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("1")})
 			want := spoil(h, a, b)
 			list, problems := List(t.Context(), h.options())
 			wantProblems(t, problems, want...)
@@ -668,7 +668,7 @@ func TestListOnAComposefsHostNeedsNoPrivilegesForTheRest(t *testing.T) {
 	}
 	h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42"})
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
-	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"quay.io/example/os:42"}})
+	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("a")})
 	must(t, os.Chmod(h.path("sysroot/composefs"), 0o700))
 	must(t, os.Chmod(filepath.Dir(h.dir), 0o755))
 	o := h.options()
@@ -735,6 +735,46 @@ func TestListStopsWithItsContext(t *testing.T) {
 	_, problems := List(ctx, h.options())
 	if len(problems) != 1 || !strings.Contains(problems[0].Error(), "list images in") {
 		t.Errorf("problems are %v", problems)
+	}
+}
+
+// TestListHasBoundImagesWithAnEmptyName, as bootc's has; no store has such an image.
+func TestListHasBoundImagesWithAnEmptyName(t *testing.T) {
+	h := newHost(t)
+	a := h.deploy(commitOf("c"), "")
+	h.bind(rootOf(a), map[string]string{"a.image": ""})
+	h.bind(".", map[string]string{"a.image": ""})
+	h.store(bootcStorage, stored{names: []string{"localhost/x:1"}}, stored{})
+	wantRows(t, h.options(), map[string]string{a: "a"}, "unified bootc localhost/x:1 pruned", "logical -  booted:a present=false")
+	status, problems := ReadStatus(t.Context(), h.options())
+	wantProblems(t, problems)
+	if want := (BoundStatus{Total: 1, Missing: []string{""}}); !reflect.DeepEqual(status.Bound, want) {
+		t.Errorf("got %+v, want %+v", status.Bound, want)
+	}
+}
+
+// TestWhatIsBootedGoesByDigest: a newer image of the same name is not what is booted,
+// although bootc's garbage collection keeps it.
+func TestWhatIsBootedGoesByDigest(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		digest string
+		want   []DeploymentRef
+	}{
+		{"booted", "sha256:" + strings.Repeat("a", 64), []DeploymentRef{{ID: verity("a"), Role: host.Booted}}},
+		{"newer", "sha256:" + strings.Repeat("b", 64), []DeploymentRef{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42"})
+			h.store("sysroot/composefs/bootc/storage", stored{names: []string{"quay.io/example/os:42"}, digest: test.digest})
+			o := h.options()
+			o.Type = Unified
+			list, problems := List(t.Context(), o)
+			wantProblems(t, problems)
+			if len(list) != 1 || !slices.Equal(list[0].Deployments, test.want) || len(list[0].KeptBy) != 1 {
+				t.Errorf("got %+v, want deployments %v", list, test.want)
+			}
+		})
 	}
 }
 

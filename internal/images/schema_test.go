@@ -47,7 +47,7 @@ func sameMembers(t *testing.T, root, schema object, typ reflect.Type, path strin
 		return
 	}
 	properties, ok := schema["properties"].(object)
-	if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]() {
+	if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[Time]() {
 		if ok {
 			t.Errorf("%s: the schema has an object, Go %v", path, typ)
 		}

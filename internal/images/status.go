@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -56,15 +55,15 @@ const (
 
 // Deployment is a deployment in a Status.
 type Deployment struct {
-	ID           string     `json:"id"`
-	Role         host.Role  `json:"role"`
-	Pinned       bool       `json:"pinned"`
-	Incompatible bool       `json:"incompatible"`
-	Image        string     `json:"image"`
-	Digest       string     `json:"digest"`
-	Version      string     `json:"version"`
-	Architecture string     `json:"architecture"`
-	Created      *time.Time `json:"created"`
+	ID           string    `json:"id"`
+	Role         host.Role `json:"role"`
+	Pinned       bool      `json:"pinned"`
+	Incompatible bool      `json:"incompatible"`
+	Image        string    `json:"image"`
+	Digest       string    `json:"digest"`
+	Version      string    `json:"version"`
+	Architecture string    `json:"architecture"`
+	Created      *Time     `json:"created"`
 }
 
 // Unification tells whether unified storage is on, and why or why not in a
