@@ -484,6 +484,31 @@ leave() {
     rm -rf /sysroot/filler
 }
 
+@test "transfer: space for layers of another filesystem, which a clone copies" {
+    share_disk
+    local other=/srv/other conf=/etc/containers/storage.conf
+    truncate -s 64M /tmp/other.img
+    mkfs.ext4 -q /tmp/other.img
+    mkdir -p $other
+    mount -o loop /tmp/other.img $other
+    podman --root $other/root --runroot /run/other pull -q "$REGISTRY/os:42"
+    umount -q $other/root/overlay || true
+    printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >$conf
+    printf '[storage.options]\nadditionalimagestores = ["%s"]\n' $other/root >>$conf
+    head -c 1000000 /dev/urandom >own
+    printf 'FROM %s/os:42\nCOPY own /own\n' "$REGISTRY" | podman build -q -t localhost/mine -f - .
+    bp init
+    leave 2000000
+    bp 1 pull-from-default-storage --quiet --method clone localhost/mine
+    # Those of os:42, without the one of the same filesystem, which shares extents.
+    assert "$stderr" =~ "to the bootc-owned store: not enough free space: 30[0-9]{5} bytes are needed on /sysroot, for the bootc-owned store, and [0-9]+ are free"
+    leave 6000000
+    bp pull-from-default-storage --quiet --method clone localhost/mine
+    rm -f /sysroot/filler $conf
+    umount -l $other
+    bp exec -- bash -c 'dir=$(podman image mount "$1") && cmp own "$dir/own" && cmp /srv/tree/usr/lib/blob "$dir/usr/lib/blob"' bash localhost/mine
+}
+
 @test "transfer: layers that are there need no space" {
     scratch_podman push -q "$REGISTRY/os:43"
     bp image pull -q "$REGISTRY/os:43"

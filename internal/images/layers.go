@@ -51,6 +51,16 @@ func (s *Store) LayersOf(img *StoreImage) (list []Layer) {
 	return list
 }
 
+// DirOf is the directory of the store that has a layer's files, "" if none has.
+func (s *Store) DirOf(layer string) string {
+	for _, h := range s.homes {
+		if h.mayHave(layer) {
+			return h.dir.Name()
+		}
+	}
+	return ""
+}
+
 // Home is one of the directories that a store consists of.
 type Home struct {
 	// Dir is closed with the store.

@@ -211,12 +211,12 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	}
 	layers := descriptors(c.survey.Bootc, found[0])
 	err = c.cloneOr(ctx, func() error {
-		if err := c.checkCopy(found[0].Dir(), layers, true); err != nil {
+		if err := c.checkCopy(found[0], true); err != nil {
 			return err
 		}
 		return c.cloneOut(ctx, found[0].ID, nil, c.target)
 	}, func() error {
-		if err := c.checkCopy(found[0].Dir(), layers, false); err != nil {
+		if err := c.checkCopy(found[0], false); err != nil {
 			return err
 		}
 		session, err := c.Host.Open()
@@ -238,16 +238,16 @@ func (c *copying) fromBootc(ctx context.Context) error {
 
 // checkCopy refuses a copy that would not fit. Layers that podman's own store has are
 // not counted.
-func (c *copying) checkCopy(from string, layers []host.Descriptor, cloned bool) error {
+func (c *copying) checkCopy(img *images.StoreImage, cloned bool) error {
 	to, err := c.defaultDestination(c.survey.Own)
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("copy %s to %s", c.Image, to.name)
-	if err := to.damaged(what, layers, cloned); err != nil {
+	if err := to.damaged(what, descriptors(c.survey.Bootc, img), cloned); err != nil {
 		return err
 	}
-	return c.checkSpace(what, c.copyNeeds(to, from, layers, cloned)...)
+	return c.checkSpace(what, c.copyNeeds(to, source{store: c.survey.Bootc, StoreImage: img}, cloned)...)
 }
 
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in

@@ -511,7 +511,15 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	layers := descriptors(s.Default, img)
 	bytes := sizes(layers[storedLayers(s.Bootc, layers):])
 	if p.Method == Clone {
-		p.writeUnlessShared(choice.sharing(img.Dir(), s.Store.Path()), func() (int64, error) { return bytes, nil })
+		known := images.Yes
+		copied := destination{store: s.Bootc, dir: s.Store.Path()}.written(source{store: s.Default, StoreImage: img}, func(from, to string) images.Capability {
+			shared := choice.sharing(from, to)
+			if shared != images.Yes && known != images.Unknown {
+				known = shared
+			}
+			return shared
+		}, nil)
+		p.writeUnlessShared(known, func() (int64, error) { return copied, nil })
 	} else {
 		p.Write, p.spooled = &bytes, bytes
 	}

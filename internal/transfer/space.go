@@ -256,18 +256,42 @@ func descriptors(store *images.Store, img *images.StoreImage) (layers []host.Des
 	return layers
 }
 
-// copyNeeds are those of a copy between stores, by a clone or by podman. Where it takes
-// trying to know whether files share extents, none are known.
-func (o Options) copyNeeds(to destination, from string, layers []host.Descriptor, cloned bool) []demand {
-	if cloned && sharing(from, to.dir) != images.No {
-		return nil
+// written is the sum of the sizes of the layers of an image that a clone to a
+// destination writes: those that it lacks, and whose files cannot share extents with its
+// own. An image may have layers of several directories: of an additional image store on
+// another filesystem, for example. Where it takes trying to know, a layer is taken to
+// share; share is the function sharing. counted, if not nil, has the layers that were
+// counted before, and gets those that are now.
+func (d destination) written(from source, share func(from, to string) images.Capability, counted map[string]bool) (bytes int64) {
+	layers := from.store.LayersOf(from.StoreImage)
+	shared := map[string]images.Capability{}
+	for _, l := range layers[storedLayers(d.store, descriptors(from.store, from.StoreImage)):] {
+		dir := from.store.DirOf(l.ID)
+		if _, known := shared[dir]; !known {
+			shared[dir] = share(dir, d.dir)
+		}
+		if shared[dir] != images.No || counted[l.ID] {
+			continue
+		}
+		if bytes += max(l.Size, 0); counted != nil {
+			counted[l.ID] = true
+		}
 	}
+	return bytes
+}
+
+// copyNeeds are those of a copy between stores, by a clone or by podman.
+func (o Options) copyNeeds(to destination, from source, cloned bool) []demand {
+	if cloned {
+		return []demand{{to.name, to.dir, to.written(from, sharing, nil)}}
+	}
+	return o.podmanNeeds(to, descriptors(from.store, from.StoreImage))
+}
+
+// podmanNeeds are those of a copy by podman.
+func (o Options) podmanNeeds(to destination, layers []host.Descriptor) []demand {
 	bytes := to.missing(layers)
-	needs := []demand{{to.name, to.dir, bytes}}
-	if !cloned {
-		needs = append(needs, o.spoolNeed(bytes))
-	}
-	return needs
+	return []demand{{to.name, to.dir, bytes}, o.spoolNeed(bytes)}
 }
 
 // checkAll refuses copies that would not fit together; podman has the temporary files of
@@ -279,21 +303,12 @@ func (o Options) checkAll(to destination, sources []source) error {
 	counted := map[string]bool{}
 	var bytes, most int64
 	for _, from := range sources {
-		cloned := o.Means != ByPodman
-		if cloned && sharing(from.Dir(), to.dir) != images.No {
+		if o.Means != ByPodman {
+			bytes += to.written(from, sharing, counted)
 			continue
 		}
-		layers := from.store.LayersOf(from.StoreImage)
-		var own int64
-		for _, l := range layers[storedLayers(to.store, descriptors(from.store, from.StoreImage)):] {
-			if own += max(l.Size, 0); !counted[l.ID] {
-				counted[l.ID] = true
-				bytes += max(l.Size, 0)
-			}
-		}
-		if !cloned {
-			most = max(most, own)
-		}
+		bytes += to.written(from, func(_, _ string) images.Capability { return images.No }, counted)
+		most = max(most, to.missing(descriptors(from.store, from.StoreImage)))
 	}
 	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.name), demand{to.name, to.dir, bytes}, o.spoolNeed(most))
 }

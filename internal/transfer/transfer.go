@@ -694,7 +694,7 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	if err := into.damaged(fmt.Sprintf("export %s to %s", name, into.name), layers, false); err != nil {
 		return "", err
 	}
-	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.copyNeeds(into, "", layers, false)...); err != nil {
+	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.podmanNeeds(into, layers)...); err != nil {
 		return "", err
 	}
 	dir := filepath.Join(o.Dir, exportDir)
