@@ -335,10 +335,18 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if err := c.checkPull(loan); err != nil {
 		return err
 	}
+	isPruned := func() bool { return false }
 	if loan != nil {
+		lentIsThere := func() (bool, error) { return c.ownHas(loan.id()) }
 		switch lent := c.cloneOut(ctx, loan.image, loan.blobs, ""); {
 		case lent == nil:
-			defer func() { err = errors.Join(err, c.removeOwn(context.WithoutCancel(ctx), loan.id())) }()
+			isPruned = func() bool {
+				there, err := lentIsThere()
+				return err == nil && !there
+			}
+			defer func() {
+				err = errors.Join(err, giveBack(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.id()) }))
+			}()
 		case c.NotLent != nil:
 			c.NotLent(lent)
 		}
@@ -348,8 +356,15 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if own, err := c.survey.Find(c.survey.Own, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
 		commands = append(commands, []string{"untag", c.target, exact})
 	}
-	for _, args := range commands {
-		if err := c.podman(ctx, append([]string{"image"}, args...)...); err != nil {
+	for i, args := range commands {
+		err := c.podman(ctx, append([]string{"image"}, args...)...)
+		if err != nil && i == 0 && ctx.Err() == nil && isPruned() {
+			if c.NotLent != nil {
+				c.NotLent(errPruned)
+			}
+			err = c.podman(ctx, append([]string{"image"}, args...)...)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -92,21 +92,65 @@ func (x *execution) borrow(ctx context.Context) error {
 		}
 		return nil
 	}
+	x.lent = err == nil && x.Host.DryRun == nil
 	return err
 }
 
-// giveBack removes what was lent.
-func (x *execution) giveBack(ctx context.Context) error {
-	if x.Host.DryRun == nil {
-		stored, err := x.storedImages()
-		if err != nil {
-			return err
-		}
-		if _, there := stored[x.loan.id()]; !there {
-			return nil
-		}
+// errPruned is why layers that were lent are not used.
+var errPruned = errors.New("another process removed the image that has them, as podman image prune does")
+
+// isPruned reports whether another process removed the layers that were lent. An image
+// without a name is removed by "podman image prune", and a pull that relies on its layers
+// fails then.
+func (x *execution) isPruned() bool {
+	if !x.lent {
+		return false
 	}
-	return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.loan.id())
+	stored, err := x.storedImages()
+	_, there := stored[x.loan.id()]
+	return err == nil && !there
+}
+
+// giveBack removes what was lent, unless another process did.
+func (x *execution) giveBack(ctx context.Context) error {
+	remove := func() error { return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.loan.id()) }
+	isThere := func() (bool, error) {
+		stored, err := x.storedImages()
+		_, there := stored[x.loan.id()]
+		return there, err
+	}
+	if x.Host.DryRun != nil {
+		return remove()
+	}
+	return giveBack(isThere, remove)
+}
+
+func giveBack(isThere func() (bool, error), remove func() error) error {
+	if there, err := isThere(); err != nil || !there {
+		return err
+	}
+	err := remove()
+	if err == nil {
+		return nil
+	}
+	if there, _ := isThere(); !there {
+		return nil
+	}
+	return err
+}
+
+// ownHas reports whether podman's own store has the image with this ID. A dry run would
+// have made it.
+func (o Options) ownHas(id string) (bool, error) {
+	if o.Host.DryRun != nil {
+		return true, nil
+	}
+	store, errs := images.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil {
+		return false, errors.Join(errs...)
+	}
+	defer store.Close()
+	return slices.ContainsFunc(store.Images, func(img *images.StoreImage) bool { return img.ID == id }), nil
 }
 
 // tidy removes what a transfer left in the stores that was killed: layers that were

@@ -193,6 +193,8 @@ type execution struct {
 	pulled string
 	// discarded is how many of Discards are gone.
 	discarded int
+	// lent reports that the layers of the loan were cloned.
+	lent bool
 }
 
 // run takes the steps of a plan.
@@ -342,7 +344,14 @@ func (x *execution) pull(ctx context.Context) error {
 		if !x.Exact {
 			layers = nil
 		}
-		return x.pullFromRegistry(ctx, x.session, x.Take, layers)
+		err := x.pullFromRegistry(ctx, x.session, x.Take, layers)
+		if err != nil && ctx.Err() == nil && x.isPruned() {
+			if x.NotLent != nil {
+				x.NotLent(errPruned)
+			}
+			err = x.pullFromRegistry(ctx, x.session, x.Take, layers)
+		}
+		return err
 	}
 	cmd, err := x.session.Podman(ctx, "image", "pull", "--quiet", "--", x.Take)
 	if err != nil {
