@@ -244,7 +244,7 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepDiscard:
 		return x.discard(ctx)
 	case StepTag:
-		return x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.stored.String())
+		return x.tag(ctx)
 	case StepUntag:
 		return x.untag(ctx)
 	case StepCopy:
@@ -334,6 +334,33 @@ func (o Options) runSpooled(cmd wrapper.Cmd, run func(wrapper.Cmd) error) error 
 		defer remove()
 	}
 	return run(cmd)
+}
+
+// pullsAgain is how often an image is pulled again that another process removed.
+const pullsAgain = 2
+
+// tag gives the image that was pulled its name. podman 4 records an image before it gives
+// it the name by which it was pulled, so that "podman image prune" of another process may
+// remove it although the pull succeeds: it is pulled again then.
+func (x *execution) tag(ctx context.Context) error {
+	for again := 0; ; again++ {
+		err := x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.stored.String())
+		if err == nil || x.Method != Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
+			return err
+		}
+		stored, storedErr := x.storedImages()
+		for _, names := range stored {
+			if slices.Contains(names, x.Take) {
+				return err
+			}
+		}
+		if storedErr != nil {
+			return err
+		}
+		if err := x.pull(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // pull pulls from a registry, or from an archive, which has no name for the store
