@@ -71,6 +71,39 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     wait_for no_leases
 }
 
+@test "hooks: what does not run is said where one looks" {
+    # A container that runs unseen, as the hook was not there when it started.
+    bp hooks uninstall
+    run_container -d --name unseen localhost/shell sleep 100
+    bp usage
+    assert "$output" !~ unseen
+    assert "$stderr" =~ 'the hook ledger does not run, containers are not recorded: not installed'
+    bp usage --format json
+    assert "$(jq -c '.ledger, .containers' <<<"$output" | xargs)" == '{installed:false,problem:not installed,since:null} []'
+    bp status
+    assert "$output" =~ 'Hooks: +none runs: not installed'
+    local before
+    before=$(date +%s)
+    install_hooks
+    bp usage
+    assert "$output" !~ unseen
+    assert "$stderr" =~ 'Containers are recorded since '
+    bp usage --format json
+    [ "$(date -d "$(jq -r .ledger.since <<<"$output")" +%s)" -ge "$before" ]
+    bp status
+    assert "$output" =~ 'Hooks: +ledger, mount-guard, bound-gate'
+    # podman leaves out a gate whose program is gone, and prints nothing.
+    mv /usr/lib/hooks-under-test/bootc-podman /srv/moved
+    run -0 run_container --rm --annotation io.bootc-podman.require=bound localhost/shell cat /text
+    assert "$output" == shell "podman starts it unchecked"
+    bp status --format json
+    assert "$(jq -r '.hooks[] | select(.name == "bound-gate") | .installed, .problem' <<<"$output" | xargs)" == \
+        'false program /usr/lib/hooks-under-test/bootc-podman is missing'
+    bp 1 hooks verify
+    mv /srv/moved /usr/lib/hooks-under-test/bootc-podman
+    bp hooks verify
+}
+
 @test "ledger: a restart makes a lease anew" {
     run_container -d --name again localhost/shell sleep 100
     local before

@@ -77,6 +77,10 @@ refused() {
     file=/run/bootc-podman/denied/$id.json
     assert "$(jq -r .reason "$file")" =~ "$1"
     assert "$(jq -r .hook,.name "$file" | xargs)" == "bound-gate app"
+    bp hooks denied
+    assert "${lines[1]}" =~ "ago +${id:0:12} +app +bound-gate +"
+    bp hooks denied --format json
+    assert "$(jq -c '.[0]' <<<"$output")" == "$(jq -c . "$file")"
 }
 
 @test "bound-gate: the bound image starts" {

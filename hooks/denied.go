@@ -72,3 +72,43 @@ func (v *Invocation) writeDenial(denial Denial) error {
 	}
 	return dir.write(leaseName(denial.ID), append(content, '\n'), 0o600)
 }
+
+// Denials reads why containers were not let start since the boot, the last one first, on
+// the host whose root is root. Each problem names a record that could not be read.
+func Denials(root string) (denials []Denial, problems []error) {
+	dir, err := openState(root, deniedDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("read denials: %w", err)}
+	}
+	defer dir.close()
+	names, err := dir.names()
+	if err != nil {
+		problems = append(problems, fmt.Errorf("read denials: %w", err))
+	}
+	for _, name := range names {
+		denial, err := readDenial(dir, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+		case err != nil:
+			problems = append(problems, fmt.Errorf("read denial: %w", err))
+		default:
+			denials = append(denials, denial)
+		}
+	}
+	slices.SortStableFunc(denials, func(a, b Denial) int { return b.Time.Compare(a.Time) })
+	return denials, problems
+}
+
+func readDenial(dir *stateDir, name string) (denial Denial, err error) {
+	content, err := dir.read(name, maxLease)
+	if err != nil {
+		return denial, err
+	}
+	if err := json.Unmarshal(content, &denial); err != nil {
+		return denial, fmt.Errorf("decode %q: %w", name, err)
+	}
+	return denial, nil
+}

@@ -226,7 +226,7 @@ func takesValue(flags []cli.Flag, name string) bool {
 func (l commandLine) optionValues(option string) ([]string, directive) {
 	switch option {
 	case "format":
-		if slices.Contains([]string{"list", "usage"}, l.command.Name) {
+		if slices.Contains([]string{"hooks", "list", "usage"}, l.command.Name) {
 			return []string{"table", "json"}, noFiles
 		}
 		return []string{"text", "json"}, noFiles

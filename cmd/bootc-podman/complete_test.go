@@ -104,7 +104,7 @@ func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
 		"list --format": "table json :4", "list --type": "all host logical unified :4", "status --format": "text json :4", "usage --format": "table json :4",
 		"set-unified --format": "text json :4", "set-unified --from": "default registry transport ostree composefs :4",
 		"copy-to-storage --from": "default bootc registry ostree composefs :4", "unset-unified --progress-fd": ":4",
-		"hooks --mode": "warn enforce deny :4", "hooks --program": ":0", "hooks --root": ":16",
+		"hooks --format": "table json :4", "hooks --mode": "warn enforce deny :4", "hooks --program": ":0", "hooks --root": ":16",
 		"set-unified --progress-fd": ":4", "copy-to-storage --progress-fd": ":4", "pull-from-default-storage --progress-fd": ":4",
 		"set-unified --retry": ":4", "set-unified --method": "auto clone podman :4", "copy-to-storage --method": "auto clone podman :4", "pull-from-default-storage --method": "auto clone podman :4",
 		"set-unified --verify": "none metadata full :4", "copy-to-storage --verify": "none metadata full :4", "pull-from-default-storage --verify": "none metadata full :4",

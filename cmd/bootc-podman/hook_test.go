@@ -4,11 +4,17 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+
+	"github.com/bootc-podman/bootc-podman/hooks"
 )
 
 func TestHooksKeepTheirExitStatusAndOutput(t *testing.T) {
@@ -49,15 +55,42 @@ func (a *testApp) lease(t *testing.T, id, name string, pid int) {
 	}
 	name = strings.ReplaceAll(name, "\x1b", `\u001b`)
 	a.writeFile(t, "root/run/bootc-podman/leases/"+id+".json", 0o600, fmt.Sprintf(
-		`{"id":%q,"name":"%s","image":{"id":"abc","name":"localhost/app:1"},"layers":[{"store":"bootc"},{"store":"default"},{"store":"bootc"}],"pid":%d,"pid_start":7,"boot_id":%q,"started":"2026-08-01T10:00:00Z"}`,
+		`{"schema":1,"id":%q,"name":"%s","image":{"id":"abc","name":"localhost/app:1","digest":""},"layers":[{"store":"bootc"},{"store":"default"},{"store":"bootc"}],"pid":%d,"pid_start":7,"boot_id":%q,"started":"2026-08-01T10:00:00Z"}`,
 		id, name, pid, strings.Repeat("0", 36)))
 }
 
 func TestUsageListsWhatRuns(t *testing.T) {
 	a := newTestApp(t)
-	stdout, stderr, code := a.start(t, "usage", "--format", "json")
-	if stdout != "[]\n" || stderr != "" || code != 0 {
+	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "")
+	stdout, stderr, code := a.start(t, "usage")
+	if strings.Count(stdout, "\n") != 1 || !strings.Contains(stderr, "the hook ledger does not run, containers are not recorded: not installed") || code != 0 {
 		t.Errorf("without hooks: exit status %d, %q, %q", code, stdout, stderr)
+	}
+	usage := func() (out usageOutput) {
+		t.Helper()
+		stdout, _, _ := a.start(t, "usage", "--format", "json")
+		checkSchema(t, "../../docs/usage-v1.schema.json", stdout)
+		if err := json.Unmarshal([]byte(stdout), &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if out := usage(); out.Ledger.Installed || out.Ledger.Problem != "not installed" || out.Ledger.Since != nil || len(out.Containers) != 0 {
+		t.Errorf("without hooks: %+v", out)
+	}
+	a.writeFile(t, "root/proc/stat", 0o644, "cpu  1 2\nbtime 1000000000\n")
+	a.start(t, "hooks", "install", "--program", "/usr/bin/bootc-podman")
+	file := filepath.Join(a.root, "etc/bootc-podman/hooks.d/50-bootc-podman-ledger.json")
+	for written, want := range map[int64]int64{999999999: 1000000000, 1000000001: 1000000001} {
+		if err := os.Chtimes(file, time.Time{}, time.Unix(written, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if out := usage(); !out.Ledger.Installed || out.Ledger.Since == nil || out.Ledger.Since.Unix() != want {
+			t.Errorf("written at %d: %+v", written, out.Ledger)
+		}
+	}
+	if _, stderr, _ = a.start(t, "usage"); !strings.HasPrefix(stderr, "Containers are recorded since 2001-09-09T") {
+		t.Errorf("with hooks: %q", stderr)
 	}
 	a.lease(t, "one", "app\x1b[m", 42)
 	a.lease(t, "two", "ended", 0)
@@ -71,6 +104,9 @@ func TestUsageListsWhatRuns(t *testing.T) {
 		t.Errorf("got %q, want %q", stdout, want)
 	}
 	stdout, _, _ = a.start(t, "usage")
+	if out := usage(); len(out.Containers) != 1 || out.Containers[0].ID != "one" {
+		t.Errorf("%+v", out)
+	}
 	if lines := strings.Split(stdout, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[0], "CONTAINER ID  NAME") {
 		t.Errorf("table:\n%s", stdout)
 	}
@@ -93,6 +129,34 @@ func TestUsageListsWhatRuns(t *testing.T) {
 	}
 }
 
+func TestHooksDeniedSaysWhyTheLastFirst(t *testing.T) {
+	a := newTestApp(t)
+	denied := func(args ...string) (string, string, int) {
+		return a.start(t, append([]string{"hooks", "denied"}, args...)...)
+	}
+	if stdout, stderr, code := denied(); stdout != "DENIED  CONTAINER ID  NAME  HOOK  REASON\n" || stderr != "" || code != 0 {
+		t.Errorf("without any: exit status %d, %q, %q", code, stdout, stderr)
+	}
+	for i, id := range []string{"b", "a", "c"} {
+		a.writeFile(t, "root/run/bootc-podman/denied/"+strings.Repeat(id, 64)+".json", 0o600, fmt.Sprintf(
+			`{"schema":1,"id":%q,"hook":"bound-gate","reason":"is \u001b[31m not bound","name":"app","image":null,"time":"2026-08-0%dT10:00:00Z"}`, strings.Repeat(id, 64), i+1))
+	}
+	a.writeFile(t, "root/run/bootc-podman/denied/x.json", 0o600, "{")
+	stdout, stderr, code := denied()
+	lines := strings.Split(stdout, "\n")
+	if len(lines) != 5 || !strings.Contains(lines[1], "cccccccccccc  app   bound-gate  is \\x1b[31m not bound") || !strings.Contains(lines[3], "bbbbbbbbbbbb  ") ||
+		!strings.Contains(stderr, "x.json") || code != 0 {
+		t.Errorf("exit status %d, %q, %q", code, stdout, stderr)
+	}
+	stdout, _, _ = denied("--format", "json")
+	var all []hooks.Denial
+	if err := json.Unmarshal([]byte(stdout), &all); err != nil || len(all) != 3 || all[0].ID[0] != 'c' || all[2].ID[0] != 'b' {
+		t.Errorf("%s: %v", stdout, err)
+	}
+	stdout, stderr, code = denied("--format", "x")
+	failure{code: 2, message: `unknown format "x"`, hint: usageHintOf("hooks")}.check(t, stdout, stderr, code)
+}
+
 func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 	for _, tt := range []struct{ args, message string }{
 		{"hooks", "no action given"},
@@ -104,6 +168,7 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"hooks install --program x", `program "x" is no absolute path`},
 		{"hooks verify --mode deny", "there is no option --mode"},
 		{"hooks identity --root /x", "there is no option --root"},
+		{"hooks list --format json", "there is no option --format"},
 		{"bound", "no action given"},
 		{"bound unlock", `unknown action "unlock"`},
 		{"bound lock x", `unexpected argument "x"`},
@@ -162,5 +227,17 @@ func TestHooksAreInstalledAndVerified(t *testing.T) {
 	run(0, "uninstall")
 	if _, err := os.Stat(filepath.Join(a.root, "etc/bootc-podman")); err == nil {
 		t.Error("something is left")
+	}
+}
+
+// checkSchema compares JSON with a schema of the documentation.
+func checkSchema(t *testing.T, schema, text string) {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatal(err)
+	}
+	if err := jsonschema.MustCompile(schema).Validate(value); err != nil {
+		t.Errorf("%v", err)
 	}
 }

@@ -15,7 +15,9 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
+	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
@@ -29,7 +31,7 @@ import (
 func hooksActions() map[string][]string {
 	return map[string][]string{
 		"install": {"mode", "program", "root"}, "uninstall": {"root"}, "verify": {"root"},
-		"list": {"root"}, "explain": {"root"}, "identity": nil,
+		"list": {"root"}, "explain": {"root"}, "identity": nil, "denied": {"format"},
 	}
 }
 
@@ -37,11 +39,12 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "hooks",
 		Usage:     "install, check and explain the hooks that guard the host's stores",
-		UsageText: "bootc-podman hooks install|uninstall|verify|list|explain|identity [options] [config.json|-]",
+		UsageText: "bootc-podman hooks install|uninstall|verify|list|explain|denied|identity [options] [config.json|-]",
 		ArgsUsage: "action ...",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "mode", Usage: "what mount-guard does about a mount, `MODE`: warn, enforce or deny", Value: string(hooks.Warn)},
 			&cli.StringFlag{Name: "program", Usage: "the hooks run this program, `FILE`, instead of the one that runs now"},
+			&cli.StringFlag{Name: "format", Usage: "print a table or json, for denied", Value: "table"},
 			&cli.StringFlag{Name: "root", Usage: "the host, or the image in the making, whose root directory is `DIR`"},
 		},
 		Action: func(c *cli.Context) error {
@@ -72,6 +75,8 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 				return a.listHooks(c.Context, root)
 			case "identity":
 				return a.identity(c.Context, o)
+			case "denied":
+				return a.deniedHooks(c.String("format"))
 			}
 			return a.explainHooks(c.Context, root, rest[0])
 		},
@@ -200,6 +205,30 @@ func (a *app) explainHooks(ctx context.Context, root, config string) error {
 		}
 	}
 	return nil
+}
+
+// deniedHooks prints why containers were not let start, the last one first.
+func (a *app) deniedHooks(format string) error {
+	if !slices.Contains([]string{"table", "json"}, format) {
+		return usageErrorf("hooks denied: unknown format %q: want table or json", format)
+	}
+	denials, bad := hooks.Denials(a.root)
+	if len(denials) == 0 && len(bad) > 0 {
+		return errors.Join(bad...)
+	}
+	for _, err := range bad {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
+	}
+	if format == "json" {
+		return printJSON(a.stdout, append([]hooks.Denial{}, denials...))
+	}
+	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "DENIED\tCONTAINER ID\tNAME\tHOOK\tREASON") //nolint:errcheck // Flush tells
+	for _, d := range denials {
+		fmt.Fprintf(tw, "%s ago\t%s\t%s\t%s\t%s\n", units.HumanDuration(time.Since(d.Time)),
+			printable(d.ID[:min(len(d.ID), 12)]), printable(d.Name), printable(d.Hook), printable(d.Reason))
+	}
+	return tw.Flush()
 }
 
 // identity learns what the host booted, and writes it down.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"go.podman.io/common/pkg/report"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 )
 
@@ -41,9 +44,30 @@ func (a *app) statusCommand(o *options) *cli.Command {
 				return errors.Join(bad...)
 			}
 			a.noteIdentity(o, status)
+			status.Hooks, err = a.hookStatus(o)
+			if err != nil {
+				bad = append(bad, err)
+				status.Problems = append(status.Problems, err.Error())
+			}
 			return a.settle(c, bad, true, func() error { return show(a.stdout, status) })
 		},
 	})
+}
+
+// hookStatus tells of the hooks of the running host.
+func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
+	found = []images.HookStatus{}
+	if host.At(o.sysroot).Running == "" {
+		return found, nil
+	}
+	effects, err := hooks.Effects(a.root)
+	if errors.Is(err, fs.ErrPermission) { // not for users to see
+		return found, nil
+	}
+	for _, e := range effects {
+		found = append(found, images.HookStatus{Name: e.Hook, Installed: e.Installed, Problem: e.Problem})
+	}
+	return found, err
 }
 
 // statusPrinter returns what prints a status in a format.
@@ -60,6 +84,7 @@ func statusPrinter(format string) (func(io.Writer, *images.Status) error, error)
 	full := &images.Status{
 		Booted: some, Staged: some, Rollback: some, Others: []images.Deployment{*some},
 		Stores: make([]images.StoreUsage, 3), Bound: images.BoundStatus{Missing: []string{"x"}}, Filesystem: &images.Filesystem{},
+		Hooks: make([]images.HookStatus, 3),
 	}
 	if err := executeStatus(io.Discard, format, full); err != nil {
 		return nil, usageErrorf("status: read --format: %w", err)
@@ -128,7 +153,31 @@ func printStatus(w io.Writer, s *images.Status) error {
 	if fs := s.Filesystem; fs != nil {
 		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size)), fs.Reflink)
 	}
+	printHooks(line, s.Hooks)
 	return tw.Flush()
+}
+
+// printHooks prints one line where all hooks are the same, else one for each that does not
+// run, too.
+func printHooks(line func(label, format string, args ...any), all []images.HookStatus) {
+	var running, missing []string
+	for _, h := range all {
+		if h.Installed {
+			running = append(running, h.Name)
+		} else {
+			missing = append(missing, h.Name+": "+h.Problem)
+		}
+	}
+	switch {
+	case len(all) == 0:
+	case len(running) == 0 && !slices.ContainsFunc(all, func(h images.HookStatus) bool { return h.Problem != all[0].Problem }):
+		line("Hooks:", "none runs: %s", all[0].Problem)
+	default:
+		line("Hooks:", "%s", cmp.Or(strings.Join(running, ", "), "none runs"))
+		for _, m := range missing {
+			line("", "does not run: %s", m)
+		}
+	}
 }
 
 func printDeployment(line func(label, format string, args ...any), label string, d images.Deployment) {

@@ -33,7 +33,12 @@ func fullStatus() *images.Status {
 			{Store: images.BootcStore, Path: "/sysroot/ostree/bootc/storage", Images: 2, Size: 999},
 			{Store: images.DefaultStore, Path: "/var/lib/containers/storage"},
 		},
-		Bound:      images.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
+		Bound: images.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
+		Hooks: []images.HookStatus{
+			{Name: "ledger", Installed: true},
+			{Name: "mount-guard", Installed: true},
+			{Name: "bound-gate", Problem: `program "/usr/bin/bootc-podman" is missing`},
+		},
 		Problems:   []string{"open: denied"},
 		Filesystem: &images.Filesystem{Type: "xfs", Reflink: images.Yes, Size: 2e12, Available: 1.5e12},
 	}
@@ -65,6 +70,8 @@ Bound:       1 of 3 images present
              missing: quay.io/a
              missing: quay.io/b
 Filesystem:  xfs, 1.5 TB of 2 TB free, reflinks: yes
+Hooks:       ledger, mount-guard
+             does not run: bound-gate: program "/usr/bin/bootc-podman" is missing
 `,
 		},
 		{

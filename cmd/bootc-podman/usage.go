@@ -22,6 +22,7 @@ import (
 
 func (a *app) usageCommand() *cli.Command {
 	var format string
+	var ledger hooks.Effect
 	return plainVerb(&cli.Command{
 		Name:      "usage",
 		Usage:     "list the containers that run, of any store, and the stores they need",
@@ -32,7 +33,7 @@ func (a *app) usageCommand() *cli.Command {
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			show, err := leasePrinter(format)
+			show, err := leasePrinter(format, &ledger)
 			if err != nil {
 				return err
 			}
@@ -48,17 +49,62 @@ func (a *app) usageCommand() *cli.Command {
 				leases = slices.DeleteFunc(leases, func(l hooks.Lease) bool { return l.State != hooks.LeaseRunning })
 			}
 			slices.SortStableFunc(leases, func(x, y hooks.Lease) int { return x.Started.Compare(y.Started) })
-			return a.settle(c, bad, len(leases) > 0, func() error { return show(a.stdout, leases) })
+			return a.settle(c, bad, len(leases) > 0, func() error {
+				ledger = a.ledger(format)
+				return show(a.stdout, leases)
+			})
 		},
 	})
 }
 
 const leaseTable = "{{range .}}{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Stores}}\t{{.PID}}\t{{.Started}}\t{{.State}}\n{{end -}}"
 
-// leasePrinter returns what prints leases in a format.
-func leasePrinter(format string) (func(io.Writer, []hooks.Lease) error, error) {
+// ledger returns whether the hook runs that writes leases, and says so on standard error:
+// without it, no container is listed, whatever runs.
+func (a *app) ledger(format string) hooks.Effect {
+	effects, err := hooks.Effects(a.root)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
+		return hooks.Effect{Problem: err.Error()}
+	}
+	ledger := effects[slices.IndexFunc(effects, func(e hooks.Effect) bool { return e.Hook == hooks.Ledger })]
+	switch {
+	case !ledger.Installed:
+		fmt.Fprintf(a.stderr, "Warning: the hook ledger does not run, containers are not recorded: %s\nHint: bootc-podman hooks install\n",
+			printable(ledger.Problem))
+	case format == "" || format == "table":
+		fmt.Fprintf(a.stderr, "Containers are recorded since %s.\n", ledger.Since.Local().Format(time.RFC3339))
+	}
+	return ledger
+}
+
+// usageOutput is the JSON form, which docs/usage-v1.schema.json describes.
+type usageOutput struct {
+	Schema int          `json:"schema"`
+	Ledger ledgerOutput `json:"ledger"`
+	// Containers are those that run, or all with --all.
+	Containers []hooks.Lease `json:"containers"`
+}
+
+type ledgerOutput struct {
+	Installed bool   `json:"installed"`
+	Problem   string `json:"problem"`
+	// Since is null where the hook is not installed.
+	Since *time.Time `json:"since"`
+}
+
+// leasePrinter returns what prints leases in a format; JSON also says of the ledger what
+// is known of it by then.
+func leasePrinter(format string, ledger *hooks.Effect) (func(io.Writer, []hooks.Lease) error, error) {
 	if format == "json" {
-		return func(w io.Writer, leases []hooks.Lease) error { return printJSON(w, append([]hooks.Lease{}, leases...)) }, nil
+		return func(w io.Writer, leases []hooks.Lease) error {
+			out := usageOutput{Schema: 1, Containers: append([]hooks.Lease{}, leases...)}
+			out.Ledger = ledgerOutput{Installed: ledger.Installed, Problem: ledger.Problem}
+			if ledger.Installed {
+				out.Ledger.Since = &ledger.Since
+			}
+			return printJSON(w, out)
+		}, nil
 	}
 	sample := hooks.Lease{Layers: []hooks.Layer{{Store: hooks.BootcStore}}}
 	if err := executeLeases(io.Discard, format, []hooks.Lease{sample}); err != nil {

@@ -40,8 +40,18 @@ type Status struct {
 	// Filesystem is the one that deployments and bootc-owned store lie on, nil
 	// when it could not be looked at.
 	Filesystem *Filesystem `json:"filesystem"`
+	// Hooks are the hooks of the running host, none where they could not be looked at.
+	Hooks []HookStatus `json:"hooks"`
 	// Problems are what could not be read, so that the rest may be incomplete.
 	Problems []string `json:"problems"`
+}
+
+// HookStatus says whether podman runs a hook when containers start.
+type HookStatus struct {
+	Name      string `json:"name"`
+	Installed bool   `json:"installed"`
+	// Problem says why it is not, "" for a hook that is.
+	Problem string `json:"problem"`
 }
 
 // Source is who told about deployments.
@@ -107,7 +117,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	if inv.located.Physical != "." {
 		inv.problems = append(inv.problems, inv.boundProblems...)
 	}
-	s := &Status{Schema: 1, Source: FromSysroot}
+	s := &Status{Schema: 1, Source: FromSysroot, Hooks: []HookStatus{}}
 	h, reason := inv.askBootc(ctx)
 	if h != nil {
 		s.Source = FromBootc
