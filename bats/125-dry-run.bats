@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # --dry-run, with every command, before and after it: nothing changes.
+#
+# bats file_tags=oldest-and-newest
 
 load helpers
 load os-images

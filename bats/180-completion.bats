@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Shell completion, in the shells themselves.
+#
+# bats file_tags=oldest-and-newest
 
 load helpers
 

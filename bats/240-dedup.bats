@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Equal files of both stores share their place on the disk.
+#
+# bats file_tags=oldest-and-newest
 
 load helpers
 

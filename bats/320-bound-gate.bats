@@ -165,6 +165,7 @@ no_start() {
     rm -rf /run/o2 /run/further
 }
 
+# bats test_tags=oldest-and-newest
 @test "bound-gate: an image of a hundred layers starts" {
     podman_at_least 5 || skip "podman cannot mount so many of another store"
     cp -a /srv/app /srv/many
