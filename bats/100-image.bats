@@ -141,7 +141,7 @@ EOF
 
 @test "image: the store is opened as bootc opens it" {
     record image ls
-    assert "$(tr '\0' ' ' <argv)" == "--root /run/bootc/storage --runroot /proc/self/fd/3 --storage-driver overlay image ls "
+    assert "$(tr '\0' ' ' <argv)" == "--root /run/bootc/storage --runroot /proc/self/fd/3 image ls "
 }
 
 @test "image: options that lead podman to another store are refused" {

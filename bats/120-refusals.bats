@@ -209,7 +209,7 @@ without_podman() {
 @test "refusal: a malformed host storage.conf is named with its line" {
     oracle_init
     printf '[storage]\ndriver = "overlay"\n[storage.options.overlay]\nmountopt = nodev\n' >/etc/containers/storage.conf
-    refused 125 'line 4' 'mend that file' image ls
+    refused 125 'line 4' 'fix that file' image ls
     assert "$stderr" =~ /etc/containers/storage.conf
     bp 1 status
     assert "$(grep -c '^Error: .*line 4' <<<"$stderr")" == 1 "once"

@@ -58,7 +58,7 @@ func CheckAdditional(root string) error {
 	if root == "/" {
 		where.RootForImplicitAbsolutePaths = ""
 	}
-	conf, err := readConf(&where)
+	conf, err := readDefaultConf(where, root)
 	if err != nil {
 		return err
 	}

@@ -23,17 +23,11 @@ import (
 // allOptions is a configuration that sets everything there is.
 func allOptions() storageconf.Config {
 	return storageconf.Config{
-		Driver: "overlay",
-		Overlay: storageconf.OverlayOptions{
-			IgnoreChownErrors: "true",
-			ForceMask:         "0755",
-			Inodes:            "1000000",
-			MountProgram:      "/usr/bin/fuse-overlayfs",
-			MountOpt:          "nodev,metacopy=on",
-			Size:              "10G",
-			SkipMountHome:     "true",
-			Sync:              "filesystem",
-			UseComposefs:      "true",
+		Driver:   "overlay",
+		MountOpt: "nodev,metacopy=on",
+		LeftOut: []storageconf.LeftOut{
+			{Key: "overlay.size", Value: "10G", Reason: "a quota of another filesystem"},
+			{Key: "overlay.mount_program", Value: "a\n[storage]\ngraphroot = \"/elsewhere\"", Reason: "bootc's podman mounts without it"},
 		},
 		Pull: map[string]string{
 			"enable_partial_images": "true",
@@ -71,84 +65,43 @@ func size(value string) string {
 	return fmt.Sprintf("[storage.options.overlay]\nsize = %q\n", value)
 }
 
-func TestHostConfigTakesTheOptionsThatPodmanWould(t *testing.T) {
+// left returns what is left out as "key=value" with the common prefix removed.
+func left(config storageconf.Config) (keys []string) {
+	for _, l := range config.LeftOut {
+		keys = append(keys, l.Key+"="+l.Value)
+	}
+	return keys
+}
+
+func TestHostConfigInheritsAnAllowList(t *testing.T) {
 	for _, tc := range []struct {
-		name               string
-		files              map[string]string
-		driver, imageStore string
-		want               storageconf.OverlayOptions
+		name  string
+		files map[string]string
+		want  storageconf.Config
+		// left are the settings that are left out.
+		left []string
 	}{
-		{
-			name: "no file",
-		},
+		{name: "no file"},
 		{
 			name:  "vendor's file alone",
-			files: map[string]string{vendorFile: mountOpt("vendor")},
-			want:  storageconf.OverlayOptions{MountOpt: "vendor"},
+			files: map[string]string{vendorFile: mountOpt("nodev")},
+			want:  storageconf.Config{MountOpt: "nodev"},
 		},
 		{
 			name:  "administrator's file hides the vendor's",
-			files: map[string]string{vendorFile: mountOpt("vendor") + `size = "1G"`, adminFile: mountOpt("admin")},
-			want:  storageconf.OverlayOptions{MountOpt: "admin"},
+			files: map[string]string{vendorFile: mountOpt("nodev") + `size = "1G"`, adminFile: mountOpt("metacopy=on")},
+			want:  storageconf.Config{MountOpt: "metacopy=on"},
 		},
 		{
 			name:  "user's file hides the administrator's",
-			files: map[string]string{adminFile: mountOpt("admin") + `size = "1G"`, userFile: mountOpt("user")},
-			want:  storageconf.OverlayOptions{MountOpt: "user"},
+			files: map[string]string{adminFile: mountOpt("nodev") + `size = "1G"`, userFile: mountOpt("metacopy=off")},
+			want:  storageconf.Config{MountOpt: "metacopy=off"},
 		},
 		{
-			name: "drop-in adds to the main file",
-			files: map[string]string{
-				adminFile: mountOpt("admin"),
-				"etc/containers/storage.conf.d/10-size.conf": size("1G"),
-			},
-			want: storageconf.OverlayOptions{MountOpt: "admin", Size: "1G"},
-		},
-		{
-			name:  "drop-in without a main file",
-			files: map[string]string{"usr/share/containers/storage.conf.d/10-size.conf": size("1G")},
-			want:  storageconf.OverlayOptions{Size: "1G"},
-		},
-		{
-			name: "drop-ins are read by name, whatever their directory",
-			files: map[string]string{
-				"etc/containers/storage.conf.d/10.conf":               mountOpt("10") + `size = "10G"`,
-				"usr/share/containers/storage.rootful.conf.d/20.conf": mountOpt("20"),
-				"user/containers/storage.conf.d/15.conf":              mountOpt("15") + `inodes = "15"`,
-			},
-			want: storageconf.OverlayOptions{MountOpt: "20", Size: "10G", Inodes: "15"},
-		},
-		{
-			name: "administrator's drop-in masks the vendor's of the same name",
-			files: map[string]string{
-				"usr/share/containers/storage.conf.d/10.conf": mountOpt("vendor") + `size = "1G"`,
-				"etc/containers/storage.conf.d/10.conf":       mountOpt("admin"),
-			},
-			want: storageconf.OverlayOptions{MountOpt: "admin"},
-		},
-		{
-			name: "rootful drop-in masks the general one of the same name",
-			files: map[string]string{
-				"etc/containers/storage.conf.d/10.conf":         mountOpt("all") + `size = "1G"`,
-				"etc/containers/storage.rootful.conf.d/10.conf": mountOpt("rootful"),
-			},
-			want: storageconf.OverlayOptions{MountOpt: "rootful"},
-		},
-		{
-			name: "empty drop-in masks the vendor's",
-			files: map[string]string{
-				"usr/share/containers/storage.conf.d/10.conf": mountOpt("vendor"),
-				"etc/containers/storage.conf.d/10.conf":       "",
-			},
-		},
-		{
-			// The store belongs to root, whoever reads it.
-			name:  "rootless drop-ins are left out",
-			files: map[string]string{"etc/containers/storage.rootless.conf.d/10.conf": mountOpt("rootless")},
-		},
-		{
-			name:  "drop-in of another extension is left out",
-			files: map[string]string{"etc/containers/storage.conf.d/10.conf.rpmsave": mountOpt("old")},
+			name:  "mount options that can fail are left out",
+			files: map[string]string{adminFile: mountOpt("nodev, noexec,metacopy=on,volatile,x=1,,")},
+			want:  storageconf.Config{MountOpt: "nodev,metacopy=on"},
+			left:  []string{"overlay.mountopt= noexec,volatile,x=1"},
 		},
 		{
 			name: "keys directly below options",
@@ -161,41 +114,19 @@ skip_mount_home = "true"
 ignore_chown_errors = "true"
 force_mask = 0o700
 `},
-			want: storageconf.OverlayOptions{
-				Size: "1G", MountOpt: "nodev", MountProgram: "/bin/mnt",
-				SkipMountHome: "true", IgnoreChownErrors: "true", ForceMask: "700",
+			want: storageconf.Config{MountOpt: "nodev"},
+			left: []string{
+				"overlay.force_mask=700", "overlay.ignore_chown_errors=true", "overlay.mount_program=/bin/mnt",
+				"overlay.size=1G", "overlay.skip_mount_home=true",
 			},
 		},
 		{
 			name: "overlay table wins over keys directly below options",
-			files: map[string]string{adminFile: `
-[storage.options]
-size = "1G"
-mountopt = "nodev"
-mount_program = "/bin/mnt"
-skip_mount_home = "true"
-ignore_chown_errors = "true"
-force_mask = 0o700
-[storage.options.overlay]
-size = "2G"
-mountopt = "metacopy=on"
-mount_program = "/bin/other"
-skip_mount_home = "false"
-ignore_chown_errors = "false"
-force_mask = "shared"
-`},
-			want: storageconf.OverlayOptions{
-				Size: "2G", MountOpt: "metacopy=on", MountProgram: "/bin/other",
-				SkipMountHome: "false", IgnoreChownErrors: "false", ForceMask: "shared",
-			},
-		},
-		{
-			name: "overlay table wins even when a later file has the older key",
 			files: map[string]string{
-				adminFile:                               mountOpt("table"),
-				"etc/containers/storage.conf.d/10.conf": "[storage.options]\nmountopt = \"older\"\n",
+				adminFile: "[storage.options]\nmountopt = \"nodev\"\nsize = \"1G\"\n[storage.options.overlay]\nmountopt = \"metacopy=on\"\nsize = \"2G\"\n",
 			},
-			want: storageconf.OverlayOptions{MountOpt: "table"},
+			want: storageconf.Config{MountOpt: "metacopy=on"},
+			left: []string{"overlay.size=2G"},
 		},
 		{
 			name: "every key of the overlay table",
@@ -211,10 +142,15 @@ skip_mount_home = "true"
 sync = "filesystem"
 use_composefs = "true"
 `},
-			want: allOptions().Overlay,
+			want: storageconf.Config{MountOpt: "nodev,metacopy=on"},
+			left: []string{
+				"overlay.force_mask=0755", "overlay.ignore_chown_errors=true", "overlay.inodes=1000000",
+				"overlay.mount_program=/usr/bin/fuse-overlayfs", "overlay.size=10G", "overlay.skip_mount_home=true",
+				"overlay.sync=filesystem", "overlay.use_composefs=true",
+			},
 		},
 		{
-			name: "what describes another store is left out",
+			name: "what podman obeys with --root is inherited, other stores are not",
 			files: map[string]string{adminFile: `
 [storage]
 driver = "vfs"
@@ -229,36 +165,176 @@ additionallayerstores = ["/var/layers:ref"]
 [storage.options.vfs]
 ignore_chown_errors = "true"
 `},
-			driver: "vfs", imageStore: "/var/images",
-		},
-		{
-			name: "additional stores that a drop-in appends are left out",
-			files: map[string]string{
-				adminFile: "[storage.options]\nadditionalimagestores = [\"/usr/lib/containers/storage\", {append=true}]\n",
-				"usr/share/containers/storage.rootful.conf.d/00-vendor.conf": "[storage.options]\n" +
-					"additionalimagestores = [\"/usr/lib/bootc/storage\", {append=true}]\n" +
-					"additionallayerstores = [\"/var/layers:ref\", {append=true}]\n",
+			want: storageconf.Config{Driver: "vfs", Named: true, ImageStore: "/var/images", Transient: true},
+			left: []string{
+				"additionalimagestores=/usr/lib/containers/storage,/var/more", "additionallayerstores=/var/layers:ref",
 			},
 		},
 		{
-			name:  "keys nobody knows are passed over",
+			name:  "keys of the future are passed over",
 			files: map[string]string{adminFile: mountOpt("nodev") + "from_the_future = 3\n"},
-			want:  storageconf.OverlayOptions{MountOpt: "nodev"},
+			want:  storageconf.Config{MountOpt: "nodev"},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			root := makeHost(t, tc.files)
-			want := storageconf.Config{Driver: cmp.Or(tc.driver, "overlay"), ImageStore: tc.imageStore, Overlay: tc.want}
+			tc.want.Driver = cmp.Or(tc.want.Driver, "overlay")
 			got, err := storageconf.HostConfig(root)
-			if err != nil || !reflect.DeepEqual(want, got) {
-				t.Fatalf("want %+v, got %+v, %v", want, got, err)
+			must(t, err)
+			if names := left(got); !slices.Equal(names, tc.left) {
+				t.Errorf("left out: want %q, got %q", tc.left, names)
 			}
 			conf := render(t, got)
-			if strings.Contains(conf, "additional") {
-				t.Errorf("want no other store, got\n%s", conf)
+			got.LeftOut = nil
+			if !reflect.DeepEqual(tc.want, got) {
+				t.Errorf("want %+v, got %+v", tc.want, got)
+			}
+			for line := range strings.Lines(conf) {
+				if strings.Contains(line, "additional") && !strings.HasPrefix(line, "#") {
+					t.Errorf("want no other store, got\n%s", conf)
+				}
 			}
 		})
 	}
+}
+
+const (
+	dropIn        = "etc/containers/storage.conf.d/10.conf"
+	rootfulDropIn = "usr/share/containers/storage.rootful.conf.d/20.conf"
+	homeFile      = "home/.config/containers/storage.conf"
+)
+
+// older and oldest are the rules of podman 5.4.2 and of 4.3.1, newer those of 5.8.6.
+var (
+	newer  = storageconf.Rules{DropIns: true, ImageStore: true}
+	older  = storageconf.Rules{ImageStore: true}
+	oldest = storageconf.Rules{}
+)
+
+func imageStore(path string) string { return fmt.Sprintf("[storage]\nimagestore = %q\n", path) }
+
+// TestRulesDecideWhatCounts has an image store in each place. What podmans of the three
+// generations do was tried with them, see bats/135-configuration.bats.
+func TestRulesDecideWhatCounts(t *testing.T) {
+	const broken = "[storage]]\n"
+	for _, tc := range []struct {
+		name  string
+		files map[string]string
+		// home is true if XDG_CONFIG_HOME is not set.
+		home bool
+		// The image stores, "error" for none; unknown is for rules that are not known.
+		newer, older, oldest, unknown string
+	}{
+		{name: "nothing"},
+		{name: "vendor", files: map[string]string{vendorFile: imageStore("/v")}, newer: "/v", older: "/v", unknown: "/v"},
+		{
+			name:  "administrator",
+			files: map[string]string{vendorFile: imageStore("/v"), adminFile: imageStore("/a")},
+			newer: "/a", older: "/a", unknown: "/a",
+		},
+		{
+			name: "XDG_CONFIG_HOME", files: map[string]string{userFile: imageStore("/u"), adminFile: imageStore("/a")},
+			newer: "/u", older: "/u", unknown: "/u",
+		},
+		{
+			name: "home directory", home: true,
+			files: map[string]string{homeFile: imageStore("/h"), adminFile: imageStore("/a")},
+			newer: "/h", older: "/a", unknown: "/h",
+		},
+		{
+			name: "home directory alone", home: true,
+			files: map[string]string{homeFile: "[storage]\n", adminFile: imageStore("/a")},
+			older: "/a", unknown: "/a",
+		},
+		{name: "drop-in", files: map[string]string{dropIn: imageStore("/d")}, newer: "/d", unknown: "/d"},
+		{name: "rootful drop-in", files: map[string]string{rootfulDropIn: imageStore("/r")}, newer: "/r", unknown: "/r"},
+		{
+			name:  "drop-ins by name",
+			files: map[string]string{dropIn: imageStore("/d"), rootfulDropIn: imageStore("/r"), adminFile: imageStore("/a")},
+			newer: "/r", older: "/a", unknown: "/r",
+		},
+		{
+			name:  "rootless drop-in",
+			files: map[string]string{"etc/containers/storage.rootless.conf.d/10.conf": imageStore("/r")},
+		},
+		{
+			name: "broken drop-in", files: map[string]string{dropIn: broken, adminFile: imageStore("/a")},
+			newer: "error", older: "/a", unknown: "/a",
+		},
+		{name: "broken file in the home directory", home: true, files: map[string]string{homeFile: broken}, newer: "error"},
+		{
+			name: "broken file of the administrator", files: map[string]string{adminFile: broken, vendorFile: imageStore("/v")},
+			newer: "error", older: "error", oldest: "error", unknown: "error",
+		},
+		{
+			name: "a directory in place of the file", files: map[string]string{adminFile + "/x": ""},
+			newer: "error", older: "error", oldest: "error", unknown: "error",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			root := makeHost(t, tc.files)
+			if tc.home {
+				t.Setenv("HOME", filepath.Join(root, "home"))
+				unsetenv(t, "XDG_CONFIG_HOME")
+			}
+			same := tc.newer == tc.older && tc.older == tc.oldest
+			if ambiguous := storageconf.Ambiguous(root); ambiguous == same {
+				t.Errorf("ambiguous is %v", ambiguous)
+			}
+			for _, read := range []struct {
+				name, want string
+				config     func(string) (storageconf.Config, error)
+			}{
+				{"newer", tc.newer, newer.HostConfig},
+				{"older", tc.older, older.HostConfig},
+				{"oldest", tc.oldest, oldest.HostConfig},
+				{"unknown", tc.unknown, storageconf.HostConfig},
+			} {
+				got, err := read.config(root)
+				if failed := read.want == "error"; failed != (err != nil) || !failed && got.ImageStore != read.want {
+					t.Errorf("%s: want %q, got %q, %v", read.name, read.want, got.ImageStore, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRulesAreRememberedByTheProgram(t *testing.T) {
+	dir := t.TempDir()
+	path, podman, other := filepath.Join(dir, "podman.json"), filepath.Join(dir, "podman"), filepath.Join(dir, "other")
+	writeFile(t, podman, "1")
+	writeFile(t, other, "1")
+	expect := func(program string, want storageconf.Rules, known bool) {
+		t.Helper()
+		if got, ok := storageconf.RulesOf(path, program); got != want || ok != known {
+			t.Errorf("%s: want %+v, %v, got %+v, %v", program, want, known, got, ok)
+		}
+	}
+	expect(podman, oldest, false)
+	must(t, storageconf.RememberRules(path, podman, older))
+	must(t, storageconf.RememberRules(path, other, newer))
+	expect(podman, older, true)
+	expect(other, newer, true)
+	// An update replaces the file.
+	must(t, os.Rename(other, podman))
+	expect(podman, oldest, false)
+	must(t, storageconf.RememberRules(path, podman, newer))
+	expect(podman, newer, true)
+	// Written in place.
+	writeFile(t, podman, "22")
+	expect(podman, oldest, false)
+	must(t, storageconf.RememberRules(path, podman, newer))
+	// Another user could have written the answer.
+	must(t, os.Chmod(path, 0o666))
+	expect(podman, oldest, false)
+	must(t, os.Remove(path))
+	for _, content := range []string{"", "{", "[1]", `[{"path":""}]`, `{"path":"/"}`, strings.Repeat("[", 1<<20)} {
+		writeFile(t, path, content)
+		expect(podman, oldest, false)
+	}
+	must(t, os.Remove(path))
+	must(t, os.Symlink("/dev/zero", path))
+	expect(podman, oldest, false)
 }
 
 func TestHostConfigMergesPullOptionsByKey(t *testing.T) {
@@ -276,13 +352,13 @@ func TestHostConfigMergesPullOptionsByKey(t *testing.T) {
 
 func TestHostConfigReadsTheHomeDirectory(t *testing.T) {
 	root := makeHost(t, map[string]string{
-		"home/.config/containers/storage.conf": mountOpt("home"),
-		adminFile:                              mountOpt("admin"),
+		"home/.config/containers/storage.conf": mountOpt("nodev"),
+		adminFile:                              mountOpt("metacopy=on"),
 	})
 	t.Setenv("HOME", filepath.Join(root, "home"))
 	unsetenv(t, "XDG_CONFIG_HOME")
 	got, err := storageconf.HostConfig(root)
-	if want := "home"; err != nil || got.Overlay.MountOpt != want {
+	if want := "nodev"; err != nil || got.MountOpt != want {
 		t.Errorf("want %q, got %+v, %v", want, got, err)
 	}
 }
@@ -292,16 +368,16 @@ func TestHostConfigReadsTheHomeDirectory(t *testing.T) {
 func TestHostConfigIgnoresTheCallersStore(t *testing.T) {
 	for _, name := range []string{"CONTAINERS_STORAGE_CONF", "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_OPTS", "STORAGE_DRIVER"} {
 		t.Run(name, func(t *testing.T) {
-			root := makeHost(t, map[string]string{adminFile: mountOpt("admin"), "other.conf": mountOpt("other")})
+			root := makeHost(t, map[string]string{adminFile: mountOpt("nodev"), "other.conf": mountOpt("metacopy=on")})
 			value := filepath.Join(root, "other.conf")
 			switch name {
 			case "STORAGE_OPTS":
-				value = "overlay.mountopt=other"
+				value = "overlay.mountopt=metacopy=on"
 			case "STORAGE_DRIVER":
 				value = "vfs"
 			}
 			t.Setenv(name, value)
-			want := storageconf.Config{Driver: "overlay", Overlay: storageconf.OverlayOptions{MountOpt: "admin"}}
+			want := storageconf.Config{Driver: "overlay", MountOpt: "nodev"}
 			got, err := storageconf.HostConfig(root)
 			if err != nil || !reflect.DeepEqual(want, got) {
 				t.Errorf("want %+v, got %+v, %v", want, got, err)
@@ -311,7 +387,6 @@ func TestHostConfigIgnoresTheCallersStore(t *testing.T) {
 }
 
 func TestHostConfigNamesFileAndLineOfAMistake(t *testing.T) {
-	const dropIn = "etc/containers/storage.rootful.conf.d/50.conf"
 	for _, tc := range []struct {
 		name    string
 		file    string
@@ -319,7 +394,7 @@ func TestHostConfigNamesFileAndLineOfAMistake(t *testing.T) {
 		want    string
 	}{
 		{name: "malformed main file", file: adminFile, content: "[storage]\ndriver = \n", want: "line 2"},
-		{name: "malformed drop-in", file: dropIn, content: "\n\n[storage]]\n", want: "line 3"},
+		{name: "malformed drop-in", file: rootfulDropIn, content: "\n\n[storage]]\n", want: "line 3"},
 		{name: "malformed user file", file: userFile, content: "=\n", want: "line 1"},
 		{name: "boolean instead of a string", file: adminFile, content: "[storage.options.overlay]\nuse_composefs = true\n", want: "line 2"},
 		{name: "boolean as pull option", file: adminFile, content: "\n[storage.options.pull_options]\nuse_hard_links = true\n", want: "line 3"},
@@ -329,7 +404,7 @@ func TestHostConfigNamesFileAndLineOfAMistake(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			root := makeHost(t, map[string]string{tc.file: tc.content})
-			got, err := storageconf.HostConfig(root)
+			got, err := newer.HostConfig(root)
 			if err == nil {
 				t.Fatalf("want an error, got %+v", got)
 			}
@@ -353,7 +428,7 @@ func TestHostConfigReportsAFileItCannotRead(t *testing.T) {
 
 func TestRenderMatchesTheGoldenFiles(t *testing.T) {
 	overlayOnVFS := allOptions()
-	overlayOnVFS.Driver = "vfs"
+	overlayOnVFS.Driver, overlayOnVFS.LeftOut = "vfs", nil
 	overlayOnVFS.Pull = map[string]string{"enable_partial_images": "true"}
 	for _, tc := range []struct {
 		name   string
@@ -415,9 +490,10 @@ func TestRenderedConfMeansTheSameToTheStorageLibrary(t *testing.T) {
 			name   string
 			config storageconf.Config
 		}{name: "value with " + name, config: storageconf.Config{
-			Driver:  "overlay",
-			Overlay: storageconf.OverlayOptions{MountOpt: value, MountProgram: value},
-			Pull:    map[string]string{"key": value, value: "key"},
+			Driver:   "overlay",
+			MountOpt: value,
+			LeftOut:  []storageconf.LeftOut{{Key: "overlay.size", Value: value, Reason: "none"}},
+			Pull:     map[string]string{"key": value, value: "key"},
 		}})
 	}
 	for _, tc := range tests {
@@ -466,25 +542,10 @@ func driverOptions(config storageconf.Config) []string {
 	if config.Driver != "overlay" {
 		return nil
 	}
-	var options []string
-	o := config.Overlay
-	for key, value := range map[string]string{
-		"ignore_chown_errors": o.IgnoreChownErrors,
-		"force_mask":          o.ForceMask,
-		"inodes":              o.Inodes,
-		"mount_program":       o.MountProgram,
-		"mountopt":            o.MountOpt,
-		"size":                o.Size,
-		"skip_mount_home":     o.SkipMountHome,
-		"sync":                o.Sync,
-		"use_composefs":       o.UseComposefs,
-	} {
-		if value != "" {
-			options = append(options, "overlay."+key+"="+value)
-		}
+	if config.MountOpt == "" {
+		return nil
 	}
-	slices.Sort(options)
-	return options
+	return []string{"overlay.mountopt=" + config.MountOpt}
 }
 
 func resolve(path string) string {
@@ -503,50 +564,18 @@ func render(t *testing.T, config storageconf.Config) string {
 	return string(conf)
 }
 
-func TestFlagsRepeatTheConf(t *testing.T) {
+func TestFlagsAreBootcsWordsAndMountOptions(t *testing.T) {
 	vfs := allOptions()
 	vfs.Driver = "vfs"
+	words := []string{"--root", "/run/bootc/storage", "--runroot", "/proc/self/fd/3"}
 	for _, tc := range []struct {
 		name   string
 		config storageconf.Config
-		want   []storageconf.Flag
+		want   []string
 	}{
-		{
-			name:   "no option",
-			config: storageconf.Config{Driver: "overlay", Pull: map[string]string{"use_hard_links": "true"}},
-			want: []storageconf.Flag{
-				{Name: "--root", Value: "/run/bootc/storage"},
-				{Name: "--runroot", Value: "/proc/self/fd/3"},
-				{Name: "--storage-driver", Value: "overlay"},
-			},
-		},
-		{
-			name:   "every option",
-			config: allOptions(),
-			want: []storageconf.Flag{
-				{Name: "--root", Value: "/run/bootc/storage"},
-				{Name: "--runroot", Value: "/proc/self/fd/3"},
-				{Name: "--storage-driver", Value: "overlay"},
-				{Name: "--storage-opt", Value: "overlay.ignore_chown_errors=true"},
-				{Name: "--storage-opt", Value: "overlay.force_mask=0755"},
-				{Name: "--storage-opt", Value: "overlay.inodes=1000000"},
-				{Name: "--storage-opt", Value: "overlay.mount_program=/usr/bin/fuse-overlayfs"},
-				{Name: "--storage-opt", Value: "overlay.mountopt=nodev,metacopy=on"},
-				{Name: "--storage-opt", Value: "overlay.size=10G"},
-				{Name: "--storage-opt", Value: "overlay.skip_mount_home=true"},
-				{Name: "--storage-opt", Value: "overlay.sync=filesystem", Since: [2]int{5, 8}},
-				{Name: "--storage-opt", Value: "overlay.use_composefs=true", Since: [2]int{5, 0}},
-			},
-		},
-		{
-			name:   "overlay options with another driver",
-			config: vfs,
-			want: []storageconf.Flag{
-				{Name: "--root", Value: "/run/bootc/storage"},
-				{Name: "--runroot", Value: "/proc/self/fd/3"},
-				{Name: "--storage-driver", Value: "vfs"},
-			},
-		},
+		{name: "no option", config: storageconf.Config{Driver: "overlay", Pull: map[string]string{"use_hard_links": "true"}}, want: words},
+		{name: "every option", config: allOptions(), want: append(words, "--storage-opt", "overlay.mountopt=nodev,metacopy=on")},
+		{name: "overlay options with another driver", config: vfs, want: words},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := tc.config.Flags(); !slices.Equal(tc.want, got) {
@@ -577,6 +606,11 @@ func TestForStoreTakesTheDriverTheStoreWasMadeWith(t *testing.T) {
 			want.Driver = tc.want
 			if got := config.ForStore(dir); !reflect.DeepEqual(want, got) {
 				t.Errorf("want %+v, got %+v", want, got)
+			}
+			// So podman does with --root, too.
+			config.Named, want.Named, want.Driver = true, true, config.Driver
+			if got := config.ForStore(dir); !reflect.DeepEqual(want, got) {
+				t.Errorf("named: want %+v, got %+v", want, got)
 			}
 		})
 	}

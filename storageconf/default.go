@@ -49,7 +49,7 @@ func defaultStores(root string, uid int) (own, additional []string, err error) {
 	if root == "/" {
 		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
 	}
-	conf, err := readConf(&where)
+	conf, err := readDefaultConf(where, root)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,6 +78,22 @@ func defaultStores(root string, uid int) (own, additional []string, err error) {
 		}
 	}
 	return own, additional, nil
+}
+
+// readDefaultConf reads the configuration of podman's own store by the rules of the
+// host's podman. If they are not known, what only newer podmans read is passed over if
+// it is damaged.
+func readDefaultConf(where configfile.File, root string) (storageTable, error) {
+	if rules, ok := KnownRules(root); ok {
+		return readConf(where, rules)
+	}
+	conf, err := readConf(where, newest)
+	if err != nil {
+		if older, errOlder := readConf(where, Rules{ImageStore: true}); errOlder == nil {
+			return older, nil
+		}
+	}
+	return conf, err
 }
 
 // envOfConf is the variable that names the configuration of podman's own store, "" for
@@ -138,7 +154,7 @@ func ReadDefaultStore(root string) (DefaultStore, error) {
 	if own {
 		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
 	}
-	conf, err := readConf(&where)
+	conf, err := readDefaultConf(where, root)
 	if err != nil {
 		return DefaultStore{}, err
 	}

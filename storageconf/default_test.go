@@ -255,13 +255,27 @@ func TestDefaultStoresOfAnotherHostIgnoreTheEnvironment(t *testing.T) {
 	}
 }
 
+// TestDefaultStoresPassOverADropInThatNotEveryPodmanReads has rules that are not known.
+func TestDefaultStoresPassOverADropInThatNotEveryPodmanReads(t *testing.T) {
+	root := makeHost(t, map[string]string{
+		adminFile: "[storage]\ngraphroot = \"/srv/store\"\n",
+		"etc/containers/storage.rootless.conf.d/1.conf": "\n[",
+		dropIn: "[storage]\ngraphroot = \"/srv/other\"\n",
+	})
+	for uid, want := range map[int]string{0: "/srv/other", 1000: "/srv/store"} {
+		got, err := storageconf.DefaultStores(root, uid)
+		if err != nil || !slices.Equal(got, []string{want}) {
+			t.Errorf("user %d: want %q, got %q, %v", uid, want, got, err)
+		}
+	}
+}
+
 func TestDefaultStoresRefuseWhatTheStorageLibraryRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name, file, content string
 		want                []string
 	}{
 		{name: "malformed main file", file: adminFile, content: "[storage]\ngraphroot = \n", want: []string{adminFile, "line 2"}},
-		{name: "malformed drop-in of users", file: "etc/containers/storage.rootless.conf.d/1.conf", content: "\n[", want: []string{"1.conf", "line 2"}},
 		{name: "number for a path", file: userFile, content: "[storage]\ngraphroot = 1\n", want: []string{userFile, "line 2"}},
 		{
 			name: "image store that is the graph root", file: adminFile,

@@ -19,7 +19,8 @@ import (
 
 func TestWriteConfMakesAPrivateFile(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "missing/directories/storage.conf")
+	path := filepath.Join(dir, "storage.conf")
+	defer unix.Umask(unix.Umask(0o777))
 	must(t, storageconf.WriteConf(path, []byte("content\n")))
 	checkConf(t, path, "content\n")
 }

@@ -61,6 +61,9 @@ func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
+	if err := s.placeConf(cmd); err != nil {
+		return nil, err
+	}
 	ns, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -79,5 +82,7 @@ func (s *Session) completionCmd(ctx context.Context, args []string) (Cmd, error)
 		return Cmd{}, err
 	}
 	cmd.Args = slices.Insert(cmd.Args, len(podman), podmanComplete)
+	// podman does not apply every option before it completes.
+	cmd.Env = s.Change.apply(s.host.Env)
 	return cmd, nil
 }

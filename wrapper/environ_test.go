@@ -40,7 +40,7 @@ func TestDroppedVariablesDoNotReachPodman(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var want []string
+			var want []string // of a program
 			switch name {
 			case "CONTAINERS_STORAGE_CONF":
 				want = []string{name + "=" + s.confPath()}
@@ -48,6 +48,10 @@ func TestDroppedVariablesDoNotReachPodman(t *testing.T) {
 				want = []string{name + "=" + s.authPath()}
 			}
 			for what, cmd := range map[string]Cmd{"podman": podman, "program": program} {
+				want := want
+				if what == "podman" && name == "CONTAINERS_STORAGE_CONF" {
+					want = nil // It reads the host's, as bootc's does.
+				}
 				equalStrings(t, name+" of "+what, values(cmd.Env, name), want)
 				equalStrings(t, "alike of "+what, values(cmd.Env, name+"_ALIKE"), []string{name + "_ALIKE=caller"})
 			}
@@ -123,7 +127,7 @@ func TestOtherVariablesSurviveByteForByteAndInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	equalStrings(t, "podman's environment", cmd.Env,
-		append(slices.Clone(caller), "CONTAINERS_STORAGE_CONF="+s.confPath(), "REGISTRY_AUTH_FILE="+s.authPath()))
+		append(slices.Clone(caller), "REGISTRY_AUTH_FILE="+s.authPath()))
 	equalStrings(t, "the caller's own", m.Env, caller)
 }
 

@@ -30,13 +30,17 @@ func TestDryRunOfAPassthrough(t *testing.T) {
 	m := newMachine(t)
 	m.Env = append(m.Env, "STORAGE_OPTS=x", "CONTAINER_HOST=ssh://other", "REGISTRY_AUTH_FILE=x")
 	s := m.open(t)
-	if err := s.Become(t.Context(), m.podmanCmd(t, "image", "ls", "--format", "{{.ID}}")); err != nil {
+	cmd, err := s.Podman(t.Context(), "image", "ls", "--format", "{{.ID}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Become(t.Context(), cmd); err != nil {
 		t.Fatal(err)
 	}
 	m.explainedAs(t, s, `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # the file "CREDENTIALS": {}, no credentials found
-env -u CONTAINER_HOST -u STORAGE_OPTS CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=CREDENTIALS DIR/bin/podman STORE image ls --format '{{.ID}}'
+env -u CONTAINER_HOST -u STORAGE_OPTS REGISTRY_AUTH_FILE=CREDENTIALS DIR/bin/podman STORE image ls --format '{{.ID}}'
 `)
 }
 
@@ -67,7 +71,7 @@ env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman -
 	m.explainedAs(t, s, created+`# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # the file "CREDENTIALS": the content of "DIR/sysroot/etc/ostree/auth.json"
-env -u STORAGE_DRIVER CONTAINERS_STORAGE_CONF=PRIVATE REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
+env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman STORE --storage-opt overlay.mountopt=nodev image pull x
 `)
 }
 

@@ -197,7 +197,7 @@ func (m *machine) podmanCmd(t *testing.T, args ...string) Cmd {
 // onStore are the options with which podman opens a store made by default.
 func onStore(args ...string) []string {
 	return append([]string{
-		"--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "--storage-driver", "overlay",
+		"--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot,
 	}, args...)
 }
 

@@ -205,7 +205,7 @@ func TestGlobalOptionsGoBeforeThePodmanCommand(t *testing.T) {
 	if err := m.BecomePodman(t.Context(), []string{"--log-level", "debug"}, []string{"images", "-a"}); err != nil {
 		t.Fatal(err)
 	}
-	if want := " --storage-driver overlay --log-level debug images -a\n"; !strings.HasSuffix(m.explained.String(), want) {
+	if want := " --log-level debug images -a\n"; !strings.HasSuffix(m.explained.String(), want) {
 		t.Errorf("got %s, want it to end with %q", &m.explained, want)
 	}
 }

@@ -21,6 +21,9 @@ func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 		}
 		return s.explainRun(s.Store.Path(), s.envWords(cmd.Env), cmd)
 	}
+	if err := s.placeConf(cmd); err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	// The thread that enters the namespace ends with its goroutine.
 	go func() {
@@ -62,11 +65,13 @@ func (h Host) plainEnv() []string {
 
 // envWords are the arguments of env(1) that make an environment out of the caller's.
 func (s *Session) envWords(env []string) []string {
-	own := s.Change.apply(s.host.Env)
-	switch n := len(own); {
-	case len(env) >= n && slices.Equal(env[:n], own):
-		return append(s.Change.words(), env[n:]...)
-	case slices.Equal(env, s.host.plainEnv()):
+	for _, change := range []EnvChange{s.podmanChange(), s.Change} {
+		own := change.apply(s.host.Env)
+		if n := len(own); len(env) >= n && slices.Equal(env[:n], own) {
+			return append(change.words(), env[n:]...)
+		}
+	}
+	if slices.Equal(env, s.host.plainEnv()) {
 		return nil
 	}
 	return append([]string{"-i"}, env...)

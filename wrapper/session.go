@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/sirupsen/logrus"
 
@@ -81,7 +80,7 @@ func (h Host) Open() (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := storageconf.HostConfig(h.Root)
+	config, err := h.hostConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -146,31 +145,21 @@ func InContainer(root string, env []string) (evidence string) {
 	return ""
 }
 
-// Podman returns the command line that runs podman with args on the store. It
-// may have to ask podman for its version.
-func (s *Session) Podman(ctx context.Context, args ...string) (Cmd, error) {
+// Podman returns the command line that runs podman with args on the store. It has
+// bootc's own words, and podman reads the host's configuration itself: so whatever this
+// podman obeys there, it obeys for bootc and for us alike.
+func (s *Session) Podman(_ context.Context, args ...string) (Cmd, error) {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {
 		return Cmd{}, err
 	}
-	argv := append([]string{}, podman...)
-	version := sync.OnceValues(func() ([2]int, error) { return podmanVersion(ctx, s.host, podman) })
-	for _, flag := range s.Config.Flags() {
-		if flag.Since != [2]int{} {
-			v, err := version()
-			if err != nil {
-				return Cmd{}, err
-			}
-			if slices.Compare(v[:], flag.Since[:]) < 0 {
-				logrus.Debugf("Leaving out %s %s: podman %d.%d does not know it", flag.Name, flag.Value, v[0], v[1])
-				continue
-			}
-		}
-		argv = append(argv, flag.Name, flag.Value)
-	}
-	cmd := s.command(podman[0], append(argv, args...))
-	cmd.Podman = true
-	return cmd, nil
+	argv := append(append(podman, s.Config.Flags()...), args...)
+	return Cmd{Path: podman[0], Args: argv, Env: s.podmanChange().apply(s.host.Env), Podman: true}, nil
+}
+
+// podmanChange is what podman gets instead of Change, without the private storage.conf.
+func (s *Session) podmanChange() EnvChange {
+	return changeEnv(s.host.Env, "", s.authPath())
 }
 
 // PodmanVersion asks podman for its major and minor version, zero when it does not
@@ -219,7 +208,10 @@ func (s *Session) Become(ctx context.Context, cmd Cmd) error {
 		return fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
 	}
 	if s.host.DryRun != nil {
-		return s.explainRun(s.Store.Path(), s.Change.words(), cmd)
+		return s.explainRun(s.Store.Path(), s.envWords(cmd.Env), cmd)
+	}
+	if err := s.placeConf(cmd); err != nil {
+		return err
 	}
 	ns, err := s.enter(ctx)
 	if err != nil {
@@ -245,10 +237,9 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 }
 
 // enter puts the calling thread into a namespace with the store in place, made
-// if it is missing, and everything that podman needs besides: the private
-// storage.conf and the credentials.
+// if it is missing, and the credentials.
 func (s *Session) enter(ctx context.Context) (*namespace, error) {
-	if err := storageconf.WriteConf(s.confPath(), s.conf); err != nil {
+	if _, err := stateDir(s.host.ConfPath); err != nil {
 		return nil, err
 	}
 	ns, err := enterNamespace(s.Store, s.privateDir(), s.Auth)
@@ -269,6 +260,17 @@ func (s *Session) enter(ctx context.Context) (*namespace, error) {
 		return nil, err
 	}
 	return ns, ns.bind(dir)
+}
+
+// placeConf writes the private storage.conf for a program that reads it.
+func (s *Session) placeConf(cmd Cmd) error {
+	if !slices.Contains(cmd.Env, envStorageConf+"="+s.confPath()) {
+		return nil
+	}
+	if _, err := stateDir(s.host.ConfPath); err != nil {
+		return err
+	}
+	return storageconf.WriteConf(s.confPath(), s.conf)
 }
 
 // findAuth reads the credentials that are in effect: those that the user named, else those

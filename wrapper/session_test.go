@@ -17,7 +17,6 @@ import (
 )
 
 func TestPodmanGetsTheStoreAsOptions(t *testing.T) {
-	opt := func(value string) []string { return []string{"--storage-opt", "overlay." + value} }
 	tests := []struct {
 		name string
 		conf string
@@ -28,7 +27,7 @@ func TestPodmanGetsTheStoreAsOptions(t *testing.T) {
 	}{
 		{name: "plain host", want: onStore()},
 		{
-			name: "options of the host's storage.conf are passed, its stores are not",
+			name: "a driver of the host's storage.conf is left to podman, and so are its stores",
 			conf: `[storage]
 driver = "btrfs"
 graphroot = "/somewhere/else"
@@ -39,13 +38,24 @@ additionalimagestores = ["/usr/lib/containers/storage"]
 mountopt = "nodev,metacopy=on"
 ignore_chown_errors = "true"
 `,
-			want: slices.Concat(onStore(), opt("ignore_chown_errors=true"), opt("mountopt=nodev,metacopy=on")),
+			want: onStore(),
+		},
+		{
+			name: "mount options of the host's storage.conf are passed, nothing else of overlay is",
+			conf: `[storage]
+driver = "overlay"
+[storage.options.overlay]
+mountopt = "nodev,metacopy=on"
+size = "1G"
+use_composefs = "true"
+`,
+			want: onStore("--storage-opt", "overlay.mountopt=nodev,metacopy=on"),
 		},
 		{
 			name:   "a store of another driver takes no options of overlay",
 			conf:   "[storage.options.overlay]\nmountopt = \"nodev\"\nsync = \"filesystem\"\n",
 			driver: "vfs",
-			want:   []string{"--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "--storage-driver", "vfs"},
+			want:   onStore(),
 		},
 		{
 			name:   "options of a podman command line go first",
@@ -75,54 +85,6 @@ ignore_chown_errors = "true"
 			}
 		})
 	}
-}
-
-func TestOptionsThatAnOldPodmanRefusesAreLeftOut(t *testing.T) {
-	const conf = `[storage.options.overlay]
-mountopt = "nodev"
-sync = "filesystem"
-use_composefs = "true"
-`
-	always := onStore("--storage-opt", "overlay.mountopt=nodev")
-	sync := []string{"--storage-opt", "overlay.sync=filesystem"}
-	composefs := []string{"--storage-opt", "overlay.use_composefs=true"}
-	for _, tt := range []struct {
-		name, answer string
-		want         []string
-	}{
-		{name: "4.3.1 knows neither", answer: "podman version 4.3.1\n"},
-		{name: "4.9 knows neither", answer: "podman version 4.9.4-rhel\n"},
-		{name: "5.0 knows use_composefs", answer: "podman version 5.0.0-dev\n", want: composefs},
-		{name: "5.4.2 knows use_composefs", answer: "podman version 5.4.2\n", want: composefs},
-		{name: "5.8.6 knows both", answer: "podman version 5.8.6\n", want: slices.Concat(sync, composefs)},
-		{name: "6.0 knows both", answer: "podman version 6.0.0\n", want: slices.Concat(sync, composefs)},
-		{name: "5.10 is later than 5.8", answer: "podman version 5.10.0\n", want: slices.Concat(sync, composefs)},
-		{name: "an answer that is no version", answer: "emulating Docker\n"},
-		{name: "no answer"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			m := newMachine(t)
-			m.configure(t, conf)
-			m.Env = append(m.Env, EnvPodman+"=podman --log-level=error")
-			m.runner.output = tt.answer
-			cmd := m.podmanCmd(t, "images")
-			equalStrings(t, "arguments", cmd.Args[2:], slices.Concat(always, tt.want, []string{"images"}))
-			if len(m.runner.cmds) != 1 {
-				t.Fatalf("asked podman %d times, want once: %v", len(m.runner.cmds), m.runner.cmds)
-			}
-			asked := m.runner.cmds[0]
-			equalStrings(t, "question", append([]string{asked.Path}, asked.Args...),
-				[]string{m.podman, m.podman, "--log-level=error", "--version"})
-		})
-	}
-	t.Run("a podman that fails is an error", func(t *testing.T) {
-		m := newMachine(t)
-		m.configure(t, conf)
-		m.runner.err = &ExitError{Cmd: Cmd{Path: m.podman, Args: []string{"podman"}}, Code: 1}
-		if _, err := m.open(t).Podman(t.Context(), "images"); !errors.Is(err, m.runner.err) {
-			t.Errorf("got %v, want %v", err, m.runner.err)
-		}
-	})
 }
 
 // oddArgs are argument vectors that a wrapper is tempted to touch.

@@ -19,7 +19,7 @@ const (
 	usageHint     = `see "bootc-podman help"`
 	misplacedHint = "options of all commands go before the command"
 	sysrootHint   = "--sysroot names the root directory of a host, or its physical root"
-	confHint      = "mend that file, or move it aside; podman by itself fails over it, too"
+	confHint      = "fix that file, or move it aside: podman fails on it, too"
 )
 
 func usageHintOf(verb string) string { return `see "bootc-podman help ` + verb + `"` }

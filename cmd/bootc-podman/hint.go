@@ -82,7 +82,7 @@ func nextStep(err error, words []string) string {
 	case errors.Is(err, storageconf.ErrCredentials):
 		return "name a file as \"podman login --authfile\" writes it, with --authfile"
 	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
-		return "mend that file, or move it aside; podman by itself fails over it, too"
+		return "fix that file, or move it aside: podman fails on it, too"
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):

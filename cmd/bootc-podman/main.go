@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -23,9 +24,11 @@ func main() {
 	}
 	env := os.Environ()
 	// The storage library also reads the user's own storage.conf. Under sudo that
-	// may be another user's, who could name a mount_program for root to run; and
+	// may be another user's, who could name an image store for root to write to; and
 	// with a relative XDG_CONFIG_HOME it would be one in the working directory.
-	_ = os.Setenv("XDG_CONFIG_HOME", configHome()) // fails for an invalid name only
+	if dir := configHome(); dir != "" {
+		_ = os.Setenv("XDG_CONFIG_HOME", dir) // fails for an invalid name only
+	}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
@@ -34,27 +37,39 @@ func main() {
 	os.Exit(a.run(context.Background(), os.Args))
 }
 
-// configHome is the user's configuration directory if it is really that user's
-// and nobody else can write to it, else one that does not exist.
+// configHome returns the configuration directory to set: that of the user with links
+// resolved if it is really that user's and no other user can write it, else one that does
+// not exist. It returns "" to leave XDG_CONFIG_HOME unset, which some podmans take for no
+// user's configuration at all, where the one in the home directory can be trusted.
 func configHome() string {
+	const none = "/proc/none"
 	dir := os.Getenv("XDG_CONFIG_HOME")
-	if dir == "" {
+	set := dir != ""
+	if !set {
 		dir = filepath.Join(os.Getenv("HOME"), ".config")
 	}
-	const none = "/proc/none"
 	// A link could lead elsewhere by the time the file is read.
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil || !filepath.IsAbs(dir) {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil || !filepath.IsAbs(resolved) || !ownDir(resolved, 0o002) { // /tmp is root's too
 		return none
 	}
+	if set {
+		return resolved
+	}
+	if _, inEnv := os.LookupEnv("XDG_CONFIG_HOME"); inEnv || resolved != dir && !ownDir(filepath.Dir(dir), 0o022) {
+		return none
+	}
+	return ""
+}
+
+// ownDir reports whether a directory is this user's and has none of these permissions.
+func ownDir(dir string, forbidden fs.FileMode) bool {
 	fi, err := os.Stat(dir)
-	if err != nil || fi.Mode()&0o002 != 0 { // /tmp is root's too
-		return none
+	if err != nil || fi.Mode()&forbidden != 0 {
+		return false
 	}
-	if owner, ok := fi.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
-		return none
-	}
-	return dir
+	owner, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Uid) == os.Geteuid()
 }
 
 // toJournal writes a record to the journal, if there is one.

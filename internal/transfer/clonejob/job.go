@@ -80,13 +80,10 @@ type Store struct {
 // BootcStore is the bootc-owned store, for a program in its mount namespace (see
 // wrapper.Session).
 func BootcStore(c storageconf.Config) Store {
-	s := Store{GraphRoot: storageconf.GraphRoot, RunRoot: storageconf.RunRoot, Driver: c.Driver, ImageStore: c.ImageStore}
-	for _, flag := range c.Flags() {
-		if flag.Name == "--storage-opt" {
-			s.Options = append(s.Options, flag.Value)
-		}
+	return Store{
+		GraphRoot: storageconf.GraphRoot, RunRoot: storageconf.RunRoot, Driver: c.Driver,
+		Options: c.DriverOptions(), ImageStore: c.ImageStore,
 	}
-	return s
 }
 
 // DefaultStore is podman's own store.

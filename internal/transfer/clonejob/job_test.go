@@ -166,10 +166,10 @@ func TestProgramIsFoundBesideUsOrInLibexec(t *testing.T) {
 }
 
 func TestStoresAreThoseOfThePackages(t *testing.T) {
-	got := clonejob.BootcStore(storageconf.Config{Driver: "overlay", Overlay: storageconf.OverlayOptions{MountOpt: "nodev", UseComposefs: "true"}})
+	got := clonejob.BootcStore(storageconf.Config{Driver: "overlay", MountOpt: "nodev"})
 	want := clonejob.Store{
 		GraphRoot: "/run/bootc/storage", RunRoot: "/proc/self/fd/3", Driver: "overlay",
-		Options: []string{"overlay.mountopt=nodev", "overlay.use_composefs=true"},
+		Options: []string{"overlay.mountopt=nodev"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

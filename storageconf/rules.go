@@ -1,0 +1,205 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package storageconf
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"go.podman.io/storage/pkg/configfile"
+	"golang.org/x/sys/unix"
+)
+
+// Rules is how a podman that root runs finds its storage.conf, and which keys that
+// matter here it obeys. podman 4.3.1 has neither, 5.4.2 ImageStore, 5.8.6 and 6.1.1 both.
+type Rules struct {
+	// DropIns is true if it reads drop-in directories and, without XDG_CONFIG_HOME,
+	// the home directory.
+	DropIns bool `json:"drop_ins"`
+	// ImageStore is true if it obeys imagestore.
+	ImageStore bool `json:"image_store"`
+}
+
+// newest are the rules of the podman of this project's storage library.
+var newest = Rules{DropIns: true, ImageStore: true}
+
+// noFile stands for a main file where there is none.
+const noFile = "/proc/none"
+
+// olderMainFile is the one file that a podman without drop-ins reads for root.
+func olderMainFile(where configfile.File) string {
+	if where.EnvironmentName != "" {
+		if file, ok := os.LookupEnv(where.EnvironmentName); ok {
+			return file
+		}
+	}
+	if where.UserId != 0 {
+		return "" // by the same rules as newer ones
+	}
+	var files []string
+	if dir, ok := os.LookupEnv("XDG_CONFIG_HOME"); ok {
+		files = append(files, filepath.Join(dir, "containers/storage.conf"))
+	}
+	root := where.RootForImplicitAbsolutePaths
+	files = append(files, filepath.Join("/", root, "etc/containers/storage.conf"), filepath.Join("/", root, "usr/share/containers/storage.conf"))
+	for _, file := range files {
+		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			return file
+		}
+	}
+	return noFile
+}
+
+// Ambiguous reports whether the host's configuration below root means different
+// things to the supported podmans.
+func Ambiguous(root string) bool {
+	want, err := newest.HostConfig(root)
+	if err == nil && want.ImageStore == "" && !newerFiles(root) {
+		return false
+	}
+	for _, rules := range []Rules{{}, {ImageStore: true}} {
+		got, gotErr := rules.HostConfig(root)
+		if (err == nil) != (gotErr == nil) || !reflect.DeepEqual(got, want) {
+			return true
+		}
+	}
+	return false
+}
+
+// newerFiles reports whether there are files that only a podman with DropIns reads.
+func newerFiles(root string) bool {
+	if root == "/" {
+		root = ""
+	}
+	paths, err := configfile.GetSearchPaths(&configfile.File{Name: "storage", Extension: "conf", RootForImplicitAbsolutePaths: root})
+	if err != nil {
+		return true
+	}
+	if _, ok := os.LookupEnv("XDG_CONFIG_HOME"); !ok && len(paths.MainFiles) > 0 {
+		if _, err := os.Lstat(paths.MainFiles[0]); err == nil {
+			return true
+		}
+	}
+	for _, dir := range paths.DropInDirectories {
+		f, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		names, _ := f.Readdirnames(1) // an unreadable directory is as good as empty
+		f.Close()
+		if len(names) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// RulesPath is where the rules of podmans that were asked are kept.
+const RulesPath = "/run/bootc-podman/podman.json"
+
+// remembered is a podman that was asked for its rules: the file it was, and the answer.
+type remembered struct {
+	Path   string `json:"path"`
+	Device uint64 `json:"device"`
+	Inode  uint64 `json:"inode"`
+	Size   int64  `json:"size"`
+	// ModTime is in nanoseconds since 1970.
+	ModTime int64 `json:"mtime"`
+	Rules   Rules `json:"rules"`
+}
+
+// maxRemembered bounds the podmans that are remembered, maxRulesFile their file.
+const (
+	maxRemembered = 16
+	maxRulesFile  = 1 << 20
+)
+
+// identify returns the file that path is now.
+func identify(path string) (remembered, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return remembered{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return remembered{Path: path, Device: st.Dev, Inode: st.Ino, Size: st.Size, ModTime: st.Mtim.Nano()}, nil
+}
+
+// holds reports whether the file is still the one that was asked.
+func (r remembered) holds() bool {
+	now, err := identify(r.Path)
+	now.Rules = r.Rules
+	return err == nil && now == r
+}
+
+// KnownRules returns the rules that every remembered podman of the host goes by, false
+// if they are not known. root is the host's, "/" for the running one: no podman is
+// asked about another host's files.
+func KnownRules(root string) (rules Rules, known bool) {
+	if root != "/" && root != "" {
+		return rules, false
+	}
+	for _, r := range readRemembered(RulesPath) {
+		switch {
+		case !r.holds():
+		case known && r.Rules != rules:
+			return rules, false
+		default:
+			rules, known = r.Rules, true
+		}
+	}
+	return rules, known
+}
+
+// RulesOf returns the remembered rules of one podman in the file at path.
+func RulesOf(path, podman string) (Rules, bool) {
+	for _, r := range readRemembered(path) {
+		if r.Path == podman && r.holds() {
+			return r.Rules, true
+		}
+	}
+	return Rules{}, false
+}
+
+// RememberRules adds the rules of a podman to the file at path, whose directory must
+// exist. Podmans that are no longer there are removed from it.
+func RememberRules(path, podman string, rules Rules) error {
+	added, err := identify(podman)
+	if err != nil {
+		return fmt.Errorf("remember rules of podman: %w", err)
+	}
+	added.Rules = rules
+	all := slices.DeleteFunc(readRemembered(path), func(r remembered) bool { return r.Path == podman || !r.holds() })
+	all = append(all, added)
+	content, err := json.Marshal(all[max(0, len(all)-maxRemembered):])
+	if err != nil {
+		return fmt.Errorf("remember rules of podman: %w", err)
+	}
+	return writeFile(path, content, 0o644)
+}
+
+// readRemembered reads the file at path; anything but a file that is root's, or this
+// user's, and that no other user can write is as good as none.
+func readRemembered(path string) (all []remembered) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o022 != 0 ||
+		st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return nil
+	}
+	content, err := io.ReadAll(io.LimitReader(f, maxRulesFile))
+	if err != nil || json.Unmarshal(content, &all) != nil {
+		return nil
+	}
+	return all
+}
