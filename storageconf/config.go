@@ -64,16 +64,18 @@ func HostConfig(root string) (Config, error) {
 	if rules, ok := KnownRules(root); ok {
 		return rules.HostConfig(root)
 	}
-	newer, errNewer := newest.HostConfig(root)
-	older, errOlder := Rules{ImageStore: true}.HostConfig(root)
-	switch {
-	case errOlder != nil:
-		return newer, errNewer
-	case errNewer != nil:
-		return older, nil
+	config, err := newest.HostConfig(root)
+	for _, older := range []Rules{{ImageStore: true}, {}} {
+		other, errOther := older.HostConfig(root)
+		switch {
+		case errOther != nil:
+		case err != nil:
+			config, err = other, nil
+		case config.ImageStore == "":
+			config.ImageStore = other.ImageStore
+		}
 	}
-	newer.ImageStore = either(newer.ImageStore, older.ImageStore)
-	return newer, nil
+	return config, err
 }
 
 // HostConfig is the function HostConfig for a podman of these rules.
@@ -141,12 +143,18 @@ func inheritMountOpt(value string) (inherited string, refused []string) {
 
 // storageTable is the table [storage] of a storage.conf, as far as we look at it.
 type storageTable struct {
+	baseTable
+	ImageStore     string `toml:"imagestore"`
+	TransientStore bool   `toml:"transient_store"`
+}
+
+// baseTable has the keys of storageTable that every supported podman knows. A value of
+// another type is an error only for a podman that knows the key.
+type baseTable struct {
 	Driver              string                `toml:"driver"`
 	GraphRoot           string                `toml:"graphroot"`
 	RunRoot             string                `toml:"runroot"`
 	RootlessStoragePath string                `toml:"rootless_storage_path"`
-	ImageStore          string                `toml:"imagestore"`
-	TransientStore      bool                  `toml:"transient_store"`
 	Options             storage.OptionsConfig `toml:"options"`
 }
 
@@ -168,11 +176,15 @@ func readConf(where configfile.File, rules Rules) (storageTable, error) {
 	var conf struct {
 		Storage storageTable `toml:"storage"`
 	}
-	if err := configfile.ParseTOML(&conf, &where); err != nil {
-		return storageTable{}, &ConfError{Err: err}
+	var base struct {
+		Storage *baseTable `toml:"storage"`
 	}
-	if !rules.ImageStore {
-		conf.Storage.ImageStore = ""
+	into := any(&conf)
+	if base.Storage = &conf.Storage.baseTable; !rules.ImageStore {
+		into = &base
+	}
+	if err := configfile.ParseTOML(into, &where); err != nil {
+		return storageTable{}, &ConfError{Err: err}
 	}
 	return conf.Storage, nil
 }

@@ -267,6 +267,10 @@ func TestRulesDecideWhatCounts(t *testing.T) {
 			newer: "error", older: "error", oldest: "error", unknown: "error",
 		},
 		{
+			name: "a number for a key that the oldest does not know", files: map[string]string{adminFile: "[storage]\nimagestore = 7\n"},
+			newer: "error", older: "error",
+		},
+		{
 			name: "a directory in place of the file", files: map[string]string{adminFile + "/x": ""},
 			newer: "error", older: "error", oldest: "error", unknown: "error",
 		},

@@ -88,9 +88,12 @@ func readDefaultConf(where configfile.File, root string) (storageTable, error) {
 		return readConf(where, rules)
 	}
 	conf, err := readConf(where, newest)
-	if err != nil {
-		if older, errOlder := readConf(where, Rules{ImageStore: true}); errOlder == nil {
-			return older, nil
+	for _, older := range []Rules{{ImageStore: true}, {}} {
+		if err == nil {
+			break
+		}
+		if other, errOther := readConf(where, older); errOther == nil {
+			return other, nil
 		}
 	}
 	return conf, err
