@@ -92,7 +92,8 @@ same() {
     id="0 $id"
     run --separate-stderr oracle image inspect --format '{{.ID}}' localhost/source
     assert "$status $output" == "$id" "the oracle finds it" || return
-    bp exec -- podman image exists localhost/source || return
+    # What a program sees that reads the private storage.conf.
+    [[ $row != *imagestore* && $row != *driver* ]] || bp exec -- podman image exists localhost/source || return
     bp list --format '{{.Image}}' && assert "$output" == localhost/source:latest
 }
 

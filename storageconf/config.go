@@ -170,7 +170,7 @@ func readConf(where configfile.File, rules Rules) (storageTable, error) {
 	where.Name, where.Extension = "storage", "conf"
 	if !rules.DropIns {
 		where.DoNotLoadDropInFiles = true
-		where.CustomConfigFilePath = olderMainFile(where)
+		where.CustomConfigFilePath = olderMainFile(where, rules)
 		where.DoNotLoadMainFiles = where.CustomConfigFilePath == noFile
 	}
 	var conf struct {

@@ -234,6 +234,10 @@ func TestRulesDecideWhatCounts(t *testing.T) {
 		},
 		{
 			name: "XDG_CONFIG_HOME", files: map[string]string{userFile: imageStore("/u"), adminFile: imageStore("/a")},
+			newer: "/u", older: "/a", unknown: "/u",
+		},
+		{
+			name: "XDG_CONFIG_HOME alone", files: map[string]string{userFile: imageStore("/u")},
 			newer: "/u", older: "/u", unknown: "/u",
 		},
 		{

@@ -121,13 +121,12 @@ func (e *MismatchError) Error() string {
 
 // Check returns a *MismatchError when podman, started as bootc starts it, would
 // refuse this database. Like podman it takes an unset value as agreeing and
-// compares paths with their symbolic links resolved.
+// compares paths with their symbolic links resolved. Static directory and volume path
+// are left to podman: a containers.conf can name others, and then does for bootc, too.
 func (db PodmanDB) Check() error {
 	for _, field := range []struct{ name, recorded, canonical string }{
 		{"graph root", db.GraphRoot, GraphRoot},
 		{"run root", db.RunRoot, RunRoot},
-		{"static directory", db.StaticDir, GraphRoot + "/libpod"},
-		{"volume path", db.VolumePath, GraphRoot + "/volumes"},
 	} {
 		if field.recorded == "" || filepath.Clean(field.recorded) == field.canonical {
 			continue

@@ -34,8 +34,9 @@ var newest = Rules{DropIns: true, ImageStore: true}
 // noFile stands for a main file where there is none.
 const noFile = "/proc/none"
 
-// olderMainFile is the one file that a podman without drop-ins reads for root.
-func olderMainFile(where configfile.File) string {
+// olderMainFile is the one file that a podman without drop-ins reads for root. That of
+// XDG_CONFIG_HOME is the first for podman 4.3, and for 5.4 the last.
+func olderMainFile(where configfile.File, rules Rules) string {
 	if where.EnvironmentName != "" {
 		if file, ok := os.LookupEnv(where.EnvironmentName); ok {
 			return file
@@ -44,12 +45,15 @@ func olderMainFile(where configfile.File) string {
 	if where.UserId != 0 {
 		return "" // by the same rules as newer ones
 	}
-	var files []string
+	root := filepath.Join("/", where.RootForImplicitAbsolutePaths)
+	files := []string{filepath.Join(root, "etc/containers/storage.conf"), filepath.Join(root, "usr/share/containers/storage.conf")}
 	if dir, ok := os.LookupEnv("XDG_CONFIG_HOME"); ok {
-		files = append(files, filepath.Join(dir, "containers/storage.conf"))
+		at := 0
+		if rules.ImageStore {
+			at = len(files)
+		}
+		files = slices.Insert(files, at, filepath.Join(dir, "containers/storage.conf"))
 	}
-	root := where.RootForImplicitAbsolutePaths
-	files = append(files, filepath.Join("/", root, "etc/containers/storage.conf"), filepath.Join("/", root, "usr/share/containers/storage.conf"))
 	for _, file := range files {
 		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return file
@@ -62,7 +66,7 @@ func olderMainFile(where configfile.File) string {
 // things to the supported podmans.
 func Ambiguous(root string) bool {
 	want, err := newest.HostConfig(root)
-	if err == nil && want.ImageStore == "" && !newerFiles(root) {
+	if err == nil && want.ImageStore == "" && !contestedFiles(root) {
 		return false
 	}
 	for _, rules := range []Rules{{}, {ImageStore: true}} {
@@ -74,8 +78,9 @@ func Ambiguous(root string) bool {
 	return false
 }
 
-// newerFiles reports whether there are files that only a podman with DropIns reads.
-func newerFiles(root string) bool {
+// contestedFiles reports whether there are files that not every podman reads, or not at
+// the same rank.
+func contestedFiles(root string) bool {
 	if root == "/" {
 		root = ""
 	}
@@ -83,7 +88,8 @@ func newerFiles(root string) bool {
 	if err != nil {
 		return true
 	}
-	if _, ok := os.LookupEnv("XDG_CONFIG_HOME"); !ok && len(paths.MainFiles) > 0 {
+	// The user's own comes first.
+	if len(paths.MainFiles) > 0 {
 		if _, err := os.Lstat(paths.MainFiles[0]); err == nil {
 			return true
 		}

@@ -50,9 +50,10 @@ func (h Host) hostConfig() (storageconf.Config, error) {
 	return rules.HostConfig(h.Root)
 }
 
-// askRules finds out the rules of podman by what it does with configuration files in a
-// temporary directory: the version does not tell, since distributions build podman with
-// other releases of the storage library.
+// askRules finds out the rules of podman: its version does not tell, since distributions
+// build it with other releases of the storage library. podman reads its configuration even
+// for --version, and fails on an error in a file that it reads, or in a key that it knows.
+// It opens no store.
 func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 	state, err := stateDir(h.ConfPath)
 	if err != nil {
@@ -63,45 +64,41 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 		return rules, fmt.Errorf("ask podman for its rules: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	images := filepath.Join(dir, "images")
-	conf := fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\nimagestore = %q\n",
-		filepath.Join(dir, "graph"), filepath.Join(dir, "run"), images)
-	dropIn := filepath.Join(dir, ".config/containers/storage.conf.d/ask.conf")
-	for path, content := range map[string]string{
-		filepath.Join(dir, ".config/containers/storage.conf"): conf,
-		filepath.Join(dir, "xdg/containers/storage.conf"):     conf,
-		dropIn: "[storage]\nimagestore = 1\n",
+	conf, dropIn := filepath.Join(dir, "containers/storage.conf"), filepath.Join(dir, "containers/storage.conf.d/!ask.conf")
+	if err := os.MkdirAll(filepath.Dir(dropIn), 0o700); err != nil {
+		return rules, fmt.Errorf("ask podman for its rules: %w", err)
+	}
+	const roots = "[storage]\ndriver = \"vfs\"\nrunroot = \"/nonexistent\"\ngraphroot = \"/nonexistent\"\n"
+	for _, question := range []struct {
+		file, content string
+		change        EnvChange
+		answer        string
+		rule          *bool
+	}{
+		// Its name is the first of all drop-ins, and the main file hides the host's.
+		{dropIn, "[storage]\nimagestore = 1\n", EnvChange{Set: []string{"XDG_CONFIG_HOME=" + dir}}, dropIn, &rules.DropIns},
+		{conf, roots + "imagestore = 1\n", EnvChange{Set: []string{envStorageConf + "=" + conf}}, "imagestore", &rules.ImageStore},
 	} {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return rules, fmt.Errorf("ask podman for its rules: %w", err)
+		for file, content := range map[string]string{conf: roots, question.file: question.content} {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				return rules, fmt.Errorf("ask podman for its rules: %w", err)
+			}
 		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			return rules, fmt.Errorf("ask podman for its rules: %w", err)
+		err := h.askPodman(podman, question.change)
+		var exit *ExitError
+		if err != nil && !errors.As(err, &exit) {
+			return rules, err
 		}
+		*question.rule = exit != nil && strings.Contains(exit.Stderr, question.answer)
 	}
-	// A damaged drop-in stops a podman that reads it, and every such podman obeys
-	// imagestore.
-	err = h.askPodman(podman, dir, EnvChange{Unset: []string{"XDG_CONFIG_HOME"}, Set: []string{"HOME=" + dir}})
-	var exit *ExitError
-	if errors.As(err, &exit) && strings.Contains(exit.Stderr, dropIn) {
-		return storageconf.Rules{DropIns: true, ImageStore: true}, nil
-	}
-	// Older ones read the user's main file if this variable is set.
-	err = h.askPodman(podman, dir, EnvChange{Set: []string{"XDG_CONFIG_HOME=" + filepath.Join(dir, "xdg")}})
-	if err != nil {
-		return rules, err
-	}
-	_, err = os.Lstat(images)
-	return storageconf.Rules{ImageStore: err == nil}, nil
+	return rules, nil
 }
 
-// askPodman runs podman on an empty store below dir.
-func (h Host) askPodman(podman []string, dir string, change EnvChange) error {
+// askPodman runs podman --version.
+func (h Host) askPodman(podman []string, change EnvChange) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
 	env := change.apply(dropped(h.Env).apply(h.Env))
-	args := append(podman[:len(podman):len(podman)], "--root", filepath.Join(dir, "root"),
-		"--runroot", filepath.Join(dir, "runroot"), "--storage-driver", "vfs", "images", "--quiet")
-	_, err := h.Runner.Output(ctx, Cmd{Path: podman[0], Args: args, Env: env, Podman: true})
+	_, err := h.Runner.Output(ctx, Cmd{Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: env, Podman: true})
 	return err
 }
