@@ -43,9 +43,8 @@ func main() {
 // user's configuration at all, where the one in the home directory can be trusted.
 func configHome() string {
 	const none = "/proc/none"
-	dir := os.Getenv("XDG_CONFIG_HOME")
-	set := dir != ""
-	if !set {
+	dir, set := os.LookupEnv("XDG_CONFIG_HOME")
+	if dir == "" {
 		dir = filepath.Join(os.Getenv("HOME"), ".config")
 	}
 	// A link could lead elsewhere by the time the file is read.
@@ -56,7 +55,7 @@ func configHome() string {
 	if set {
 		return resolved
 	}
-	if _, inEnv := os.LookupEnv("XDG_CONFIG_HOME"); inEnv || resolved != dir && !ownDir(filepath.Dir(dir), 0o022) {
+	if resolved != dir && !ownDir(filepath.Dir(dir), 0o022) {
 		return none
 	}
 	return ""

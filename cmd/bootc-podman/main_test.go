@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -228,6 +229,24 @@ func TestConfigHomeIsTheUsersOwn(t *testing.T) {
 			t.Setenv("HOME", tt.home)
 			if got := configHome(); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	// Not set, it stays so where no other user can say which directory that is.
+	for home, want := range map[string]string{"home": "", "missing": none, "linked": "", "all": none, "sticky": none} {
+		t.Run("not set, "+home, func(t *testing.T) {
+			if path := filepath.Join(dir, home, ".config"); home == "linked" || home == "all" {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(dir+"/own", path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Setenv("XDG_CONFIG_HOME", "")
+			if err := os.Unsetenv("XDG_CONFIG_HOME"); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("HOME", filepath.Join(dir, home))
+			if got := configHome(); got != want {
+				t.Errorf("got %q, want %q", got, want)
 			}
 		})
 	}
