@@ -63,7 +63,7 @@ func TestPodmanIsAskedForItsRulesOnce(t *testing.T) {
 				if got := s.Config; got.ImageStore != tt.imageStore || got.MountOpt != tt.mountOpt {
 					t.Errorf("got %+v", got)
 				}
-				s.Close()
+
 			}
 			expectAsked(t, m, 2)
 			if names, err := os.ReadDir(filepath.Dir(m.ConfPath)); err != nil || len(names) != 1 {
