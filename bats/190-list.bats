@@ -326,3 +326,18 @@ damaged() {
     cp -a ref "$REPO/refs/heads/ostree/container/image/oci_3A__2F_var/mnt/osupdate_3A_latest"
     bp list
 }
+
+@test "status: boot entries with tabs and repeated options are ostree's all the same" {
+    local before entries=/sysroot/boot/loader/entries
+    bp status --format json
+    before=$(jq -S '[.booted, .rollback, .other_deployments]' <<<"$output")
+    [[ $before =~ $OS42|os:42 ]] || die "$before"
+    cp -a "$entries/." saved
+    # Each argument on a line of its own, separated by tabs.
+    sed -i -E ':a; s/^(options) (.*) ([^ ]+)$/\1 \2\n\1\t\t\3/; ta; s/^([a-z-]+) /\1\t/' "$entries"/*.conf
+    grep -q $'^version\t' "$entries"/*.conf
+    run -0 ostree admin --sysroot=/sysroot status
+    bp status --format json
+    cp -a saved/. "$entries"
+    diff <(echo "$before") <(jq -S '[.booted, .rollback, .other_deployments]' <<<"$output")
+}

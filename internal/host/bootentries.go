@@ -35,24 +35,32 @@ type loaderEntry struct {
 	uki string
 }
 
-// parseLoaderEntry reads what we need of an entry; of several lines with one
-// key the last counts.
+// parseLoaderEntry reads what we need of an entry. Keys end at a space or tab, lines that
+// start with "#" are comments. Several lines of options are one command line, in their
+// order; of other keys the last line counts. So the Boot Loader Specification and
+// systemd-boot have it, and libostree reads its own entries in the same way.
 func parseLoaderEntry(file, text string) loaderEntry {
 	entry := loaderEntry{file: file}
+	var options []string
 	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		value = strings.TrimSpace(value)
+		line = strings.Trim(line, " \t\r\n")
+		end := strings.IndexAny(line, " \t")
+		if end < 0 || line[0] == '#' {
+			continue
+		}
+		key, value := line[:end], strings.Trim(line[end:], " \t")
 		switch key {
 		case "version":
 			entry.version = value
 		case "sort-key":
 			entry.sortKey = value
 		case "options":
-			entry.options = value
+			options = append(options, value)
 		case "efi", "uki":
 			entry.uki = value
 		}
 	}
+	entry.options = strings.Join(options, " ")
 	return entry
 }
 
