@@ -178,7 +178,7 @@ func (r *sysrootReader) readState(d *Deployment) bool {
 		return !missing || d.Role == Booted
 	}
 	d.Image, d.ManifestDigest = origin.Image, origin.ManifestDigest
-	if d.ManifestDigest == "" {
+	if d.ManifestDigest == "" || !r.readRepoInfo(d) {
 		r.readImageInfo(d)
 	}
 	return true
@@ -203,6 +203,5 @@ func (r *sysrootReader) readImageInfo(d *Deployment) {
 		r.problem("read %q: %w", filepath.Join(r.phys.Name(), file), err)
 		return
 	}
-	d.Version = info.Manifest.Annotations["org.opencontainers.image.version"]
-	d.Architecture, d.Created = info.Config.Architecture, parseTime(info.Config.Created)
+	d.describe(info.Manifest, info.Config)
 }

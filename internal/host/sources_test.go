@@ -143,7 +143,8 @@ func TestReadSysrootOfAComposefsHostTellsWhatBootcTells(t *testing.T) {
 		origin := "[origin]\ncontainer-image-reference = ostree-unverified-image:" + d.Image.Image.String() + "\n[boot]\nboot_type = bls\n"
 		if d.Role == Booted {
 			origin += "[image]\nmanifest_digest = " + d.ManifestDigest + "\n"
-			// That is in the composefs repository, which only bootc can read.
+			// That is in the composefs repository, which this host lacks; see
+			// TestReadSysrootReadsTheComposefsRepository.
 			d.Architecture, d.Created = "", time.Time{}
 		} else {
 			// From the time before manifest_digest: what bootc tells then is the
