@@ -40,11 +40,10 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.Diff
 			tarSplit.Close()
 		}
 	}()
-	archived, err := d.copyTarSplit(tarSplit)
-	if err != nil {
+	if err := d.copyTarSplit(tarSplit); err != nil {
 		return output, fmt.Errorf("copy tar-split: %w", err)
 	}
-	root, err := d.copyTree(dest, how.StagingDirectory)
+	root, err := d.copyTree(dest, how.StagingDirectory, tarSplit)
 	if err != nil {
 		return output, err
 	}
@@ -53,8 +52,10 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.Diff
 			root.Close()
 		}
 	}()
-	if err := d.verify(root, tarSplit, archived); err != nil {
-		return output, err
+	if d.cloning.verify == clonejob.VerifyFull {
+		if err := verifyArchive(d.layer.from, root, tarSplit); err != nil {
+			return output, err
+		}
 	}
 	return d.layer.stagedOutput(d, &stagedTree{root: root, entries: d.layer.counts.files.Load()}, tarSplit)
 }
@@ -93,25 +94,25 @@ func (p *planned) close() {
 	}
 }
 
-// copyTarSplit copies the tar-split file and returns how many bytes of files the
-// archive has, unless nobody wants to know.
-func (d *differ) copyTarSplit(dst *os.File) (archived int64, err error) {
+// copyTarSplit copies the tar-split file.
+func (d *differ) copyTarSplit(dst *os.File) error {
 	src := d.layer.from.tarSplit
 	var st unix.Stat_t
 	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
-		return 0, err
+		return err
 	}
-	if _, err := d.cloning.copier.copy(int(dst.Fd()), int(src.Fd()), &st); err != nil {
-		return 0, err
-	}
-	if d.cloning.verify != clonejob.VerifyMetadata {
-		return 0, nil
-	}
-	return archivedBytes(dst)
+	_, err := d.cloning.copier.copy(int(dst.Fd()), int(src.Fd()), &st)
+	return err
 }
 
-// copyTree copies the layer's tree to dest, and returns that one, open.
-func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
+// copyTree copies the layer's tree to dest, and returns that one, open. It is compared
+// with the headers in the tar-split file if that is asked for.
+func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.File, err error) {
+	var headers *comparison
+	if d.cloning.verify != clonejob.VerifyNone {
+		headers = startComparison(func(stop func() error) (*index, error) { return readIndex(tarSplit, stop) })
+		defer headers.stop()
+	}
 	if root, err = openStaged(dest); err != nil {
 		return nil, err
 	}
@@ -120,30 +121,21 @@ func (d *differ) copyTree(dest, staging string) (root *os.File, err error) {
 	if err == nil {
 		var scratch *os.File
 		if scratch, err = openStaged(links); err == nil {
-			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, d.cloning.workers)
+			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, headers, d.cloning.workers)
 			err = errors.Join(err, scratch.Close())
 		}
 	}
-	if err == nil {
-		err = d.layer.from.isThere()
+	if err == nil || errors.Is(err, clonejob.ErrNotVerified) {
+		// Files that are missing may have been removed just now.
+		if changed := d.layer.from.isThere(); changed != nil {
+			err = changed
+		}
 	}
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
 	return root, nil
-}
-
-// verify compares the copied layer with its archive, as thoroughly as it was asked
-// for, or as it takes to say what is wrong.
-func (d *differ) verify(root, tarSplit *os.File, archived int64) error {
-	switch {
-	case d.cloning.verify == clonejob.VerifyNone:
-		return nil
-	case d.cloning.verify == clonejob.VerifyMetadata && archived == d.layer.counts.bytes.Load():
-		return nil
-	}
-	return verifyArchive(d.layer.from, root, tarSplit)
 }
 
 // verifyArchive makes the archive of a copied layer again, and compares it.

@@ -686,30 +686,6 @@ func TestProgressEndsWithEveryLayerDone(t *testing.T) {
 	}
 }
 
-func TestArchivedBytes(t *testing.T) {
-	long := strings.Repeat("n", 600<<10)
-	for _, tt := range []struct {
-		text string
-		want int64
-	}{
-		{"", 0},
-		{`{"type":1,"name":"a","size":5,"payload":"AA==","position":0}` + "\n", 5},
-		{`{"type":2,"payload":"AA==","size":9,"position":0}` + "\n" + `{"type":1,"name":"\",\"size\":7","size":3}` + "\n" + `{"type":1,"name":"dir/","payload":null}`, 3},
-		{`{"type":2,"payload":"` + long + `"}` + "\n" + `{"type":1,"name":"b","size":1}` + "\n", 1},
-	} {
-		path := filepath.Join(t.TempDir(), "tar-split.gz")
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-		must(t, err)
-		defer f.Close()
-		z := gzip.NewWriter(f)
-		_, err = io.WriteString(z, tt.text)
-		must(t, errors.Join(err, z.Close()))
-		if got, err := archivedBytes(f); err != nil || got != tt.want {
-			t.Errorf("%.80q: %d, %v, want %d", tt.text, got, err, tt.want)
-		}
-	}
-}
-
 func TestLayerIDsAreThoseOfPodman(t *testing.T) {
 	const diffID = digest.Digest("sha256:781b3c14634baf32995832114c73e017fad93d7c8296779501f3c9f4e35e16c2")
 	if got := layerID("", diffID); got != diffID.Encoded() {

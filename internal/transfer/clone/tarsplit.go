@@ -7,14 +7,12 @@ package clone
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/vbatts/tar-split/tar/asm"
@@ -29,50 +27,6 @@ func openTarSplit(f *os.File) (*gzip.Reader, error) {
 		return nil, err
 	}
 	return gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(f, 0, st.Size()), 64<<10))
-}
-
-// Parts of a line of a tar-split file: package storage writes the fields in the order
-// of its type Entry, and a quote in a name is written with a backslash.
-var (
-	fileEntry = []byte(`{"type":` + strconv.Itoa(int(storage.FileType)) + `,`)
-	fileSize  = []byte(`,"size":`)
-)
-
-// archivedBytes returns how many bytes of files an archive has of which f is the
-// tar-split file. To look for the numbers is several times faster than to parse all.
-func archivedBytes(f *os.File) (total int64, err error) {
-	in, err := openTarSplit(f)
-	if err != nil {
-		return 0, err
-	}
-	lines := bufio.NewReaderSize(in, 256<<10)
-	for {
-		line, err := lines.ReadSlice('\n')
-		switch {
-		case bytes.HasPrefix(line, fileEntry):
-			if _, size, ok := bytes.Cut(line, fileSize); ok {
-				total += leadingNumber(size)
-			}
-		case errors.Is(err, io.EOF):
-			return total, nil
-		}
-		for errors.Is(err, bufio.ErrBufferFull) { // the rest of a long header
-			_, err = lines.ReadSlice('\n')
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return 0, err
-		}
-	}
-}
-
-func leadingNumber(text []byte) (n int64) {
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			break
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n
 }
 
 // archiveDigest makes the archive of a layer again and returns its digest and size.

@@ -35,6 +35,8 @@ type tree struct {
 	umask  uint32
 	counts *counts
 	hubs   *hubs
+	// comparison is what entries are compared with, nil if they are not.
+	comparison *comparison
 
 	mu sync.Mutex
 	// ready is signaled when there is an item more or nothing left to wait for.
@@ -55,6 +57,8 @@ type directory struct {
 	// directory has its final times and mode. users are those and the subdirectories
 	// that have to be opened yet; when there is none, it is closed.
 	unread, users atomic.Int32
+	// node is that of an index, 0 until it is looked for, then -1 if there is none.
+	node atomic.Int32
 }
 
 // item is a piece of work: entries of a directory or, without entries, a subdirectory
@@ -78,15 +82,16 @@ const batch = 128
 // directory dst: all but SELinux labels, which are the destination's, and what only
 // concerns mounts of the source. Regular files share their extents if they can.
 // scratch is an empty directory on the filesystem of dst. Both are root's, and what is
-// made in them gets neither a group nor an access control list of them. The error wraps
-// clonejob.ErrUnsupported for a tree that is not a layer of overlayfs as the kernel
-// itself would have it.
-func copyTree(ctx context.Context, dst, src, scratch *os.File, c *copier, n *counts, workers int) error {
+// made in them gets neither a group nor an access control list of them. headers, if not
+// nil, is what all entries are compared with. The error wraps clonejob.ErrUnsupported for
+// a tree that is not a layer of overlayfs as the kernel itself would have it, and
+// clonejob.ErrNotVerified for one that differs.
+func copyTree(ctx context.Context, dst, src, scratch *os.File, c *copier, n *counts, headers *comparison, workers int) error {
 	umask, err := readUmask()
 	if err != nil {
 		return err
 	}
-	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch)}
+	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch), comparison: headers}
 	t.ready = sync.NewCond(&t.mu)
 	root, err := openRoot(dst, src)
 	if err != nil {
@@ -102,6 +107,11 @@ func copyTree(ctx context.Context, dst, src, scratch *os.File, c *copier, n *cou
 	wg.Wait()
 	if t.err != nil {
 		return t.err
+	}
+	if headers != nil {
+		if err := headers.complete(); err != nil {
+			return err
+		}
 	}
 	return t.hubs.clear()
 }
@@ -214,12 +224,19 @@ func (t *tree) work() {
 	for {
 		it, ok := t.next()
 		if !ok {
+			if err := w.compare(0); err != nil {
+				t.fail(err)
+			}
 			return
 		}
 		if it.dir == nil { // left behind by an error
 			continue
 		}
-		if err := w.do(it); err != nil {
+		err := w.do(it)
+		if err == nil {
+			err = w.compare(maxWaiting)
+		}
+		if err != nil {
 			t.fail(err)
 		}
 		it.dir.leave()
@@ -231,6 +248,35 @@ func (t *tree) work() {
 type worker struct {
 	*tree
 	scratch, dirents []byte
+	// made is what the worker has made last, as far as stat(2) does not say.
+	made struct {
+		file   bool
+		target string
+		xattrs []xattr
+	}
+	// waiting are entries that were not compared yet.
+	waiting []observed
+}
+
+// observe keeps an entry to be compared.
+func (w *worker) observe(dir *directory, name string, st *unix.Stat_t) {
+	if w.comparison == nil {
+		return
+	}
+	o := observe(dir, name, st)
+	o.made, o.target, o.xattrs = w.made.file, w.made.target, w.made.xattrs
+	w.waiting = append(w.waiting, o)
+}
+
+// compare compares entries, if what they are compared with is there or more than so many
+// are waiting for it.
+func (w *worker) compare(most int) error {
+	if w.comparison == nil || w.failed() || len(w.waiting) <= most && !w.comparison.isReady() {
+		return nil
+	}
+	err := w.comparison.compare(w.waiting)
+	w.waiting = w.waiting[:0]
+	return err
 }
 
 func (w *worker) do(it item) error {
@@ -352,6 +398,7 @@ func (t *tree) failed() bool {
 // one.
 func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 	var st unix.Stat_t
+	w.made.file = false
 	switch e.kind {
 	case unix.DT_DIR:
 		return true, unix.Mkdirat(d.dst, e.name, 0o700)
@@ -367,9 +414,11 @@ func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 	case unix.S_IFREG:
 		return false, w.copyRegular(d, e.name, &st)
 	}
-	return false, w.hubs.place(d.dst, e.name, &st, func(dir int, name string) error {
+	err = w.hubs.place(d.dst, e.name, &st, func(dir int, name string) error {
 		return w.makeSpecial(dir, name, d.src, e.name, &st)
 	})
+	w.observe(d, e.name, &st)
+	return false, err
 }
 
 func (w *worker) copyRegular(d *directory, name string, st *unix.Stat_t) error {
@@ -384,9 +433,11 @@ func (w *worker) copyRegular(d *directory, name string, st *unix.Stat_t) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return errors.New("replaced meanwhile")
 	}
-	return w.hubs.place(d.dst, name, st, func(dir int, name string) error {
+	err = w.hubs.place(d.dst, name, st, func(dir int, name string) error {
 		return w.makeRegular(dir, name, src, st)
 	})
+	w.observe(d, name, st)
+	return err
 }
 
 // makeRegular makes a regular file of the open file src.
@@ -419,9 +470,11 @@ func (w *worker) setMetadata(dst, src int, st *unix.Stat_t, mode uint32) error {
 			return fmt.Errorf("change mode: %w", err)
 		}
 	}
-	if err := copyXattrs(fileAttributes(dst), fileAttributes(src), w.scratch); err != nil {
+	xattrs, err := copyXattrs(fileAttributes(dst), fileAttributes(src), w.scratch)
+	if err != nil {
 		return err
 	}
+	w.made.file, w.made.target, w.made.xattrs = true, "", xattrs
 	if err := setTimes(dst, "", st, unix.AT_EMPTY_PATH); err != nil {
 		return fmt.Errorf("set times: %w", err)
 	}
@@ -435,19 +488,25 @@ func (w *worker) finish(d *directory) error {
 	if err := unix.Fstat(d.src, &st); err != nil {
 		return err
 	}
-	return w.setMetadata(d.dst, d.src, &st, ^uint32(0))
+	if err := w.setMetadata(d.dst, d.src, &st, ^uint32(0)); err != nil {
+		return err
+	}
+	w.observe(d.parent, d.name, &st)
+	return nil
 }
 
 // makeSpecial makes what is neither a directory nor a regular file, of which st is the
 // status.
 func (w *worker) makeSpecial(dir int, name string, srcDir int, srcName string, st *unix.Stat_t) error {
+	w.made.target = ""
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		target := make([]byte, st.Size+1)
 		n, err := unix.Readlinkat(srcDir, srcName, target)
 		if err != nil {
 			return gone(err)
 		}
-		if err := unix.Symlinkat(string(target[:n]), dir, name); err != nil {
+		w.made.target = string(target[:n])
+		if err := unix.Symlinkat(w.made.target, dir, name); err != nil {
 			return err
 		}
 	} else if err := unix.Mknodat(dir, name, st.Mode, int(st.Rdev)); err != nil {
@@ -463,9 +522,11 @@ func (w *worker) makeSpecial(dir int, name string, srcDir int, srcName string, s
 			return fmt.Errorf("change mode: %w", err)
 		}
 	}
-	if err := copyXattrs(attributesAt(dir, name), attributesAt(srcDir, srcName), w.scratch); err != nil {
+	xattrs, err := copyXattrs(attributesAt(dir, name), attributesAt(srcDir, srcName), w.scratch)
+	if err != nil {
 		return err
 	}
+	w.made.file, w.made.xattrs = true, xattrs
 	if err := setTimes(dir, name, st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set times: %w", err)
 	}

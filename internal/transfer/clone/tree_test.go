@@ -40,7 +40,7 @@ func cloneTreeWith(t *testing.T, src, dst string, c *copier, n *counts) error {
 		return f
 	}
 	links := dst + ".links"
-	err := copyTree(t.Context(), open(dst), open(src), open(links), c, n, 3)
+	err := copyTree(t.Context(), open(dst), open(src), open(links), c, n, nil, 3)
 	if err == nil {
 		left, _ := os.ReadDir(links)
 		if len(left) > 0 {
@@ -341,7 +341,7 @@ func TestCopyOfTreeEndsWithItsContext(t *testing.T) {
 		dirs = append(dirs, f)
 	}
 	before := openFiles(t)
-	err := copyTree(ctx, dirs[0], dirs[1], dirs[2], &copier{}, &counts{}, 3)
+	err := copyTree(ctx, dirs[0], dirs[1], dirs[2], &copier{}, &counts{}, nil, 3)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}

@@ -84,18 +84,18 @@ func (p pathAttributes) set(name string, value []byte) error {
 }
 
 // copyXattrs gives dst the extended attributes of src, but for those that are its own
-// affair. scratch is a buffer.
-func copyXattrs(dst, src attributes, scratch []byte) error {
+// affair, and returns those that are compared. scratch is a buffer.
+func copyXattrs(dst, src attributes, scratch []byte) (copied []xattr, err error) {
 	n, err := src.list(scratch)
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil
+		return nil, nil
 	}
 	names := scratch[:max(n, 0)]
 	if errors.Is(err, unix.ERANGE) {
 		names, err = grow(src.list)
 	}
 	if err != nil {
-		return fmt.Errorf("list extended attributes: %w", gone(err))
+		return nil, fmt.Errorf("list extended attributes: %w", gone(err))
 	}
 	for len(names) > 0 {
 		end := bytes.IndexByte(names, 0)
@@ -105,20 +105,23 @@ func copyXattrs(dst, src attributes, scratch []byte) error {
 		case drop:
 			continue
 		case refuse:
-			return unsupported("a file has the extended attribute %s", name)
+			return nil, unsupported("a file has the extended attribute %s", name)
 		}
 		value, err := grow(func(buf []byte) (int, error) { return src.get(name, buf) })
 		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read extended attribute %s: %w", name, gone(err))
+			return nil, fmt.Errorf("read extended attribute %s: %w", name, gone(err))
 		}
 		if err := setXattr(dst, name, value); err != nil {
-			return err
+			return nil, err
+		}
+		if isCompared(name) {
+			copied = append(copied, xattr{name, string(value)})
 		}
 	}
-	return nil
+	return copied, nil
 }
 
 func setXattr(dst attributes, name string, value []byte) error {

@@ -99,8 +99,8 @@ const (
 	// VerifyNone trusts the source.
 	VerifyNone Verify = "none"
 	// VerifyMetadata compares the digests of manifests and configuration with their
-	// names, the layers with those in the configuration, and the bytes of each layer's
-	// files with what its archive had.
+	// names, the layers with those in the configuration, and each entry of a layer with
+	// its header in the layer's archive, all but the contents of files.
 	VerifyMetadata Verify = "metadata"
 	// VerifyFull makes each copied layer's archive again and compares its digest, too.
 	VerifyFull Verify = "full"
