@@ -227,6 +227,23 @@ END
     rm -f /srv/cid
 }
 
+@test "bound-gate, ledger: containers of a transient store are found" {
+    podman --help | grep -q transient-store || skip "this podman has no transient stores"
+    # Their records are below the run root.
+    local transient=(--transient-store "${o2[@]}" --storage-opt "additionalimagestore=$STORE")
+    run podman "${transient[@]}" run -d --name app --network none --annotation io.bootc-podman.require=bound localhost/app:1 sleep 100
+    assert "$status" == 0 "$output: $(cat /run/bootc-podman/denied/* 2>/dev/null)"
+    [ -s /run/o2/overlay-containers/volatile-containers.json ]
+    bp usage --format '{{.Name}} {{.Image}} {{.Stores}} {{.GraphRoot}}'
+    assert "$output" == "app localhost/app:1 bootc /var/lib/containers/o2"
+    podman "${transient[@]}" rm -f -t 0 app
+    rm -rf /run/bootc-podman/denied
+    run podman "${transient[@]}" run --network none --annotation io.bootc-podman.require=bound localhost/unbound:1 true
+    assert "$status" != 0 "starts"
+    assert "$(jq -r .reason /run/bootc-podman/denied/*)" =~ 'localhost/unbound:1, .* is not bound to the booted deployment'
+    rm -rf /run/o2
+}
+
 @test "bound-gate: an image that is bound but not there does not start by another name" {
     podman build -q -t localhost/missing:1 /srv/other >/dev/null
     start localhost/missing:1

@@ -93,7 +93,7 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 		verdict.require = asked
 	}
 	tell(verdict)
-	own, c, err := v.containerOfRoot(d.rootfs)
+	own, c, err := v.containerOfRoot(d)
 	if errors.Is(err, errForeign) {
 		return verdict, fmt.Errorf("%w, as with --rootfs or a user namespace of its own", err)
 	}

@@ -392,6 +392,28 @@ func TestBoundGateKnowsAnotherGraphRoot(t *testing.T) {
 	}
 }
 
+// TestContainersOfATransientStore: their records are below the run root.
+func TestContainersOfATransientStore(t *testing.T) {
+	for _, runRoot := range []string{"/run/containers/storage", "/run/other"} {
+		t.Run(runRoot, func(t *testing.T) {
+			h := gateHost(t, 7, "localhost/app:1")
+			h.write(runRoot+"/overlay-containers/volatile-containers.json", h.read(podmans+"/overlay-containers/containers.json"))
+			h.write(podmans+"/overlay-containers/containers.json", "[]")
+			config := strings.Replace(gateConfig("bound"), `"root"`, fmt.Sprintf(`"mounts":[{"destination":"/run/.containerenv","type":"bind","source":"%s/overlay-containers/%s/userdata/.containerenv"}],"root"`, runRoot, id(5)), 1)
+			if code, _ := h.run(config, BoundGate); code != 0 {
+				t.Errorf("exit status %d, journal %q", code, h.journal.text())
+			}
+			h.write(runRoot+"/overlay-containers/"+id(5)+"/userdata/config.json", config)
+			h.process("S", 7)
+			h.run(strings.Replace(stateOf(5, "created", 42), podmans, runRoot, 1), Ledger)
+			leases, problems := Leases(h.root)
+			if len(leases) != 1 || leases[0].Name != "name" || leases[0].Image.Name != "localhost/app:1" || len(leases[0].Layers) != 1 || leases[0].Store != podmans || problems != nil {
+				t.Errorf("%+v, %v, journal %q", leases, problems, h.journal.text())
+			}
+		})
+	}
+}
+
 func TestBoundGateTakesNoCopyOfAnotherDriver(t *testing.T) {
 	h := gateHost(t, 7, "localhost/app:1")
 	h.write(podmans+"/vfs-containers/containers.json", fmt.Sprintf(`[{"id":%q,"image":%q,"layer":%q}]`, id(5), id(7), id(1005)))

@@ -152,13 +152,20 @@ func (g *graph) is(other *graph) bool {
 	return err == nil && otherErr == nil && id == otherID
 }
 
-// containerOfRoot finds a container, and its store, by its root directory.
-func (v *Invocation) containerOfRoot(rootfs string) (*graph, container, error) {
-	own, layer, err := v.graphOfRoot(rootfs)
+// containerOfRoot finds a container, and its store, by the root directory in its
+// configuration.
+func (v *Invocation) containerOfRoot(d *document) (*graph, container, error) {
+	own, layer, err := v.graphOfRoot(d.rootfs)
 	if err != nil {
 		return nil, container{}, fmt.Errorf("find its image: %w", err)
 	}
-	c, err := own.container(func(r containerRecord) bool { return r.Layer == layer })
+	match := func(r containerRecord) bool { return r.Layer == layer }
+	c, err := own.container(match)
+	if errors.Is(err, errNoRecord) {
+		if volatile, ok := v.transientContainer(own, d, match); ok {
+			c, err = volatile, nil
+		}
+	}
 	if err != nil {
 		own.close()
 		return nil, container{}, fmt.Errorf("find its image: %w", err)
@@ -169,7 +176,7 @@ func (v *Invocation) containerOfRoot(rootfs string) (*graph, container, error) {
 // isOfImage tells whether a container has an annotation, or could have it, from its
 // image: some releases of podman pass on those of an image's manifest.
 func (v *Invocation) isOfImage(d *document, annotation string) (bool, error) {
-	own, c, err := v.containerOfRoot(d.rootfs)
+	own, c, err := v.containerOfRoot(d)
 	if errors.Is(err, errForeign) {
 		return false, nil // there is none
 	}
@@ -254,6 +261,25 @@ func (g *graph) container(match func(containerRecord) bool) (container, error) {
 		}
 	}
 	return container{}, fmt.Errorf("find container in %q: %w", g.path, err)
+}
+
+// transientContainer finds a container of a transient store, transient_store in
+// containers-storage.conf(5): its record is below the run root, everything else of it
+// below the graph root.
+func (v *Invocation) transientContainer(g *graph, d *document, match func(containerRecord) bool) (container, bool) {
+	var found containerRecord
+	for _, root := range d.runRoots(g.driver) {
+		dir, err := v.open(root, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			continue
+		}
+		err = findRecord(dir, g.driver+"-containers/volatile-containers.json", &found, func() bool { return match(found) })
+		dir.Close()
+		if err == nil {
+			return found.container(), true
+		}
+	}
+	return container{}, false
 }
 
 func (r containerRecord) container() container {

@@ -222,3 +222,20 @@ func (d *document) containerID() string {
 	}
 	return ""
 }
+
+// defaultRunRoot is that of the user root, see containers-storage.conf(5).
+const defaultRunRoot = "/run/containers/storage"
+
+// runRoots are the run roots that the container's store may have: the one that podman
+// takes files from that it makes for each container, and the usual one.
+func (d *document) runRoots(driver string) []string {
+	roots := []string{defaultRunRoot}
+	rest := "/" + driver + "-containers/" + d.containerID() + "/userdata/.containerenv"
+	for _, m := range d.mounts {
+		root, ok := strings.CutSuffix(m.Source, rest)
+		if ok && m.Destination == "/run/.containerenv" && root != defaultRunRoot {
+			roots = append([]string{root}, roots...)
+		}
+	}
+	return roots
+}

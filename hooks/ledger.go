@@ -122,6 +122,16 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 		return "", err
 	}
 	lease.Name, lease.Image = c.name, c.image
+	if own.driver == "overlay" && isLayerID(c.layer) && !rooted.Exists(own.dir, "overlay/"+c.layer) {
+		// The bundle and the record of a container of a transient store are below the run
+		// root. Its configuration, which is large, names the graph root.
+		graph, err := v.graphOfConfig(state.Bundle)
+		if err != nil {
+			return "", err
+		}
+		defer graph.close()
+		own, lease.Store = graph, graph.path
+	}
 	all := v.openStores(own)
 	defer all.close()
 	lease.Image.Digest = all.digest(c.image.ID)
@@ -133,6 +143,20 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 		unlabelled = unlabelledLayer(bootc, layers)
 	}
 	return unlabelled, err
+}
+
+// graphOfConfig finds the store of a container by the configuration in its bundle.
+func (v *Invocation) graphOfConfig(bundle string) (*graph, error) {
+	raw, err := v.read(bundle+"/config.json", maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	d, err := parseDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	g, _, err := v.graphOfRoot(d.rootfs)
+	return g, err
 }
 
 // takeBack removes the lease of a container that has stopped. It may come late or
