@@ -162,7 +162,7 @@ names() { jq -r '.[] | .id as $id | .names[]? | "\($id[:12]) \(.)"' "$STORE/over
 
     # Names with a digest, as a pull by one leaves them.
     local f=$OWN/overlay-images/images.json
-    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name] + .[0].names' "$f" >f && cp f "$f"
+    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name] + .[0].names' "$f" >new.json && cp new.json "$f"
     bp pull-from-default-storage "localhost/repo-b@$DIGEST"
     assert "$(names)" == "$short localhost/repo-b@$DIGEST"
     oracle image exists "localhost/repo-b@$DIGEST"
@@ -172,7 +172,7 @@ names() { jq -r '.[] | .id as $id | .names[]? | "\($id[:12]) \(.)"' "$STORE/over
     bp 1 pull-from-default-storage "localhost/repo-c@$DIGEST"
     assert "$stderr" =~ "no such image"
     podman untag "$ID"
-    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name]' "$f" >f && cp f "$f"
+    jq -c --arg name "localhost/repo-b@$DIGEST" '.[0].names = [$name]' "$f" >new.json && cp new.json "$f"
     bp pull-from-default-storage "${ID:0:12}"
     assert "$(names)" == "$short localhost/repo-b@$DIGEST"
     oracle rmi -af >/dev/null
