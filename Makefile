@@ -94,6 +94,11 @@ test-system: binary test-programs ## Run the system tests against this machine's
 test-podman-matrix: binary test-programs ## Run the system tests against other podman versions (needs root, debootstrap)
 	$(SUDO) bats/podman-matrix
 
+# A failure names the seed: SEQUENCES=1 SEED=N repeats it.
+.PHONY: test-sequences
+test-sequences: binary test-programs ## Run 200 random sequences of commands and compare status with skopeo (needs root)
+	$(SUDO) env SEQUENCES=$${SEQUENCES:-200} SEED=$${SEED-} bats/scratch-host $(BATS) $(BATS_FLAGS) bats/245-sequences.bats
+
 .PHONY: test-real-tree
 test-real-tree: binary test-programs ## Run the tests of transfers on the image of a real system (needs root, debootstrap)
 	$(SUDO) BATS_FLAGS='$(BATS_FLAGS)' bats/real-tree $(REAL_TREE_SUITES)

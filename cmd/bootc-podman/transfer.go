@@ -259,6 +259,9 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t.Fallback = func(why error) {
 		fmt.Fprintf(talk, "Note: podman copies it: %s\n", printable(why.Error()))
 	}
+	t.Hidden = func(hidden *images.HiddenError) {
+		fmt.Fprintf(talk, "Warning: bootc will not find image %.12s, %s, when it upgrades: %s\n", hidden.ID, printable(hidden.Name), printable(hidden.Error()))
+	}
 	t.NotLent = func(why error) {
 		fmt.Fprintf(talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
 	}

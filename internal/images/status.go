@@ -127,7 +127,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	}
 	s.Kind, s.SourceReason, s.RollbackQueued = inv.host.Kind, reason, inv.host.RollbackQueued
 	s.setDeployments(inv.host)
-	s.Unified = inv.unified()
+	s.Unified = inv.unified(ctx)
 	s.Stores = inv.usage()
 	s.Bound = inv.boundStatus()
 	fs, err := readFilesystem(inv.located)
@@ -185,13 +185,25 @@ func (s *Status) setDeployments(h *host.Host) {
 // the bootc-owned store: on ostree hosts it looks for the image to upgrade to, on
 // composefs hosts for the booted one too (bootc's deploy.rs and
 // bootc_composefs/update.rs).
-func (inv *inventory) unified() Unification {
+func (inv *inventory) unified(ctx context.Context) Unification {
 	u := inv.stored()
 	if !u.On {
 		return u
 	}
 	if err := lookedUp(inv.host.Kind, inv.Root); err != nil {
 		return Unification{Reason: fmt.Sprintf("%s, but bootc upgrade fails: %v", u.Reason, err)}
+	}
+	// Another user's podman has another store than the one that bootc looks into.
+	if inv.host.Kind != host.OSTree || inv.Euid != 0 {
+		return u
+	}
+	err := upgradeFinds(inv.bootc, inv.own, UpgradeTargets(inv.host)[0].Image.Image)
+	var hidden *HiddenError
+	if errors.As(err, &hidden) && !inv.hides(ctx, hidden) {
+		err = nil
+	}
+	if err != nil {
+		return Unification{Reason: fmt.Sprintf("%s, but bootc upgrade does not find it: %v", u.Reason, err)}
 	}
 	return u
 }

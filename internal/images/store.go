@@ -68,6 +68,8 @@ type StoreImage struct {
 	// home is nil for an image that is none of a containers-storage.
 	home     *home
 	topLayer string
+	// written is the digest of the manifest that was written last.
+	written string
 	// configKey names the big data item with the configuration, "" where only the
 	// manifest tells. config is its content, nil if it was not read or there is none.
 	configKey string
@@ -359,7 +361,7 @@ func (s *Store) readLayers(files []*os.File) {
 func (s *Store) addImages(h *home, records []record) (problems []error) {
 	for i := range records {
 		r := &records[i]
-		img := &StoreImage{ID: r.ID, Names: r.Names, Digest: r.Digest, Created: r.Created, home: h, topLayer: r.TopLayer}
+		img := &StoreImage{ID: r.ID, Names: r.Names, Digest: r.Digest, Created: r.Created, home: h, topLayer: r.TopLayer, written: r.BigDataDigests[manifestKey]}
 		img.Digests = manifestDigests(r)
 		if key := "sha256:" + r.ID; r.BigDataDigests[key] == key {
 			img.configKey = key

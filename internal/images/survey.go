@@ -191,6 +191,9 @@ const (
 	ExportedConfig = "io.bootc-podman.exported-config"
 )
 
+// Has returns whether img has a manifest digest.
+func (img *StoreImage) Has(digest string) bool { return slices.Contains(img.Digests, digest) }
+
 // Is tells whether img has a manifest digest, or is the same image exported, whose
 // digest is another.
 func (img *StoreImage) Is(digest string) bool {

@@ -177,8 +177,8 @@ func (o Options) plainly(ctx context.Context, cmd wrapper.Cmd) error {
 	return o.Host.Runner.Run(ctx, cmd)
 }
 
-// clone does a job, under a name or none.
-func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as string) (*clonejob.Result, error) {
+// clone does a job, under a name and others, or none.
+func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as string, also ...string) (*clonejob.Result, error) {
 	program, err := clonejob.FindProgram(o.Host.Self)
 	if err != nil {
 		return nil, err
@@ -191,7 +191,7 @@ func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as str
 			return nil, err
 		}
 		what = name.String()
-		job.Names = []string{what}
+		job.Names = append([]string{what}, also...)
 	}
 	if o.Host.DryRun != nil {
 		cmd, text, err := clonejob.Command(program, job)

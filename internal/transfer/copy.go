@@ -105,7 +105,9 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 			continue
 		case errors.Is(err, errNotSuch):
 			continue
-		case err != nil && o.Host.DryRun == nil:
+		case err == nil:
+			err = c.nameOwn(ctx, s.Host)
+		case o.Host.DryRun == nil:
 			err = takeBack(err, c.before, c.ownImages, c.written, func(args ...string) error {
 				return c.podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
 			})
@@ -162,7 +164,7 @@ func (c *copying) fromDefault(ctx context.Context) error {
 		return err
 	case named != nil && c.Original != "" && named.Is(c.Original):
 		c.Digest = named.Digest
-		return nil
+		return c.tagOwn(ctx, named.ID, c.also(named.ID)...)
 	case c.survey.Own == nil:
 		return errNotThere
 	}
@@ -170,7 +172,7 @@ func (c *copying) fromDefault(ctx context.Context) error {
 	if c.Original == "" || len(found) == 0 {
 		return errNotThere
 	}
-	if err := c.podman(ctx, "image", "tag", found[0].ID, c.target); err != nil {
+	if err := c.tagOwn(ctx, found[0].ID, append([]string{c.target}, c.also(found[0].ID)...)...); err != nil {
 		return err
 	}
 	return c.verify(c.Original)
@@ -178,7 +180,7 @@ func (c *copying) fromDefault(ctx context.Context) error {
 
 // cloneOut clones an image of the bootc-owned store, or those of its layers that are
 // blobs, to podman's own.
-func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob, as string) error {
+func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob, as string, also ...string) error {
 	session, err := c.Host.Open()
 	if err != nil {
 		return err
@@ -189,8 +191,16 @@ func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob
 	}
 	_, err = c.clone(ctx, session.Run, clonejob.Job{
 		Source: clonejob.BootcStore(session.Config), Destination: clonejob.DefaultStore(own), Image: id, Blobs: blobs,
-	}, as)
+	}, as, also...)
 	return err
+}
+
+// also are the names that an image has to have in podman's own store besides the target,
+// for bootc to find it in the bootc store.
+func (c *copying) also(id string) []string {
+	names := slices.DeleteFunc(c.survey.UpgradeNames(id), func(name string) bool { return name == c.target })
+	c.written = append(c.written, names...)
+	return names
 }
 
 // fromBootc copies the image from the bootc-owned store, where it may be an export.
@@ -209,12 +219,12 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	layers := descriptors(c.survey.Bootc, found[0])
+	layers, also := descriptors(c.survey.Bootc, found[0]), c.also(found[0].ID)
 	err = c.cloneOr(ctx, func() error {
 		if err := c.checkCopy(found[0], true); err != nil {
 			return err
 		}
-		return c.cloneOut(ctx, found[0].ID, nil, c.target)
+		return c.cloneOut(ctx, found[0].ID, nil, c.target, also...)
 	}, func() error {
 		if err := c.checkCopy(found[0], false); err != nil {
 			return err
@@ -228,12 +238,15 @@ func (c *copying) fromBootc(ctx context.Context) error {
 			return err
 		}
 		cmd.Stderr = c.Stderr
-		return c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Own, layers):]), session.Run)
+		if err := c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Own, layers):]), session.Run); err != nil {
+			return err
+		}
+		return c.tagOwn(ctx, found[0].ID, also...)
 	})
 	if err != nil {
 		return err
 	}
-	return c.verify(found[0].Digest)
+	return c.verify(found[0].Digests...)
 }
 
 // checkCopy refuses a copy that would not fit. Layers that podman's own store has are
@@ -423,7 +436,7 @@ func (c *copying) fromComposefs(ctx context.Context) error {
 	if err := c.bootcExport(ctx, c.Image, strings.TrimSuffix(c.target, ":latest")); err != nil {
 		return err
 	}
-	return c.verify("")
+	return c.verify()
 }
 
 // podman runs plain podman.
@@ -450,9 +463,9 @@ func (c *copying) ownImages() (map[string][]string, error) {
 	return namesByID(store), store.Err()
 }
 
-// verify looks at what podman's own store has under the name now; digest is "" where
+// verify looks at what podman's own store has under the name now; digests are those that it may have, none where
 // bootc alone knows it. A registries.conf of the host may have led podman elsewhere.
-func (c *copying) verify(digest string) error {
+func (c *copying) verify(digests ...string) error {
 	if c.Host.DryRun != nil {
 		return nil
 	}
@@ -464,8 +477,8 @@ func (c *copying) verify(digest string) error {
 	if err := verifyWhole(store, false, img); err != nil {
 		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, err)
 	}
-	if digest != "" && !slices.Contains(img.Digests, digest) {
-		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digest)
+	if digests != nil && !slices.ContainsFunc(digests, img.Has) {
+		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digests[0])
 	}
 	c.Digest = img.Digest
 	if slices.Contains(img.Digests, c.Original) {

@@ -89,6 +89,9 @@ type Plan struct {
 	image  host.ImageReference
 	commit string
 	kind   host.Kind
+	host   *host.Host
+	// hiding is the ID of the image of podman's own store that needs the name, too.
+	hiding string
 	// newer tells that another digest will do.
 	newer bool
 	// stored is the name that podman gives the image.
@@ -192,6 +195,7 @@ const (
 	StepBootc   StepName = "bootc"
 	StepVerify  StepName = "verify"
 	StepRemove  StepName = "remove"
+	StepNameOwn StepName = "name"
 )
 
 // Method is a way to move an image.
@@ -278,7 +282,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	p := &Plan{
 		Schema: 1, Image: image.String(), Name: image.Name, Role: booted.Role,
 		Digest: booted.ManifestDigest, Available: s.Free, Reflink: s.Filesystem.Reflink,
-		Exact: true, commit: booted.Commit, image: image, kind: s.Host.Kind,
+		Exact: true, commit: booted.Commit, image: image, kind: s.Host.Kind, host: s.Host,
 	}
 	if !image.NamesInRegistry() {
 		image = host.ImageReference{Transport: host.ContainersStorage, Name: unnamed}
@@ -305,6 +309,9 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		err := try.decide(p, s, booted, choice)
 		if err == nil {
 			p.Time, p.Steps = p.time(), append(p.discard(s), p.steps()...)
+			if p.hiding = p.hides(s); p.hiding != "" {
+				p.Steps = append(p.Steps, Step{StepNameOwn, fmt.Sprintf("name image %.12s of podman's own store %s, too: bootc's skopeo looks there first", p.hiding, p.stored)})
+			}
 			if choice.Alternatives && p.Source != FromBootc {
 				p.compare(undecided, i, s, booted, choice)
 			}

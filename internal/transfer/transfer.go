@@ -40,6 +40,9 @@ type Options struct {
 	// waiting for one.
 	NoWait  bool
 	Waiting func()
+	// Hidden is called for each image of the bootc store that bootc will not find when it
+	// upgrades, because podman's own store has another image of its name.
+	Hidden func(*images.HiddenError)
 	// Missed is called before the next source is tried, with why the one of the plan
 	// did not do.
 	Missed func(p *Plan, why error)
@@ -129,7 +132,7 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		}
 		if p.Method == Nothing {
 			o.journal(p, alreadyUnified)
-			return p, o.settled(p)
+			return p, errors.Join(o.settled(p), o.nameOwn(ctx, p.host))
 		}
 		if err := o.checkDamage(p); err != nil {
 			return p, err
@@ -236,7 +239,7 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 		part.Done()
 	}
 	job.Done()
-	return nil
+	return x.nameOwn(ctx, x.host)
 }
 
 func (x *execution) take(ctx context.Context, step StepName) error {
@@ -277,6 +280,11 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 		return x.verify(ctx)
 	case StepRemove:
 		return x.removeOwn(ctx, exportName)
+	case StepNameOwn:
+		if x.Host.DryRun != nil {
+			return x.tagOwn(ctx, x.hiding, x.stored.String())
+		}
+		return x.nameOwn(ctx, x.host)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
@@ -558,7 +566,8 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 			}
 		}
 	}
-	return nil
+	h, _ := host.ReadSysroot(o.Sysroot) // for the names of what can be read
+	return o.nameOwn(ctx, h)
 }
 
 // verifyCopy checks that the bootc-owned store has an image of podman's own under a

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"context"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/images"
+)
+
+// nameOwn gives images of podman's own store the names by which skopeo looks for them
+// when bootc upgrades the host, see images.HiddenError. A name that another image of
+// podman's own store has is left to it, and o.Hidden is called.
+func (o Options) nameOwn(ctx context.Context, h *host.Host) error {
+	if o.Host.DryRun != nil || h == nil {
+		return nil
+	}
+	s, err := images.SurveyStores(o.Options)
+	if err != nil {
+		return err
+	}
+	hidden := s.Hidden(h)
+	s.Close()
+	for _, image := range hidden {
+		if image.Other != "" && o.Hidden != nil {
+			o.Hidden(image)
+		}
+		if image.Named {
+			continue
+		}
+		if err := o.tagOwn(ctx, image.ID, image.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tagOwn names an image of podman's own store.
+func (o Options) tagOwn(ctx context.Context, id string, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	cmd, err := o.ownPodman(append([]string{"image", "tag", id}, names...)...)
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = o.Stderr
+	return o.runPlain(ctx, cmd)
+}
+
+// hides returns the ID of the image of podman's own store that will hide the planned
+// one from skopeo until it has its name, "" for none.
+func (p *Plan) hides(s *images.Survey) string {
+	if p.kind != host.OSTree || s.Own == nil || p.stored.Digest != "" || s.Own.Named(p.stored.String()) != nil {
+		return ""
+	}
+	if p.Method == Nothing || p.Method == Tag {
+		if s.Own.ByID(p.Take) != nil {
+			return p.Take
+		}
+		return ""
+	}
+	for _, img := range s.Own.Images {
+		if img.Has(p.Digest) == p.Exact && img.Is(p.Digest) && !p.newer {
+			return img.ID
+		}
+	}
+	return ""
+}
