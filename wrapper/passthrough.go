@@ -6,6 +6,8 @@ package wrapper
 import (
 	"context"
 	"slices"
+
+	"github.com/sirupsen/logrus"
 )
 
 // BecomePodman makes this process podman with the given global options and
@@ -92,7 +94,7 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	}
 	if s.Store.Exists && s.host.DryRun == nil {
 		if err := s.ensureDatabase(ctx); err != nil {
-			return err
+			logrus.Debugf("Leaving podman's database: %v", err)
 		}
 	}
 	return s.Become(ctx, cmd)

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -165,12 +164,12 @@ func (s *Session) refuse(argv []string) error {
 // ensureDatabase has podman make its database in a store without one, as bootc would: a
 // program that calls podman without our options would record other paths, which bootc's
 // podman then refuses. Which database podman uses depends on its version. So it is not
-// asked again only where both are there, or when this podman was asked before.
+// asked again only where both are there, or when this podman was asked before. An error is
+// no reason not to run the program, which may be there to repair the store.
 func (s *Session) ensureDatabase(ctx context.Context) error {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {
-		logrus.Debugf("Leaving podman's database: %v", err)
-		return nil // Then none makes a database.
+		return err
 	}
 	state, complete, err := s.databases(podman)
 	if err != nil || complete {
@@ -185,8 +184,7 @@ func (s *Session) ensureDatabase(ctx context.Context) error {
 		return err
 	}
 	if err := s.Run(ctx, cmd); err != nil {
-		logrus.Debugf("Leaving podman's database: %v", err)
-		return nil // The program may be about to mend that.
+		return err
 	}
 	if state, _, err = s.databases(podman); err != nil {
 		return err
