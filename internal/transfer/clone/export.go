@@ -69,7 +69,7 @@ func export(ctx context.Context, job clonejob.Job, archives Archives, progress f
 	if err != nil {
 		return nil, err
 	}
-	plan, err := dst.plan(src)
+	plan, err := dst.verifiedPlan(ctx, src, job.Verify)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 		return nil, err
 	}
 	defer dst.close()
-	plan, err := dst.plan(src)
+	plan, err := dst.verifiedPlan(ctx, src, job.Verify)
 	if err != nil {
 		return nil, err
 	}
@@ -181,8 +181,61 @@ type planned struct {
 }
 
 // plan finds the layers that the destination has: those with the same archives upon
-// the same layers. The others get the IDs that podman gives to the layers it pulls.
+// the same layers. The others get the IDs that podman gives to the layers it pulls. A
+// layer the files of which are missing is removed if nothing uses it; else the error
+// wraps clonejob.ErrDamaged.
 func (d *destination) plan(src *source) ([]*planned, error) {
+	for range maxLayers {
+		plan, err := d.planOfRecords(src)
+		if err != nil {
+			return nil, err
+		}
+		removed, err := d.removeDamaged(plan)
+		if err != nil || !removed {
+			return plan, err
+		}
+	}
+	return nil, clonejob.ErrChanged
+}
+
+// removeDamaged reports whether it removed a layer of the plan that lacks files.
+func (d *destination) removeDamaged(plan []*planned) (bool, error) {
+	for _, p := range plan {
+		if !p.there {
+			continue
+		}
+		lacks, err := d.lacks(p.id, p.parent)
+		if err != nil {
+			return false, err
+		}
+		if lacks != "" {
+			return true, d.damaged(p.id, "no "+lacks)
+		}
+	}
+	return false, nil
+}
+
+// verifiedPlan is a plan; at the level "full" the layers that the destination has are
+// what their archives say.
+func (d *destination) verifiedPlan(ctx context.Context, src *source, level clonejob.Verify) ([]*planned, error) {
+	for range maxLayers {
+		plan, err := d.plan(src)
+		if err != nil || level != clonejob.VerifyFull {
+			return plan, err
+		}
+		differs, how, err := d.inspect(ctx, plan)
+		if err != nil || differs == nil {
+			return plan, err
+		}
+		if err := d.damaged(differs.id, how.Error()); err != nil {
+			return nil, err
+		}
+	}
+	return nil, clonejob.ErrChanged
+}
+
+// planOfRecords is the plan that goes by the records of layers.
+func (d *destination) planOfRecords(src *source) ([]*planned, error) {
 	if plan, err := d.planOfImage(src); plan != nil || err != nil {
 		return plan, err
 	}

@@ -159,6 +159,12 @@ func verificationTable(t *testing.T) map[string]map[clonejob.Verify]bool {
 	return table
 }
 
+// copyAll copies a store.
+func copyAll(t *testing.T, from, to string) {
+	t.Helper()
+	must(t, exec.Command("cp", "-a", "--reflink=auto", from, to).Run())
+}
+
 // TestVerificationDetectsWhatTheManualSays changes source layers in each way of the table.
 func TestVerificationDetectsWhatTheManualSays(t *testing.T) {
 	dir := filesystem(t, "xfs")
@@ -179,7 +185,7 @@ func TestVerificationDetectsWhatTheManualSays(t *testing.T) {
 		for level, want := range levels {
 			n++
 			must(t, os.RemoveAll(dir+"/a"))
-			must(t, exec.Command("cp", "-a", "--reflink=auto", original, dir+"/a").Run())
+			copyAll(t, original, dir+"/a")
 			must(t, tampers(a.diff(lower), a.diff(upper))[name]())
 			b := &testStore{dir: dir + "/b", job: clonejob.Store{GraphRoot: dir + "/b/root", RunRoot: dir + "/b/run", Driver: "overlay"}}
 			_, err := Image(t.Context(), clonejob.Job{Source: a.job, Destination: b.job, Image: id, Verify: level}, nil)
