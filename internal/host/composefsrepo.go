@@ -5,7 +5,7 @@ package host
 
 import (
 	"bytes"
-	digests "crypto/sha256"
+	sha2 "crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -67,7 +67,7 @@ func readOCIStream(phys *os.File, prefix, digest string, into any) error {
 	if err != nil {
 		return err
 	}
-	if found := digests.Sum256(data); hex.EncodeToString(found[:]) != sum {
+	if found := sha2.Sum256(data); hex.EncodeToString(found[:]) != sum {
 		return fmt.Errorf("%q has the digest sha256:%x instead of %s", name, found, digest)
 	}
 	if err := json.Unmarshal(data, into); err != nil {

@@ -124,6 +124,29 @@ func (r *Repo) LayerCommits(ctx context.Context, digests []string) ([]string, er
 	return commits, nil
 }
 
+// ManifestDigest returns the manifest digest of the image that a commit was made of, without
+// ostree, which takes as long to start as all else that a list reads.
+func (r *Repo) ManifestDigest(commit string) (string, error) {
+	sum, err := ParseChecksum(commit)
+	if err != nil {
+		return "", err
+	}
+	return readObject(r, sum, "commit", func(data []byte) (string, error) {
+		// A commit is a GVariant of type (a{sv}aya(say)sstayay). Where its first member
+		// ends is written at its own end.
+		width := offsetWidth(len(data))
+		end, ok := readOffset(data, len(data)-width, width)
+		if !ok {
+			return "", errVariant
+		}
+		meta, err := parseVardict(data[:end])
+		if err != nil {
+			return "", err
+		}
+		return meta["ostree.manifest-digest"].text()
+	})
+}
+
 // CommitTree returns the root directory of a commit.
 func (r *Repo) CommitTree(commit string) (TreeDir, error) {
 	sum, err := ParseChecksum(commit)

@@ -290,3 +290,36 @@ func FuzzXattrsAreReadBack(f *testing.F) {
 		}
 	})
 }
+
+// TestManifestDigestIsTheOneThatOstreeShows, for commits whose offsets take one, two and four
+// bytes.
+func TestManifestDigestIsTheOneThatOstreeShows(t *testing.T) {
+	phys := newRepo(t)
+	repo := openRepo(t, phys)
+	for _, size := range []int{1, 100, 400, 70_000} {
+		checksum := commitImage(t, phys, "test", map[string]string{
+			"a": "before", "ostree.manifest": `{"x": "` + strings.Repeat("y", size) + `"}`, "ostree.manifest-digest": "sha256:1", "zzz": "after",
+		})
+		commit, err := repo.Commit(t.Context(), checksum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repo.ManifestDigest(checksum); err != nil || got != commit.ManifestDigest || got == "" {
+			t.Errorf("size %d: got %q, %v, want %q", size, got, err, commit.ManifestDigest)
+		}
+	}
+	without := commitImage(t, phys, "test", map[string]string{"a": "b"})
+	path := "ostree/repo/objects/" + without[:2] + "/" + without[2:] + ".commit"
+	if got, err := repo.ManifestDigest(without); err == nil {
+		t.Errorf("without a digest: got %q", got)
+	}
+	if err := os.Remove(filepath.Join(phys, path)); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, phys, path, "damaged")
+	for _, checksum := range []string{without, "", strings.Repeat("1", 64)} {
+		if got, err := repo.ManifestDigest(checksum); err == nil {
+			t.Errorf("%q: got %q", checksum, got)
+		}
+	}
+}

@@ -142,7 +142,7 @@ func List(ctx context.Context, o Options) (list []Image, problems []error) {
 		inv.problems = append(inv.problems, inv.runningProblems...)
 	}
 	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead)
-	inv.describeUsers(ctx)
+	inv.describeUsers()
 	inv.users = inv.findUsers()
 	inv.addHostImages()
 	inv.addStoreImages(inv.bootc, Unified, BootcStore)
@@ -461,7 +461,7 @@ func (inv *inventory) inBootcStore(name string) (*StoreImage, error) {
 
 // describeUsers reads what deployments boot whose images may be in the bootc store. A commit
 // that cannot be read leaves its deployment without a digest.
-func (inv *inventory) describeUsers(ctx context.Context) {
+func (inv *inventory) describeUsers() {
 	if inv.bootc == nil || !inv.wants(Unified) && !inv.wants(Logical) || inv.host.Kind != host.OSTree {
 		return
 	}
@@ -470,7 +470,12 @@ func (inv *inventory) describeUsers(ctx context.Context) {
 		return
 	}
 	defer repo.Close()
-	inv.commits, _ = host.Describe(ctx, repo, inv.host, inv.repo)
+	for i := range inv.host.Deployments {
+		d := &inv.host.Deployments[i]
+		if d.Image != nil && d.Commit != "" && d.ManifestDigest == "" {
+			d.ManifestDigest, _ = repo.ManifestDigest(d.Commit)
+		}
+	}
 }
 
 // findUsers finds the deployments that boot each image of the bootc-owned store
