@@ -96,8 +96,8 @@ unchanged() {
     for line in 'set-unified --from ostree' 'pull-from-default-storage localhost/app' 'image pull docker-archive:/x' init; do
         # shellcheck disable=SC2086 # words
         bp --dry-run $line
-        assert "$(grep -c '^# rename ".*storage.tmp" to ".*storage"$' <<<"$output")" == 1 "$line"
-        assert "$(grep -n -m1 . <<<"$output")" =~ storage.tmp "$line"
+        assert "$(grep -c '^# rename ".*storage.bootc-podman.tmp" to ".*storage"$' <<<"$output")" == 1 "$line"
+        assert "$(grep -n -m1 . <<<"$output")" =~ storage.bootc-podman.tmp "$line"
     done
     mv aside "$STORE"
 }

@@ -60,22 +60,75 @@ setup() {
     assert "$(stat -c %i:%Z "$STORE")" == "$before"
 }
 
-@test "init: removes what an interrupted run left" {
-    mkdir -p "$STORE.tmp/overlay" && touch "$STORE.tmp/overlay/file"
+@test "init: removes what an interrupted run left, and of bootc only after an hour" {
+    local own=$STORE.bootc-podman.tmp
+    mkdir -p "$own/overlay" "$STORE.tmp/overlay" precious
+    touch "$own/overlay/file" "$STORE.tmp/db.sql"
+    touch -d '2 hours ago' "$STORE.tmp" "$STORE.tmp/overlay"
+    bp init
+    # bootc may be filling it: a file in it is young.
+    assert "$(cd "${STORE%/*}" && ls)" == $'storage\nstorage.tmp'
+    rm -r "$STORE"
+    touch -d '2 hours ago' "$STORE.tmp/db.sql" "$STORE.tmp"
     bp init
     assert "$(ls "${STORE%/*}")" == storage
-    oracle images
+    # A mount there is somebody's.
+    rm -r "$STORE"
+    mkdir -p "$own/overlay"
+    touch precious/file
+    mount --bind precious "$own/overlay"
+    bp 1 init
+    assert "$stderr" =~ "$own/overlay"
+    [ -e precious/file ]
+    umount "$own/overlay"
+    bp init
 }
 
-@test "init: does not remove what is mounted below an interrupted run's" {
-    mkdir -p "$STORE.tmp/overlay" precious
-    touch precious/file
-    mount --bind precious "$STORE.tmp/overlay"
-    bp 1 init
-    assert "$stderr" =~ "$STORE.tmp/overlay"
-    [ -e precious/file ]
-    umount "$STORE.tmp/overlay"
+@test "init: modes are the same whatever the umask" {
+    local mask
+    rm -rf /run/bootc /run/bootc-podman
+    for mask in 0777 0000; do
+        rm -rf "${STORE%/*}" /run/bootc /run/bootc-podman
+        (umask "$mask" && bp init)
+        assert "$(stat -c %a /run/bootc /run/bootc/storage /run/bootc-podman "${STORE%/*}" "$STORE" | tr '\n' ' ')" == '755 755 755 755 755 '
+        bp exec -- true
+        assert "$(stat -c %a /run/bootc-podman/storage.conf)" == 600
+        oracle images
+    done
+}
+
+@test "state: a full /run stops no command that bootc's podman can run" {
+    oracle_init
+    # shellcheck disable=SC2016 # the other shell's
+    run unshare --mount --propagation private bash -euc '
+        . "$0"
+        mount -t tmpfs -o size=1M,mode=0755 full /run
+        mkdir -p /run/lock
+        oracle image ls
+        cat /dev/zero >/run/full 2>/dev/null || true
+        [ "$(df --output=avail /run | tail -n 1 | tr -d " ")" = 0 ]
+        oracle image ls && oracle image prune -f
+        "$BOOTC_PODMAN" image ls && "$BOOTC_PODMAN" image prune -f && "$BOOTC_PODMAN" images' "$BATS_TEST_DIRNAME/scratch.bash"
+    assert "$status" == 0 "$output"
+}
+
+@test "state: a directory in /run that another user could write is not used" {
     bp init
+    local owner
+    for owner in nobody:0755 root:0777; do
+        rm -rf /run/bootc-podman
+        mkdir /run/bootc-podman
+        chown "${owner%:*}" /run/bootc-podman
+        chmod "${owner#*:}" /run/bootc-podman
+        bp 125 exec -- true
+        assert "$stderr" =~ /run/bootc-podman.*Hint:\ ls\ -ld "$owner"
+        assert "$(ls -A /run/bootc-podman)" == ""
+    done
+    rm -rf /run/bootc-podman
+    mkdir other && ln -s "$PWD/other" /run/bootc-podman
+    bp 125 image ls
+    assert "$(ls -A other)" == ""
+    rm /run/bootc-podman
 }
 
 @test "image pull: makes the store with the host's own driver" {
@@ -120,6 +173,7 @@ setup() {
         pids+=($!)
     done
     for i in "${pids[@]}"; do wait "$i"; done
+    assert "$(grep -c ^Created log) $(grep -c already log)" == "1 19" "$(cat log)"
     assert "$(ls "${STORE%/*}")" == storage
     oracle images
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,14 +20,21 @@ import (
 
 // Names inside the bootc root, from bootc's crates/lib/src/podstorage.rs.
 const (
-	storeName    = "storage"
-	storeTmpName = "storage.tmp"
+	storeName = "storage"
+	// bootcTmpName is where bootc fills a new store, unlocked.
+	bootcTmpName = "storage.tmp"
 )
 
-// create makes the store the way bootc does: podman initialises storage.tmp,
+// storeTmpName is where we do. bootc removes what is at its own name, and so did we to it.
+const storeTmpName = "storage.bootc-podman.tmp"
+
+// abandoned is how long bootc's directory must have been left alone to be removed.
+const abandoned = time.Hour
+
+// create makes the store the way bootc does: podman initialises a temporary directory,
 // bound on GraphRoot and called with bootc's own words, then it is renamed. It
-// can be killed anywhere: a store that exists is whole, and a stale storage.tmp
-// is removed by the next run.
+// can be killed anywhere: a store that exists is whole, and a stale directory
+// is removed by the next run. It sets s.created unless another process was faster.
 func (s *Session) create(ctx context.Context, ns *namespace) error {
 	cmd, err := s.createCmd()
 	if err != nil {
@@ -48,13 +57,10 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	if _, err := root.Lstat(storeName); err == nil {
 		return nil
 	}
-	if err := refuseMounts(parent, storeTmpName); err != nil {
+	if err := removeTemporary(parent, root); err != nil {
 		return err
 	}
-	if err := root.RemoveAll(storeTmpName); err != nil {
-		return err
-	}
-	if err := root.Mkdir(storeTmpName, 0o755); err != nil {
+	if err := makeDirs(root, storeTmpName); err != nil {
 		return err
 	}
 	err = s.initialise(ctx, ns, parent, cmd)
@@ -68,7 +74,62 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	if err != nil {
 		return errors.Join(err, root.RemoveAll(storeTmpName))
 	}
+	s.created = true
 	return parent.Sync()
+}
+
+// removeTemporary removes what an interrupted run of ours left, and of bootc if it has not
+// been touched for long: bootc may be filling it at the moment.
+func removeTemporary(parent *os.File, root *os.Root) error {
+	for _, name := range []string{storeTmpName, bootcTmpName} {
+		if name == bootcTmpName && !isAbandoned(root, name) {
+			continue
+		}
+		if err := refuseMounts(parent, name); err != nil {
+			return err
+		}
+		if err := root.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isAbandoned reports whether nothing in a directory, or in those in it, has changed for
+// long.
+func isAbandoned(root *os.Root, name string) bool {
+	old := func(path string) bool {
+		fi, err := root.Lstat(path)
+		return err == nil && time.Since(fi.ModTime()) > abandoned
+	}
+	dir, err := root.Open(name)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	return err == nil && old(name) && !slices.ContainsFunc(names, func(entry string) bool {
+		return !old(filepath.Join(name, entry))
+	})
+}
+
+// makeDirs makes the directories of a path that are missing, with mode 0755 whatever the
+// umask.
+func makeDirs(root *os.Root, path string) error {
+	for i, c := range path + "/" {
+		if c != '/' || i == 0 {
+			continue
+		}
+		switch err := root.Mkdir(path[:i], 0o755); {
+		case err == nil:
+			if err := root.Chmod(path[:i], 0o755); err != nil {
+				return err
+			}
+		case !errors.Is(err, fs.ErrExist):
+			return err
+		}
+	}
+	return nil
 }
 
 // openBootcRoot opens the directory the store is made in, making it if need be,
@@ -87,11 +148,11 @@ func (s *Session) openBootcRoot() (*os.File, error) {
 		return nil, err
 	}
 	defer root.Close()
-	if err := root.MkdirAll(s.Store.BootcRoot, 0o755); err != nil {
+	if err := makeDirs(root, s.Store.BootcRoot); err != nil {
 		return nil, err
 	}
 	if link := "ostree/bootc"; s.Store.BootcRoot != link {
-		if err := root.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		if err := makeDirs(root, filepath.Dir(link)); err != nil {
 			return nil, err
 		}
 		if err := root.Symlink("../"+s.Store.BootcRoot, link); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -124,7 +185,7 @@ func (s *Session) createCmd() (Cmd, error) {
 	}, nil
 }
 
-// initialise has podman fill storage.tmp and puts the result on disk.
+// initialise has podman fill the temporary directory and puts the result on disk.
 func (s *Session) initialise(ctx context.Context, ns *namespace, parent *os.File, cmd Cmd) error {
 	tmp, err := storageconf.OpenIn(parent, storeTmpName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {

@@ -45,11 +45,11 @@ env -u CONTAINER_HOST -u STORAGE_OPTS REGISTRY_AUTH_FILE=CREDENTIALS DIR/bin/pod
 }
 
 func TestDryRunThatWouldMakeAStore(t *testing.T) {
-	const created = `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage.tmp" bound on /run/bootc/storage
+	const created = `# in a private mount namespace: "DIR/sysroot/ostree/bootc/storage.bootc-podman.tmp" bound on /run/bootc/storage
 # descriptor 3: the directory /run/bootc/storage under that mount
 # the file "CREDENTIALS": the content of "DIR/sysroot/etc/ostree/auth.json"
 env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman --root /run/bootc/storage --runroot /proc/self/fd/3 images
-# rename "DIR/sysroot/ostree/bootc/storage.tmp" to "DIR/sysroot/ostree/bootc/storage"
+# rename "DIR/sysroot/ostree/bootc/storage.bootc-podman.tmp" to "DIR/sysroot/ostree/bootc/storage"
 `
 	m := newMachine(t)
 	m.removeStore(t)

@@ -75,7 +75,7 @@ func enterNamespace(st storageconf.Store, private string, auth storageconf.Auth)
 	}
 	// Not before: the first such call makes Go start a thread, 0.05 ms.
 	runtime.LockOSThread()
-	if err := os.MkdirAll(storageconf.GraphRoot, 0o755); err != nil {
+	if err := makeAll(storageconf.GraphRoot); err != nil {
 		return nil, fmt.Errorf("make run root: %w", err)
 	}
 	if err := os.Mkdir(private, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -61,6 +61,8 @@ type Session struct {
 
 	host Host
 	conf []byte
+	// created is true once this session has made the store.
+	created bool
 }
 
 // Open decides how the store of h.Sysroot is opened, and refuses where podman
@@ -223,8 +225,8 @@ func (s *Session) Become(ctx context.Context, cmd Cmd) error {
 	return s.host.Execer.Exec(cmd)
 }
 
-// Create makes the store if it is missing, as bootc does, and tells whether it
-// had to. What the new store was made with is known to a new session only.
+// Create makes the store if it is missing, as bootc does, and reports whether this session
+// made it: another process can have been faster. What the new store was made with is known to a new session only.
 func (s *Session) Create(ctx context.Context) (created bool, err error) {
 	if s.Store.Exists {
 		return false, nil
@@ -233,7 +235,7 @@ func (s *Session) Create(ctx context.Context) (created bool, err error) {
 		return false, s.ExplainStore()
 	}
 	_, err = s.enter(ctx)
-	return err == nil, err
+	return s.created, err
 }
 
 // enter puts the calling thread into a namespace with the store in place, made

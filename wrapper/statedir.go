@@ -21,18 +21,7 @@ var ErrStateDir = errors.New("not a directory that only this user can write")
 // user can write: what is in it decides what root's podman reads.
 func stateDir(confPath string) (string, error) {
 	dir := filepath.Dir(confPath)
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
-			err = os.Mkdir(dir, 0o755)
-		}
-	}
-	switch {
-	case err == nil:
-		if err = os.Chmod(dir, 0o755); err != nil { // whatever the umask
-			return "", fmt.Errorf("make state directory: %w", err)
-		}
-	case !errors.Is(err, fs.ErrExist):
+	if err := makeAll(dir); err != nil {
 		return "", fmt.Errorf("make state directory: %w", err)
 	}
 	var st unix.Stat_t
@@ -43,4 +32,21 @@ func stateDir(confPath string) (string, error) {
 		return "", fmt.Errorf("use state directory %q: %w", dir, ErrStateDir)
 	}
 	return dir, nil
+}
+
+// makeAll is os.MkdirAll with mode 0755 whatever the umask.
+func makeAll(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(dir) != dir {
+		if err = makeAll(filepath.Dir(dir)); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	switch {
+	case err == nil:
+		return os.Chmod(dir, 0o755)
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -83,6 +84,8 @@ func nextStep(err error, words []string) string {
 		return "name a file as \"podman login --authfile\" writes it, with --authfile"
 	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
 		return "fix that file, or move it aside: podman fails on it, too"
+	case errors.Is(err, wrapper.ErrStateDir):
+		return "ls -ld " + wrapper.Quote(filepath.Dir(storageconf.ConfPath)) + " shows who made it; remove it as root"
 	case errors.Is(err, wrapper.ErrChroot):
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):

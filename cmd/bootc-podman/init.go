@@ -26,7 +26,7 @@ func (a *app) initCommand(o *options) *cli.Command {
 				return err
 			case created:
 				fmt.Fprintf(a.stderr, "Created the bootc-owned store %q\n", s.Store.Path())
-			case existed:
+			case !o.dryRun || existed:
 				fmt.Fprintf(a.stderr, "The bootc-owned store %q is there already\n", s.Store.Path())
 			}
 			return nil

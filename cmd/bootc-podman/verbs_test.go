@@ -13,7 +13,7 @@ func TestInitTellsWhatItWouldDo(t *testing.T) {
 	a := newTestApp(t)
 	a.remove(t, "sysroot/ostree/bootc")
 	before, stderr, code := a.onHost(t, "--dry-run", "init")
-	if want := "# rename \"" + a.store() + ".tmp\" to \"" + a.store() + "\"\n"; code != 0 || stderr != "" || !strings.HasSuffix(before, want) {
+	if want := "# rename \"" + a.store() + ".bootc-podman.tmp\" to \"" + a.store() + "\"\n"; code != 0 || stderr != "" || !strings.HasSuffix(before, want) {
 		t.Errorf("exit status %d, %q, want %q at the end of\n%s", code, stderr, want, before)
 	}
 	if after, _, _ := a.onHost(t, "init", "--dry-run"); after != before {
