@@ -377,3 +377,36 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 		t.Errorf("shows %d of %d", p.shown, p.total)
 	}
 }
+
+// TestPulledImageThatIsPrunedIsPulledAgain removes the image before it is tagged.
+func TestPulledImageThatIsPrunedIsPulledAgain(t *testing.T) {
+	needNamespace(t)
+	for times, pulls := range map[int]int{0: 1, 1: 2, 2: 3, 10: 3} {
+		h, _ := booted(t, registryOrigin, nil, nil)
+		exact := stored{names: []string{exactOf(bootedDigest)}, digest: bootedDigest}
+		podman := &fakePodman{scratchHost: h, arrives: exact}
+		left := times
+		podman.kill = func(verb string) error {
+			if verb != "tag" || left == 0 {
+				return nil
+			}
+			left--
+			podman.images = nil
+			podman.save()
+			return &wrapper.ExitError{Code: 125}
+		}
+		_, err := SetUnified(t.Context(), podman.options(), Choice{From: FromRegistry})
+		if (err == nil) != (times < pulls) {
+			t.Errorf("removed %d times: %v", times, err)
+		}
+		pulled := 0
+		for _, ran := range podman.ran {
+			if strings.HasPrefix(ran, "pull ") {
+				pulled++
+			}
+		}
+		if pulled != pulls {
+			t.Errorf("removed %d times: pulled %d times, want %d", times, pulled, pulls)
+		}
+	}
+}
