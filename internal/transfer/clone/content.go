@@ -9,6 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +27,30 @@ const (
 // copier copies the contents of files between two filesystems, in the cheapest way
 // that these have turned out to be able to.
 type copier struct{ way atomic.Int32 }
+
+// copiers are those of one destination, by the device of the source: one layer on
+// another filesystem takes reflinks from no other.
+type copiers struct {
+	mu sync.Mutex
+	of map[uint64]*copier
+}
+
+// from returns the copier for files on the filesystem of an open one.
+func (c *copiers) from(f *os.File) (*copier, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[st.Dev] == nil {
+		if c.of == nil {
+			c.of = map[uint64]*copier{}
+		}
+		c.of[st.Dev] = &copier{}
+	}
+	return c.of[st.Dev], nil
+}
 
 // stepDown goes on to the next way, unless another worker did so already.
 func (c *copier) stepDown(from int32) { c.way.CompareAndSwap(from, from+1) }

@@ -101,7 +101,10 @@ func (d *differ) copyTarSplit(dst *os.File) error {
 	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
 		return err
 	}
-	_, err := d.cloning.copier.copy(int(dst.Fd()), int(src.Fd()), &st)
+	copier, err := d.cloning.copiers.from(src)
+	if err == nil {
+		_, err = copier.copy(int(dst.Fd()), int(src.Fd()), &st)
+	}
 	return err
 }
 
@@ -113,6 +116,10 @@ func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.Fil
 		headers = startComparison(func(stop func() error) (*index, error) { return readIndex(tarSplit, stop) })
 		defer headers.stop()
 	}
+	copier, err := d.cloning.copiers.from(d.layer.from.tree)
+	if err != nil {
+		return nil, err
+	}
 	if root, err = openStaged(dest); err != nil {
 		return nil, err
 	}
@@ -121,7 +128,7 @@ func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.Fil
 	if err == nil {
 		var scratch *os.File
 		if scratch, err = openStaged(links); err == nil {
-			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, d.cloning.copier, &d.layer.counts, headers, d.cloning.workers)
+			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, copier, &d.layer.counts, headers, d.cloning.workers)
 			err = errors.Join(err, scratch.Close())
 		}
 	}

@@ -434,6 +434,8 @@ func (d *destination) complete(src *source, top string) error {
 type cloning struct {
 	dst     *destination
 	plan    []*planned
+	copiers copiers
+	// copier is for what is exported, all of which is on one filesystem.
 	copier  *copier
 	verify  clonejob.Verify
 	workers int

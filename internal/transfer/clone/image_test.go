@@ -486,6 +486,37 @@ func TestImageOfAnAdditionalStoreIsCloned(t *testing.T) {
 	must(t, err)
 }
 
+// TestLayerOnAnotherFilesystemTakesReflinksFromNoOther: the lower one is in an additional
+// store there, and is cloned first.
+func TestLayerOnAnotherFilesystemTakesReflinksFromNoOther(t *testing.T) {
+	for _, kind := range []string{"xfs", "ext4"} {
+		dir, other := filesystem(t, "xfs"), filesystem(t, kind)
+		shared := newStore(t, other+"/shared")
+		layers := manyLayers(t, 2, 30)
+		shared.put(t, "localhost/base:1", layers[0])
+		shared.Free()
+		readOnly := other + "/read-only"
+		must(t, os.Mkdir(readOnly, 0o755))
+		must(t, exec.Command("mount", "--bind", shared.job.GraphRoot, readOnly).Run())
+		a, b := newStore(t, dir+"/a", "additionalimagestore="+readOnly), newStore(t, dir+"/b")
+		id := a.put(t, "localhost/image:1", layers...)
+		if _, err := os.Stat(a.diff(layerID("", digest.FromBytes(layers[0])))); err == nil {
+			t.Fatal("the base is not in the additional store alone")
+		}
+		a.Free()
+		b.Free()
+		result, err := Image(t.Context(), clonejob.Job{Source: a.job, Destination: b.job, Image: id, Verify: clonejob.VerifyFull, Workers: 1}, nil)
+		must(t, err)
+		if l := result.Layers[0]; l.Bytes == 0 || l.Copied != l.Bytes {
+			t.Errorf("%s: lower layer %+v", kind, l)
+		}
+		if l := result.Layers[1]; l.Bytes == 0 || l.Copied != 0 {
+			t.Errorf("%s: upper layer %+v", kind, l)
+		}
+		b.check(t)
+	}
+}
+
 func TestStoresOfOtherFormsAreRefused(t *testing.T) {
 	dir := filesystem(t, "xfs")
 	a := newStore(t, dir+"/a")
