@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Directories of boot loader entries relative to a root: libostree and bootc
@@ -132,7 +132,7 @@ func leadingDigits(s string) (digits, rest string) {
 
 // listIn returns the sorted names in a directory below root.
 func listIn(root *os.File, dir string) ([]string, error) {
-	f, err := storageconf.OpenIn(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	f, err := rooted.Open(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -42,7 +43,7 @@ type BoundImage struct {
 // type .image or .container, see podman-systemd.unit(5), of which nothing but
 // Image= is looked at.
 func BoundImages(root *os.File) (images []BoundImage, problems []error) {
-	dir, err := storageconf.OpenIn(root, boundImagesDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := rooted.Open(root, boundImagesDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -71,7 +72,7 @@ func boundImage(root, dir *os.File, name string) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", errors.New("name is not UTF-8")
 	}
-	link, err := storageconf.OpenIn(dir, name, unix.O_PATH|unix.O_NOFOLLOW)
+	link, err := rooted.Open(dir, name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return "", withoutPath(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // maxFile bounds the files of a host that are read whole, in bytes. Real ones
@@ -146,7 +146,7 @@ func keyValue(line string, trim func(string) string) (key, value string, err err
 // name the file, so that the caller can do it in its own words.
 func readIn(root *os.File, path string) ([]byte, error) {
 	// O_NONBLOCK: opening a FIFO would wait for a writer.
-	f, err := storageconf.OpenIn(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	f, err := rooted.Open(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return nil, withoutPath(err)
 	}

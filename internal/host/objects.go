@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 var (
@@ -209,7 +209,7 @@ const readFlags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
 
 func (r *Repo) openObject(sum Checksum, kind string, flags int) (*os.File, error) {
 	name := sum.String()
-	return storageconf.OpenIn(r.dir, "objects/"+name[:2]+"/"+name[2:]+"."+kind, flags|unix.O_NOFOLLOW)
+	return rooted.Open(r.dir, "objects/"+name[:2]+"/"+name[2:]+"."+kind, flags|unix.O_NOFOLLOW)
 }
 
 // File is an open file object of a repository of mode "bare": its metadata is

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Files of a host booted by ostree, relative to its root directory. Both hold a
@@ -80,7 +80,7 @@ func (r *sysrootReader) bootLink(arg string) (Deployment, error) {
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "ostree" || parts[2] != "boot.0" && parts[2] != "boot.1" {
 		return Deployment{}, fmt.Errorf("malformed kernel argument %q", "ostree="+arg)
 	}
-	link, err := storageconf.OpenIn(r.phys, strings.TrimPrefix(arg, "/"), unix.O_PATH|unix.O_NOFOLLOW)
+	link, err := rooted.Open(r.phys, strings.TrimPrefix(arg, "/"), unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return Deployment{}, err
 	}

@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -120,7 +120,7 @@ func (s Sysroot) OpenRepo(runner wrapper.Runner, env []string) (*Repo, error) {
 		return nil, err
 	}
 	defer phys.Close()
-	dir, err := storageconf.OpenIn(phys, ostreeRepo, unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := rooted.Open(phys, ostreeRepo, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), ostreeRepo), ErrNoRepo)
 	}
@@ -143,7 +143,7 @@ func (s Sysroot) OpenRepo(runner wrapper.Runner, env []string) (*Repo, error) {
 // something outside of it; ostree knows nothing of a sysroot's limits.
 func refuseEscape(repo *os.File) error {
 	for _, name := range []string{"objects", "refs", "refs/heads"} {
-		dir, err := storageconf.OpenIn(repo, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		dir, err := rooted.Open(repo, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -115,7 +116,7 @@ func (s Sysroot) OpenRoot(d Deployment) (*os.File, error) {
 		return nil, err
 	}
 	defer phys.Close()
-	return storageconf.OpenIn(phys, d.Root, unix.O_RDONLY|unix.O_DIRECTORY)
+	return rooted.Open(phys, d.Root, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
 // openPhysical opens the physical root as storageconf.Locate finds it, but does
@@ -129,7 +130,7 @@ func (s Sysroot) openPhysical() (*os.File, error) {
 		return root, nil
 	}
 	defer root.Close()
-	return storageconf.OpenIn(root, "sysroot", unix.O_RDONLY|unix.O_DIRECTORY)
+	return rooted.Open(root, "sysroot", unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
 // openRoot opens a directory to resolve paths in.
@@ -139,7 +140,7 @@ func openRoot(dir string) (*os.File, error) {
 
 // readProc is readIn for a file below /proc that ends: they are of size 0.
 func readProc(root *os.File, path string) ([]byte, error) {
-	f, err := storageconf.OpenIn(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	f, err := rooted.Open(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +160,7 @@ func existsIn(root *os.File, path string) bool {
 type identity struct{ dev, ino uint64 }
 
 func identify(root *os.File, path string) (identity, bool) {
-	f, err := storageconf.OpenIn(root, path, unix.O_PATH)
+	f, err := rooted.Open(root, path, unix.O_PATH)
 	if err != nil {
 		return identity{}, false
 	}

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // imageError is a problem of one image of a store. The others are as good as before.
@@ -150,7 +150,7 @@ func (h *home) mayHave(layer string) bool {
 
 // mayHaveFile tells whether a file of a store is there, or may be.
 func (h *home) mayHaveFile(path string) bool {
-	f, err := storageconf.OpenIn(h.dir, path, unix.O_PATH)
+	f, err := rooted.Open(h.dir, path, unix.O_PATH)
 	if err == nil {
 		f.Close()
 	}

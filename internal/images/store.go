@@ -29,7 +29,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const (
@@ -247,7 +247,7 @@ func findDriver(dir *os.File) (string, error) {
 	// What an earlier driver left is mostly empty.
 	for _, records := range []string{"-images/images.json", "-images"} {
 		for _, driver := range []string{"overlay", "btrfs", "zfs", "vfs"} {
-			f, err := storageconf.OpenIn(dir, driver+records, unix.O_PATH)
+			f, err := rooted.Open(dir, driver+records, unix.O_PATH)
 			if err == nil {
 				f.Close()
 				return driver, nil
@@ -263,7 +263,7 @@ func findDriver(dir *os.File) (string, error) {
 // openRegular opens a regular file below dir, nil when it does not exist.
 func openRegular(dir *os.File, path string) (*os.File, error) {
 	// A FIFO would else be waited for.
-	f, err := storageconf.OpenIn(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
+	f, err := rooted.Open(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -683,7 +683,7 @@ func (img *StoreImage) blobSize(key string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f, err := storageconf.OpenIn(img.home.dir, path, unix.O_PATH)
+	f, err := rooted.Open(img.home.dir, path, unix.O_PATH)
 	if err != nil {
 		return 0, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -101,7 +102,7 @@ func openStoreDirs(root string, paths ...string) (dirs []*os.File, err error) {
 	}
 	defer in.Close()
 	for _, path := range paths {
-		dir, err := storageconf.OpenIn(in, path, unix.O_RDONLY|unix.O_DIRECTORY)
+		dir, err := rooted.Open(in, path, unix.O_RDONLY|unix.O_DIRECTORY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

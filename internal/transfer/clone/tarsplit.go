@@ -18,6 +18,8 @@ import (
 	"github.com/vbatts/tar-split/tar/asm"
 	"github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // openTarSplit reads an open tar-split file from its start, uncompressed.
@@ -65,10 +67,7 @@ type files struct{ root *os.File }
 
 // Get implements storage.FileGetter.
 func (f files) Get(name string) (io.ReadCloser, error) {
-	fd, err := unix.Openat2(int(f.root.Fd()), name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NOATIME | unix.O_NONBLOCK | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := rooted.OpenFD(f.root, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NOATIME|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/images"
-	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // tree is the directory of all layers in one directory of a store.
@@ -63,7 +63,7 @@ func (r *routes) trees(store *images.Store) (list []*tree) {
 		t := &tree{home: home}
 		if home.Driver != "overlay" {
 			t.err = fmt.Errorf("share files of %q: it has the driver %s: %w", home.Dir.Name(), home.Driver, ErrDriver)
-		} else if t.dir, t.err = storageconf.OpenIn(home.Dir, "overlay", unix.O_RDONLY|unix.O_DIRECTORY); t.err == nil {
+		} else if t.dir, t.err = rooted.Open(home.Dir, "overlay", unix.O_RDONLY|unix.O_DIRECTORY); t.err == nil {
 			t.mount, t.err = r.mountOf(t.dir)
 		}
 		list = append(list, t)
@@ -200,7 +200,7 @@ func (t *tree) String() string {
 // knows of their mounts, without there being any. It looks at the mounts of both
 // before it sees that a directory has none: EISDIR, the error that means yes.
 func probe(a, b *tree) error {
-	f, err := storageconf.OpenIn(a.home.Dir, "overlay-layers/layers.json", unix.O_RDONLY)
+	f, err := rooted.Open(a.home.Dir, "overlay-layers/layers.json", unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
