@@ -231,6 +231,33 @@ used() {
     [ ! -e "$STORE/bootc-podman.staging" ]
 }
 
+@test "clone: a layer that differs from its headers is left to podman, which restores it" {
+    local setuid whiteout
+    setuid=$(echo /var/lib/containers/storage/overlay/*/diff/d/setuid)
+    whiteout=$(echo /var/lib/containers/storage/overlay/*/diff/dir.removed)
+    chmod u-s "$setuid"
+    bp init
+    bp 1 pull-from-default-storage --method clone "$REGISTRY/hard:1"
+    assert "$stderr" =~ 'not verified: "d/setuid" has mode 2755 instead of 6755'
+    assert "$(jq length "$STORE/overlay-layers/layers.json" 2>/dev/null || echo 0)" == 0
+    for whiteout in $whiteout; do
+        [ ! -c "$whiteout" ] || rm "$whiteout"
+    done
+    bp pull-from-default-storage "$REGISTRY/hard:1"
+    assert "$stderr" =~ "podman copies it: .*not verified"
+    assert "$(stat -c %a "$STORE"/overlay/*/diff/d/setuid)" == 6755
+    assert "$(stat -c %F "$STORE"/overlay/*/diff/dir.removed | grep -c 'character special')" == 1
+}
+
+@test "clone: layers of a chunked pull have their headers" {
+    podman_at_least 5 || skip "podman before version 5 pulls no chunks"
+    podman rmi -f "$REGISTRY/hard:1"
+    skopeo copy -q --dest-tls-verify=false --dest-compress-format zstd:chunked --dest-force-compress-format dir:/srv/dir "docker://$REGISTRY/chunked:1"
+    podman pull -q "$REGISTRY/chunked:1"
+    clone default bootc full
+    same_layers /var/lib/containers/storage "$STORE" 3
+}
+
 @test "clone: podman repairs its links after a clone that was killed, and one that was not" {
     job default bootc
     held_clone
