@@ -484,6 +484,72 @@ leave() {
     rm -rf /sysroot/filler
 }
 
+# conf FILE [VALUE] - a containers.conf with an image_copy_tmp_dir, or none.
+conf() {
+    mkdir -p "$(dirname "$1")"
+    printf '[engine]\n' >"$1"
+    [ $# = 1 ] || printf 'image_copy_tmp_dir = "%s"\n' "$2" >>"$1"
+}
+
+@test "transfer: temporary files are where podman would put them" {
+    local etc=/etc/containers/containers.conf d=/etc/containers/containers.conf.d vendor=/usr/share/containers/containers.conf.d
+    local row want env dirs=(/srv/tmp{1..4})
+    mkdir -p "${dirs[@]}"
+    cat >recorder <<EOF
+#!/bin/sh
+case " \$* " in *" pull "*) echo "\${TMPDIR%/*}" >$PWD/where; exit 1 ;; esac
+exec /usr/bin/podman "\$@"
+EOF
+    chmod +x recorder
+    cp -a /etc/containers containers.before
+    conf /srv/conf /srv/tmp3
+    conf /srv/override /srv/tmp4
+    for row in '|' \
+        'TMPDIR=/srv/tmp1|' \
+        'TMPDIR=|conf $etc /srv/tmp2' \
+        'TMPDIR=/srv/tmp1|conf $etc /srv/tmp2' \
+        '|conf $etc /srv/tmp2' \
+        '|conf $etc /srv/tmp2; conf $d/10.conf; conf $d/20.conf /srv/tmp3' \
+        '|conf $etc /srv/tmp2; conf $d/10.conf ""' \
+        '|conf $vendor/10.conf /srv/tmp2' \
+        '|conf $vendor/10.conf /srv/tmp2; conf $d/10.conf /srv/tmp3' \
+        '|conf /srv/d/10.conf /srv/tmp2; ln -s /srv/d $d' \
+        'CONTAINERS_CONF=/srv/conf|conf $etc /srv/tmp2' \
+        'CONTAINERS_CONF_OVERRIDE=/srv/override|conf $etc /srv/tmp2' \
+        'CONTAINERS_CONF=/srv/conf CONTAINERS_CONF_OVERRIDE=/srv/override|' \
+        '|conf $etc storage' \
+        '|conf $etc storage; printf "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/elsewhere\"\ngraphroot = \"/var/lib/containers/elsewhere\"\n" >/etc/containers/storage.conf'; do
+        rm -rf where "$d" "$vendor" /etc/containers/storage.conf
+        conf "$etc"
+        read -ra env <<<"${row%%|*}"
+        eval "${row#*|}"
+        want=$(env "${env[@]}" podman info --format '{{.Store.ImageCopyTmpDir}}')
+        (
+            [ ${#env[@]} = 0 ] || export "${env[@]}"
+            BOOTC_PODMAN_PODMAN=$PWD/recorder bp 1 set-unified --quiet --from registry
+        )
+        assert "$(cat where)" == "${want:-/var/tmp}" "$row"
+    done
+    rm -rf "$d" "$vendor" /etc/containers/storage.conf
+    # Where there is no room, and where a run was killed.
+    truncate -s 16M /tmp/small.img
+    mkfs.ext4 -q /tmp/small.img
+    mount -o loop /tmp/small.img /srv/tmp2
+    conf "$etc" /srv/tmp2
+    head -c "$(($(df --output=avail -B1 /srv/tmp2 | tail -1) - 2000000))" /dev/zero >/srv/tmp2/filler
+    bp 1 set-unified --from registry
+    assert "$stderr" =~ "30[0-9]{5} bytes are needed on /srv/tmp2, for podman's temporary files in \"/srv/tmp2\", and [0-9]+ are free"
+    bp 1 set-unified --from ostree --method podman
+    assert "$stderr" =~ "30[0-9]{5} bytes are needed on /srv/tmp2"
+    rm /srv/tmp2/filler
+    mkdir -p /srv/tmp2/bootc-podman-spool-left/storage1
+    bp set-unified --quiet --from registry
+    assert "$(ls /srv/tmp2)" == lost+found
+    umount /srv/tmp2
+    rm -rf /etc/containers
+    mv containers.before /etc/containers
+}
+
 @test "transfer: space for layers of another filesystem, which a clone copies" {
     share_disk
     local other=/srv/other conf=/etc/containers/storage.conf
@@ -637,11 +703,11 @@ whole() {
 # with the part gone, VERB brings the whole image again, or refuses, names the layer, and
 # does it when the user has done what the hint says.
 mended() {
-    local store=$1 podman=$2 name=$3 part methods=(podman auto) turn=0
+    local dir=$1 podman=$2 name=$3 part methods=(podman auto) turn=0
     shift 3
     for part in $parts; do
         turn=$((turn + 1))
-        damage "$part" "$store" "$podman" "$name"
+        damage "$part" "$dir" "$podman" "$name"
         echo "# $* without the $part"
         bp '?' "$1" --quiet --method "${methods[turn % 2]}" "${@:2}"
         [ "$status" = 0 ] || as_hinted "$1" --quiet --method "${methods[turn % 2]}" "${@:2}"
@@ -1024,8 +1090,12 @@ size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
 
 @test "copy-to-storage: what cannot be lent is fetched" {
     share_disk
+    scratch_podman push -q "$REGISTRY/os:43"
     bp image pull -q "$REGISTRY/os:43"
-    rm "$STORE"/overlay-layers/*.tar-split.gz
+    # A layer of which the files are not those of its archive.
+    local layer
+    layer=$(jq -r '.[] | select(.parent == null) | .id' "$STORE/overlay-layers/layers.json")
+    rm "$STORE/overlay/$layer/diff/usr/lib/removed"
     bp copy-to-storage --from registry
     assert "$stderr" =~ "Note: podman fetches layers that the other store has: "
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest

@@ -7,16 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Where podman and buildah find hook configurations. podman run reads
@@ -75,46 +74,14 @@ func linkedDropInDir(root *os.File) bool {
 // the order it reads them. DropIn is in the list, there or not, unless it is masked.
 type confOrder func(root *os.File) ([]string, error)
 
-const (
-	vendorConf = "/usr/share/containers/containers.conf"
-	adminConf  = "/etc/containers/containers.conf"
-	// rootsConf is the configuration of the user root.
-	rootsConf = "/root/.config/containers/containers.conf"
-)
-
-// orderBefore6 reads each main file, and drop-ins of two directories.
+// orderBefore6 and orderSince6 are those of storageconf, with the drop-in of ours.
 func orderBefore6(root *os.File) ([]string, error) {
-	admins, err := dropIns(root, dropInDir)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := dropIns(root, rootsConf+".d")
-	if err != nil {
-		return nil, err
-	}
-	return slices.Concat([]string{vendorConf, adminConf}, admins, []string{rootsConf}, roots), nil
+	return storageconf.ContainersConfBefore6(root, DropIn)
 }
 
-// orderSince6 reads the first main file that is there, and then drop-ins of all
-// directories by their names, one that is there twice from the later of these; see
-// package configfile in the storage library.
-func orderSince6(root *os.File) (files []string, err error) {
-	for _, file := range []string{rootsConf, adminConf, vendorConf} {
-		_, err := rooted.Stat(root, file, 0)
-		if err == nil {
-			files = append(files, file)
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	all, err := dropIns(root, vendorConf+".d", rootful(vendorConf), dropInDir, rootful(adminConf), rootsConf+".d")
-	return append(files, all...), err
+func orderSince6(root *os.File) ([]string, error) {
+	return storageconf.ContainersConfSince6(root, DropIn)
 }
-
-// rootful is the directory of drop-ins for root only.
-func rootful(conf string) string { return strings.TrimSuffix(conf, ".conf") + ".rootful.conf.d" }
 
 // configuration is what the files of containers.conf(5) say about directories, without
 // those that say nothing: before the drop-in of ours, that one, and after it.
@@ -177,33 +144,6 @@ func (p Podman) read(root string, order confOrder) (c configuration, err error) 
 		}
 	}
 	return c, nil
-}
-
-// dropIns lists the files in directories of drop-ins by their names. One that is in
-// several counts where it is last. DropIn is as if it was there.
-func dropIns(root *os.File, dirs ...string) (files []string, err error) {
-	byName := map[string]string{}
-	for _, d := range dirs {
-		if d == dropInDir {
-			byName[filepath.Base(DropIn)] = DropIn
-		}
-		names, err := rooted.Names(root, d)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if strings.HasSuffix(name, ".conf") {
-				byName[name] = filepath.Join(d, name)
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		files = append(files, byName[name])
-	}
-	return files, nil
 }
 
 func readConfFile(root *os.File, file string) (*hooksDirs, error) {

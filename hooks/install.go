@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // Where the hooks are installed. PrivateDir is ours alone: a precreate hook in one
@@ -26,7 +27,7 @@ import (
 // does not know the stage.
 const (
 	PrivateDir = "/etc/bootc-podman/hooks.d"
-	dropInDir  = "/etc/containers/containers.conf.d"
+	dropInDir  = storageconf.ContainersConfDir
 	DropIn     = dropInDir + "/50-bootc-podman-hooks.conf"
 	// recordPath is what uninstalling goes by; podman reads only names in .json.
 	recordPath = PrivateDir + "/installed"

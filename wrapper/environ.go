@@ -45,12 +45,12 @@ func remote() []string {
 // Getenv returns the value of a variable in env, "" when it is not set. As for
 // getenv(3), the first of several wins.
 func Getenv(env []string, name string) string {
-	value, _ := lookupEnv(env, name)
+	value, _ := LookupEnv(env, name)
 	return value
 }
 
-// lookupEnv is Getenv that tells an empty variable from one that is not set.
-func lookupEnv(env []string, name string) (value string, set bool) {
+// LookupEnv is Getenv that tells an empty variable from one that is not set.
+func LookupEnv(env []string, name string) (value string, set bool) {
 	prefix := name + "="
 	for _, kv := range env {
 		if value, ok := strings.CutPrefix(kv, prefix); ok {

@@ -127,7 +127,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		return program, nil
 	}
 	missing, problem := program, fs.ErrNotExist
-	path, set := lookupEnv(env, "PATH")
+	path, set := LookupEnv(env, "PATH")
 	if !set {
 		path = defaultPath
 	}

@@ -174,6 +174,15 @@ func (s *Session) PodmanVersion(ctx context.Context) (version [2]int, err error)
 	return podmanVersion(ctx, s.host, podman)
 }
 
+// PodmanVersion is that of a session, without one.
+func (h Host) PodmanVersion(ctx context.Context) (version [2]int, err error) {
+	podman, err := FindPodman(h.Env, h.Self)
+	if err != nil {
+		return version, err
+	}
+	return podmanVersion(ctx, h, podman)
+}
+
 // Program returns the command line of any program, found in PATH like a shell
 // would, to run inside the store's namespace.
 func (s *Session) Program(argv ...string) (Cmd, error) {

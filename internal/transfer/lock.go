@@ -14,8 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -36,7 +38,8 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
-	spools, _ := filepath.Glob(filepath.Join(o.spoolDir(), spoolDirs+"*"))
+	tmp, _ := o.tmpDir()
+	spools, _ := filepath.Glob(filepath.Join(tmp, spoolDirs+"*"))
 	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, serviceDir)) {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
@@ -71,14 +74,49 @@ func (o Options) waitFor(ctx context.Context, f *os.File) error {
 // into while it pulls. It does not clear them away when it is killed.
 const spoolDirs = "bootc-podman-spool-"
 
-// spoolDir is where podman puts layers while it pulls them.
-func (o Options) spoolDir() string {
-	return cmp.Or(wrapper.Getenv(o.Env, "TMPDIR"), "/var/tmp")
+// tmpDir is where podman puts layers while it pulls or copies them: TMPDIR, also where it
+// is empty, which stands for /var/tmp; then image_copy_tmp_dir of containers.conf(5); then
+// /var/tmp. inStore reports that it is one of podman's own graph root, which need not
+// exist. What podman refuses is left to it.
+func (o Options) tmpDir() (dir string, inStore bool) {
+	const fallback = "/var/tmp"
+	if dir, set := wrapper.LookupEnv(o.Env, "TMPDIR"); set {
+		return cmp.Or(dir, fallback), false
+	}
+	conf, override := wrapper.Getenv(o.Env, "CONTAINERS_CONF"), wrapper.Getenv(o.Env, "CONTAINERS_CONF_OVERRIDE")
+	value := func(podman [2]int) (string, error) {
+		return storageconf.ImageCopyTmpDir(o.Root, podman, conf, override)
+	}
+	dir, err := value([2]int{4, 3})
+	// Only a file that releases of podman do not agree about is worth asking for one.
+	if since, failed := value([2]int{6, 0}); since != dir || (failed == nil) != (err == nil) {
+		var version [2]int
+		if version, err = o.Host.PodmanVersion(context.Background()); err == nil {
+			dir, err = value(version)
+		}
+	}
+	if err == nil && dir == storageconf.StorageTmpDir {
+		var own storageconf.DefaultStore
+		if own, err = storageconf.ReadDefaultStore(o.Root); err == nil {
+			return filepath.Join(o.Root, own.GraphRoot, "tmp"), true
+		}
+	}
+	if err != nil {
+		logrus.Debugf("Looking for podman's temporary directory: %v", err)
+		return fallback, false
+	}
+	return cmp.Or(dir, fallback), false
 }
 
 // spool gives podman a directory of ours to put layers into.
 func (o Options) spool(cmd *wrapper.Cmd) (remove func(), err error) {
-	dir, err := os.MkdirTemp(o.spoolDir(), spoolDirs)
+	in, inStore := o.tmpDir()
+	if inStore { // podman 4 makes it, later releases fail without it
+		if err := os.MkdirAll(in, 0o700); err != nil {
+			return nil, fmt.Errorf("make directory for layers: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp(in, spoolDirs)
 	if err != nil {
 		return nil, fmt.Errorf("make directory for layers: %w", err)
 	}

@@ -316,7 +316,7 @@ func (o Options) checkAll(to destination, sources []source) error {
 // spoolNeed is that of podman, which has layers in temporary files before it has them
 // in a store.
 func (o Options) spoolNeed(bytes int64) demand {
-	dir := o.spoolDir()
+	dir, _ := o.tmpDir()
 	return demand{fmt.Sprintf("podman's temporary files in %q", dir), dir, bytes}
 }
 
