@@ -212,6 +212,15 @@ EOF
     context ctx2 two && oracle build -q -t localhost/b ctx2
     bp images --format '{{.Repository}}'
     assert "$(sort <<<"$output" | tr '\n' ' ')" == 'localhost/a localhost/b '
+    # podman's own store has its images in the same file.
+    grep -q localhost/a /srv/images/overlay-images/images.json
+    local command
+    for command in list status 'unset-unified --dry-run' 'image untag localhost/b' 'image rm localhost/a'; do
+        # shellcheck disable=SC2086 # words
+        bp '?' $command
+        assert "$stderr" =~ Warning:.*imagestore.*/srv/images "$command"
+    done
+    run -1 grep localhost/a /srv/images/overlay-images/images.json
     umount /srv/images
 }
 

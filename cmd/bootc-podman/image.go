@@ -33,6 +33,9 @@ func (a *app) passOn(c *cli.Context, o *options) error {
 
 // becomePodman passes args, "image" or "images" and what follows, on to podman.
 func (a *app) becomePodman(ctx context.Context, o *options, args []string) error {
+	if removesImages(args) {
+		a.warnOneStore()
+	}
 	var global []string
 	if o.logLevel != "" {
 		global = []string{"--log-level", o.logLevel}

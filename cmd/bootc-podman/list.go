@@ -39,6 +39,7 @@ func (a *app) listCommand(o *options) *cli.Command {
 			if err := p.check(); err != nil {
 				return err
 			}
+			a.warnOneStore()
 			list, bad := images.List(c.Context, query)
 			return a.settle(c, bad, len(list) > 0, func() error { return p.printList(a.stdout, list) })
 		},

@@ -39,6 +39,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			if err != nil {
 				return err
 			}
+			a.warnOneStore()
 			status, bad := images.ReadStatus(c.Context, a.query(o))
 			if status == nil {
 				return errors.Join(bad...)

@@ -100,6 +100,7 @@ func (a *app) unsetUnifiedCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] unset-unified [options]",
 		Flags:     transferFlags(),
 		Action: func(c *cli.Context) error {
+			a.warnOneStore()
 			return a.transfer(c, o, func(t transfer.Options) error {
 				removed, err := transfer.UnsetUnified(c.Context, t)
 				if err != nil || o.dryRun {
