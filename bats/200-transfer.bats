@@ -209,6 +209,13 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     [ ! -e "$STORE" ]
     bp set-unified --accept-newer
     assert "$(digest_of "$REGISTRY/os:42")" == "$(digest_of "$REGISTRY/os:42" podman)"
+    # skopeo finds the other image first, as the plan and the end say.
+    rm -rf "$STORE" /var/lib/bootc-podman
+    bp set-unified --plan
+    assert "$output" =~ "Upgrade: not through the bootc store: podman's own store, where skopeo looks first, has another image of this name"
+    bp set-unified --quiet
+    assert "$output" =~ "Unified storage is off: ".*", where skopeo looks first, has another image of this name"
+    assert "$(sought "$REGISTRY/os:42")" == "$(digest_of "$REGISTRY/os:42" podman)"
 }
 
 @test "set-unified: what was built upon an export is not the export" {

@@ -372,7 +372,7 @@ func upgradeLine(p *transfer.Plan) string {
 	switch p.Upgrade {
 	case transfer.UpgradeFails:
 		return "bootc upgrade fails" + because(p.UpgradeReason)
-	case transfer.UpgradeOrigin:
+	case transfer.UpgradeOrigin, transfer.UpgradeHidden:
 		return "not through the bootc store" + because(p.UpgradeReason)
 	}
 	return "through the bootc store"

@@ -163,11 +163,12 @@ func (p *Plan) time() TimeClass {
 type Upgrade string
 
 // The ways of upgrades: through the bootc store; from where the deployment's origin leads,
-// without it; and none, as bootc finds the image in the bootc store but cannot read it
-// there.
+// without it; to what podman's own store has under the name, where skopeo looks first; and
+// none, as bootc finds the image in the bootc store but cannot read it there.
 const (
 	UpgradeUnified Upgrade = "unified"
 	UpgradeOrigin  Upgrade = "origin"
+	UpgradeHidden  Upgrade = "hidden"
 	UpgradeFails   Upgrade = "fails"
 )
 
@@ -292,7 +293,6 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 	if p.stored, err = images.StorableName(image); err != nil {
 		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
 	}
-	p.foresee(s)
 	keepers, _ := s.Keepers(p.stored.String())
 	p.Kept = len(keepers) > 0
 	if named, err := s.Find(s.Bootc, p.Name); err == nil && named != nil && !named.Is(p.Digest) {
@@ -308,6 +308,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		p.Source = try.source
 		err := try.decide(p, s, booted, choice)
 		if err == nil {
+			p.foresee(s)
 			p.Time, p.Steps = p.time(), append(p.discard(s), p.steps()...)
 			if p.hiding = p.hides(s); p.hiding != "" {
 				p.Steps = append(p.Steps, Step{StepNameOwn, fmt.Sprintf("name image %.12s of podman's own store %s, too: bootc's skopeo looks there first", p.hiding, p.stored)})
@@ -391,11 +392,32 @@ func (p *Plan) foresee(s *images.Survey) {
 				return
 			}
 			p.Upgrade = UpgradeUnified
+			if other := p.hiddenBy(s); other != nil {
+				hidden := &images.HiddenError{Name: p.stored.String(), Named: true, Other: other.Digest}
+				p.Upgrade, p.UpgradeReason = UpgradeHidden, hidden.Error()
+			}
 			return
 		}
 		sought = append(sought, d.Image.Image.String())
 	}
 	p.Upgrade, p.UpgradeReason = UpgradeOrigin, fmt.Sprintf("bootc looks for %s, not for %s", strings.Join(sought, " or "), p.stored)
+}
+
+// hiddenBy returns the image of podman's own store that has the name there and will be
+// another than the one in the bootc store, nil for none. Only skopeo looks there, see
+// images.HiddenError.
+func (p *Plan) hiddenBy(s *images.Survey) *images.StoreImage {
+	if p.kind != host.OSTree || s.Own == nil || p.stored.Digest != "" {
+		return nil
+	}
+	named := s.Own.Named(p.stored.String())
+	switch {
+	case named == nil, p.Exact && named.Has(p.Digest):
+		return nil
+	case p.Source == FromDefault && (p.Take == p.Name || p.Take == named.ID), p.Source == FromBootc && p.Take == named.ID:
+		return nil
+	}
+	return named
 }
 
 // discard finds what is to be removed first.

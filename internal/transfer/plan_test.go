@@ -439,6 +439,7 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 	for _, tt := range []struct {
 		name, image string
 		noConf      bool
+		podman      string
 		want        Upgrade
 		reason      string
 	}{
@@ -454,9 +455,17 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 			reason: "bootc looks for oci-archive:/srv/os.tar, not for localhost/bootc:latest",
 		},
 		{name: "no tag", image: "ostree-unverified-registry:quay.io/example/os", want: UpgradeUnified},
+		{
+			name: "another image of the name in podman's own store", image: registryOrigin, podman: otherDigest, want: UpgradeHidden,
+			reason: "podman's own store, where skopeo looks first, has another image of this name, " + otherDigest + `; "podman untag ` + imageName + " " + imageName + `" takes the name from it`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h, _ := booted(t, tt.image, nil, nil)
+			var podman []stored
+			if tt.podman != "" {
+				podman = []stored{{names: []string{imageName}, digest: tt.podman}}
+			}
+			h, _ := booted(t, tt.image, nil, podman)
 			if tt.noConf {
 				h.remove(vendorConf)
 			}
