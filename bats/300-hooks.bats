@@ -401,7 +401,7 @@ finds() {
     finds "$theirs: no container starts: unknown stage"
     run -126 run_container localhost/shell true
     hook "$theirs" '.hook.path = "/bin/missing"'
-    finds "$theirs: the program \"/bin/missing\" is missing"
+    finds "$theirs: program \"/bin/missing\" is missing"
     run -0 run_container localhost/shell true
     hook "$theirs" '.hook.path = "true"'
     finds "$theirs: the program \"true\" is no absolute path"
