@@ -463,8 +463,9 @@ func (c *copying) ownImages() (map[string][]string, error) {
 	return namesByID(store), store.Err()
 }
 
-// verify looks at what podman's own store has under the name now; digests are those that it may have, none where
-// bootc alone knows it. A registries.conf of the host may have led podman elsewhere.
+// verify compares what podman's own store has under the name now with the manifest
+// digests that it may have, none where only bootc knows them. A registries.conf of the host
+// may have led podman elsewhere.
 func (c *copying) verify(digests ...string) error {
 	if c.Host.DryRun != nil {
 		return nil
