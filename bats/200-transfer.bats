@@ -722,12 +722,17 @@ mended() {
     done
 }
 
-# as_hinted VERB... - what was refused is done when the command of the hint was run.
+# as_hinted VERB... - what was refused is done when the commands of the hint, or of the
+# warnings before it, were run.
 as_hinted() {
+    local damaged='Error:.*( of layer .* is missing|destination is damaged: layer )' command
     assert "$status" == 1
-    assert "$stderr" =~ Error:.*\ of\ layer\ .*\ is\ missing
-    [[ $stderr =~ Hint:.*\"([^\"]*image rm[^\"]*)\" ]] || die "no command in the hint"
-    (PATH=$(dirname "$BOOTC_PODMAN"):$PATH && ${BASH_REMATCH[1]})
+    assert "$stderr" =~ "$damaged"
+    grep -o '"[^"]*image rm [^"]*"' <<<"$stderr" | tr -d '"' >commands
+    [ -s commands ] || die "no command that removes an image"
+    while read -ra command; do
+        PATH=$(dirname "$BOOTC_PODMAN"):$PATH "${command[@]}" || true # one may remove what another names
+    done <commands
     bp "$@"
 }
 
