@@ -341,3 +341,16 @@ damaged() {
     cp -a saved/. "$entries"
     diff <(echo "$before") <(jq -S '[.booted, .rollback, .other_deployments]' <<<"$output")
 }
+
+@test "exists: a registries.conf of version 1 is read as by the podmans that read it" {
+    local name
+    mkdir -p conf
+    printf '[registries.search]\nregistries = ["quay.io"]\n' >conf/registries.conf
+    export CONTAINERS_REGISTRIES_CONF=$PWD/conf/registries.conf
+    for name in example/app:1 example/web example/unused:3 example/absent:1; do
+        run oracle image exists "$name"
+        # podman 6 refuses the file.
+        podman_at_least 6 || bp "$status" exists "$name"
+    done
+    bp exists example/app:1
+}

@@ -52,17 +52,22 @@ func ReadShortNames(root string) (ShortNames, error) {
 		// A later file adds to the aliases but replaces the registries.
 		var file struct {
 			ShortNames
-			// V1 is the first version of the format, which podman refuses.
-			V1 map[string]any `toml:"registries"`
+			// V1 is the first version of the format, which podman reads up to 5.8 and
+			// refuses since 6.0, and beside keys of the second.
+			V1 struct {
+				Search struct {
+					Registries []string `toml:"registries"`
+				} `toml:"search"`
+			} `toml:"registries"`
 		}
 		file.ShortNames = names
 		if _, err := toml.NewDecoder(item.Reader).Decode(&file); err != nil {
 			return ShortNames{}, fmt.Errorf("read %q: %w", item.Name, err)
 		}
-		if len(file.V1) > 0 {
-			return ShortNames{}, fmt.Errorf("read %q: version 1 of the format is not supported", item.Name)
-		}
 		names = file.ShortNames
+		if search := file.V1.Search.Registries; search != nil {
+			names.Registries = search
+		}
 	}
 	cache, err := aliasCache(root, uid)
 	if err != nil {

@@ -136,11 +136,24 @@ func TestReadShortNamesMergesTheConfiguration(t *testing.T) {
 	}
 }
 
+// TestShortNamesOfTheFirstVersion has a file that podman 4.3.1 to 5.8.6 search by: there
+// "podman image exists a:1" finds reg.example/a:1.
+func TestShortNamesOfTheFirstVersion(t *testing.T) {
+	root := confRoot(t, map[string]string{
+		"etc/containers/registries.conf": "[registries.search]\nregistries = ['reg.example', 'b.io']\n[registries.insecure]\nregistries = ['c.io']\n[registries.block]\nregistries = []\n",
+	})
+	t.Setenv("_CONTAINERS_ROOTLESS_UID", "0")
+	names, err := ReadShortNames(root)
+	if want := []string{"reg.example", "b.io"}; err != nil || !slices.Equal(names.Registries, want) {
+		t.Errorf("got %q, %v, want %q", names.Registries, err, want)
+	}
+}
+
 func TestReadShortNamesNamesTheFileOfAMistake(t *testing.T) {
 	for path, content := range map[string]string{
 		"etc/containers/registries.conf":               "unqualified-search-registries = [",
 		"etc/containers/registries.conf.d/1.conf":      "[aliases]\nx = 5",
-		"usr/share/containers/registries.conf":         "[registries.search]\nregistries = ['a.io']",
+		"usr/share/containers/registries.conf":         "[registries.search]\nregistries = 'a.io'",
 		"var/cache/containers/short-name-aliases.conf": "=",
 	} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
