@@ -202,10 +202,7 @@ func (x *index) directory(dir string) (int32, error) {
 		}
 		next := &x.nodes[n]
 		if next.flags&removed != 0 {
-			next.flags, next.attr = implicit, 0
-			if next.attr, err = x.newAttr(attr{kind: unix.S_IFDIR}); err != nil {
-				return 0, err
-			}
+			next.flags, next.attr = implicit, x.newAttr(attr{kind: unix.S_IFDIR})
 		}
 		switch a := &x.attrs[next.attr]; {
 		case x.isDir(n):
@@ -224,10 +221,10 @@ func (x *index) directory(dir string) (int32, error) {
 	return at, nil
 }
 
-func (x *index) newAttr(a attr) (int32, error) {
+func (x *index) newAttr(a attr) int32 {
 	a.names = 1
 	x.attrs = append(x.attrs, a)
-	return int32(len(x.attrs) - 1), nil
+	return int32(len(x.attrs) - 1)
 }
 
 // add does what podman does with an entry.
@@ -289,9 +286,8 @@ func (x *index) replace(parent int32, name string, flags nodeFlags, a attr) erro
 		return err
 	}
 	x.remove(n)
-	at, err := x.newAttr(a)
-	x.nodes[n].flags, x.nodes[n].attr = flags, at
-	return err
+	x.nodes[n].flags, x.nodes[n].attr = flags, x.newAttr(a)
+	return nil
 }
 
 // remove removes a name, and those below it.
