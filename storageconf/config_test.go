@@ -61,10 +61,6 @@ func mountOpt(value string) string {
 	return fmt.Sprintf("[storage.options.overlay]\nmountopt = %q\n", value)
 }
 
-func size(value string) string {
-	return fmt.Sprintf("[storage.options.overlay]\nsize = %q\n", value)
-}
-
 // left returns what is left out as "key=value" with the common prefix removed.
 func left(config storageconf.Config) (keys []string) {
 	for _, l := range config.LeftOut {

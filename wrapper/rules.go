@@ -63,7 +63,7 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 	if err != nil {
 		return rules, fmt.Errorf("ask podman for its rules: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // in /run, if it stays
 	conf, dropIn := filepath.Join(dir, "containers/storage.conf"), filepath.Join(dir, "containers/storage.conf.d/!ask.conf")
 	if err := os.MkdirAll(filepath.Dir(dropIn), 0o700); err != nil {
 		return rules, fmt.Errorf("ask podman for its rules: %w", err)
@@ -94,7 +94,9 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 	return rules, nil
 }
 
-// askPodman runs podman --version.
+// askPodman runs podman --version. It ends by itself, so Open needs no context.
+//
+//nolint:contextcheck // as said
 func (h Host) askPodman(podman []string, change EnvChange) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
