@@ -96,7 +96,7 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 
 // askPodman runs podman --version. It ends by itself, so Open needs no context.
 //
-//nolint:contextcheck // as said
+//nolint:contextcheck,nolintlint // read by contextcheck itself, which nolintlint does not see
 func (h Host) askPodman(podman []string, change EnvChange) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
