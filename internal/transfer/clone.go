@@ -103,7 +103,7 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 		if err := to.damaged(fmt.Sprintf("copy %s to %s", as, to.name), layers, cloned, without...); err != nil {
 			return err
 		}
-		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.name), o.copyNeeds(to, from, cloned)...)
+		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.name), o.copyNeeds(ctx, to, from, cloned)...)
 	}
 	return o.cloneOr(
 		ctx,

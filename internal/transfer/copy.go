@@ -221,12 +221,12 @@ func (c *copying) fromBootc(ctx context.Context) error {
 	}
 	layers, also := descriptors(c.survey.Bootc, found[0]), c.also(found[0].ID)
 	err = c.cloneOr(ctx, func() error {
-		if err := c.checkCopy(found[0], true); err != nil {
+		if err := c.checkCopy(ctx, found[0], true); err != nil {
 			return err
 		}
 		return c.cloneOut(ctx, found[0].ID, nil, c.target, also...)
 	}, func() error {
-		if err := c.checkCopy(found[0], false); err != nil {
+		if err := c.checkCopy(ctx, found[0], false); err != nil {
 			return err
 		}
 		session, err := c.Host.Open()
@@ -251,7 +251,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 
 // checkCopy refuses a copy that would not fit. Layers that podman's own store has are
 // not counted.
-func (c *copying) checkCopy(img *images.StoreImage, cloned bool) error {
+func (c *copying) checkCopy(ctx context.Context, img *images.StoreImage, cloned bool) error {
 	to, err := c.defaultDestination(c.survey.Own)
 	if err != nil {
 		return err
@@ -260,12 +260,12 @@ func (c *copying) checkCopy(img *images.StoreImage, cloned bool) error {
 	if err := to.damaged(what, descriptors(c.survey.Bootc, img), cloned); err != nil {
 		return err
 	}
-	return c.checkSpace(what, c.copyNeeds(to, source{store: c.survey.Bootc, StoreImage: img}, cloned)...)
+	return c.checkSpace(what, c.copyNeeds(ctx, to, source{store: c.survey.Bootc, StoreImage: img}, cloned)...)
 }
 
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
 // the manifest, which are those of compressed layers mostly.
-func (c *copying) checkPull(loan *loan) error {
+func (c *copying) checkPull(ctx context.Context, loan *loan) error {
 	for _, img := range c.survey.Commits {
 		if img.ManifestDigest == c.Original {
 			to, err := c.defaultDestination(c.survey.Own)
@@ -280,7 +280,7 @@ func (c *copying) checkPull(loan *loan) error {
 				shared = sharing(c.survey.Bootc.Path(), to.dir)
 			}
 			fetched, written := to.pulled(img.Manifest.Layers, loan, shared)
-			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), demand{to.name, to.dir, written}, c.spoolNeed(fetched))
+			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), demand{to.name, to.dir, written}, c.spoolNeed(ctx, fetched))
 		}
 	}
 	return nil
@@ -345,7 +345,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if c.Means == ByPodman {
 		loan = nil
 	}
-	if err := c.checkPull(loan); err != nil {
+	if err := c.checkPull(ctx, loan); err != nil {
 		return err
 	}
 	isPruned := func() bool { return false }

@@ -38,7 +38,7 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
-	tmp, _ := o.tmpDir()
+	tmp, _ := o.tmpDir(ctx)
 	spools, _ := filepath.Glob(filepath.Join(tmp, spoolDirs+"*"))
 	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, serviceDir)) {
 		if err := os.RemoveAll(dir); err != nil {
@@ -78,7 +78,7 @@ const spoolDirs = "bootc-podman-spool-"
 // is empty, which stands for /var/tmp; then image_copy_tmp_dir of containers.conf(5); then
 // /var/tmp. inStore reports that it is one of podman's own graph root, which need not
 // exist. What podman refuses is left to it.
-func (o Options) tmpDir() (dir string, inStore bool) {
+func (o Options) tmpDir(ctx context.Context) (dir string, inStore bool) {
 	const fallback = "/var/tmp"
 	if dir, set := wrapper.LookupEnv(o.Env, "TMPDIR"); set {
 		return cmp.Or(dir, fallback), false
@@ -91,7 +91,7 @@ func (o Options) tmpDir() (dir string, inStore bool) {
 	// Only a file that releases of podman do not agree about is worth asking for one.
 	if since, failed := value([2]int{6, 0}); since != dir || (failed == nil) != (err == nil) {
 		var version [2]int
-		if version, err = o.Host.PodmanVersion(context.Background()); err == nil {
+		if version, err = o.Host.PodmanVersion(ctx); err == nil {
 			dir, err = value(version)
 		}
 	}
@@ -109,8 +109,8 @@ func (o Options) tmpDir() (dir string, inStore bool) {
 }
 
 // spool gives podman a directory of ours to put layers into.
-func (o Options) spool(cmd *wrapper.Cmd) (remove func(), err error) {
-	in, inStore := o.tmpDir()
+func (o Options) spool(ctx context.Context, cmd *wrapper.Cmd) (remove func(), err error) {
+	in, inStore := o.tmpDir(ctx)
 	if inStore { // podman 4 makes it, later releases fail without it
 		if err := os.MkdirAll(in, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory for layers: %w", err)

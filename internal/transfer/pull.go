@@ -216,7 +216,7 @@ func (p *puller) podman(ctx context.Context, stderr io.Writer, args ...string) e
 	if cmd.Stderr = stderr; p.service {
 		cmd.Env = serviceEnv(cmd.Env)
 	}
-	return p.runSpooled(cmd, func(cmd wrapper.Cmd) error {
+	return p.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error {
 		if p.job != nil {
 			defer watchBlobs(ctx, wrapper.Getenv(cmd.Env, "TMPDIR"), p.grown)()
 		}

@@ -281,22 +281,22 @@ func (d destination) written(from source, share func(from, to string) images.Cap
 }
 
 // copyNeeds are those of a copy between stores, by a clone or by podman.
-func (o Options) copyNeeds(to destination, from source, cloned bool) []demand {
+func (o Options) copyNeeds(ctx context.Context, to destination, from source, cloned bool) []demand {
 	if cloned {
 		return []demand{{to.name, to.dir, to.written(from, sharing, nil)}}
 	}
-	return o.podmanNeeds(to, descriptors(from.store, from.StoreImage))
+	return o.podmanNeeds(ctx, to, descriptors(from.store, from.StoreImage))
 }
 
 // podmanNeeds are those of a copy by podman.
-func (o Options) podmanNeeds(to destination, layers []host.Descriptor) []demand {
+func (o Options) podmanNeeds(ctx context.Context, to destination, layers []host.Descriptor) []demand {
 	bytes := to.missing(layers)
-	return []demand{{to.name, to.dir, bytes}, o.spoolNeed(bytes)}
+	return []demand{{to.name, to.dir, bytes}, o.spoolNeed(ctx, bytes)}
 }
 
 // checkAll refuses copies that would not fit together; podman has the temporary files of
 // one at a time. What they are cloned or copied by is seen with each.
-func (o Options) checkAll(to destination, sources []source) error {
+func (o Options) checkAll(ctx context.Context, to destination, sources []source) error {
 	if len(sources) < 2 {
 		return nil
 	}
@@ -310,19 +310,19 @@ func (o Options) checkAll(to destination, sources []source) error {
 		bytes += to.written(from, func(_, _ string) images.Capability { return images.No }, counted)
 		most = max(most, to.missing(descriptors(from.store, from.StoreImage)))
 	}
-	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.name), demand{to.name, to.dir, bytes}, o.spoolNeed(most))
+	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.name), demand{to.name, to.dir, bytes}, o.spoolNeed(ctx, most))
 }
 
 // spoolNeed is that of podman, which has layers in temporary files before it has them
 // in a store.
-func (o Options) spoolNeed(bytes int64) demand {
-	dir, _ := o.tmpDir()
+func (o Options) spoolNeed(ctx context.Context, bytes int64) demand {
+	dir, _ := o.tmpDir(ctx)
 	return demand{fmt.Sprintf("podman's temporary files in %q", dir), dir, bytes}
 }
 
 // checkPlan refuses a plan that would not fit, as far as that is known beforehand. An
 // export by podman is checked once its layers are known.
-func (o Options) checkPlan(p *Plan) error {
+func (o Options) checkPlan(ctx context.Context, p *Plan) error {
 	if p.Write == nil || p.Method == Reexport {
 		return nil
 	}
@@ -330,7 +330,7 @@ func (o Options) checkPlan(p *Plan) error {
 	if err != nil {
 		return err
 	}
-	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.name), demand{to.name, to.dir, *p.Write}, o.spoolNeed(p.spooled))
+	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.name), demand{to.name, to.dir, *p.Write}, o.spoolNeed(ctx, p.spooled))
 }
 
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the

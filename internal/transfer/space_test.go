@@ -124,7 +124,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o.Force = tt.force
-			err := o.checkPlan(&tt.plan)
+			err := o.checkPlan(t.Context(), &tt.plan)
 			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

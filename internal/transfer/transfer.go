@@ -137,7 +137,7 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		if err := o.checkDamage(p); err != nil {
 			return p, err
 		}
-		if err := o.checkPlan(p); err != nil {
+		if err := o.checkPlan(ctx, p); err != nil {
 			return p, err
 		}
 		o.journal(p, unifying)
@@ -329,13 +329,13 @@ func (x *execution) podman(ctx context.Context, env []string, args ...string) er
 		return err
 	}
 	cmd.Env, cmd.Stderr = append(cmd.Env, env...), x.Stderr
-	return x.runSpooled(cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) })
+	return x.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) })
 }
 
 // runSpooled runs a podman that may put layers into temporary files.
-func (o Options) runSpooled(cmd wrapper.Cmd, run func(wrapper.Cmd) error) error {
+func (o Options) runSpooled(ctx context.Context, cmd wrapper.Cmd, run func(wrapper.Cmd) error) error {
 	if o.Host.DryRun == nil {
-		remove, err := o.spool(&cmd)
+		remove, err := o.spool(ctx, &cmd)
 		if err != nil {
 			return err
 		}
@@ -394,7 +394,7 @@ func (x *execution) pull(ctx context.Context) error {
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, x.Stderr
-	if err := x.runSpooled(cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) }); err != nil {
+	if err := x.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error { return x.session.Run(ctx, cmd) }); err != nil {
 		return err
 	}
 	if x.pulled = strings.TrimSpace(out.String()); x.Host.DryRun != nil {
@@ -472,7 +472,7 @@ func (o Options) runPlain(ctx context.Context, cmd wrapper.Cmd, env ...string) e
 	if o.Host.DryRun != nil {
 		return wrapper.Explain(o.Host.DryRun, cmd, env...)
 	}
-	return o.runSpooled(cmd, func(cmd wrapper.Cmd) error { return o.Host.Runner.Run(ctx, cmd) })
+	return o.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error { return o.Host.Runner.Run(ctx, cmd) })
 }
 
 // cleanUp leaves nothing on its way after a step failed.
@@ -540,7 +540,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		}
 		sources, targets = append(sources, from), append(targets, as)
 	}
-	if err := o.checkAll(to, sources); err != nil {
+	if err := o.checkAll(ctx, to, sources); err != nil {
 		return err
 	}
 	for i, from := range sources {
@@ -694,7 +694,7 @@ func (o Options) runPush(ctx context.Context, cmd wrapper.Cmd, as string, bytes 
 	job := o.Progress.Transfer(progress.Task{Name: "copying", Description: "Copying " + as, ID: as, Bytes: bytes})
 	defer job.Stop()
 	var most int64
-	err := o.runSpooled(cmd, func(cmd wrapper.Cmd) error {
+	err := o.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error {
 		defer watchBlobs(ctx, wrapper.Getenv(cmd.Env, "TMPDIR"), func(files map[string]int64) {
 			most = max(most, min(sum(files), cmp.Or(bytes, math.MaxInt64)))
 			job.Set(most)
@@ -739,7 +739,7 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	if err := into.damaged(fmt.Sprintf("export %s to %s", name, into.name), layers, false); err != nil {
 		return "", err
 	}
-	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.podmanNeeds(into, layers)...); err != nil {
+	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.podmanNeeds(ctx, into, layers)...); err != nil {
 		return "", err
 	}
 	dir := filepath.Join(o.Dir, exportDir)
