@@ -19,7 +19,7 @@ import (
 // Effect says whether podman runs a hook of ours, as far as its files tell.
 type Effect struct {
 	Hook string
-	// Installed is that podman is told of the hook and its program would run.
+	// Installed reports that podman finds the hook and that its program would run.
 	Installed bool
 	// Problem says why not; "" for a hook that is installed.
 	Problem string
@@ -28,7 +28,7 @@ type Effect struct {
 	Since time.Time
 }
 
-// Effects tells of each of our hooks on the host whose root is root, in the order of
+// Effects describes each of our hooks on the host whose root is root, in the order of
 // Names. podman is not asked for its version: a hook must run with each that is known.
 // It is what a glance needs; Verify looks at more.
 func Effects(root string) ([]Effect, error) {

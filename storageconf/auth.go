@@ -77,7 +77,7 @@ func readAuth(f *os.File) (Auth, error) {
 	return Auth{Path: f.Name(), content: content}, nil
 }
 
-// IsIn tells whether the file at path is a private one, mode 0600, that holds exactly these
+// IsIn reports whether the file at path is a private one, mode 0600, that holds exactly these
 // credentials.
 func (a Auth) IsIn(path string) bool {
 	return Holds(path, a.Bytes())

@@ -337,7 +337,7 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// Holds tells whether path is a private regular file, mode 0600, with just this content.
+// Holds reports whether path is a private regular file, mode 0600, with just this content.
 func Holds(path string, content []byte) bool {
 	same, err := holds(path, content)
 	return same && err == nil

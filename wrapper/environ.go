@@ -49,7 +49,7 @@ func Getenv(env []string, name string) string {
 	return value
 }
 
-// LookupEnv is Getenv that tells an empty variable from one that is not set.
+// LookupEnv is Getenv that distinguishes an empty variable from one that is not set.
 func LookupEnv(env []string, name string) (value string, set bool) {
 	prefix := name + "="
 	for _, kv := range env {

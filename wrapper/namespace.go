@@ -54,7 +54,7 @@ var ErrNotPrivileged = errors.New("CAP_SYS_ADMIN is needed")
 type namespace struct {
 	// runRoot is the directory GraphRoot that the store's mount covers.
 	runRoot *os.File
-	// bound tells whether the store was in place before.
+	// bound reports whether the store was in place before.
 	bound bool
 }
 

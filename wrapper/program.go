@@ -105,7 +105,7 @@ func (p program) option(name string) (value string, set bool) {
 	return value, set
 }
 
-// elsewhere tells whether an option leads the program to another store, or it only prints
+// elsewhere reports whether an option leads the program to another store, or it only prints
 // help.
 func (p program) elsewhere() bool {
 	if root, set := p.option("root"); set && filepath.Clean(root) != storageconf.GraphRoot {
@@ -121,12 +121,12 @@ func (p program) elsewhere() bool {
 	})
 }
 
-// is tells whether the words are those of one of the commands.
+// is reports whether the words are those of one of the commands.
 func (p program) is(commands ...string) bool {
 	return len(p.words) > 0 && (slices.Contains(commands, p.words[0]) || slices.Contains(commands, strings.Join(p.words, " ")))
 }
 
-// Resets tells whether a command line is of podman and would remove all that is in the
+// Resets reports whether a command line is of podman and would remove all that is in the
 // bootc store.
 func Resets(argv []string) bool {
 	p := readProgram(argv)
@@ -192,8 +192,8 @@ func (s *Session) ensureDatabase(ctx context.Context) error {
 	return storageconf.WriteConf(file, []byte(state))
 }
 
-// databases describes the store, its databases and the podman for it; complete tells that
-// the store has each database that a podman could make.
+// databases describes the store, its databases and the podman for it; complete reports
+// that the store has each database that a podman could make.
 func (s *Session) databases(podman []string) (state string, complete bool, err error) {
 	dir, err := s.Store.Open()
 	if err != nil {

@@ -391,7 +391,7 @@ func TestCredentialsInEffect(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		make func(t *testing.T, m *machine)
-		// env tells what the caller's environment names: those of a session on the same
+		// env is what the caller's environment names: those of a session on the same
 		// sysroot ("same"), on another ("other"), or neither.
 		env, want string
 	}{

@@ -67,7 +67,7 @@ func lenientFlag() cli.Flag {
 }
 
 // settle prints what was read with show, and reports what could not be: as an error, or
-// with --lenient as warnings. rest tells that something was read; where nothing was,
+// with --lenient as warnings. rest reports that something was read; where nothing was,
 // nothing is printed but the error.
 func (a *app) settle(c *cli.Context, found []error, rest bool, show func() error) error {
 	switch {

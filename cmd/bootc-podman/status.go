@@ -55,7 +55,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 	})
 }
 
-// hookStatus tells of the hooks of the running host.
+// hookStatus describes the hooks of the running host.
 func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
 	found = []images.HookStatus{}
 	if host.At(o.sysroot).Running == "" {

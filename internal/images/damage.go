@@ -148,7 +148,7 @@ func (h *home) mayHave(layer string) bool {
 	return slices.ContainsFunc(paths, h.mayHaveFile)
 }
 
-// mayHaveFile tells whether a file of a store is there, or may be.
+// mayHaveFile reports whether a file of a store is there, or may be.
 func (h *home) mayHaveFile(path string) bool {
 	f, err := rooted.Open(h.dir, path, unix.O_PATH)
 	if err == nil {

@@ -332,7 +332,7 @@ func (inv *inventory) readDefaultStore() (problems []error) {
 	if len(all) > len(own) {
 		var ownProblems []error
 		inv.own, ownProblems = settled(func() (*Store, []error) { return OpenOwnStore(inv.Root, inv.Euid) })
-		// Those of single images are told by Survey.Damaged.
+		// Survey.Damaged has those of single images.
 		problems = append(problems, grave(ownProblems)...)
 	}
 	return problems

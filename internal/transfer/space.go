@@ -193,7 +193,7 @@ func (o Options) openBootcDestination() (p destination, done func(), err error) 
 	return p, p.store.Close, nil
 }
 
-// has tells whether a destination has an image, whole, under a name. ByDigest leaves out
+// has reports whether a destination has an image, whole, under a name. ByDigest leaves out
 // what is damaged.
 func (d destination) has(img *images.StoreImage, name string) bool {
 	return d.store != nil && img.Digest != "" && slices.ContainsFunc(d.store.ByDigest(img.Digest), func(own *images.StoreImage) bool {

@@ -22,7 +22,7 @@ import (
 
 // stagingName is the directory below the graph root in which layers are staged. It is
 // not overlay/staging, which podman before version 5 removes at the end of each of its
-// commands, whoever is at work there; below overlay, podman's repair of links takes any
+// commands, whatever process is at work there; below overlay, podman's repair of links takes any
 // other directory for a layer.
 const stagingName = "bootc-podman.staging"
 

@@ -27,7 +27,7 @@ type Archives interface {
 	Layers() int
 	// Entries is the number of entries of a layer's archive, by its index.
 	Entries(layer int) int
-	// IsDir tells whether an entry is a directory. Each directory comes before what
+	// IsDir reports whether an entry is a directory. Each directory comes before what
 	// is in it; the root need not be there. The others are regular files, symbolic
 	// links, and hard links, which come after the files that they are links to.
 	IsDir(layer, entry int) bool
