@@ -365,6 +365,45 @@ EOF
     assert "${lines[1]}" == "$(oracle images -q --no-trunc)"
 }
 
+@test "exec: files of other sysroots are removed once no process needs them" {
+    local used unused
+    mkdir one two && ostree admin init-fs --modern one && ostree admin init-fs --modern two
+    confs() { (cd /run/bootc-podman && printf '%s\n' storage-* .tmp-*); }
+    shopt -s nullglob
+    mkfifo stop
+    # As conmon does, a program keeps the file in its environment.
+    bp --sysroot one init
+    "$BOOTC_PODMAN" --sysroot one exec -- sh -c 'echo $$ >pid; read -r _ <stop; podman images -q' >used.out 2>&1 3>&- &
+    wait_for test -s pid
+    used=$(confs)
+    bp --sysroot two init
+    bp --sysroot two exec true
+    unused=$(confs | grep -vxF "$used")
+    assert "$(wc -l <<<"$unused")" == 2 # and what is known of its database
+    # Neither is old enough.
+    rm -rf two
+    bp exec true
+    assert "$(confs)" == "$(sort <<<"$used"$'\n'"$unused")"
+    touch /run/bootc-podman/.tmp-storage.conf1
+    touch -d '2 hours ago' /run/bootc-podman/{storage,.tmp}-*
+    # No business of a command that only reads, and of podman's.
+    bp image ls
+    bp list
+    assert "$(confs | wc -l)" == 5
+    bp exec true
+    assert "$(confs)" == "$used" "unused: $unused"
+    echo >stop
+    wait
+    assert "$(cat used.out)" == ""
+    touch -d '2 hours ago' /run/bootc-podman/storage-*
+    # A use makes it as good as new.
+    bp --sysroot one exec true
+    assert "$(confs)" == "$used"
+    touch -d '2 hours ago' /run/bootc-podman/storage-*
+    bp exec true
+    assert "$(confs)" == ""
+}
+
 @test "credentials: podman gets a copy of bootc's file, and no other one" {
     mkdir -p /run/ostree /etc/ostree /usr/lib/ostree
     echo '{"auths":{"three":{}}}' >/usr/lib/ostree/auth.json

@@ -175,8 +175,7 @@ func (s *Session) ensureDatabase(ctx context.Context) error {
 	if err != nil || complete {
 		return err
 	}
-	file := strings.TrimSuffix(s.confPath(), filepath.Ext(s.confPath())) + ".database"
-	if storageconf.Holds(file, []byte(state)) {
+	if storageconf.Holds(s.databasePath(), []byte(state)) {
 		return nil
 	}
 	cmd, err := s.Podman(ctx, "images", "--quiet")
@@ -189,7 +188,7 @@ func (s *Session) ensureDatabase(ctx context.Context) error {
 	if state, _, err = s.databases(podman); err != nil {
 		return err
 	}
-	return storageconf.WriteConf(file, []byte(state))
+	return storageconf.WriteConf(s.databasePath(), []byte(state))
 }
 
 // databases describes the store, its databases and the podman for it; complete reports

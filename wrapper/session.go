@@ -273,15 +273,27 @@ func (s *Session) enter(ctx context.Context) (*namespace, error) {
 	return ns, ns.bind(dir)
 }
 
-// placeConf writes the private storage.conf for a program that reads it.
+// placeConf writes the private storage.conf for a program that reads it, and removes those
+// of other sysroots that no process needs.
 func (s *Session) placeConf(cmd Cmd) error {
 	if !slices.Contains(cmd.Env, envStorageConf+"="+s.confPath()) {
 		return nil
 	}
-	if _, err := stateDir(s.host.ConfPath); err != nil {
+	dir, err := stateDir(s.host.ConfPath)
+	if err != nil {
 		return err
 	}
-	return storageconf.WriteConf(s.confPath(), s.conf)
+	// First: what is there afterwards stays.
+	for _, path := range []string{s.confPath(), s.databasePath()} {
+		storageconf.Refresh(path)
+	}
+	if err := storageconf.WriteConf(s.confPath(), s.conf); err != nil {
+		return err
+	}
+	if err := storageconf.RemoveStale(dir, filepath.Join(s.host.Root, "proc")); err != nil {
+		logrus.Debugf("Leaving files of other sysroots: %v", err)
+	}
+	return nil
 }
 
 // findAuth reads the credentials that are in effect: those that the user named, else those
@@ -310,6 +322,11 @@ func (s *Session) confPath() string {
 	sum := sha256.Sum256([]byte(s.Store.Sysroot))
 	ext := filepath.Ext(s.host.ConfPath)
 	return strings.TrimSuffix(s.host.ConfPath, ext) + "-" + hex.EncodeToString(sum[:8]) + ext
+}
+
+// databasePath is where the answer of ensureDatabase is kept.
+func (s *Session) databasePath() string {
+	return strings.TrimSuffix(s.confPath(), filepath.Ext(s.confPath())) + ".database"
 }
 
 // privateDir is where the files of a namespace are.
