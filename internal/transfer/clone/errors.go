@@ -21,12 +21,18 @@ func unsupported(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", clonejob.ErrUnsupported, fmt.Sprintf(format, args...))
 }
 
-// meanwhile tells of what the storage library knew before, and does not any more.
+// meanwhile wraps clonejob.ErrChanged around the error of a layer or an image that was
+// removed since the storage library read it.
 func meanwhile(err error) error {
-	if errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrImageUnknown) {
+	if wasRemoved(err) {
 		return fmt.Errorf("%w: %w", clonejob.ErrChanged, err)
 	}
 	return err
+}
+
+// wasRemoved reports the errors of the storage library for what is not there.
+func wasRemoved(err error) bool {
+	return errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrImageUnknown)
 }
 
 // gone tells of an error of reading a source in which somebody removes files, lock or

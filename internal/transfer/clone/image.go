@@ -355,7 +355,7 @@ func (d *destination) record(src *source, plan []*planned, names []string) error
 		err = d.hasImage(src.image.ID, top, names)
 	}
 	if err != nil && made {
-		if _, err := d.DeleteImage(src.image.ID, true); err != nil && meanwhile(err) == err {
+		if _, err := d.DeleteImage(src.image.ID, true); err != nil && !wasRemoved(err) {
 			logrus.Warnf("Removing image %s: %v", src.image.ID, err)
 		}
 	}
@@ -388,7 +388,7 @@ func (d *destination) removeUnfinished() error {
 			if !ok || d.area.has(tag) {
 				continue
 			}
-			if err := d.removeName(image.ID, name); err != nil && meanwhile(err) == err {
+			if err := d.removeName(image.ID, name); err != nil && !wasRemoved(err) {
 				return err
 			}
 		}
