@@ -16,15 +16,9 @@ setup_file() {
     oracle_init
     container_conf
     # A registry that has no image, and says so at once.
-    local registry=127.0.0.1:$((20000 + $$ % 10000)) server
-    mkdir -p /etc/ostree /srv/hostile /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$registry" >/etc/containers/registries.conf.d/hostile.conf
-    printf 'version: 0.1\nstorage: {inmemory: {}}\nhttp: {addr: "%s"}\n' "$registry" >/srv/registry.yml
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    echo "$registry" >/srv/registry
-    printf '{"auths":{"%s":{"auth":"%s"}}}' "$registry" "$SECRET" >/etc/ostree/auth.json
+    mkdir -p /etc/ostree /srv/hostile /srv/none
+    new_registry /srv/none
+    printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$SECRET" >/etc/ostree/auth.json
     # A build that looks for descriptors and files which lead out of it, prints what is in
     # them, and writes a helper for credentials into them: a program of the build context,
     # which podman runs when it looks for those of the registry.
@@ -32,7 +26,7 @@ setup_file() {
     shell_context .
     cp -L "$(type -P readlink)" root/bin/
     cp -L "$(type -P env)" root/bin/
-    sed "s/REGISTRY/$registry/" >root/probe <<'END'
+    sed "s/REGISTRY/$REGISTRY/" >root/probe <<'END'
 for fd in /proc/self/fd/*; do target=$(readlink "$fd") && echo "fd ${fd##*/} ${target%%:*}"; done
 env | while read -r line; do echo "env $line"; done
 echo "cwd $PWD, umask $(umask)"
@@ -50,13 +44,12 @@ END
     mkdir docker-credential-x
     printf '#!/bin/sh\ntouch /srv/executed\n' >docker-credential-x/helper
     chmod +x docker-credential-x/helper
-    printf 'FROM scratch\nCOPY root /\nRUN ["/bin/sh", "-c", "eval \\"$(cat /probe)\\""]\nCOPY --from=%s/image / /\n' "$registry" >Containerfile
-    wait_for bash -c "exec 9<>/dev/tcp/${registry/://}" 2>/dev/null
+    printf 'FROM scratch\nCOPY root /\nRUN ["/bin/sh", "-c", "eval \\"$(cat /probe)\\""]\nCOPY --from=%s/image / /\n' "$REGISTRY" >Containerfile
 }
 
 teardown_file() {
-    kill "$(cat /srv/registry.pid)"
-    rm -rf /etc/ostree /etc/containers/containers.conf /etc/containers/registries.conf.d/hostile.conf
+    kill "$(cat /srv/none/registry.pid)"
+    rm -rf /etc/ostree /etc/containers/containers.conf /etc/containers/registries.conf.d/000-test.conf
     umount /sysroot
 }
 
@@ -88,14 +81,14 @@ closed() {
         # The image of the last step cannot be had.
         [ "$status" -ne 0 ] || die "$row: it ended well"
         assert "$output" =~ "reached the end" "$row"
-        assert "$output" =~ "$(cat /srv/registry)/image" "$row"
+        assert "$output" =~ "$REGISTRY/image" "$row"
         [ ! -e /srv/executed ] || die "$row: a file of the build was executed"
         assert "$output" !~ leak "$row"
         assert "$output" !~ "$SECRET" "$row"
     done
     # What the build does is no idle threat.
-    printf '{"credHelpers":{"%s":"x/helper"}}' "$(cat /srv/registry)" >/srv/evil.json
-    bp '?' --authfile /srv/evil.json image pull "$(cat /srv/registry)/image"
+    printf '{"credHelpers":{"%s":"x/helper"}}' "$REGISTRY" >/srv/evil.json
+    bp '?' --authfile /srv/evil.json image pull "$REGISTRY/image"
     [ -e /srv/executed ] || die "the helper cannot be executed"
 }
 

@@ -13,17 +13,7 @@ setup_file() {
     echo 'user:$2a$04$s.7oatXgfj4lBSfz3g0sCOg4V8EZs9ExldytZtMi6y/kh5M6.HnGu' >/srv/htpasswd
     REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
     export REGISTRY
-    cat >/srv/registry.yml <<EOF
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/registry}}
-http: {addr: "$REGISTRY"}
-auth: {htpasswd: {realm: test, path: /srv/htpasswd}}
-EOF
-    local server
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    start_registry /srv "$REGISTRY" 'auth: {htpasswd: {realm: test, path: /srv/htpasswd}}'
     printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$(printf user:secret | base64)" >/srv/auth.json
     scratch_podman push -q \
         --authfile /srv/auth.json --tls-verify=false localhost/source "docker://$REGISTRY/os/image:1"

@@ -12,15 +12,7 @@ load os-images
 setup_file() {
     mount_sysroot xfs
     ln -sfn sysroot/ostree /ostree
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    cat >/srv/registry.yml <<EOF
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/registry}}
-http: {addr: "$REGISTRY"}
-EOF
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
-    serve
+    new_registry /srv
     cd /srv || return 1
     # An operating system of two layers, the second of which removes a file of the
     # first, and its next version.
@@ -40,22 +32,13 @@ EOF
     scratch_podman build -q --layers -t "$REGISTRY/os:43" -f Containerfile . >/dev/null
     DIGEST=sha256:$(sha256sum <os42/manifest.json | cut -d' ' -f1)
     REF=docker_3A__2F__2F_127_2E_0_2E_0_2E_1_3A_${REGISTRY#*:}/os_3A_42
-    export REGISTRY DIGEST REF
+    export DIGEST REF
 }
 
 teardown_file() {
     kill "$(cat /srv/registry.pid)" || true
     umount -q /proc/cmdline || true
     umount /sysroot
-}
-
-# serve - start the registry.
-serve() {
-    local server
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
 }
 
 # A host that has booted the image of the registry, as of version 42.
@@ -159,7 +142,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     assert "$(jq -r '.source, .method' <<<"$output")" == "$(printf '%s\n' default clone)"
     kill "$(cat /srv/registry.pid)"
     bp set-unified
-    serve
+    start_registry /srv "$REGISTRY"
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
 }
 
@@ -288,7 +271,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
 @test "set-unified: exported from ostree where the registry is out of reach" {
     kill "$(cat /srv/registry.pid)"
     bp set-unified
-    serve
+    start_registry /srv "$REGISTRY"
     assert "$stderr" =~ "Warning: registry: .*trying the next source"
     assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
     bp image inspect "$REGISTRY/os:42"

@@ -22,18 +22,10 @@ setup_file() {
     mount --bind /srv/tmp /var/tmp
     mount --bind /srv/containers /var/lib/containers
     ln -sfn sysroot/ostree /ostree
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    cat >/srv/registry.yml <<EOF
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/registry}}
-http: {addr: "$REGISTRY"}
-EOF
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
     # podman run, on a machine that is a container itself.
     printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\npids_limit = 0\n' >/srv/containers.conf
-    export REGISTRY CONTAINERS_CONF=/srv/containers.conf
-    serve
+    export CONTAINERS_CONF=/srv/containers.conf
+    new_registry /srv
     cd /srv || return 1
     new_sysroot
     local image commit layers
@@ -67,15 +59,6 @@ teardown_file() {
 
 registry_ref() { echo "docker_3A__2F__2F_127_2E_0_2E_0_2E_1_3A_${REGISTRY#*:}/${1/:/_3A_}"; }
 storage_ref() { echo "containers-storage_3A_localhost/${1/:/_3A_}"; }
-
-# serve - start the registry.
-serve() {
-    local server
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
-}
 
 stop_serving() {
     kill "$(cat /srv/registry.pid)"
@@ -186,7 +169,7 @@ nothing_left() {
     checkout
     stop_serving
     bp set-unified
-    serve
+    start_registry /srv "$REGISTRY"
     assert "$stderr" =~ "refused"
     oracle_has "$REGISTRY/system:42" /srv/checkout
     nothing_left
@@ -572,7 +555,7 @@ keeper() {
     }
     layer=$(jq -r '.layers[0].digest | ltrimstr("sha256:")' "$REAL_TREE/small/manifest.json")
     config=$(jq -r '.config.digest | ltrimstr("sha256:")' "$REAL_TREE/small/manifest.json")
-    stop_serving && serve
+    stop_serving && start_registry /srv "$REGISTRY"
 
     echo "# a byte in the middle of a layer"
     printf x | dd of="$(blob "$layer")" bs=1 seek=4000000 conv=notrunc status=none
@@ -608,5 +591,5 @@ keeper() {
     oracle image exists localhost/other
     rm -rf /srv/registry
     cp -a saved /srv/registry
-    stop_serving && serve
+    stop_serving && start_registry /srv "$REGISTRY"
 }

@@ -16,20 +16,10 @@ setup_file() {
     ln -sfn sysroot/ostree /ostree
     REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
     local server=127.0.0.1:$((30000 + $$ % 10000))
-    cat >/srv/registry.yml <<EOF
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/registry}}
-http: {addr: "$server"}
-EOF
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
-    local program
-    program=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$program" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
+    insecure_registry "$REGISTRY"
+    start_registry /srv "$server"
     "$PULLTEST" proxy "$REGISTRY" "$server" /srv/control /srv/requests 3>&- &
     echo $! >/srv/proxy.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${server/://}" 2>/dev/null
     wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
     cd /srv || return 1
     # Two large layers and a small one.

@@ -17,22 +17,9 @@ setup_file() {
     # podman's own store on the same filesystem.
     mkdir -p /sysroot/containers /var/lib/containers/storage
     mount --bind /sysroot/containers /var/lib/containers/storage
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    cat >/srv/registry.yml <<YAML
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/registry}}
-http: {addr: "$REGISTRY"}
-YAML
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
-    local server
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    new_registry /srv
     cd /srv || return 1
     hard_image
-    export REGISTRY
 }
 
 teardown_file() {

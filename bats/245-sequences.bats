@@ -11,15 +11,7 @@ load os-images
 setup_file() {
     mount_sysroot xfs
     ln -sfn sysroot/ostree /ostree
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: /srv/registry}}\nhttp: {addr: "%s"}\n' "$REGISTRY" >/srv/registry.yml
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
-    local server
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve /srv/registry.yml >/srv/registry.log 2>&1 3>&- &
-    echo $! >/srv/registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    new_registry /srv
     cd /srv || return 1
     os_tree tree 42
     printf 'FROM scratch\nCOPY tree /\nLABEL containers.bootc=1 version=42\n' >Containerfile
@@ -33,7 +25,7 @@ setup_file() {
     new_sysroot
     COMMIT=$(os_import "docker_3A__2F__2F_127_2E_0_2E_0_2E_1_3A_${REGISTRY#*:}/os_3A_42" /srv/os42)
     os_boot "$(os_deploy "$COMMIT" "ostree-unverified-registry:$REGISTRY/os:42")"
-    export REGISTRY COMMIT
+    export COMMIT
 }
 
 teardown_file() {

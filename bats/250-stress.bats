@@ -19,22 +19,11 @@ STOP=/srv/stress/stop PEERS=/srv/stress/peers
 setup_file() {
     mkdir -p /srv/stress
     cd /srv/stress || return 1
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    cat >registry.yml <<END
-version: 0.1
-storage: {filesystem: {rootdirectory: /srv/stress/registry}}
-http: {addr: "$REGISTRY"}
-END
-    mkdir -p /etc/containers/registries.conf.d
-    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$REGISTRY" >/etc/containers/registries.conf.d/000-test.conf
-    local server image
-    server=$(command -v docker-registry || command -v registry || command -v distribution)
-    "$server" serve registry.yml >registry.log 2>&1 3>&- &
-    echo $! >registry.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    new_registry /srv/stress
+    local image
     images=(files)
     [ -z "${STRESS_RUNS-}" ] || images=(files large layers)
-    export REGISTRY IMAGES="${images[*]}"
+    export IMAGES="${images[*]}"
     for image in $IMAGES; do
         mkdir "$image"
         "content_$image" "$image"

@@ -70,3 +70,28 @@ wait_for() {
         pause 0.02
     done
 }
+
+# new_registry DIR - start a registry that keeps everything in DIR, on the loopback
+# interface at $REGISTRY; podman and skopeo use HTTP for it.
+new_registry() {
+    export REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
+    insecure_registry "$REGISTRY"
+    start_registry "$1" "$REGISTRY"
+}
+
+# insecure_registry ADDRESS - have podman and skopeo use HTTP for a registry.
+insecure_registry() {
+    mkdir -p /etc/containers/registries.conf.d
+    printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$1" >/etc/containers/registries.conf.d/000-test.conf
+}
+
+# start_registry DIR ADDRESS [LINES] - start a registry with more lines of configuration.
+# Its process ID is in DIR/registry.pid.
+start_registry() {
+    local server
+    printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: "%s"}\n%s\n' "$1" "$2" "${3-}" >"$1/registry.yml"
+    server=$(command -v docker-registry || command -v registry || command -v distribution)
+    "$server" serve "$1/registry.yml" >"$1/registry.log" 2>&1 3>&- &
+    echo $! >"$1/registry.pid"
+    wait_for bash -c "exec 9<>/dev/tcp/${2/://}" 2>/dev/null
+}
