@@ -38,9 +38,8 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
-	tmp, _ := o.tmpDir(ctx)
-	spools, _ := filepath.Glob(filepath.Join(tmp, spoolDirs+"*"))
-	for _, dir := range append(spools, filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, serviceDir)) {
+	o.removeSpools(ctx)
+	for _, dir := range []string{filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, serviceDir)} {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
 			return nil, err
@@ -48,6 +47,28 @@ func (o Options) lock(ctx context.Context) (unlock func(), err error) {
 	}
 	o.tidy(ctx)
 	return func() { f.Close() }, nil
+}
+
+// removeSpools removes the directories for layers that killed transfers left. Any user can
+// make others of such names in /var/tmp, and keep root from removing them with FUSE: no
+// transfer fails for that.
+func (o Options) removeSpools(ctx context.Context) {
+	tmp, _ := o.tmpDir(ctx)
+	entries, _ := os.ReadDir(tmp)
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), spoolDirs) {
+			continue
+		}
+		path := filepath.Join(tmp, entry.Name())
+		var st unix.Stat_t
+		err := unix.Lstat(path, &st)
+		if err == nil && int(st.Uid) == o.Euid {
+			err = os.RemoveAll(path)
+		}
+		if err != nil {
+			logrus.Debugf("Removing what a transfer left: %v", err)
+		}
+	}
 }
 
 // waitFor waits for the lock on f, in a way that a signal ends.

@@ -529,6 +529,37 @@ func TestTransferClearsAwayWhatAKilledOneLeft(t *testing.T) {
 	}
 }
 
+// TestSpoolOfAnotherUserStopsNoTransfer: any user can make and mount directories in
+// /var/tmp, which only FUSE may let that user remove.
+func TestSpoolOfAnotherUserStopsNoTransfer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for mounts")
+	}
+	h := newHost(t)
+	for _, name := range []string{"user/file", "mount/file", "own/file"} {
+		h.write("tmp/bootc-podman-spool-"+name, "")
+	}
+	user, mount := h.path("tmp/bootc-podman-spool-user"), h.path("tmp/bootc-podman-spool-mount")
+	if err := os.Chown(user, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(mount, mount, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("needs mounts: %v", err)
+	}
+	defer func() { _ = unix.Unmount(mount, unix.MNT_DETACH) }()
+	unlock, err := (&fakePodman{scratchHost: h}).options().lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	if _, err := os.Stat(filepath.Join(user, "file")); err != nil {
+		t.Errorf("another user's directory: %v", err)
+	}
+	if _, err := os.Stat(h.path("tmp/bootc-podman-spool-own")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("directory of a killed transfer: %v", err)
+	}
+}
+
 func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 	const id = "0123456789ab"
 	digest := "@" + otherDigest

@@ -57,6 +57,11 @@ func (a *area) open() error {
 	} else if !same {
 		return unsupported("%q is not on the filesystem of %q", path, a.graphRoot)
 	}
+	var st unix.Stat_t
+	err = unix.Fstatat(int(a.root.Fd()), stagingName, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unsupported("%q is not a directory", filepath.Join(a.graphRoot, stagingName))
+	}
 	if err := prune(filepath.Join(a.graphRoot, stagingName)); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
@@ -188,5 +189,54 @@ func TestTemporaryDirectoriesAreLeftAsTheyWere(t *testing.T) {
 		if want := 1 + map[bool]int{true: 1}[want]; len(entries) > want+1 { // l, a file, and that
 			t.Errorf("%s: left %v", name, entries)
 		}
+	}
+}
+
+// TestStrangeStagingDirectories: what is no directory of a clone is left as it is.
+func TestStrangeStagingDirectories(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a := newStore(t, dir+"/a")
+	id := a.put(t, "localhost/image:1", manyLayers(t, 2, 3)...)
+	elsewhere := filepath.Join(dir, "elsewhere")
+	must(t, os.MkdirAll(elsewhere+"/empty", 0o700))
+	old := time.Now().Add(-time.Hour)
+	must(t, os.Chtimes(elsewhere+"/empty", old, old))
+	for name, tt := range map[string]struct {
+		make func(staging string) error
+		want error
+	}{
+		"with a file": {func(staging string) error {
+			return errors.Join(os.Mkdir(staging, 0o700), os.WriteFile(staging+"/.nfs1", nil, 0o600))
+		}, nil},
+		"with links": {func(staging string) error {
+			return errors.Join(os.Mkdir(staging, 0o700), os.Symlink(elsewhere, staging+"/link"), os.Symlink("nowhere", staging+"/dangling"))
+		}, nil},
+		"with a link for a lock": {func(staging string) error {
+			return errors.Join(os.MkdirAll(staging+"/x", 0o700), os.Symlink(elsewhere, staging+"/x/"+lockName))
+		}, nil},
+		"with a directory for a lock": {func(staging string) error {
+			return os.MkdirAll(staging+"/x/"+lockName, 0o700)
+		}, nil},
+		"a link": {func(staging string) error { return os.Symlink(elsewhere, staging) }, clonejob.ErrUnsupported},
+		"a file": {func(staging string) error { return os.WriteFile(staging, nil, 0o600) }, clonejob.ErrUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newStore(t, filepath.Join(dir, strings.ReplaceAll(name, " ", "-")))
+			staging := filepath.Join(b.job.GraphRoot, stagingName)
+			must(t, tt.make(staging))
+			before, err := exec.Command("find", staging, elsewhere, "-printf", "%p %y %l\n").Output()
+			must(t, err)
+			if _, err := a.clone(t, b, id, clonejob.VerifyMetadata); !errors.Is(err, tt.want) {
+				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			after, err := exec.Command("find", staging, elsewhere, "-printf", "%p %y %l\n").Output()
+			must(t, err)
+			if string(after) != string(before) {
+				t.Errorf("left %s of %s", after, before)
+			}
+			if tt.want == nil {
+				equal(t, b, a, id)
+			}
+		})
 	}
 }

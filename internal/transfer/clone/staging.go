@@ -30,7 +30,7 @@ func prune(staging string) error {
 		return nil
 	}
 	for _, dir := range dirs {
-		if err == nil {
+		if err == nil && dir.IsDir() {
 			err = pruneOne(filepath.Join(staging, dir.Name()))
 		}
 	}
@@ -52,6 +52,9 @@ func pruneOne(dir string) error {
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // too new to be locked, or removed meanwhile
+	}
+	if isOneOf(err, unix.ELOOP, unix.EISDIR) {
+		return nil // no lock, so no staging directory
 	}
 	if err != nil {
 		return err
