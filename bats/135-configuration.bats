@@ -40,6 +40,7 @@ fresh_host() {
 
 # conf PLACE TEXT - write a file of configuration. "etc" and the like are main files, which
 # older podmans refuse without roots; those with a dot are drop-ins, and containers.conf.
+# "link TARGET" makes the file a link.
 conf() {
     local base=$'[storage]\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' path
     case $1 in
@@ -49,7 +50,11 @@ conf() {
     esac
     [ "${1%%.*}" != xdg ] || export XDG_CONFIG_HOME=/srv/xdg
     mkdir -p "${path%/*}"
-    printf "%s$2\n" "$base" >"$path"
+    if [[ $2 == link\ * ]]; then
+        ln -s "${2#link }" "$path"
+    else
+        printf "%s$2\n" "$base" >"$path"
+    fi
 }
 
 dir_of() {
@@ -105,6 +110,9 @@ rows() {
         [[ $place == xdg* ]] || echo "$place|imagestore = 7"
     done
     cat <<'END'
+etc|link storage.conf
+share|link storage.conf
+etc|link /etc/passwd/file
 etc|driver = "overlay"
 etc|driver = "overlay2"
 etc|driver = "vfs"

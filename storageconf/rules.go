@@ -46,7 +46,8 @@ func olderMainFile(where configfile.File, rules Rules) string {
 		return "" // by the same rules as newer ones
 	}
 	root := filepath.Join("/", where.RootForImplicitAbsolutePaths)
-	files := []string{filepath.Join(root, "etc/containers/storage.conf"), filepath.Join(root, "usr/share/containers/storage.conf")}
+	admins := filepath.Join(root, AdminConf)
+	files := []string{admins, filepath.Join(root, vendorConf)}
 	if dir, ok := os.LookupEnv("XDG_CONFIG_HOME"); ok {
 		at := 0
 		if rules.ImageStore {
@@ -55,7 +56,10 @@ func olderMainFile(where configfile.File, rules Rules) string {
 		files = slices.Insert(files, at, filepath.Join(dir, "containers/storage.conf"))
 	}
 	for _, file := range files {
-		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		_, err := os.Stat(file)
+		// Where the administrator's cannot be reached, they warn and take the next.
+		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || file == admins && err != nil
+		if !missing {
 			return file
 		}
 	}
