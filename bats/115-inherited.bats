@@ -124,6 +124,12 @@ sed "s/^/mount /" /proc/self/mountinfo | cut -d" " -f1,6'
     umask 027
     closed bash -c "$having" | sort >before
     closed "$BOOTC_PODMAN" exec -- bash -c "$having" | sort >after
+    # Of the signals that the caller ignores only HUP and INT, 1 and 2, stay ignored.
+    local ignored
+    ignored=$(($(sed -n 's/^SigIgn:[[:space:]]*/0x/p' before)))
+    assert "$(($(sed -n 's/^SigIgn:[[:space:]]*/0x/p' after) & ~ignored))" == 0 "ignored signals"
+    assert "$(($(sed -n 's/^SigIgn:[[:space:]]*/0x/p' after) & 3))" == "$((ignored & 3))" "ignored signals"
+    sed -i '/^SigIgn:/d' before after
     # Files that were opened before are outside of the namespace, and have another path.
     sed -i -E 's/^(fd [012]) .*/\1/' before after
     assert "$(diff before after | grep '^[<>]' | sort)" == "> CONTAINERS_STORAGE_CONF=/run/bootc-podman/storage.conf

@@ -19,6 +19,7 @@ setup_file() {
     chmod 0711 context/dir
     printf 'FROM scratch\nCOPY dir /dir\nCOPY --chown=5:6 private /\n' >context/Containerfile
     scratch_podman build -q -t localhost/source context >/dev/null
+    rm -f /srv/source.tar
     scratch_podman save -q -o /srv/source.tar localhost/source
 }
 

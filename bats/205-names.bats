@@ -22,6 +22,7 @@ setup_file() {
     COMMIT=$(os_import docker_3A__2F__2F_quay_2E_io/os_3A_42 /srv/os42)
     os_boot "$(os_deploy "$COMMIT" ostree-unverified-registry:quay.io/os:42)"
     oracle_init
+    podman rmi -af >/dev/null 2>&1 || true
     skopeo copy -q dir:os42 containers-storage:localhost/os:42
     podman images >/dev/null
     DIGEST=sha256:$(sha256sum <os42/manifest.json | cut -d' ' -f1)
