@@ -71,6 +71,8 @@ store() {
 125 podman logout registry.example
 125 podman system reset
 125 podman system reset --force
+125 podman --root /var/run/bootc/storage system reset -f
+125 podman --out /srv/out system reset -f
 END
     # What is in the namespace was not this store's.
     bp image exists localhost/a

@@ -108,7 +108,7 @@ func (p program) option(name string) (value string, set bool) {
 // elsewhere reports whether an option leads the program to another store, or it only prints
 // help.
 func (p program) elsewhere() bool {
-	if root, set := p.option("root"); set && filepath.Clean(root) != storageconf.GraphRoot {
+	if root, set := p.option("root"); set && withoutLinks(root) != storageconf.GraphRoot {
 		return true
 	}
 	for _, name := range []string{"help", "remote", "url", "connection"} {
@@ -121,6 +121,21 @@ func (p program) elsewhere() bool {
 	})
 }
 
+// withoutLinks resolves the links in the part of a path that is there: what podman 5.8
+// compares with the graph root in its database.
+func withoutLinks(path string) string {
+	rest := ""
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(resolved, rest)
+		}
+		if dir == filepath.Dir(dir) {
+			return filepath.Clean(path)
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+	}
+}
+
 // is reports whether the words are those of one of the commands.
 func (p program) is(commands ...string) bool {
 	return len(p.words) > 0 && (slices.Contains(commands, p.words[0]) || slices.Contains(commands, strings.Join(p.words, " ")))
@@ -130,7 +145,30 @@ func (p program) is(commands ...string) bool {
 // bootc store.
 func Resets(argv []string) bool {
 	p := readProgram(argv)
-	return p.name == "podman" && p.is("system reset") && !p.elsewhere()
+	return p.name == "podman" && p.mayBe("system", "reset") && !p.elsewhere()
+}
+
+// mayBe reports whether the command has these words, if each word after an option can be
+// its value: podman has options that we do not know.
+func (p program) mayBe(command ...string) bool {
+	afterOption := false
+	for _, word := range p.args {
+		switch {
+		case word == "--":
+			return false
+		case len(word) > 1 && word[0] == '-':
+			afterOption = !strings.Contains(word, "=")
+			continue
+		case word == command[0]:
+			if command = command[1:]; len(command) == 0 {
+				return true
+			}
+		case !afterOption:
+			return false
+		}
+		afterOption = false
+	}
+	return false
 }
 
 // refuse returns why a program that was started in the namespace would fail, or would be in

@@ -36,6 +36,14 @@ func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
 		{line: "podman system reset -f", want: resets},
 		{line: "podman --runroot /run/x system reset --force", want: resets},
 		{line: "podman --root /run/bootc/storage/ system reset", want: resets},
+		{line: "podman --root LINK/bootc/storage system reset", want: resets},
+		{line: "podman --root LINK/bootc/storage run x", want: runs},
+		{line: "podman --root=LINK/bootc/x/../storage system reset", want: resets},
+		// Options that are not in our list, or come later.
+		{line: "podman --out /x system reset", want: resets},
+		{line: "podman --from-the-future x --trace system reset", want: resets},
+		{line: "podman system --log-level debug reset", want: resets},
+		{line: "podman --root /run/x --root /run/bootc/storage system reset", want: resets},
 
 		{line: "podman image scp x user@localhost::", want: scp},
 		{line: "podman image scp -q root@localhost::x user@localhost::", want: scp},
@@ -53,6 +61,8 @@ func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
 		{line: "podman run --help"},
 		{line: "podman system reset --help"},
 		{line: "podman system prune -af"},
+		{line: "podman tag system reset"},
+		{line: "podman system info reset"},
 		{line: "podman system"},
 		{line: "podman create x"},
 		{line: "podman container create x"},
@@ -72,7 +82,11 @@ func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			m := newMachine(t)
-			argv := strings.Fields(tt.line)
+			link := filepath.Join(m.dir, "link")
+			if err := os.Symlink("/run", link); err != nil {
+				t.Fatal(err)
+			}
+			argv := strings.Fields(strings.ReplaceAll(tt.line, "LINK", link))
 			got := ""
 			if err := m.open(t).refuse(argv); err != nil {
 				got = err.Error()
