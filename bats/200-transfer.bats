@@ -661,8 +661,9 @@ lose_layer() {
 
 # damage PART STORE PODMAN NAME - remove a part of the lowest layer of an image.
 damage() {
-    local dir=$2/overlay id
+    local dir=$2/overlay id image
     id=$("$3" image inspect --format '{{.Id}}' "$4")
+    image=$id
     id=$(jq -r --arg id "$id" '.[] | select(.id == $id) | .layer' "$2/overlay-images/images.json")
     while [ "$(jq -r --arg id "$id" '.[] | select(.id == $id) | .parent // ""' "$2/overlay-layers/layers.json")" != "" ]; do
         id=$(jq -r --arg id "$id" '.[] | select(.id == $id) | .parent' "$2/overlay-layers/layers.json")
@@ -673,6 +674,10 @@ damage() {
     diff) rm -r "$dir/$id/diff" ;;
     link) rm "$dir/l/$(cat "$dir/$id/link")" "$dir/$id/link" ;;
     tar-split) rm "$2/overlay-layers/$id.tar-split.gz" ;;
+    # What a power failure leaves.
+    diff-file) rm -r "$dir/$id/diff" && touch "$dir/$id/diff" ;;
+    tar-split-empty) : >"$2/overlay-layers/$id.tar-split.gz" ;;
+    configuration) : >"$2/overlay-images/$image/=$(printf 'sha256:%s' "$image" | base64 -w0)" ;;
     esac
     LAYER=$id
 }
@@ -710,7 +715,7 @@ mended() {
 # as_hinted VERB... - what was refused is done when the commands of the hint, or of the
 # warnings before it, were run.
 as_hinted() {
-    local damaged='Error:.*( of layer .* is missing|destination is damaged: layer )' command
+    local damaged='Error:.*( of layer .* is (missing|empty)|destination is damaged: layer |read configuration of image )' command
     assert "$status" == 1
     assert "$stderr" =~ "$damaged"
     grep -o '"[^"]*image rm [^"]*"' <<<"$stderr" | tr -d '"' >commands
@@ -724,7 +729,7 @@ as_hinted() {
 @test "transfer: the booted image comes whole into a store where it is damaged" {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --quiet
-    local from parts='directory diff link tar-split'
+    local from parts='directory diff link tar-split diff-file tar-split-empty configuration'
     mended "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
     parts='link diff'
     for from in default registry ostree; do
@@ -732,11 +737,25 @@ as_hinted() {
     done
     podman rmi -af
     bp copy-to-storage --quiet --target localhost/copy:1
-    parts='directory diff link tar-split'
+    parts='directory diff link tar-split tar-split-empty configuration'
     for from in bootc registry ostree; do
         mended /var/lib/containers/storage podman localhost/copy:1 copy-to-storage --target localhost/copy:1 --from "$from"
         parts='tar-split diff'
     done
+}
+
+@test "pull-from-default-storage: --verify full looks at the files of an image that is there" {
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --quiet
+    damage nothing "$STORE" oracle "$REGISTRY/os:42"
+    bp pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
+    rm "$(find "$STORE/overlay/$LAYER/diff" -type f -print -quit)"
+    bp pull-from-default-storage --quiet "$REGISTRY/os:42"
+    bp 1 pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
+    assert "$stderr" =~ "destination is damaged: layer $LAYER of image $REGISTRY/os:42: not verified"
+    bp image rm "$REGISTRY/os:42"
+    bp pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
+    whole oracle "$REGISTRY/os:42"
 }
 
 @test "transfer: a damaged layer that other images have is refused, and they are named" {

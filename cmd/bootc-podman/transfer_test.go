@@ -112,7 +112,7 @@ func (a *testApp) addDefaultStore(t *testing.T) {
 		"overlay-images/images.json":             `[{"id":"` + id + `","names":["localhost/x:1"],"layer":"` + id + `"}]`,
 		"overlay/" + id + "/diff/file":           "",
 		"overlay/" + id + "/link":                "L",
-		"overlay-layers/" + id + ".tar-split.gz": "",
+		"overlay-layers/" + id + ".tar-split.gz": "recipe",
 		"overlay-layers/layers.json":             `[{"id":"` + id + `","diff-digest":"sha256:` + id + `","diff-size":1}]`,
 	} {
 		a.writeFile(t, "root/store/"+path, 0o644, content)

@@ -36,9 +36,16 @@ type Damage struct {
 type LayerError struct {
 	// Layer is the ID of the layer, Part what is missing: TarSplit or another.
 	Layer, Part string
+	// Empty reports that there is a file, with nothing in it.
+	Empty bool
 }
 
-func (e *LayerError) Error() string { return fmt.Sprintf("%s of layer %q is missing", e.Part, e.Layer) }
+func (e *LayerError) Error() string {
+	if e.Empty {
+		return fmt.Sprintf("%s of layer %q is empty", e.Part, e.Layer)
+	}
+	return fmt.Sprintf("%s of layer %q is missing", e.Part, e.Layer)
+}
 
 // The parts of a layer. Without its tar-split file, an image can be mounted, but podman
 // may not be able to copy it: it makes archives with another digest then.
@@ -56,6 +63,14 @@ const (
 func (s *Store) Damage(img *StoreImage) error {
 	if img.damage != nil && s.layersErr == nil {
 		return img.damage
+	}
+	if img.config == nil && img.configErr == nil && !img.configRead && img.configKey != "" {
+		img.configRead = true
+		if c, err := img.Config(); err == nil {
+			img.config = c
+		} else if !errors.Is(err, ErrNotImage) && !errors.Is(err, fs.ErrPermission) {
+			img.configErr = err
+		}
 	}
 	if img.configErr != nil {
 		return img.configErr
@@ -116,15 +131,12 @@ func (s *Store) HasFiles(layer string) bool {
 // looked for once.
 func (s *Store) layerDamage(l *layer) *LayerError {
 	if !l.examined {
-		l.examined, l.damage = true, &LayerError{l.ID, directoryPart}
+		l.examined, l.damage = true, &LayerError{Layer: l.ID, Part: directoryPart}
 		for _, h := range s.homes {
 			if !h.mayHave(l.ID) {
 				continue
 			}
-			l.damage = nil
-			if part := h.missing(l); part != "" {
-				l.damage = &LayerError{l.ID, part}
-			}
+			l.damage = h.missing(l)
 			break
 		}
 	}
@@ -133,49 +145,68 @@ func (s *Store) layerDamage(l *layer) *LayerError {
 
 // mayHave tells whether the files of a layer are in a directory of a store, or may be.
 func (h *home) mayHave(layer string) bool {
-	var paths []string
 	switch h.driver {
 	case "overlay":
-		// The second names the directory of an additional layer store.
-		paths = []string{"overlay/" + layer + "/diff", "overlay/" + layer + "/additionallayer"}
+		return h.mayHaveDir("overlay/"+layer+"/diff") || h.isAdditional(layer)
 	case "vfs":
-		paths = []string{"vfs/dir/" + layer}
+		return h.mayHaveDir("vfs/dir/" + layer)
 	case "btrfs":
-		paths = []string{"btrfs/subvolumes/" + layer}
-	default: // zfs has them elsewhere
-		return h.driver != ""
+		return h.mayHaveDir("btrfs/subvolumes/" + layer)
 	}
-	return slices.ContainsFunc(paths, h.mayHaveFile)
+	return h.driver != "" // zfs has them elsewhere
 }
 
-// mayHaveFile reports whether a file of a store is there, or may be.
-func (h *home) mayHaveFile(path string) bool {
+// isAdditional reports whether the files of a layer are in an additional layer store,
+// or may be.
+func (h *home) isAdditional(layer string) bool {
+	_, err := h.stat("overlay/" + layer + "/additionallayer")
+	return !isGone(err)
+}
+
+// mayHaveDir reports whether a directory of a store is there, or may be.
+func (h *home) mayHaveDir(path string) bool {
+	st, err := h.stat(path)
+	return !isGone(err) && (err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR)
+}
+
+// isGone reports whether there is no file, as opposed to one that may not be read.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
+
+// stat is stat(2) of a file of a store.
+func (h *home) stat(path string) (st unix.Stat_t, err error) {
 	f, err := rooted.Open(h.dir, path, unix.O_PATH)
-	if err == nil {
-		f.Close()
+	if err != nil {
+		return st, err
 	}
-	return !errors.Is(err, fs.ErrNotExist)
+	defer f.Close()
+	return st, unix.Fstat(int(f.Fd()), &st)
 }
 
-// missing returns the part of a layer that is missing beside its directory, "" for none.
-func (h *home) missing(l *layer) string {
+// missing returns which part of a layer is missing beside its directory, nil for none. A
+// file that is empty was not written out when the machine went down.
+func (h *home) missing(l *layer) *LayerError {
+	var parts []struct{ path, name string }
 	if h.driver == "overlay" {
 		// The store of an additional layer keeps the rest.
-		if h.mayHaveFile("overlay/" + l.ID + "/additionallayer") {
-			return ""
+		if h.isAdditional(l.ID) {
+			return nil
 		}
 		// A layer upon this one would be made of the link. The one in overlay/l is
 		// made again by podman.
-		if !h.mayHaveFile("overlay/" + l.ID + "/link") {
-			return linkPart
-		}
-		if l.Parent != "" && !h.mayHaveFile("overlay/"+l.ID+"/lower") {
-			return lowerPart
+		parts = append(parts, struct{ path, name string }{"overlay/" + l.ID + "/link", linkPart})
+		if l.Parent != "" {
+			parts = append(parts, struct{ path, name string }{"overlay/" + l.ID + "/lower", lowerPart})
 		}
 	}
 	// Layers without a digest were not made of an archive.
-	if l.DiffDigest != "" && !h.mayHaveFile(h.driver+"-layers/"+l.ID+".tar-split.gz") {
-		return TarSplit
+	if l.DiffDigest != "" {
+		parts = append(parts, struct{ path, name string }{h.driver + "-layers/" + l.ID + ".tar-split.gz", TarSplit})
 	}
-	return ""
+	for _, part := range parts {
+		st, err := h.stat(part.path)
+		if isGone(err) || err == nil && st.Size == 0 {
+			return &LayerError{Layer: l.ID, Part: part.name, Empty: err == nil}
+		}
+	}
+	return nil
 }

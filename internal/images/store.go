@@ -77,8 +77,9 @@ type StoreImage struct {
 	// bigData holds the size of each item.
 	bigData int64
 	// damage is why the layers of the image are no good, configErr why its
-	// configuration is.
+	// configuration is, once configRead.
 	damage, configErr error
+	configRead        bool
 }
 
 // Dir is the directory of the store that the image is in.

@@ -102,7 +102,7 @@ func (h *scratchHost) layerFiles(store, id string) {
 	h.Helper()
 	makeDir(h, h.path(store+"/overlay/"+id+"/diff"))
 	for _, file := range []string{"/overlay/" + id + "/link", "/overlay/" + id + "/lower", "/overlay-layers/" + id + ".tar-split.gz"} {
-		h.write(store+file, "")
+		h.write(store+file, "something")
 	}
 }
 

@@ -532,7 +532,8 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	var targets []string
 	for _, from := range wanted {
 		as := from.name
-		if to.has(from.StoreImage, as) {
+		// A clone looks at the files of layers that are there, too, if it is asked to.
+		if to.has(from.StoreImage, as) && (o.Verify != clonejob.VerifyFull || o.Means == ByPodman) {
 			continue
 		}
 		if !slices.Contains(from.Names, as) {

@@ -208,8 +208,8 @@ func (o Options) checkDamage(p *Plan) error {
 }
 
 // onlyTarSplit reports that nothing but a tar-split file is missing, without which podman
-// may still be able to copy an image.
+// may still be able to copy an image; with an empty one it is not.
 func onlyTarSplit(damage error) bool {
 	var layer *images.LayerError
-	return errors.As(damage, &layer) && layer.Part == images.TarSplit
+	return errors.As(damage, &layer) && layer.Part == images.TarSplit && !layer.Empty
 }
