@@ -282,7 +282,7 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     bp hooks uninstall --root /srv/root
     assert "$(find /srv/root -mindepth 1 | sort | xargs)" == "/srv/root/usr /srv/root/usr/bin /srv/root/usr/bin/bootc-podman"
     bp 1 hooks install --root /srv/root --program /usr/bin/other
-    assert "$stderr" =~ "no such file"
+    assert "$stderr" =~ 'no such program: "/usr/bin/other" in "/srv/root"'
 }
 
 @test "hooks install: where directories are absolute links" {

@@ -57,6 +57,9 @@ type installed struct {
 // ErrNotOurs says that a file is there that was not installed by us.
 var ErrNotOurs = errors.New("exists and was not installed by bootc-podman")
 
+// ErrNoProgram says that the program that the hooks are to run is not below the root.
+var ErrNoProgram = errors.New("no such program")
+
 // hooks are the hook configurations by the names of the hooks.
 func (i Install) hooks() map[string]hook.Hook {
 	always, timeout := true, Timeout
@@ -203,7 +206,11 @@ func (i Install) checkProgram() error {
 		return err
 	}
 	defer dir.Close()
-	return checkProgram(dir, i.Program)
+	err = checkProgram(dir, i.Program)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %q in %q", ErrNoProgram, i.Program, i.Root)
+	}
+	return err
 }
 
 func (i Install) write(files map[string][]byte) error {

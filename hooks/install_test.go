@@ -258,10 +258,10 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a configuration that is none", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.conf", "[")
 		}, want: "decode"},
-		{name: "no program", with: func(_ *testHost, i *Install) { i.Program = "/usr/bin/missing" }, want: "no such file"},
+		{name: "no program", with: func(_ *testHost, i *Install) { i.Program = "/usr/bin/missing" }, want: `no such program: "/usr/bin/missing" in "`},
 		{name: "a program that is none", with: func(h *testHost, i *Install) { h.write("x", ""); i.Program = "/x" }, want: "not executable"},
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
-		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such file"},
+		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such program"},
 		{name: "a directory that cannot be made", with: func(h *testHost, _ *Install) { h.write("etc/containers", "") }, want: "not a directory"},
 		{name: "a directory that is a dangling link", with: func(h *testHost, _ *Install) {
 			h.link("/usr/etc/containers", "etc/containers")

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"slices"
@@ -233,8 +234,37 @@ func TestLedgerRefusesAStateThatOthersMayWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.run(stateOf(5, "creating", 42), Ledger)
-	if h.exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), "others may write to it") {
+	// The directory that they may write to is named, not the one in it.
+	if h.exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), h.path("run/bootc-podman")+"\": others may write to it") {
 		t.Errorf("journal %q", h.journal.text())
+	}
+}
+
+func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
+	for _, umask := range []int{0, 0o077, 0o277} {
+		h := ledgerHost(t)
+		old := syscall.Umask(umask)
+		err := WriteIdentity(h.root, NewIdentity(h.root, "ostree"))
+		h.run(stateOf(5, "creating", 42), Ledger)
+		syscall.Umask(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]fs.FileMode{
+			"run/bootc-podman": 0o755, "run/bootc-podman/leases": 0o700, "run/bootc-podman/host.json": 0o644,
+		} {
+			if fi, err := os.Stat(h.path(path)); err != nil || fi.Mode().Perm() != want {
+				t.Errorf("umask %#o: %s: %v, %v, want %v", umask, path, fi, err, want)
+			}
+		}
+	}
+}
+
+func TestRecordsThatAreTooLargeAreNamed(t *testing.T) {
+	h := newTestHost(t)
+	h.write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxLease+1))
+	if _, problems := Denials(h.root); len(problems) != 1 || !strings.Contains(problems[0].Error(), `"x.json"`) {
+		t.Errorf("got %v", problems)
 	}
 }
 

@@ -36,15 +36,17 @@ func openState(root, name string, create bool) (*stateDir, error) {
 		return nil, err
 	}
 	path := filepath.Join(stateRoot, name)
-	for i, part := range strings.Split(path, "/") {
+	parts := strings.Split(path, "/")
+	for i, part := range parts {
 		mode := uint32(0o755)
 		if i == 2 {
 			mode = 0o700
 		}
+		at := filepath.Join(root, filepath.Join(parts[:i+1]...))
 		next, err := openSub(dir, part, mode, create && i > 0)
 		dir.Close()
 		if err != nil {
-			return nil, fmt.Errorf("open %q: %w", filepath.Join(root, path), err)
+			return nil, fmt.Errorf("open %q: %w", at, err)
 		}
 		if dir = next; i == 0 {
 			continue
@@ -57,7 +59,7 @@ func openState(root, name string, create bool) (*stateDir, error) {
 		}
 		if err != nil {
 			dir.Close()
-			return nil, fmt.Errorf("open %q: %w", filepath.Join(root, path), err)
+			return nil, fmt.Errorf("open %q: %w", at, err)
 		}
 	}
 	return &stateDir{dir}, nil
@@ -76,15 +78,20 @@ func inUserNamespace(root string) bool {
 	return err == nil && !slices.Equal(strings.Fields(string(content)), []string{"0", "0", "4294967295"})
 }
 
-// openSub opens, or makes, a directory.
+// openSub opens a directory, or makes it with this mode whatever the umask.
 func openSub(dir *os.File, name string, mode uint32, create bool) (*os.File, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(int(dir.Fd()), name, flags, 0)
 	if errors.Is(err, fs.ErrNotExist) && create {
-		if err := unix.Mkdirat(int(dir.Fd()), name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		made := unix.Mkdirat(int(dir.Fd()), name, mode)
+		if made != nil && !errors.Is(made, fs.ErrExist) {
+			return nil, made
 		}
-		fd, err = unix.Openat(int(dir.Fd()), name, flags, 0)
+		if fd, err = unix.Openat(int(dir.Fd()), name, flags, 0); err == nil && made == nil {
+			if err = unix.Fchmod(fd, mode); err != nil {
+				unix.Close(fd)
+			}
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -136,7 +143,11 @@ func (d *stateDir) read(name string, limit int64) ([]byte, error) {
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return nil, fmt.Errorf("open %q: not a regular file", name)
 	}
-	return rooted.ReadLimited(f, limit)
+	content, err := rooted.ReadLimited(f, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", name, err)
+	}
+	return content, nil
 }
 
 func (d *stateDir) remove(name string) error {

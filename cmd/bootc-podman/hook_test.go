@@ -169,6 +169,8 @@ func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"hooks verify --mode deny", "there is no option --mode"},
 		{"hooks identity --root /x", "there is no option --root"},
 		{"hooks list --format json", "there is no option --format"},
+		// As of a script whose variable is not set: it does not mean this host.
+		{"hooks install --root=", "--root is empty"},
 		{"bound", "no action given"},
 		{"bound unlock", `unknown action "unlock"`},
 		{"bound lock x", `unexpected argument "x"`},

@@ -63,6 +63,9 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 					return usageErrorf("hooks %s: there is no option --%s", action, name)
 				}
 			}
+			if c.IsSet("root") && c.String("root") == "" {
+				return usageErrorf("hooks %s: --root is empty", action)
+			}
 			root := cmp.Or(c.String("root"), a.root)
 			switch action {
 			case "install":
