@@ -195,7 +195,11 @@ func (p *place) commit(tree *stagedTree, id string) error {
 	if n != tree.entries {
 		return fmt.Errorf("%d of %d staged files: %w", n, tree.entries, clonejob.ErrChanged)
 	}
-	if err := unix.Renameat(root, from, overlay, to); err != nil {
+	err = unix.Renameat(root, from, overlay, to)
+	if errors.Is(err, unix.EXDEV) { // between subvolumes or projects, which another process made
+		return unsupported("rename %q to overlay/%s: %v", from, to, err)
+	}
+	if err != nil {
 		return fmt.Errorf("rename %q to overlay/%s: %w", from, to, gone(err))
 	}
 	return tree.isAt(overlay, to)

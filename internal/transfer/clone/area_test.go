@@ -125,6 +125,28 @@ func TestProjectOfAQuotaIsInherited(t *testing.T) {
 	}
 }
 
+// TestTreesOfAnotherProjectAreLeftToPodman: no file can be renamed to a directory that
+// gives another one.
+func TestTreesOfAnotherProjectAreLeftToPodman(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	id := a.put(t, "localhost/image:1", manyLayers(t, 1, 3)...)
+	overlay := filepath.Join(b.job.GraphRoot, "overlay")
+	if out, err := exec.Command("chattr", "-p", "7", "+P", overlay).CombinedOutput(); err != nil {
+		t.Skipf("needs chattr: %v: %s", err, out)
+	}
+	err := a.cloneWatched(t.Context(), b, id, func(int) {
+		trees, err := filepath.Glob(filepath.Join(b.job.GraphRoot, stagingName, "*", treeName))
+		must(t, err)
+		must(t, exec.Command("chattr", "-p", "8", trees[0]).Run())
+	})
+	if !errors.Is(err, clonejob.ErrUnsupported) {
+		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
+	}
+	b.check(t)
+	b.has(t, 0, 0)
+}
+
 // TestUnfinishedImagesOfKilledProcessesAreRemoved: those of others are left alone.
 func TestUnfinishedImagesOfKilledProcessesAreRemoved(t *testing.T) {
 	dir := filesystem(t, "xfs")
