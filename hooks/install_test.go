@@ -419,6 +419,7 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "nothing"},
 		{name: "nothing in a good hook", with: edit(theirs, "", "")},
 		{name: "nothing in a precreate hook of its own", with: edit(PrivateDir+"/x.json", "createRuntime", "precreate")},
+		{name: "nothing in a directory among the drop-ins", with: func(h *testHost) { h.dir(dropInDir + "/x.conf") }},
 		{name: "nothing in what is no hook", with: edit(DefaultHooksDir+"/x.txt", "{", "")},
 		{name: "bad JSON", with: edit(theirs, "{", ""), want: "no container starts: parsing hook"},
 		{name: "null", with: edit(theirs, good, "null"), want: "no container starts"},

@@ -70,7 +70,8 @@ func ContainersConfSince6(root *os.File, assumed string) (files []string, err er
 func rootful(conf string) string { return strings.TrimSuffix(conf, ".conf") + ".rootful.conf.d" }
 
 // dropIns lists the files in directories of drop-ins by their names. One that is in
-// several counts where it is last.
+// several counts where it is last. Directories are none, but links to one are: podman
+// fails on them.
 func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err error) {
 	byName := map[string]string{}
 	for _, d := range dirs {
@@ -85,8 +86,9 @@ func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err
 			return nil, err
 		}
 		for _, name := range names {
-			if strings.HasSuffix(name, ".conf") {
-				byName[name] = filepath.Join(d, name)
+			file := filepath.Join(d, name)
+			if strings.HasSuffix(name, ".conf") && !isDir(root, file) {
+				byName[name] = file
 			}
 		}
 	}
@@ -94,6 +96,11 @@ func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err
 		files = append(files, byName[name])
 	}
 	return files, nil
+}
+
+func isDir(root *os.File, path string) bool {
+	st, err := rooted.Stat(root, path, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // followsContainersConfDir reports whether a release of podman reads drop-ins of
