@@ -69,7 +69,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 	}
 	defer s.Close()
 	o.tellDamage(s)
-	target, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: choice.Target})
+	target, err := storable(choice.Target)
 	if err != nil {
 		return nil, err
 	}

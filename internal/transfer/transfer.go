@@ -615,7 +615,7 @@ func (o Options) named(store *images.Store, meant string) (img *images.StoreImag
 	if as, err = nameOf(m, meant); err != nil {
 		return nil, "", err
 	}
-	name, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
+	name, err := storable(as)
 	if err != nil {
 		return nil, "", fmt.Errorf("copy image %q: %w", meant, err)
 	}
@@ -624,6 +624,16 @@ func (o Options) named(store *images.Store, meant string) (img *images.StoreImag
 		return nil, "", fmt.Errorf("copy image %q: image %.12s does not have the digest", meant, m.Image.ID)
 	}
 	return m.Image, name.String(), nil
+}
+
+// storable is the name as podman stores it. The error is that of images.StorableName, or
+// that the next clone would remove an image of this name.
+func storable(name string) (host.Name, error) {
+	stored, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: name})
+	if err == nil && strings.HasPrefix(stored.String(), clonejob.Unfinished) {
+		err = fmt.Errorf("image name %q is kept for unfinished clones, which are removed", name)
+	}
+	return stored, err
 }
 
 // nameOf is the name that was meant by a name which may be short, or by an ID.

@@ -560,6 +560,21 @@ func TestSpoolOfAnotherUserStopsNoTransfer(t *testing.T) {
 	}
 }
 
+func TestNameOfUnfinishedClonesIsRefused(t *testing.T) {
+	const name = "localhost/bootc-podman-unfinished:x"
+	h, _ := booted(t, registryOrigin, nil, []stored{{names: []string{name}, digest: otherDigest}})
+	podman := &fakePodman{scratchHost: h}
+	if err := PullFromDefault(t.Context(), podman.options(), []string{name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
+		t.Errorf("pull-from-default-storage: %v", err)
+	}
+	if _, err := CopyToStorage(t.Context(), podman.options(), CopyChoice{Target: name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
+		t.Errorf("copy-to-storage: %v", err)
+	}
+	if len(podman.ran) != 0 {
+		t.Errorf("ran %q", podman.ran)
+	}
+}
+
 func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 	const id = "0123456789ab"
 	digest := "@" + otherDigest

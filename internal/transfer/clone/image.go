@@ -312,7 +312,7 @@ func layerID(parent string, diffID digest.Digest) string {
 
 // unfinished is the name of an image that does not have its own names yet, but for the
 // tag, which is that of a place that is locked.
-const unfinished = "localhost/bootc-podman-unfinished:"
+const unfinished = clonejob.Unfinished
 
 // record makes the image's record, or adds to the one that is there. A new one has its
 // names last, so that an image with its names has everything; but until then it has

@@ -51,6 +51,10 @@ type Blob struct {
 // another is pulled.
 const Lent = "io.bootc-podman.lent"
 
+// Unfinished is what the name of an image begins with that does not have its own names
+// yet. Once no clone is at work on it, the next one removes the image.
+const Unfinished = "localhost/bootc-podman-unfinished:"
+
 // LentImage is the ID of the image that a store gets of the lowest layers of an image.
 func LentImage(image string, layers int) string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "bootc-podman: the lowest %d layers of %s", layers, image)))
