@@ -105,8 +105,10 @@ checkout() {
 }
 
 # oracle_has NAME WANT - the oracle knows an image of the bootc-owned store, mounts
-# it, and sees the tree WANT.
+# it, and sees the tree WANT. A checkout of ostree has no hard links.
 oracle_has() {
+    local compare=compare
+    [ "$2" != /srv/checkout ] || compare="compare-unlinked"
     oracle image inspect "$1" >/dev/null
     mkdir -p oracle.bin
     # shellcheck disable=SC2153 # another word
@@ -115,7 +117,7 @@ oracle_has() {
 set -e
 podman=("$(command -v podman)" "\${@:1:4}")
 dir=\$("\${podman[@]}" image mount "\$5")
-"$REALTREE" compare "\$6" "\$dir"
+"$REALTREE" $compare "\$6" "\$dir"
 "\${podman[@]}" image umount "\$5" >/dev/null
 EOF
     chmod +x oracle.bin/podman
@@ -264,7 +266,7 @@ boot_composefs() {
     local exported run=(podman run --rm --runtime runc --network none localhost/bootc)
     exported=$(digest_of localhost/bootc:latest podman)
     assert "$output" =~ "Digest changed: $DIGEST to $exported"
-    "$REALTREE" compare /srv/checkout "$(podman image mount localhost/bootc)"
+    "$REALTREE" compare-unlinked /srv/checkout "$(podman image mount localhost/bootc)"
     podman image umount localhost/bootc
     assert "$("${run[@]}" /usr/bin/ls /usr/lib/hard/new$'\n'lines)" == kept
     # What Debian says of its files.

@@ -20,13 +20,14 @@ import (
 )
 
 // compare prints how the tree GOT differs from WANT. The root directory itself is
-// the storage library's and is left out, and so are times and SELinux labels.
-func compare(stdout io.Writer, want, got string) error {
-	wanted, err := describe(want)
+// the storage library's and is left out, and so are times and SELinux labels. links says
+// whether the numbers of hard links count.
+func compare(stdout io.Writer, want, got string, links bool) error {
+	wanted, err := describe(want, links)
 	if err != nil {
 		return err
 	}
-	have, err := describe(got)
+	have, err := describe(got, links)
 	if err != nil {
 		return err
 	}
@@ -52,20 +53,20 @@ func compare(stdout io.Writer, want, got string) error {
 }
 
 // describe says in a line all that counts of each path below a directory.
-func describe(root string) (map[string]string, error) {
+func describe(root string, links bool) (map[string]string, error) {
 	paths := map[string]string{}
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || path == root {
 			return err
 		}
-		line, err := describeFile(path)
+		line, err := describeFile(path, links)
 		paths[strings.TrimPrefix(path, root+"/")] = line
 		return err
 	})
 	return paths, err
 }
 
-func describeFile(path string) (string, error) {
+func describeFile(path string, links bool) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return "", fmt.Errorf("look at %q: %w", path, err)
@@ -75,12 +76,15 @@ func describeFile(path string) (string, error) {
 		return "", fmt.Errorf("read extended attributes of %q: %w", path, err)
 	}
 	line := fmt.Sprintf("mode %06o, owner %d:%d, xattrs %q", st.Mode, st.Uid, st.Gid, xattrs)
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR && links {
+		line += fmt.Sprintf(", links %d", st.Nlink)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return line, nil
 	case unix.S_IFLNK:
 		target, err := os.Readlink(path)
-		return fmt.Sprintf("%s, links %d, target %q", line, st.Nlink, target), err
+		return fmt.Sprintf("%s, target %q", line, target), err
 	case unix.S_IFREG:
 		f, err := os.Open(path)
 		if err != nil {
@@ -89,7 +93,7 @@ func describeFile(path string) (string, error) {
 		defer f.Close()
 		sum := sha256.New()
 		n, err := io.Copy(sum, f)
-		return fmt.Sprintf("%s, links %d, %d bytes %x", line, st.Nlink, n, sum.Sum(nil)), err
+		return fmt.Sprintf("%s, %d bytes %x", line, n, sum.Sum(nil)), err
 	}
 	return fmt.Sprintf("%s, device %#x", line, st.Rdev), nil
 }

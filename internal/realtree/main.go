@@ -14,6 +14,7 @@ import (
 const usage = `usage: realtree make base|second|third DIR   put files into a tree that are hard to carry over
        realtree filter                       change a tar archive as ostree-ext does before an import
        realtree compare WANT GOT             compare two trees in all but times and SELinux labels
+       realtree compare-unlinked WANT GOT    the same without the numbers of hard links
        realtree check GRAPHROOT RUNROOT      check an overlay store as the storage library does`
 
 func main() {
@@ -37,7 +38,9 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	case verb == "filter" && len(args) == 1:
 		return filter(stdout, stdin)
 	case verb == "compare" && len(args) == 3:
-		return compare(stdout, args[1], args[2])
+		return compare(stdout, args[1], args[2], true)
+	case verb == "compare-unlinked" && len(args) == 3:
+		return compare(stdout, args[1], args[2], false)
 	case verb == "check" && len(args) == 3:
 		return check(stdout, args[1], args[2])
 	}
