@@ -16,7 +16,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
-// Effect says whether podman runs a hook of ours, as far as its files tell.
+// Effect says whether podman runs a hook of ours, as far as its files show.
 type Effect struct {
 	Hook string
 	// Installed reports that podman finds the hook and that its program would run.

@@ -50,7 +50,7 @@ func (h Host) hostConfig() (storageconf.Config, error) {
 	return rules.HostConfig(h.Root)
 }
 
-// askRules finds out the rules of podman: its version does not tell, since distributions
+// askRules finds out the rules of podman: its version does not show them, since distributions
 // build it with other releases of the storage library. podman reads its configuration even
 // for --version, and fails on an error in a file that it reads, or in a key that it knows.
 // It opens no store.

@@ -100,7 +100,7 @@ const (
 )
 
 // empty removes what is in a staging directory of ours but for the lock, which has to go
-// last: without it, no process can tell that the directory is left.
+// last: without it, no process can see that the directory is left.
 func empty(dir string) {
 	for _, name := range stagedNames {
 		_ = os.RemoveAll(filepath.Join(dir, name)) // else the next to clean up does
