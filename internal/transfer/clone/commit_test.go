@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -375,18 +376,79 @@ func TestSourceThatIsRemovedBeforeItIsReadIsSaid(t *testing.T) {
 	}
 }
 
+// podman holds the lock on the store when it waits for the one on the layers, as it does
+// whenever it exits (Shutdown in the library's store.go).
+func TestSourceIsLockedInAnOrderThatPodmanDoesNotBlock(t *testing.T) {
+	a := newStore(t, filesystem(t, "xfs")+"/a")
+	id := a.put(t, "localhost/image:1", manyLayers(t, 5, 1)...)
+	a.Free()
+	store, err := open(t.Context(), a.job, true)
+	must(t, err)
+	defer store.Free()
+	src, err := readSource(store, id)
+	must(t, err)
+
+	storeLock, layersLock := filepath.Join(a.job.GraphRoot, "storage.lock"), filepath.Join(layersDir(a.job.GraphRoot), "layers.lock")
+	done, exits := make(chan struct{}), 0
+	var podman sync.WaitGroup
+	podman.Go(func() {
+		for ; ; exits++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			unlockStore := lockAsOther(t, storeLock)
+			locked := make(chan func(), 1)
+			go func() { locked <- lockAsOther(t, layersLock) }()
+			select {
+			case unlock := <-locked:
+				unlock()
+				unlockStore()
+			case <-time.After(10 * time.Second):
+				t.Error("podman and a clone wait for each other")
+				unlockStore()
+				(<-locked)()
+				return
+			}
+		}
+	})
+	for range 300 {
+		unlock, err := src.lock(t.Context(), src.layers)
+		must(t, err)
+		unlock()
+		if t.Failed() {
+			break
+		}
+	}
+	close(done)
+	podman.Wait()
+	if exits == 0 {
+		t.Error("podman never had the locks")
+	}
+}
+
+// lockAsOther takes a lock of the library as another process.
+func lockAsOther(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return func() { f.Close() }
+}
+
 func TestNobodyWaitsForALockLongerThanForTheContext(t *testing.T) {
 	dir := filesystem(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", manyLayers(t, 3, 3)...)
 	b.put(t, "localhost/other:1", hardLayers(t)[0])
-	// lock takes a store's lock as another process.
 	lock := func(t *testing.T, s *testStore) (unlock func()) {
 		t.Helper()
-		f, err := os.OpenFile(filepath.Join(layersDir(s.job.GraphRoot), "layers.lock"), os.O_RDWR, 0)
-		must(t, err)
-		must(t, unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK}))
-		return func() { f.Close() }
+		return lockAsOther(t, filepath.Join(layersDir(s.job.GraphRoot), "layers.lock"))
 	}
 	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Verify: clonejob.VerifyNone}
 	a.Free()

@@ -170,9 +170,15 @@ func (s *source) diffIDs() (ids []digest.Digest) {
 }
 
 // lock keeps others from removing layers of the source until unlock, and opens those
-// that are wanted. The source's library must not be used in between: it could wait for
-// the lock that is ours.
+// that are wanted. The source's library must not be used in between: it takes the lock on
+// the whole store, and others hold that one while they wait for the lock on the layers.
 func (s *source) lock(ctx context.Context, wanted []*sourceLayer) (unlock func(), err error) {
+	graphRoots := make([]string, len(wanted))
+	for i, l := range wanted {
+		if graphRoots[i], err = l.locate(s.store); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+		}
+	}
 	var locks []*lockfile.LockFile
 	locked := map[string]bool{}
 	unlock = func() {
@@ -183,9 +189,9 @@ func (s *source) lock(ctx context.Context, wanted []*sourceLayer) (unlock func()
 			l.Unlock()
 		}
 	}
-	for _, l := range wanted {
-		graphRoot, err := l.locate(s.store)
-		if err == nil && !locked[graphRoot] {
+	for i, l := range wanted {
+		graphRoot := graphRoots[i]
+		if !locked[graphRoot] {
 			lock, failed := openLock(layersDir(graphRoot), l.ReadOnly)
 			if err = failed; lock != nil {
 				if err = take(ctx, lock, lock.RLock); err == nil {
