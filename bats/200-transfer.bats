@@ -1118,6 +1118,18 @@ size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
 }
 
+@test "set-unified: an image is brought again whose pull was killed before its manifest" {
+    local images=$STORE/overlay-images id
+    bp set-unified --quiet
+    id=$(jq -r '.[].id' "$images/images.json")
+    rm -r "${images:?}/$id"
+    jq -c 'map(.["big-data-names"] = [] | .["big-data-sizes"] = {} | .["big-data-digests"] = {})' "$images/images.json" >images.json
+    cp images.json "$images/images.json"
+    bp set-unified --quiet
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    assert "$(oracle images -aq --no-trunc)" == "sha256:$id"
+}
+
 @test "transfer: layers lent to a pull that was killed are removed" {
     share_disk
     scratch_podman push -q "$REGISTRY/os:43"

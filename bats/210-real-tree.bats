@@ -291,16 +291,23 @@ boot_composefs() {
 # the storage library finds no damage; podman's own check neither, from podman 5 on.
 store_passes() {
     [ -e "$STORE" ] || return 0
-    oracle image ls
-    bp exec -- "$REALTREE" check /run/bootc/storage /proc/self/fd/3
-    ! podman_at_least 5 || bp exec -- podman system check
+    oracle image ls && bp exec -- "$REALTREE" check /run/bootc/storage /proc/self/fd/3 &&
+        { ! podman_at_least 5 || bp exec -- podman system check; }
 }
 
 # default_passes - as store_passes, of podman's own store.
 default_passes() {
-    podman image ls
-    "$REALTREE" check /var/lib/containers/storage /run/containers/storage
-    ! podman_at_least 5 || podman system check
+    podman image ls && "$REALTREE" check /var/lib/containers/storage /run/containers/storage &&
+        { ! podman_at_least 5 || podman system check; }
+}
+
+# passes_after_kill CHECK - as CHECK, but podman may have been killed between the record of
+# an image and its manifest: podman 4 lists no image of the store then.
+passes_after_kill() {
+    "$1" >passes 2>&1 || grep '^Error: locating item named "manifest"' passes || {
+        cat passes
+        return 1
+    }
 }
 
 # named - all images and names of both stores.
@@ -338,9 +345,11 @@ killed() {
         if [ $((round % 2)) = 0 ]; then kill -KILL -- "-$pid"; else kill -KILL "$pid"; fi 2>/dev/null || true
         wait "$pid" || true
         wait_for bash -c "! ps -o stat= -s $pid | grep -qv ^Z"
+        passes_after_kill store_passes
+        passes_after_kill default_passes
+        bp "$@"
         store_passes
         default_passes
-        bp "$@"
         assert "$(named)" == "$want"
         nothing_left
         assert "$(mount_table | wc -l)" == "$mounts"

@@ -664,7 +664,7 @@ func (img *StoreImage) blob(key string) ([]byte, error) {
 	if img.home == nil {
 		return nil, fs.ErrNotExist
 	}
-	path, err := img.blobPath(key)
+	path, err := BigDataPath(img.home.driver, img.ID, key)
 	if err != nil {
 		return nil, err
 	}
@@ -680,7 +680,7 @@ func (img *StoreImage) blob(key string) ([]byte, error) {
 
 // blobSize is the size of a big data item of the image.
 func (img *StoreImage) blobSize(key string) (int64, error) {
-	path, err := img.blobPath(key)
+	path, err := BigDataPath(img.home.driver, img.ID, key)
 	if err != nil {
 		return 0, err
 	}
@@ -696,10 +696,10 @@ func (img *StoreImage) blobSize(key string) (int64, error) {
 	return fi.Size(), nil
 }
 
-// blobPath is the file of a big data item: the storage library encodes names
-// with other characters than lower case letters, digits and the full stop.
-func (img *StoreImage) blobPath(key string) (string, error) {
-	id := img.ID
+// BigDataPath returns the file of a big data item of an image, below the graph root of a
+// store with that driver: the storage library encodes keys with other characters than
+// lower case letters, digits and the full stop (makeBigDataBaseName in its store.go).
+func BigDataPath(driver, id, key string) (string, error) {
 	if id == "" || id == "." || id == ".." || strings.ContainsRune(id, '/') {
 		return "", fmt.Errorf("image ID %q cannot be a file name", id)
 	}
@@ -707,5 +707,5 @@ func (img *StoreImage) blobPath(key string) (string, error) {
 	if strings.ContainsFunc(key, func(r rune) bool { return !plain(r) }) {
 		key = "=" + base64.StdEncoding.EncodeToString([]byte(key))
 	}
-	return filepath.Join(img.home.driver+"-images", id, key), nil
+	return filepath.Join(driver+"-images", id, key), nil
 }

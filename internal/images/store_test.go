@@ -363,7 +363,7 @@ func TestConfigReadsTheImageConfiguration(t *testing.T) {
 			if test.config != nil {
 				m, err := s.Images[0].manifest()
 				must(t, err)
-				path, err := s.byID[id("a")].blobPath(m.Config.Digest)
+				path, err := BigDataPath("overlay", id("a"), m.Config.Digest)
 				must(t, err)
 				addBlob(t, dir, id("a"), filepath.Base(path), test.config)
 			}

@@ -276,6 +276,53 @@ func TestSourceThatDisappearsIsSaid(t *testing.T) {
 	b.has(t, 0, 0)
 }
 
+// podman 4 lists no image of a store in which one has no manifest.
+func TestAnImageHasItsDocumentsWheneverItHasARecord(t *testing.T) {
+	dir := filesystem(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	id := a.put(t, "localhost/image:1", hardLayers(t)[0])
+	a.Free()
+	records := filepath.Join(b.job.GraphRoot, "overlay-images")
+	isThere := func(name string) bool {
+		_, err := os.Stat(filepath.Join(records, id, name))
+		return err == nil
+	}
+	hasRecord := func() bool {
+		text, err := os.ReadFile(filepath.Join(records, "images.json"))
+		return err == nil && bytes.Contains(text, []byte(id))
+	}
+	done, seen, looks := make(chan struct{}), 0, 0
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ; ; looks++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			// Between the first two it may be removed.
+			if hasRecord() && !isThere("manifest") && hasRecord() && !isThere("manifest") {
+				seen++
+			}
+		}
+	})
+	for range 20 {
+		_, err := a.clone(t, b, id, clonejob.VerifyNone, "localhost/image:1")
+		must(t, err)
+		b.reopen(t)
+		_, err = b.DeleteImage(id, true)
+		must(t, err)
+		b.Free()
+	}
+	close(done)
+	watch.Wait()
+	if seen > 0 {
+		t.Errorf("the image had no manifest %d times of %d", seen, looks)
+	}
+	b.check(t)
+	b.has(t, 0, 0)
+}
+
 func TestTreeThatDisappearsIsNoFailureOfItsOwn(t *testing.T) {
 	src := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(src, "dir"), 0o755))

@@ -31,7 +31,7 @@ func (*differ) Close() error { return nil }
 
 // ApplyDiff implements drivers.Differ.
 func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
-	tarSplit, err := newTarSplit(d.cloning.dst.layers)
+	tarSplit, err := newUnnamed(d.cloning.dst.layers)
 	if err != nil {
 		return output, err
 	}

@@ -170,11 +170,7 @@ func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *driver
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
-	if err != nil {
-		return &os.LinkError{Op: "link", Old: f.Name(), New: path, Err: err}
-	}
-	return nil
+	return link(f, path)
 }
 
 // hasFiles tells whether there is anything in the tree of a layer.
@@ -201,14 +197,23 @@ func (d *driver) hasFiles(id string) (bool, error) {
 // whole for ever after.
 func (*driver) SyncMode() drivers.SyncMode { return drivers.SyncModeFilesystem }
 
-// newTarSplit makes a file without a name in the directory of records.
-func newTarSplit(layers string) (*os.File, error) {
-	fd, err := unix.Open(layers, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+// newUnnamed makes a file without a name, of mode 0600, on the filesystem of a directory.
+func newUnnamed(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if isOneOf(err, unix.EOPNOTSUPP, unix.EISDIR) {
-		return nil, unsupported("the filesystem of %q has no files without a name", layers)
+		return nil, unsupported("the filesystem of %q has no files without a name", dir)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "make file in", Path: layers, Err: err}
+		return nil, &fs.PathError{Op: "make file in", Path: dir, Err: err}
 	}
-	return os.NewFile(uintptr(fd), "tar-split"), nil
+	return os.NewFile(uintptr(fd), filepath.Join(dir, "unnamed file")), nil
+}
+
+// link gives a file of newUnnamed its name. The error is fs.ErrExist if it is in use.
+func link(f *os.File, path string) error {
+	err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	if err != nil {
+		return &os.LinkError{Op: "link", Old: f.Name(), New: path, Err: err}
+	}
+	return nil
 }

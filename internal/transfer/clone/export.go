@@ -144,7 +144,7 @@ func (*archiveDiffer) Close() error { return nil }
 
 // ApplyDiff implements drivers.Differ.
 func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
-	tarSplit, err := newTarSplit(d.cloning.dst.layers)
+	tarSplit, err := newUnnamed(d.cloning.dst.layers)
 	if err != nil {
 		return output, err
 	}

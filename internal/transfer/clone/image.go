@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -331,12 +332,19 @@ func (d *destination) record(src *source, plan []*planned, names []string) error
 		defer p.remove()
 		first = []string{unfinished + p.name}
 	}
-	_, err := d.CreateImage(src.image.ID, first, top, src.metadata, &storage.ImageOptions{
+	removeData, err := d.placeData(src)
+	if err != nil {
+		return err
+	}
+	_, err = d.CreateImage(src.image.ID, first, top, src.metadata, &storage.ImageOptions{
 		CreationDate: src.image.Created,
 		Digest:       src.image.Digest,
 		BigData:      src.data,
 	})
 	made := err == nil
+	if !made {
+		removeData()
+	}
 	if errors.Is(err, storage.ErrDuplicateID) {
 		err = d.complete(src, top)
 	}
@@ -360,6 +368,63 @@ func (d *destination) record(src *source, plan []*planned, names []string) error
 		}
 	}
 	return err
+}
+
+// placeData puts the documents of a new image into their places before its record is
+// made. The library makes the record first, and podman 4 lists no image of a store with a
+// record that has no manifest yet. A process that is killed in between leaves files that
+// no record names, which the next run for this image uses. remove removes them if there is
+// still no record.
+func (d *destination) placeData(src *source) (remove func(), err error) {
+	isNew := func() bool { return !d.Exists(src.image.ID) }
+	var placed []string
+	dir := ""
+	remove = func() {
+		if !isNew() {
+			return
+		}
+		for _, path := range append(placed, dir) {
+			_ = os.Remove(path) // not empty if podman has begun the same image
+		}
+	}
+	if !isNew() {
+		return remove, nil
+	}
+	for _, data := range src.data {
+		name, err := images.BigDataPath("overlay", src.image.ID, data.Key)
+		if err != nil {
+			return nil, err
+		}
+		path := filepath.Join(d.area.graphRoot, name)
+		dir = filepath.Dir(path)
+		err = os.Mkdir(dir, 0o700)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			err = writeNew(path, data.Data)
+		}
+		if err == nil {
+			placed = append(placed, path)
+		} else if !errors.Is(err, fs.ErrExist) {
+			remove()
+			return nil, err
+		}
+	}
+	return remove, nil
+}
+
+// writeNew makes a file of mode 0600 that has all of data from the first moment.
+func writeNew(path string, data []byte) error {
+	f, err := newUnnamed(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return link(f, path)
 }
 
 // hasImage returns an error if the image was removed or changed meanwhile.
