@@ -43,7 +43,7 @@ func (v *Invocation) boundGate() int {
 	verdict := gateVerdict{require: RequireBound}
 	var known atomic.Pointer[gateVerdict]
 	err := v.bounded(func() error {
-		raw, err := in.all(v.Stdin, maxConfig)
+		raw, err := in.all(v.Stdin, MaxConfig)
 		if err != nil {
 			return err
 		}

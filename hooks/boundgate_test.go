@@ -89,7 +89,7 @@ func TestBoundGate(t *testing.T) {
 		{name: "no value", config: gateConfig(""), refuse: `is ""`},
 		{name: "empty input", config: " ", refuse: "decode config"},
 		{name: "not JSON", config: "x", refuse: "decode config"},
-		{name: "too large", config: strings.Repeat(" ", maxConfig+1), refuse: "more than"},
+		{name: "too large", config: strings.Repeat(" ", MaxConfig+1), refuse: "more than"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			image, called, config := tt.image, tt.called, tt.config

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // record is what a hook told the journal.
@@ -77,6 +79,13 @@ func (h *testHost) write(name, content string) {
 	h.t.Helper()
 	h.dir(filepath.Dir(name))
 	if err := os.WriteFile(h.path(name), []byte(content), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *testHost) chmod(name string, mode uint32) {
+	h.t.Helper()
+	if err := unix.Chmod(h.path(name), mode); err != nil {
 		h.t.Fatal(err)
 	}
 }

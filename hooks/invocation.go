@@ -34,8 +34,10 @@ const Timeout = 10
 const (
 	// maxState bounds the state of a container, mostly annotations.
 	maxState = 1 << 20
-	// maxConfig bounds the configuration of a container, some 20 kB mostly.
-	maxConfig = 16 << 20
+	// MaxConfig bounds the configuration of a container, some 20 kB mostly.
+	MaxConfig = 16 << 20
+	// maxConf bounds files of configuration and of /proc.
+	maxConf = 1 << 20
 )
 
 // Invocation is one run of a hook.

@@ -147,7 +147,7 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 
 // graphOfConfig finds the store of a container by the configuration in its bundle.
 func (v *Invocation) graphOfConfig(bundle string) (*graph, error) {
-	raw, err := v.read(bundle+"/config.json", maxConfig)
+	raw, err := v.read(bundle+"/config.json", MaxConfig)
 	if err != nil {
 		return nil, err
 	}

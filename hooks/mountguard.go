@@ -38,8 +38,8 @@ func Modes() []Mode { return []Mode{Warn, Enforce, Deny} }
 // with the value "true".
 const AllowHostRW = "io.bootc-podman.allow-host-rw"
 
-// modeOption is how the hook configuration tells the mode.
-const modeOption = "--mode"
+// ModeOption is how the hook configuration tells the mode.
+const ModeOption = "--mode"
 
 // GuardedMount is a mount that lets a container write to what its host boots.
 type GuardedMount struct {
@@ -96,7 +96,7 @@ func (in *input) handOn(w io.Writer, r io.Reader) {
 func (in *input) isLarge() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.read.Len() > maxConfig
+	return in.read.Len() > MaxConfig
 }
 
 func (in *input) bytes() []byte {
@@ -105,7 +105,7 @@ func (in *input) bytes() []byte {
 	return bytes.Clone(in.read.Bytes())
 }
 
-var errTooLarge = fmt.Errorf("read config: more than %d bytes", maxConfig)
+var errTooLarge = fmt.Errorf("read config: more than %d bytes", MaxConfig)
 
 // mountGuard hands the configuration of a container on, with the options of some
 // of its mounts changed, and fails only if the mode says so.
@@ -113,9 +113,9 @@ func (v *Invocation) mountGuard(options []string) int {
 	in := newInput()
 	var verdict guardVerdict
 	decided := make(chan guardVerdict, 1)
-	mode, modeErr := guardMode(options)
+	mode, modeErr := GuardMode(options)
 	err := v.bounded(func() error {
-		raw, err := in.all(v.Stdin, maxConfig)
+		raw, err := in.all(v.Stdin, MaxConfig)
 		if err != nil {
 			return err
 		}
@@ -143,13 +143,13 @@ func (v *Invocation) mountGuard(options []string) int {
 	return 0
 }
 
-// guardMode reads the options. What it does not understand makes it warn only.
-func guardMode(options []string) (Mode, error) {
+// GuardMode reads the options. What it does not understand makes it warn only.
+func GuardMode(options []string) (Mode, error) {
 	if len(options) == 0 {
 		return Warn, nil
 	}
 	word := strings.Join(options, "=")
-	if mode, ok := strings.CutPrefix(word, modeOption+"="); ok && slices.Contains(Modes(), Mode(mode)) {
+	if mode, ok := strings.CutPrefix(word, ModeOption+"="); ok && slices.Contains(Modes(), Mode(mode)) {
 		return Mode(mode), nil
 	}
 	return Warn, fmt.Errorf("unknown options %q", options)

@@ -264,7 +264,7 @@ func (r *lateReader) Read(p []byte) (int, error) {
 }
 
 func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
-	huge := strings.Repeat(" ", maxConfig+1<<20) + "xyz"
+	huge := strings.Repeat(" ", MaxConfig+1<<20) + "xyz"
 	for _, tt := range []struct{ name, config string }{
 		{"empty", ""},
 		{"truncated", guardConfig[:60]},

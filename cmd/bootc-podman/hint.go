@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -85,7 +85,7 @@ func nextStep(err error, words []string) string {
 		return "name a file as \"podman login --authfile\" writes it, with --authfile"
 	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
 		return "fix that file, or move it aside: podman fails on it, too"
-	case errors.Is(err, hooks.ErrNoProgram):
+	case errors.Is(err, setup.ErrNoProgram):
 		return "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"
 	case errors.Is(err, wrapper.ErrStateDir):
 		return "ls -ld " + wrapper.Quote(filepath.Dir(storageconf.ConfPath)) + " shows who made it; remove it as root"

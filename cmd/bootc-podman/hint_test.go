@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -53,7 +53,7 @@ func TestHint(t *testing.T) {
 			name: "root that may not mount", err: wrapper.ErrNotPrivileged,
 			want: "this root may not mount; a unit's CapabilityBoundingSet= or an unprivileged container takes that away",
 		},
-		{name: "no program for hooks", err: hooks.ErrNoProgram, want: "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"},
+		{name: "no program for hooks", err: setup.ErrNoProgram, want: "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"},
 		{name: "in a chroot", err: wrapper.ErrChroot, want: "in a chroot, bind-mount the new root on itself before entering it"},
 		{
 			name: "mounted read-only", err: &wrapper.ReadOnlyError{Mountpoint: "/sysroot"},

@@ -21,6 +21,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -94,8 +95,8 @@ func (a *app) installHooks(ctx context.Context, o *options, root, program string
 		return usageErrorf("hooks install: program %q is no absolute path", program)
 	}
 	// The environment is that of this shell only.
-	podman := hooks.Podman{Version: a.podmanOf(ctx, root).Version}
-	install := hooks.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}
+	podman := setup.Podman{Version: a.podmanOf(ctx, root).Version}
+	install := setup.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}
 	if !o.dryRun {
 		return install.Do()
 	}
@@ -103,24 +104,24 @@ func (a *app) installHooks(ctx context.Context, o *options, root, program string
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		fmt.Fprintf(a.stdout, "# write %q\n", filepath.Join(root, path))
 	}
-	fmt.Fprintf(a.stdout, "# write %q\n", filepath.Join(root, hooks.DropIn))
+	fmt.Fprintf(a.stdout, "# write %q\n", filepath.Join(root, setup.DropIn))
 	return err
 }
 
 func (a *app) uninstallHooks(o *options, root string) error {
 	if !o.dryRun {
-		return hooks.Uninstall(root)
+		return setup.Uninstall(root)
 	}
-	fmt.Fprintf(a.stdout, "# remove %q and what is ours in %q\n", filepath.Join(root, hooks.DropIn), filepath.Join(root, hooks.PrivateDir))
+	fmt.Fprintf(a.stdout, "# remove %q and what is ours in %q\n", filepath.Join(root, setup.DropIn), filepath.Join(root, setup.PrivateDir))
 	return nil
 }
 
 // podmanOf is what is known of the podman of a root directory.
-func (a *app) podmanOf(ctx context.Context, root string) hooks.Podman {
+func (a *app) podmanOf(ctx context.Context, root string) setup.Podman {
 	if root != "/" {
-		return hooks.Podman{}
+		return setup.Podman{}
 	}
-	p := hooks.Podman{Version: a.podmanVersion(ctx), Conf: wrapper.Getenv(a.env, "CONTAINERS_CONF")}
+	p := setup.Podman{Version: a.podmanVersion(ctx), Conf: wrapper.Getenv(a.env, "CONTAINERS_CONF")}
 	if override := wrapper.Getenv(a.env, "CONTAINERS_CONF_OVERRIDE"); override != "" {
 		if abs, err := rooted.Abs(override); err == nil {
 			p.Override = abs
@@ -130,7 +131,7 @@ func (a *app) podmanOf(ctx context.Context, root string) hooks.Podman {
 }
 
 func (a *app) verifyHooks(ctx context.Context, root string) error {
-	findings, err := hooks.Verify(root, a.podmanOf(ctx, root))
+	findings, err := setup.Verify(root, a.podmanOf(ctx, root))
 	if err != nil {
 		return orCode(err, exitUnknown)
 	}
@@ -160,7 +161,7 @@ func (a *app) podmanVersion(ctx context.Context) string {
 }
 
 func (a *app) listHooks(ctx context.Context, root string) error {
-	all, err := hooks.ConfiguredHooks(root, a.podmanOf(ctx, root))
+	all, err := setup.ConfiguredHooks(root, a.podmanOf(ctx, root))
 	if err != nil {
 		return err
 	}
@@ -189,7 +190,7 @@ func (a *app) explainHooks(ctx context.Context, root, config string) error {
 		defer f.Close()
 		in = f
 	}
-	all, err := hooks.Explain(root, a.podmanOf(ctx, root), in)
+	all, err := setup.Explain(root, a.podmanOf(ctx, root), in)
 	if err != nil {
 		return fmt.Errorf("explain %q: %w", config, err)
 	}

@@ -43,6 +43,7 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "internal/host", want: []string{"internal/host", "internal/rooted", "storageconf", "wrapper"}},
 		{name: "internal/images", want: []string{"internal/host", "internal/images", "internal/rooted", "storageconf", "wrapper"}},
 		{name: "hooks", want: []string{"hooks", "internal/host", "internal/images", "internal/rooted", "storageconf", "wrapper"}},
+		{name: "hooks/setup", want: []string{"hooks", "hooks/setup", "internal/host", "internal/images", "internal/rooted", "storageconf", "wrapper"}},
 		{name: "internal/progress", want: []string{"internal/progress"}},
 		{name: "internal/transfer/clonejob", want: []string{"internal/host", "internal/rooted", "internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer/clone", want: []string{"internal/host", "internal/rooted", "internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},

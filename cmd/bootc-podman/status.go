@@ -20,7 +20,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"go.podman.io/common/pkg/report"
 
-	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
 )
@@ -61,7 +61,7 @@ func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
 	if host.At(o.sysroot).Running == "" {
 		return found, nil
 	}
-	effects, err := hooks.Effects(a.root)
+	effects, err := setup.Effects(a.root)
 	if errors.Is(err, fs.ErrPermission) { // not for users to see
 		return found, nil
 	}

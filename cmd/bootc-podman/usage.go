@@ -18,11 +18,12 @@ import (
 	"go.podman.io/common/pkg/report"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
 )
 
 func (a *app) usageCommand() *cli.Command {
 	var format string
-	var ledger hooks.Effect
+	var ledger setup.Effect
 	return plainVerb(&cli.Command{
 		Name:      "usage",
 		Usage:     "list the containers that run, of any store, and the stores they need",
@@ -61,13 +62,13 @@ const leaseTable = "{{range .}}{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Stores}}\t{{.P
 
 // ledger returns whether the hook runs that writes leases, and says so on standard error:
 // without it, no container is listed, whatever runs.
-func (a *app) ledger(format string) hooks.Effect {
-	effects, err := hooks.Effects(a.root)
+func (a *app) ledger(format string) setup.Effect {
+	effects, err := setup.Effects(a.root)
 	if err != nil {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
-		return hooks.Effect{Problem: err.Error()}
+		return setup.Effect{Problem: err.Error()}
 	}
-	ledger := effects[slices.IndexFunc(effects, func(e hooks.Effect) bool { return e.Hook == hooks.Ledger })]
+	ledger := effects[slices.IndexFunc(effects, func(e setup.Effect) bool { return e.Hook == hooks.Ledger })]
 	switch {
 	case !ledger.Installed:
 		fmt.Fprintf(a.stderr, "Warning: the hook ledger does not run, containers are not recorded: %s\nHint: bootc-podman hooks install\n",
@@ -95,7 +96,7 @@ type ledgerOutput struct {
 
 // leasePrinter returns what prints leases in a format; JSON also says of the ledger what
 // is known of it by then.
-func leasePrinter(format string, ledger *hooks.Effect) (func(io.Writer, []hooks.Lease) error, error) {
+func leasePrinter(format string, ledger *setup.Effect) (func(io.Writer, []hooks.Lease) error, error) {
 	if format == "json" {
 		return func(w io.Writer, leases []hooks.Lease) error {
 			out := usageOutput{Schema: 1, Containers: append([]hooks.Lease{}, leases...)}

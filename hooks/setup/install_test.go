@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package hooks
+package setup
 
 import (
 	"errors"
@@ -15,6 +15,8 @@ import (
 
 	podmanhooks "go.podman.io/common/pkg/hooks"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/hooks"
 )
 
 // installHost is a host with our program.
@@ -24,7 +26,7 @@ func installHost(t *testing.T) (*testHost, Install) {
 	if err := os.Chmod(h.path("usr/bin/bootc-podman"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return h, Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: Warn}
+	return h, Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}
 }
 
 func (h *testHost) chmod(name string, mode uint32) {
@@ -92,7 +94,7 @@ func TestInstallAndUninstall(t *testing.T) {
 			if findings, err := Verify(h.root, Podman{Version: "4.3.1"}); len(findings) > 0 || err != nil {
 				t.Errorf("verify: %v, %v", findings, err)
 			}
-			install.Mode = Deny
+			install.Mode = hooks.Deny
 			if err := install.Do(); err != nil || h.tree() == once || !strings.Contains(h.tree(), `\"deny\"`) {
 				t.Errorf("another mode: %v,\n%s", err, h.tree())
 			}
@@ -110,16 +112,16 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 	if err := install.Do(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range Names() {
+	for _, name := range hooks.Names() {
 		hook, err := podmanhooks.Read(h.path(hookFile(name)), podmanStages())
 		if hook == nil || !errors.Is(err, fs.ErrNotExist) && err != nil { // the program is in the root only
 			t.Fatalf("%s: %v", name, err)
 		}
-		if hook.Hook.Timeout == nil || *hook.Hook.Timeout != Timeout || !slices.Equal(hook.Hook.Args[:3], []string{"bootc-podman", "hook", name}) {
+		if hook.Hook.Timeout == nil || *hook.Hook.Timeout != hooks.Timeout || !slices.Equal(hook.Hook.Args[:3], []string{"bootc-podman", "hook", name}) {
 			t.Errorf("%s: %+v", name, hook.Hook)
 		}
 		precreate := slices.Contains(hook.Stages, "precreate")
-		if precreate != (name != Ledger) {
+		if precreate != (name != hooks.Ledger) {
 			t.Errorf("%s: stages %v", name, hook.Stages)
 		}
 	}
@@ -138,7 +140,7 @@ func TestInstallAtOnce(t *testing.T) {
 		for n := range many {
 			go func() {
 				one := install
-				one.Mode = Modes()[n%3]
+				one.Mode = hooks.Modes()[n%3]
 				if n%4 == 3 {
 					done <- Uninstall(h.root)
 				} else {
@@ -182,7 +184,7 @@ func TestInstallKnowsItsFilesWithoutARecord(t *testing.T) {
 			h, install := installHost(t)
 			h.dir(dropInDir)
 			before := h.tree()
-			install.Mode = Enforce
+			install.Mode = hooks.Enforce
 			if err := install.Do(); err != nil {
 				t.Fatal(err)
 			}
@@ -194,7 +196,7 @@ func TestInstallKnowsItsFilesWithoutARecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.with(h)
-			install.Mode = Deny
+			install.Mode = hooks.Deny
 			if err := install.Do(); err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +219,7 @@ func TestUninstallGoesOn(t *testing.T) {
 	if err := Uninstall(h.root); err == nil || !strings.Contains(err.Error(), "hooks.conf") {
 		t.Errorf("got %v", err)
 	}
-	for _, name := range Names() {
+	for _, name := range hooks.Names() {
 		if h.exists(hookFile(name)) {
 			t.Errorf("%s is still there", name)
 		}
@@ -229,12 +231,12 @@ func TestUninstallGoesOn(t *testing.T) {
 }
 
 func TestSamplesAreWhatIsInstalled(t *testing.T) {
-	files, err := Install{Program: "/usr/bin/bootc-podman", Mode: Warn}.Files()
+	files, err := Install{Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}.Files()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range files {
-		sample, err := os.ReadFile("../contrib/hooks/" + filepath.Base(path) + ".in")
+		sample, err := os.ReadFile("../../contrib/hooks/" + filepath.Base(path) + ".in")
 		if got := strings.ReplaceAll(string(sample), "@BINDIR@", "/usr/bin"); err != nil || got != string(want) {
 			t.Errorf("%v, got\n%s\nwant\n%s", err, got, want)
 		}
@@ -248,7 +250,7 @@ func TestInstallRefuses(t *testing.T) {
 		want string
 	}{
 		{name: "another's file", with: func(h *testHost, _ *Install) { h.write(DropIn, "# theirs") }, want: ErrNotOurs.Error()},
-		{name: "another's link", with: func(h *testHost, _ *Install) { h.link("/nowhere", hookFile(Ledger)) }, want: ErrNotOurs.Error()},
+		{name: "another's link", with: func(h *testHost, _ *Install) { h.link("/nowhere", hookFile(hooks.Ledger)) }, want: ErrNotOurs.Error()},
 		{name: "a later hooks_dir", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[]\n")
 		}, want: "99-x.conf"},
@@ -304,7 +306,7 @@ func TestInstallRefuses(t *testing.T) {
 			h.write("usr/share/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[]\n")
 		}, want: "60-x.conf"},
 		{name: "a file that is like ours", with: func(h *testHost, _ *Install) {
-			h.write(hookFile(Ledger), `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["bootc-podman","hook","ledger"],"timeout":10},"when":{"always":true},"stages":["createRuntime","poststop"]}`)
+			h.write(hookFile(hooks.Ledger), `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["bootc-podman","hook","ledger"],"timeout":10},"when":{"always":true},"stages":["createRuntime","poststop"]}`)
 		}, want: ErrNotOurs.Error()},
 		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
 	} {
@@ -340,7 +342,7 @@ func TestInstallFollowsLinks(t *testing.T) {
 			h.write(program, "")
 			h.chmod(program, 0o755)
 			before := h.tree()
-			if err := (Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: Warn}).Do(); err != nil {
+			if err := (Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}).Do(); err != nil {
 				t.Fatal(err)
 			}
 			for _, version := range []string{"5.8.6", "6.1.1"} {
@@ -351,11 +353,11 @@ func TestInstallFollowsLinks(t *testing.T) {
 			if err := Uninstall(h.root); err != nil || h.tree() != before {
 				t.Errorf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
 			}
-			lock := Lock{Schema: 1, Images: map[string]string{"x": "sha256:0"}}
+			lock := hooks.Lock{Schema: 1, Images: map[string]string{"x": "sha256:0"}}
 			if err := lock.Write(h.root); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := ReadLock(h.root); err != nil || got.Images["x"] != "sha256:0" {
+			if got, err := hooks.ReadLock(h.root); err != nil || got.Images["x"] != "sha256:0" {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -515,42 +517,42 @@ func TestVerifyFinds(t *testing.T) {
 			h.chown("home/u", 1000)
 		}, want: "/home/u/hooks: a user other than root can replace it: /home/u is owned by user 1000"},
 		{name: "hooks that not all can read", with: func(h *testHost) { h.chmod("etc/bootc-podman", 0o700) }, want: PrivateDir + ": not every user can read it, whose podman then fails: /etc/bootc-podman has mode 0700"},
-		{name: "a hook that not all can read", with: func(h *testHost) { h.chmod(hookFile(Ledger), 0o600) }, want: hookFile(Ledger) + ": not every user can read it, whose podman then fails: it has mode 0600"},
+		{name: "a hook that not all can read", with: func(h *testHost) { h.chmod(hookFile(hooks.Ledger), 0o600) }, want: hookFile(hooks.Ledger) + ": not every user can read it, whose podman then fails: it has mode 0600"},
 		{name: "nothing when a package has them elsewhere", with: func(h *testHost) {
 			_ = Uninstall(h.root)
 			const dir = "/usr/share/bootc-podman/hooks.d"
 			h.write("etc/containers/containers.conf.d/50-x.conf", "[engine]\nhooks_dir=[\""+DefaultHooksDir+"\",\""+dir+"\"]\n")
-			files, _ := Install{Program: "/usr/bin/bootc-podman", Mode: Warn}.Files()
+			files, _ := Install{Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}.Files()
 			for path, content := range files {
 				h.write(dir+"/"+filepath.Base(path), string(content))
 			}
 		}},
-		{name: "a hook of ours that is missing", with: func(h *testHost) { _ = os.Remove(h.path(hookFile(BoundGate))) }, want: hookFile(BoundGate) + ": is missing, so that the hook bound-gate does not run"},
+		{name: "a hook of ours that is missing", with: func(h *testHost) { _ = os.Remove(h.path(hookFile(hooks.BoundGate))) }, want: hookFile(hooks.BoundGate) + ": is missing, so that the hook bound-gate does not run"},
 		{name: "a hook of ours that is shadowed", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
-			h.write("x/50-bootc-podman-mount-guard.json", strings.Replace(h.read(hookFile(MountGuard)), `"always": true`, `"always": false`, 1))
+			h.write("x/50-bootc-podman-mount-guard.json", strings.Replace(h.read(hookFile(hooks.MountGuard)), `"always": true`, `"always": false`, 1))
 		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: is not the hook mount-guard: it is for other containers"},
 		{name: "nothing when what shadows is left out", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
-			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(hookFile(MountGuard))))
+			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(hookFile(hooks.MountGuard))))
 		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: program \"/missing/bootc-podman\" is missing"},
 		{name: "a hook of ours of before", with: func(h *testHost) {
-			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
+			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
 		}, want: "repeat \"hooks install\""},
 		{name: "a hook of ours with other arguments", with: func(h *testHost) {
-			h.write(hookFile(BoundGate), strings.Replace(h.read(hookFile(BoundGate)), `"bound-gate"`, `"ledger"`, 1))
+			h.write(hookFile(hooks.BoundGate), strings.Replace(h.read(hookFile(hooks.BoundGate)), `"bound-gate"`, `"ledger"`, 1))
 		}, want: "is not the hook bound-gate: its arguments are"},
 		{name: "a hook of ours with another mode", with: func(h *testHost) {
-			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), `"warn"`, `"wran"`, 1))
+			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), `"warn"`, `"wran"`, 1))
 		}, want: "is not the hook mount-guard: unknown options"},
 		{name: "nothing in a mode of the same word", with: func(h *testHost) {
-			h.write(hookFile(MountGuard), strings.Replace(h.read(hookFile(MountGuard)), "\"--mode\",\n      \"warn\"", `"--mode=deny"`, 1))
+			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), "\"--mode\",\n      \"warn\"", `"--mode=deny"`, 1))
 		}},
 		{name: "a hook of ours at another stage", with: func(h *testHost) {
-			h.write(hookFile(Ledger), strings.Replace(h.read(hookFile(Ledger)), "\n    \"createRuntime\",", "", 1))
+			h.write(hookFile(hooks.Ledger), strings.Replace(h.read(hookFile(hooks.Ledger)), "\n    \"createRuntime\",", "", 1))
 		}, want: "is not the hook ledger: its stages are"},
 		{name: "no hook of ours", with: func(h *testHost) {
-			for _, name := range Names() {
+			for _, name := range hooks.Names() {
 				_ = os.Remove(h.path(hookFile(name)))
 			}
 		}, want: PrivateDir + ": no hook of ours is in it"},
@@ -605,7 +607,7 @@ func TestVerifyFinds(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	h, install := installHost(t)
-	install.Mode = Enforce
+	install.Mode = hooks.Enforce
 	if err := install.Do(); err != nil {
 		t.Fatal(err)
 	}
@@ -625,8 +627,8 @@ func TestExplain(t *testing.T) {
 	}
 	got := explain(`{"process":{"args":["x"]},"mounts":[{"type":"bind","source":"/boot","destination":"/m"}],"annotations":{"io.bootc-podman.require":"bound"}}`)
 	for name, want := range map[string]string{
-		"10-broken": "no container starts", Ledger: "writes a lease",
-		MountGuard: `makes read-only the mount of "/boot" on "/m", which is in /boot`, BoundGate: "does not let the container start: find its image",
+		"10-broken": "no container starts", hooks.Ledger: "writes a lease",
+		hooks.MountGuard: `makes read-only the mount of "/boot" on "/m", which is in /boot`, hooks.BoundGate: "does not let the container start: find its image",
 		"20-mounts": "--volumes-from",
 	} {
 		if !strings.Contains(strings.Join(got[name].Effects, "\n"), want) || got[name].Matches != (name != "10-broken") {
@@ -634,7 +636,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	got = explain(`{"mounts":[]}`)
-	if !got[Ledger].Matches || !got[MountGuard].Matches || got[BoundGate].Matches || got["20-mounts"].Matches || got["20-mounts"].Effects != nil {
+	if !got[hooks.Ledger].Matches || !got[hooks.MountGuard].Matches || got[hooks.BoundGate].Matches || got["20-mounts"].Matches || got["20-mounts"].Effects != nil {
 		t.Errorf("a plain container: %+v", got)
 	}
 }

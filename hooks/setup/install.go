@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package hooks
+package setup
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	hook "go.podman.io/common/pkg/hooks/1.0.0"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -43,7 +44,7 @@ type Install struct {
 	Root string
 	// Program is the absolute path of bootc-podman in Root.
 	Program string
-	Mode    Mode
+	Mode    hooks.Mode
 	// Podman is the one that is to run them.
 	Podman Podman
 }
@@ -62,21 +63,21 @@ var ErrNoProgram = errors.New("no such program")
 
 // hooks are the hook configurations by the names of the hooks.
 func (i Install) hooks() map[string]hook.Hook {
-	always, timeout := true, Timeout
+	always, timeout := true, hooks.Timeout
 	all := map[string]hook.Hook{
-		Ledger: {
+		hooks.Ledger: {
 			When:   hook.When{Always: &always},
 			Stages: []string{"createRuntime", "poststop"},
 		},
-		MountGuard: {
+		hooks.MountGuard: {
 			// Not only where hasBindMounts: podman does not count those of --volumes-from.
-			Hook:   specs.Hook{Args: []string{modeOption, string(i.Mode)}},
+			Hook:   specs.Hook{Args: []string{hooks.ModeOption, string(i.Mode)}},
 			When:   hook.When{Always: &always},
 			Stages: []string{"precreate"},
 		},
-		BoundGate: {
+		hooks.BoundGate: {
 			// Any value: a misspelt one must not open the gate.
-			When:   hook.When{Annotations: map[string]string{"^" + strings.ReplaceAll(Require, ".", `\.`) + "$": ".*"}},
+			When:   hook.When{Annotations: map[string]string{"^" + strings.ReplaceAll(hooks.Require, ".", `\.`) + "$": ".*"}},
 			Stages: []string{"precreate"},
 		},
 	}
@@ -123,7 +124,7 @@ func dropIn(dirs []string) []byte {
 // Do installs the hooks. It may be repeated, with another mode for example. podman
 // sees all of them or none: what names the directory is written last.
 func (i Install) Do() error {
-	if !slices.Contains(Modes(), i.Mode) {
+	if !slices.Contains(hooks.Modes(), i.Mode) {
 		return fmt.Errorf("install hooks: unknown mode %q", i.Mode)
 	}
 	if err := i.checkProgram(); err != nil {
@@ -261,7 +262,7 @@ func (i Install) writeAll(in *os.File, record *installed, files map[string][]byt
 		return err
 	}
 	// The drop-in comes last.
-	for _, path := range append([]string{hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate)}, DropIn) {
+	for _, path := range append([]string{hookFile(hooks.Ledger), hookFile(hooks.MountGuard), hookFile(hooks.BoundGate)}, DropIn) {
 		if err := rooted.WriteFile(in, path, files[path]); err != nil {
 			return err
 		}
@@ -306,7 +307,7 @@ func isOurs(in *os.File, path string) bool {
 	if json.Unmarshal(content, &h) != nil || len(h.Hook.Args) == 0 {
 		return false
 	}
-	files, err := Install{Program: h.Hook.Path, Mode: Mode(h.Hook.Args[len(h.Hook.Args)-1])}.Files()
+	files, err := Install{Program: h.Hook.Path, Mode: hooks.Mode(h.Hook.Args[len(h.Hook.Args)-1])}.Files()
 	return err == nil && bytes.Equal(content, files[path])
 }
 
@@ -355,7 +356,7 @@ func Uninstall(root string) error {
 // written are the files that we write, the drop-in first: before the hooks go, nobody
 // must be told of them any more.
 func written() []string {
-	return []string{DropIn, hookFile(Ledger), hookFile(MountGuard), hookFile(BoundGate)}
+	return []string{DropIn, hookFile(hooks.Ledger), hookFile(hooks.MountGuard), hookFile(hooks.BoundGate)}
 }
 
 // remove removes files of ours, as many as can be.

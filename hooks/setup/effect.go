@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package hooks
+package setup
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -37,9 +38,9 @@ func Effects(root string) ([]Effect, error) {
 		return nil, fmt.Errorf("read hooks: %w", err)
 	}
 	defer dir.Close()
-	booted := bootTime(root)
+	booted := bootTime(dir)
 	var effects []Effect
-	for _, name := range Names() {
+	for _, name := range hooks.Names() {
 		effects = append(effects, Effect{Hook: name, Installed: true, Since: booted})
 	}
 	for _, order := range (Podman{}).orders() {
@@ -91,9 +92,12 @@ func (e *Effect) lack(format string, args ...any) {
 	}
 }
 
+// maxStat bounds /proc/stat, which has a number for each interrupt.
+const maxStat = 64 << 20
+
 // bootTime is when the host booted, the zero time if that is not known; see proc_stat(5).
-func bootTime(root string) time.Time {
-	content, err := readBelow(root, "proc/stat", maxRecords)
+func bootTime(root *os.File) time.Time {
+	content, err := rooted.ReadFile(root, "proc/stat", maxStat)
 	if err != nil {
 		return time.Time{}
 	}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package hooks
+package setup
 
 import (
 	"encoding/json"
@@ -17,6 +17,7 @@ import (
 	podmanhooks "go.podman.io/common/pkg/hooks"
 	hook "go.podman.io/common/pkg/hooks/1.0.0"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -233,7 +234,7 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 	for _, c := range all {
 		found[filepath.Base(c.File)] = c
 	}
-	if !slices.ContainsFunc(Names(), func(name string) bool { _, ok := found[filepath.Base(hookFile(name))]; return ok }) {
+	if !slices.ContainsFunc(hooks.Names(), func(name string) bool { _, ok := found[filepath.Base(hookFile(name))]; return ok }) {
 		switch {
 		case c.linked: // it is found for itself
 		case c.mask != "":
@@ -247,7 +248,7 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 		}
 		return nil
 	}
-	for _, name := range Names() {
+	for _, name := range hooks.Names() {
 		c, ok := found[filepath.Base(hookFile(name))]
 		switch {
 		case !ok:
@@ -264,13 +265,13 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 // differs tells what of a hook is not as we install it, "" for nothing. The program
 // may be another, which is looked at elsewhere, and so may the timeout.
 func differs(name string, is *hook.Hook) string {
-	args, mode := is.Hook.Args, Warn
-	if name == MountGuard && len(args) > 3 {
+	args, mode := is.Hook.Args, hooks.Warn
+	if name == hooks.MountGuard && len(args) > 3 {
 		var err error
-		if mode, err = guardMode(args[3:]); err != nil {
+		if mode, err = hooks.GuardMode(args[3:]); err != nil {
 			return err.Error()
 		}
-		args = append(slices.Clone(args[:3]), modeOption, string(mode))
+		args = append(slices.Clone(args[:3]), hooks.ModeOption, string(mode))
 	}
 	want := Install{Program: is.Hook.Path, Mode: mode}.hooks()[name]
 	switch {
