@@ -38,7 +38,7 @@ func (r refusal) Error() string { return string(r) }
 func refuse(format string, args ...any) error { return refusal(fmt.Sprintf(format, args...)) }
 
 // boundGate hands the configuration of a container on if the container may start.
-func (v *Invocation) boundGate() int {
+func (v *Invocation) boundGate([]string) int {
 	in := newInput()
 	verdict := gateVerdict{require: RequireBound}
 	var known atomic.Pointer[gateVerdict]
@@ -66,6 +66,19 @@ func (v *Invocation) boundGate() int {
 		v.warn(BoundGate, fmt.Errorf("container %s would not start: %w", short(verdict.id), err))
 	}
 	return 0
+}
+
+func (v *Invocation) previewBoundGate(raw []byte, _ []string) []string {
+	verdict, err := v.admit(raw, func(gateVerdict) {})
+	switch {
+	case err == nil:
+		return []string{"lets the container start"}
+	case v.isGateOff():
+		return []string{"lets the container start since the gate is off: " + err.Error()}
+	case verdict.require == RequireBoundWarn:
+		return []string{"only warns: " + err.Error()}
+	}
+	return []string{"does not let the container start: " + err.Error()}
 }
 
 type gateVerdict struct {

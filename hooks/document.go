@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -221,6 +223,19 @@ func (d *document) containerID() string {
 		}
 	}
 	return ""
+}
+
+// HasUserMounts reports whether a configuration has an overlay, or a bind mount of
+// anything but a file that podman makes for each container.
+func HasUserMounts(config []byte) (bool, error) {
+	d, err := parseDocument(config)
+	if err != nil {
+		return false, err
+	}
+	id := d.containerID()
+	return slices.ContainsFunc(d.mounts, func(m mount) bool {
+		return m.Type == "overlay" || m.Type == "bind" && (id == "" || !isUserdata(filepath.Clean(m.Source), id))
+	}), nil
 }
 
 // defaultRunRoot is that of the user root, see containers-storage.conf(5).

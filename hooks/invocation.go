@@ -16,18 +16,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
-// The names of the hooks, as in "bootc-podman hook NAME".
-const (
-	Ledger     = "ledger"
-	MountGuard = "mount-guard"
-	BoundGate  = "bound-gate"
-)
-
-// Names are those of all hooks.
-func Names() []string { return []string{Ledger, MountGuard, BoundGate} }
-
-// Timeout is how many seconds podman and the OCI runtime are told to give a hook.
-// One that ran into it would fail the container, so each ends well before.
+// Timeout is how many seconds podman and the OCI runtime give a hook. They fail the
+// container of one that takes longer, so each ends well before.
 const Timeout = 10
 
 // Limits of what is read.
@@ -66,24 +56,17 @@ func OnHost(stdin io.Reader, stdout io.Writer) *Invocation {
 	}
 }
 
-// Run carries out the hook that args name and returns its exit status. A hook
-// that is not known hands its input on: a hook configuration may be older or
-// newer than this program, and no reason to stop containers.
+// Run runs the hook that args name and returns its exit status. For any other name it
+// writes its input to its output: a hook configuration that is older or newer than this
+// program stops no container.
 func (v *Invocation) Run(args []string) int {
 	if len(args) == 0 {
 		args = []string{""}
 	}
-	name, options := args[0], args[1:]
-	switch name {
-	case Ledger:
-		v.ledger()
-		return 0
-	case MountGuard:
-		return v.mountGuard(options)
-	case BoundGate:
-		return v.boundGate()
+	if h, ok := Find(args[0]); ok {
+		return h.run(v, args[1:])
 	}
-	v.warn(name, fmt.Errorf("no hook %q", name))
+	v.warn(args[0], fmt.Errorf("no hook %q", args[0]))
 	_, _ = io.Copy(v.Stdout, v.Stdin)
 	return 0
 }

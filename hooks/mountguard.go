@@ -143,6 +143,28 @@ func (v *Invocation) mountGuard(options []string) int {
 	return 0
 }
 
+func (v *Invocation) previewMountGuard(raw []byte, options []string) (effects []string) {
+	mode, _ := GuardMode(options)
+	verdict, err := v.judge(raw, mode)
+	if err != nil {
+		return []string{"leaves the mounts alone: " + err.Error()}
+	}
+	does := map[Mode]string{Warn: "warns of the ", Enforce: "makes read-only the ", Deny: "does not let start for the "}[mode]
+	for _, m := range verdict.found {
+		effects = append(effects, does+strings.TrimSuffix(m.String(), ","))
+	}
+	for _, m := range verdict.parents {
+		effects = append(effects, "leaves alone, with a journal record, the "+strings.TrimSuffix(m.containing(), ","))
+	}
+	if effects == nil {
+		effects = []string{"leaves the mounts alone"}
+	}
+	if verdict.doubts != nil {
+		effects = append(effects, "warns: "+strings.ReplaceAll(verdict.doubts.Error(), "\n", "; "))
+	}
+	return effects
+}
+
 // GuardMode reads the options. What it does not understand makes it warn only.
 func GuardMode(options []string) (Mode, error) {
 	if len(options) == 0 {

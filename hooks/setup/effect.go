@@ -27,10 +27,12 @@ type Effect struct {
 	// Since is when the hook was installed or, if that is later, when the host booted:
 	// before that it ran for no container. It is zero for a hook that is not installed.
 	Since time.Time
+
+	hook hooks.Hook
 }
 
-// Effects describes each of our hooks on the host whose root is root, in the order of
-// Names. podman is not asked for its version: a hook must run with each that is known.
+// Effects describes our hooks on the host whose root is root, in the order of hooks.Table,
+// those with InStatus. podman is not asked for its version: a hook must run with each that is known.
 // It is what a glance needs; Verify looks at more.
 func Effects(root string) ([]Effect, error) {
 	dir, err := rooted.OpenRoot(root)
@@ -40,8 +42,10 @@ func Effects(root string) ([]Effect, error) {
 	defer dir.Close()
 	booted := bootTime(dir)
 	var effects []Effect
-	for _, name := range hooks.Names() {
-		effects = append(effects, Effect{Hook: name, Installed: true, Since: booted})
+	for _, h := range hooks.Table() {
+		if h.InStatus {
+			effects = append(effects, Effect{Hook: h.Name, hook: h, Installed: true, Since: booted})
+		}
 	}
 	for _, order := range (Podman{}).orders() {
 		c, err := Podman{}.read(root, order)
@@ -62,7 +66,7 @@ func Effects(root string) ([]Effect, error) {
 // look compares with the hooks that podman reads.
 func (e *Effect) look(root *os.File, all []Configured) {
 	for _, c := range all {
-		if filepath.Base(c.File) != filepath.Base(hookFile(e.Hook)) {
+		if filepath.Base(c.File) != e.hook.File {
 			continue
 		}
 		if c.Hook == nil {
@@ -73,7 +77,7 @@ func (e *Effect) look(root *os.File, all []Configured) {
 			e.lack("program %q is missing", c.Hook.Hook.Path)
 		} else if err != nil {
 			e.lack("%v", err)
-		} else if what := differs(e.Hook, c.Hook); what != "" {
+		} else if what := differs(e.hook, c.Hook); what != "" {
 			e.lack("%s: %s", c.File, what)
 		}
 		if st, err := rooted.Stat(root, c.File, 0); err == nil && e.Installed {

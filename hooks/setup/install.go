@@ -61,52 +61,40 @@ var ErrNotOurs = errors.New("exists and was not installed by bootc-podman")
 // ErrNoProgram says that the program that the hooks are to run is not below the root.
 var ErrNoProgram = errors.New("no such program")
 
-// hooks are the hook configurations by the names of the hooks.
-func (i Install) hooks() map[string]hook.Hook {
+// configuration is the configuration of a hook.
+func (i Install) configuration(h hooks.Hook) hook.Hook {
 	always, timeout := true, hooks.Timeout
-	all := map[string]hook.Hook{
-		hooks.Ledger: {
-			When:   hook.When{Always: &always},
-			Stages: []string{"createRuntime", "poststop"},
-		},
-		hooks.MountGuard: {
-			// Not only where hasBindMounts: podman does not count those of --volumes-from.
-			Hook:   specs.Hook{Args: []string{hooks.ModeOption, string(i.Mode)}},
-			When:   hook.When{Always: &always},
-			Stages: []string{"precreate"},
-		},
-		hooks.BoundGate: {
-			// Any value: a misspelt one must not open the gate.
-			When:   hook.When{Annotations: map[string]string{"^" + strings.ReplaceAll(hooks.Require, ".", `\.`) + "$": ".*"}},
-			Stages: []string{"precreate"},
-		},
+	c := hook.Hook{
+		Version: hook.Version,
+		Hook:    specs.Hook{Path: i.Program, Timeout: &timeout, Args: []string{filepath.Base(i.Program), "hook", h.Name}},
+		When:    hook.When{Always: &always}, Stages: h.Stages,
 	}
-	for name, h := range all {
-		h.Version = hook.Version
-		h.Hook.Path, h.Hook.Timeout = i.Program, &timeout
-		h.Hook.Args = append([]string{filepath.Base(i.Program), "hook", name}, h.Hook.Args...)
-		all[name] = h
+	if h.Modes != nil {
+		c.Hook.Args = append(c.Hook.Args, hooks.ModeOption, string(i.Mode))
 	}
-	return all
+	if h.For != "" {
+		c.When = hook.When{Annotations: map[string]string{"^" + strings.ReplaceAll(h.For, ".", `\.`) + "$": ".*"}}
+	}
+	return c
 }
 
 // Files are the hook configurations by their paths, in the form of oci-hooks(5).
 func (i Install) Files() (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for name, h := range i.hooks() {
+	for _, h := range hooks.Table() {
 		var content bytes.Buffer
 		enc := json.NewEncoder(&content)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		if err := enc.Encode(h); err != nil {
+		if err := enc.Encode(i.configuration(h)); err != nil {
 			return nil, err
 		}
-		files[hookFile(name)] = content.Bytes()
+		files[hookFile(h)] = content.Bytes()
 	}
 	return files, nil
 }
 
-func hookFile(name string) string { return PrivateDir + "/50-bootc-podman-" + name + ".json" }
+func hookFile(h hooks.Hook) string { return filepath.Join(PrivateDir, h.File) }
 
 // dropIn names the private directory, behind those that podman reads without it.
 // It is a plain list, which every podman understands and which still works after a
@@ -261,8 +249,7 @@ func (i Install) writeAll(in *os.File, record *installed, files map[string][]byt
 	if err := rooted.WriteFile(in, recordPath, append(content, '\n')); err != nil {
 		return err
 	}
-	// The drop-in comes last.
-	for _, path := range append([]string{hookFile(hooks.Ledger), hookFile(hooks.MountGuard), hookFile(hooks.BoundGate)}, DropIn) {
+	for _, path := range slices.Backward(written()) { // the drop-in last
 		if err := rooted.WriteFile(in, path, files[path]); err != nil {
 			return err
 		}
@@ -356,7 +343,11 @@ func Uninstall(root string) error {
 // written are the files that we write, the drop-in first: before the hooks go, nobody
 // must be told of them any more.
 func written() []string {
-	return []string{DropIn, hookFile(hooks.Ledger), hookFile(hooks.MountGuard), hookFile(hooks.BoundGate)}
+	paths := []string{DropIn}
+	for _, h := range hooks.Table() {
+		paths = append(paths, hookFile(h))
+	}
+	return paths
 }
 
 // remove removes files of ours, as many as can be.

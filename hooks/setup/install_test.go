@@ -29,6 +29,12 @@ func installHost(t *testing.T) (*testHost, Install) {
 	return h, Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}
 }
 
+// fileOf is where the hook of a name is installed.
+func fileOf(name string) string {
+	h, _ := hooks.Find(name)
+	return hookFile(h)
+}
+
 func (h *testHost) chmod(name string, mode uint32) {
 	h.t.Helper()
 	if err := unix.Chmod(h.path(name), mode); err != nil {
@@ -113,7 +119,7 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range hooks.Names() {
-		hook, err := podmanhooks.Read(h.path(hookFile(name)), podmanStages())
+		hook, err := podmanhooks.Read(h.path(fileOf(name)), podmanStages())
 		if hook == nil || !errors.Is(err, fs.ErrNotExist) && err != nil { // the program is in the root only
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -220,7 +226,7 @@ func TestUninstallGoesOn(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for _, name := range hooks.Names() {
-		if h.exists(hookFile(name)) {
+		if h.exists(fileOf(name)) {
 			t.Errorf("%s is still there", name)
 		}
 	}
@@ -230,7 +236,11 @@ func TestUninstallGoesOn(t *testing.T) {
 	}
 }
 
+// TestSamplesAreWhatIsInstalled: contrib/hooks has the hooks of the table, and no others.
 func TestSamplesAreWhatIsInstalled(t *testing.T) {
+	if samples, err := filepath.Glob("../../contrib/hooks/*.json.in"); err != nil || len(samples) != len(hooks.Table()) {
+		t.Errorf("samples %q, %v", samples, err)
+	}
 	files, err := Install{Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}.Files()
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +260,7 @@ func TestInstallRefuses(t *testing.T) {
 		want string
 	}{
 		{name: "another's file", with: func(h *testHost, _ *Install) { h.write(DropIn, "# theirs") }, want: ErrNotOurs.Error()},
-		{name: "another's link", with: func(h *testHost, _ *Install) { h.link("/nowhere", hookFile(hooks.Ledger)) }, want: ErrNotOurs.Error()},
+		{name: "another's link", with: func(h *testHost, _ *Install) { h.link("/nowhere", fileOf(hooks.Ledger)) }, want: ErrNotOurs.Error()},
 		{name: "a later hooks_dir", with: func(h *testHost, _ *Install) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[]\n")
 		}, want: "99-x.conf"},
@@ -306,7 +316,7 @@ func TestInstallRefuses(t *testing.T) {
 			h.write("usr/share/containers/containers.rootful.conf.d/60-x.conf", "[engine]\nhooks_dir=[]\n")
 		}, want: "60-x.conf"},
 		{name: "a file that is like ours", with: func(h *testHost, _ *Install) {
-			h.write(hookFile(hooks.Ledger), `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["bootc-podman","hook","ledger"],"timeout":10},"when":{"always":true},"stages":["createRuntime","poststop"]}`)
+			h.write(fileOf(hooks.Ledger), `{"version":"1.0.0","hook":{"path":"/usr/bin/bootc-podman","args":["bootc-podman","hook","ledger"],"timeout":10},"when":{"always":true},"stages":["createRuntime","poststop"]}`)
 		}, want: ErrNotOurs.Error()},
 		{name: "an unknown mode", with: func(_ *testHost, i *Install) { i.Mode = "x" }, want: "unknown mode"},
 	} {
@@ -517,7 +527,7 @@ func TestVerifyFinds(t *testing.T) {
 			h.chown("home/u", 1000)
 		}, want: "/home/u/hooks: a user other than root can replace it: /home/u is owned by user 1000"},
 		{name: "hooks that not all can read", with: func(h *testHost) { h.chmod("etc/bootc-podman", 0o700) }, want: PrivateDir + ": not every user can read it, whose podman then fails: /etc/bootc-podman has mode 0700"},
-		{name: "a hook that not all can read", with: func(h *testHost) { h.chmod(hookFile(hooks.Ledger), 0o600) }, want: hookFile(hooks.Ledger) + ": not every user can read it, whose podman then fails: it has mode 0600"},
+		{name: "a hook that not all can read", with: func(h *testHost) { h.chmod(fileOf(hooks.Ledger), 0o600) }, want: fileOf(hooks.Ledger) + ": not every user can read it, whose podman then fails: it has mode 0600"},
 		{name: "nothing when a package has them elsewhere", with: func(h *testHost) {
 			_ = Uninstall(h.root)
 			const dir = "/usr/share/bootc-podman/hooks.d"
@@ -527,33 +537,33 @@ func TestVerifyFinds(t *testing.T) {
 				h.write(dir+"/"+filepath.Base(path), string(content))
 			}
 		}},
-		{name: "a hook of ours that is missing", with: func(h *testHost) { _ = os.Remove(h.path(hookFile(hooks.BoundGate))) }, want: hookFile(hooks.BoundGate) + ": is missing, so that the hook bound-gate does not run"},
+		{name: "a hook of ours that is missing", with: func(h *testHost) { _ = os.Remove(h.path(fileOf(hooks.BoundGate))) }, want: fileOf(hooks.BoundGate) + ": is missing, so that the hook bound-gate does not run"},
 		{name: "a hook of ours that is shadowed", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
-			h.write("x/50-bootc-podman-mount-guard.json", strings.Replace(h.read(hookFile(hooks.MountGuard)), `"always": true`, `"always": false`, 1))
+			h.write("x/50-bootc-podman-mount-guard.json", strings.Replace(h.read(fileOf(hooks.MountGuard)), `"always": true`, `"always": false`, 1))
 		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: is not the hook mount-guard: it is for other containers"},
 		{name: "nothing when what shadows is left out", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/60-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
-			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(hookFile(hooks.MountGuard))))
+			h.write("x/50-bootc-podman-mount-guard.json", strings.NewReplacer(`"always": true`, `"always": false`, "/usr/bin/", "/missing/").Replace(h.read(fileOf(hooks.MountGuard))))
 		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: program \"/missing/bootc-podman\" is missing"},
 		{name: "a hook of ours of before", with: func(h *testHost) {
-			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
+			h.write(fileOf(hooks.MountGuard), strings.Replace(h.read(fileOf(hooks.MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
 		}, want: "repeat \"hooks install\""},
 		{name: "a hook of ours with other arguments", with: func(h *testHost) {
-			h.write(hookFile(hooks.BoundGate), strings.Replace(h.read(hookFile(hooks.BoundGate)), `"bound-gate"`, `"ledger"`, 1))
+			h.write(fileOf(hooks.BoundGate), strings.Replace(h.read(fileOf(hooks.BoundGate)), `"bound-gate"`, `"ledger"`, 1))
 		}, want: "is not the hook bound-gate: its arguments are"},
 		{name: "a hook of ours with another mode", with: func(h *testHost) {
-			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), `"warn"`, `"wran"`, 1))
+			h.write(fileOf(hooks.MountGuard), strings.Replace(h.read(fileOf(hooks.MountGuard)), `"warn"`, `"wran"`, 1))
 		}, want: "is not the hook mount-guard: unknown options"},
 		{name: "nothing in a mode of the same word", with: func(h *testHost) {
-			h.write(hookFile(hooks.MountGuard), strings.Replace(h.read(hookFile(hooks.MountGuard)), "\"--mode\",\n      \"warn\"", `"--mode=deny"`, 1))
+			h.write(fileOf(hooks.MountGuard), strings.Replace(h.read(fileOf(hooks.MountGuard)), "\"--mode\",\n      \"warn\"", `"--mode=deny"`, 1))
 		}},
 		{name: "a hook of ours at another stage", with: func(h *testHost) {
-			h.write(hookFile(hooks.Ledger), strings.Replace(h.read(hookFile(hooks.Ledger)), "\n    \"createRuntime\",", "", 1))
+			h.write(fileOf(hooks.Ledger), strings.Replace(h.read(fileOf(hooks.Ledger)), "\n    \"createRuntime\",", "", 1))
 		}, want: "is not the hook ledger: its stages are"},
 		{name: "no hook of ours", with: func(h *testHost) {
 			for _, name := range hooks.Names() {
-				_ = os.Remove(h.path(hookFile(name)))
+				_ = os.Remove(h.path(fileOf(name)))
 			}
 		}, want: PrivateDir + ": no hook of ours is in it"},
 		{name: "nothing in a directory that podman 6 alone reads", podman: "5.8.6", with: func(h *testHost) {

@@ -234,7 +234,7 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 	for _, c := range all {
 		found[filepath.Base(c.File)] = c
 	}
-	if !slices.ContainsFunc(hooks.Names(), func(name string) bool { _, ok := found[filepath.Base(hookFile(name))]; return ok }) {
+	if !slices.ContainsFunc(hooks.Table(), func(h hooks.Hook) bool { _, ok := found[h.File]; return ok }) {
 		switch {
 		case c.linked: // it is found for itself
 		case c.mask != "":
@@ -248,14 +248,14 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 		}
 		return nil
 	}
-	for _, name := range hooks.Names() {
-		c, ok := found[filepath.Base(hookFile(name))]
+	for _, h := range hooks.Table() {
+		c, ok := found[h.File]
 		switch {
 		case !ok:
-			v.find(hookFile(name), "is missing, so that the hook %s does not run", name)
+			v.find(hookFile(h), "is missing, so that the hook %s does not run", h.Name)
 		case c.Hook != nil: // else it is found for itself
-			if what := differs(name, c.Hook); what != "" {
-				v.find(c.File, "is not the hook %s: %s", name, what)
+			if what := differs(h, c.Hook); what != "" {
+				v.find(c.File, "is not the hook %s: %s", h.Name, what)
 			}
 		}
 	}
@@ -264,16 +264,16 @@ func (v *verifier) ours(c configuration, dirs []string) error {
 
 // differs tells what of a hook is not as we install it, "" for nothing. The program
 // may be another, which is looked at elsewhere, and so may the timeout.
-func differs(name string, is *hook.Hook) string {
+func differs(h hooks.Hook, is *hook.Hook) string {
 	args, mode := is.Hook.Args, hooks.Warn
-	if name == hooks.MountGuard && len(args) > 3 {
+	if h.Modes != nil && len(args) > 3 {
 		var err error
 		if mode, err = hooks.GuardMode(args[3:]); err != nil {
 			return err.Error()
 		}
 		args = append(slices.Clone(args[:3]), hooks.ModeOption, string(mode))
 	}
-	want := Install{Program: is.Hook.Path, Mode: mode}.hooks()[name]
+	want := Install{Program: is.Hook.Path, Mode: mode}.configuration(h)
 	switch {
 	case len(args) == 0 || !slices.Equal(args[1:], want.Hook.Args[1:]):
 		return fmt.Sprintf("its arguments are %q", is.Hook.Args)
