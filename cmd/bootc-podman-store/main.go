@@ -54,7 +54,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err == nil {
 		do := clone.Image
 		if job.OSTree != nil {
-			do = export
+			do = exportImage
 		}
 		result, err = do(ctx, job, func(p clonejob.Progress) {
 			_ = answer(clonejob.Answer{Progress: &p}) // the last one will fail, too

@@ -11,20 +11,20 @@ import (
 	"os"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clone"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// export does a job that exports an image of the ostree repository.
-func export(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
+// exportImage does a job that exports an image of the ostree repository.
+func exportImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
 	repo, err := host.Sysroot{Dir: job.OSTree.Sysroot}.OpenRepo(wrapper.System{}, os.Environ())
 	if err != nil {
 		return nil, err
 	}
 	defer repo.Close()
-	unread, err := transfer.OpenExport(ctx, repo, job.OSTree.Commit)
+	unread, err := export.Open(ctx, repo, job.OSTree.Commit)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func export(ctx context.Context, job clonejob.Job, progress func(clonejob.Progre
 }
 
 // archives implements clone.Archives.
-type archives struct{ *transfer.Unread }
+type archives struct{ *export.Unread }
 
 // Open implements clone.Archives.
 func (a archives) Open(layer, entry int) (*tar.Header, clone.File, error) {
@@ -45,9 +45,9 @@ func (a archives) Open(layer, entry int) (*tar.Header, clone.File, error) {
 
 // Describe implements clone.Archives.
 func (a archives) Describe(digests []string, sizes []int64) (manifest, config []byte, err error) {
-	layers := make([]transfer.Layer, len(digests))
+	layers := make([]export.Layer, len(digests))
 	for i := range layers {
-		layers[i] = transfer.Layer{Digest: digests[i], Size: sizes[i]}
+		layers[i] = export.Layer{Digest: digests[i], Size: sizes[i]}
 	}
 	e, err := a.Unread.Describe(layers)
 	if err != nil {

@@ -47,8 +47,9 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 		{name: "internal/progress", want: []string{"internal/progress"}},
 		{name: "internal/transfer/clonejob", want: []string{"internal/host", "internal/rooted", "internal/transfer/clonejob", "storageconf", "wrapper"}},
 		{name: "internal/transfer/clone", want: []string{"internal/host", "internal/rooted", "internal/transfer/clone", "internal/transfer/clonejob", "storageconf", "wrapper"}},
+		{name: "internal/transfer/export", want: []string{"internal/host", "internal/images", "internal/rooted", "internal/transfer/export", "storageconf", "wrapper"}},
 		{name: "internal/transfer", want: []string{
-			"internal/host", "internal/images", "internal/progress", "internal/rooted", "internal/transfer", "internal/transfer/clonejob",
+			"internal/host", "internal/images", "internal/progress", "internal/rooted", "internal/transfer", "internal/transfer/clonejob", "internal/transfer/export",
 			"storageconf", "wrapper",
 		}},
 		{name: "internal/transfer/dedup", want: []string{

@@ -110,7 +110,7 @@ func (o Options) remember(r *record) error {
 		}
 		return nil
 	}
-	data, err := encode(r)
+	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}

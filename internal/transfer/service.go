@@ -307,3 +307,14 @@ func (c *chunks) next() error {
 
 // podmanFunc runs podman on the bootc-owned store.
 type podmanFunc func(ctx context.Context, stderr io.Writer, args ...string) error
+
+// maxLine and maxLines bound the head of an answer: bytes of a line, lines with headers.
+const (
+	maxLine  = 16 << 10
+	maxLines = 100
+)
+
+func readLine(in *bufio.Reader) (string, error) {
+	line, err := in.ReadSlice('\n')
+	return strings.TrimRight(string(line), "\r\n"), err
+}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -341,24 +342,9 @@ func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, e
 		return 0, err
 	}
 	defer repo.Close()
-	u, err := OpenExport(ctx, repo, checksum)
+	u, err := export.Open(ctx, repo, checksum)
 	if err != nil {
 		return 0, err
 	}
-	for _, layer := range u.export.tree {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		for _, e := range layer {
-			if e.isDir || e.link != "" {
-				continue
-			}
-			size, err := repo.FileSize(e.sum)
-			if err != nil {
-				return 0, fmt.Errorf("%q: %w", e.path, err)
-			}
-			n += size
-		}
-	}
-	return n, nil
+	return u.FileBytes(ctx)
 }

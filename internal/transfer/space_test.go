@@ -237,18 +237,9 @@ func TestLentLayersAreNotFetched(t *testing.T) {
 }
 
 func TestExportsAreMeasuredWithoutReading(t *testing.T) {
-	f := newFixture(t)
-	f.layer(f.tree(func(m treeMaker) {
-		m.file("usr/bin/sh", strings.Repeat("x", 1000), 0o755)
-		m.file("usr/bin/same", strings.Repeat("x", 1000), 0o755)
-		m.link("usr/bin/link", "sh")
-	}))
-	f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", strings.Repeat("y", 30), 0o755) }))
-	commit := f.merge()
 	h := newHost(t)
-	if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
-		t.Fatal(err)
-	}
+	shell := strings.Repeat("x", 1000)
+	commit := h.exportable(map[string]string{"usr/bin/sh": shell, "usr/bin/same": shell}, map[string]string{"usr/bin/sh": strings.Repeat("y", 30)})
 	h.boot(commit, follow(registryOrigin))
 	o := (&fakePodman{scratchHost: h}).options()
 	p, err := PlanUnified(t.Context(), o, Choice{From: FromOSTree, Means: ByPodman})

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package transfer moves images between the stores of a host.
 package transfer
 
 import (
@@ -22,6 +23,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/images"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -724,7 +726,7 @@ func (o Options) runPush(ctx context.Context, cmd wrapper.Cmd, as string, bytes 
 func (o Options) export(ctx context.Context, commit, name string, into destination, pull func(args, env []string) error) (string, error) {
 	if o.Host.DryRun != nil {
 		fmt.Fprintf(o.Host.DryRun, "# serve commit %s as %s on the loopback interface\n", commit, name)
-		args, env := pullCommand(filepath.Join(o.Dir, exportDir), name)
+		args, env := export.PullCommand(filepath.Join(o.Dir, exportDir), name)
 		return "", pull(args, env)
 	}
 	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
@@ -732,19 +734,19 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 		return "", err
 	}
 	defer repo.Close()
-	image, err := repo.Commit(ctx, commit)
+	found, err := repo.Commit(ctx, commit)
 	if err != nil {
 		return "", err
 	}
-	reading := o.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: image.ManifestDigest})
+	reading := o.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: found.ManifestDigest})
 	defer reading.Stop()
-	export, err := NewExport(ctx, repo, image, layerProgress(reading, nil))
+	image, err := export.New(ctx, repo, found, layerProgress(reading, nil))
 	if err != nil {
 		return "", err
 	}
 	reading.Done()
-	layers := make([]host.Descriptor, len(export.Layers))
-	for i, l := range export.Layers {
+	layers := make([]host.Descriptor, len(image.Layers))
+	for i, l := range image.Layers {
 		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
 	}
 	if err := into.damaged(fmt.Sprintf("export %s to %s", name, into.name), layers, false); err != nil {
@@ -759,11 +761,11 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
 	exporting := o.Progress.Transfer(progress.Task{
-		Name: "exporting", Description: "Exporting " + name, ID: image.ManifestDigest,
-		Bytes: export.Size, Steps: int64(len(export.Layers)),
+		Name: "exporting", Description: "Exporting " + name, ID: found.ManifestDigest,
+		Bytes: image.Size, Steps: int64(len(image.Layers)),
 	})
 	defer exporting.Stop()
-	registry, err := export.Serve(ctx, dir, name, layerProgress(exporting, export.Layers))
+	registry, err := image.Serve(ctx, dir, name, layerProgress(exporting, image.Layers))
 	if err != nil {
 		return "", err
 	}
@@ -777,12 +779,12 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	case served != nil:
 		return "", served
 	}
-	return export.ManifestDigest, err
+	return image.ManifestDigest, err
 }
 
 // layerProgress tells a job how far its layers are; where these are not known yet,
 // their sizes are not either.
-func layerProgress(job *progress.Job, layers []Layer) Progress {
+func layerProgress(job *progress.Job, layers []export.Layer) export.Progress {
 	parts := map[int]*progress.Part{}
 	return func(i int, n int64) {
 		part := parts[i]

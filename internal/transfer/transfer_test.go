@@ -349,13 +349,8 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 	const original = "sha256:original"
 	// An image that can be exported for real.
 	export := func(t *testing.T) *fakePodman {
-		f := newFixture(t)
-		f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", "shell", 0o755) }))
-		commit := f.merge()
 		h := newHost(t)
-		if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
-			t.Fatal(err)
-		}
+		commit := h.exportable(map[string]string{"usr/bin/sh": "shell"})
 		h.boot(commit, follow(registryOrigin))
 		return &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: original}, fails: []string{exactOf(original)}}
 	}
@@ -649,13 +644,8 @@ func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
 
 func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	needNamespace(t)
-	f := newFixture(t)
-	f.layer(f.tree(func(m treeMaker) { m.file("usr/bin/sh", "shell", 0o755) }))
-	commit := f.merge()
 	h := newHost(t)
-	if err := os.Rename(f.repo, h.path("sysroot/ostree/repo")); err != nil {
-		t.Fatal(err)
-	}
+	commit := h.exportable(map[string]string{"usr/bin/sh": "shell"})
 	h.boot(commit, follow("ostree-unverified-image:oci-archive:/srv/os.tar:42"))
 	h.write("srv/os.tar", "")
 	// What the archive has is not known to be an export of what is booted.

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package export
 
 import (
 	"context"
@@ -271,10 +271,10 @@ func (f *fixture) open() (*host.Repo, host.RepoCommit) {
 }
 
 // export exports the image.
-func (f *fixture) export() *Export {
+func (f *fixture) export() *Image {
 	f.Helper()
 	repo, image := f.open()
-	e, err := NewExport(context.Background(), repo, image, nil)
+	e, err := New(context.Background(), repo, image, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -411,7 +411,7 @@ func (s *store) pull(r *Registry) (string, error) {
 }
 
 // take pulls an exported image as name.
-func (s *store) take(e *Export, name string) {
+func (s *store) take(e *Image, name string) {
 	s.Helper()
 	r, err := e.Serve(context.Background(), s.TempDir(), name, nil)
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package export
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ import (
 )
 
 // smallImage is the export of an image of two layers.
-func smallImage(t testing.TB) (*fixture, *Export) {
+func smallImage(t testing.TB) (*fixture, *Image) {
 	f := newFixture(t)
 	f.layer(f.tree(systemTree))
 	f.layer(f.tree(derivedTree))
@@ -26,7 +26,7 @@ func smallImage(t testing.TB) (*fixture, *Export) {
 	return f, f.export()
 }
 
-func serve(t testing.TB, e *Export, progress Progress) *Registry {
+func serve(t testing.TB, e *Image, progress Progress) *Registry {
 	t.Helper()
 	r, err := e.Serve(t.Context(), t.TempDir(), imageName, progress)
 	if err != nil {
@@ -226,12 +226,12 @@ func TestRegistryHangsUpOnTLS(t *testing.T) {
 
 func TestServeRefusesNamesThatPodmanCannotPull(t *testing.T) {
 	for _, name := range []string{"", "quay.io/UPPER", "quay.io/a@sha256:" + strings.Repeat("0", 64), "my_site.org/image"} {
-		if r, err := (&Export{}).Serve(t.Context(), t.TempDir(), name, nil); err == nil {
+		if r, err := (&Image{}).Serve(t.Context(), t.TempDir(), name, nil); err == nil {
 			r.Close()
 			t.Errorf("%q was taken", name)
 		}
 	}
-	r, err := (&Export{}).Serve(t.Context(), t.TempDir(), "localhost/bootc", nil)
+	r, err := (&Image{}).Serve(t.Context(), t.TempDir(), "localhost/bootc", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestServeRefusesNamesThatPodmanCannotPull(t *testing.T) {
 	if args, _ := r.PullCmd(); args[len(args)-1] != "localhost/bootc:latest" {
 		t.Errorf("got %q", args)
 	}
-	if _, err := (&Export{}).Serve(t.Context(), filepath.Join(t.TempDir(), "none"), "a/b", nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := (&Image{}).Serve(t.Context(), filepath.Join(t.TempDir(), "none"), "a/b", nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a directory: %v", err)
 	}
 }

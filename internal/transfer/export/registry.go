@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package export
 
 import (
 	"bufio"
@@ -29,7 +29,7 @@ import (
 // image. podman takes layers as a stream from nothing but a registry: in an OCI
 // layout they have to be files of the right size.
 type Registry struct {
-	export   *Export
+	export   *Image
 	name     host.Name
 	dir      string
 	auth     string
@@ -54,7 +54,7 @@ const (
 // default tag. dir is an empty directory that no one else can read or write: it
 // gets a few small files, and the caller removes it. The registry ends with ctx.
 // progress may be nil.
-func (e *Export) Serve(ctx context.Context, dir, name string, progress Progress) (*Registry, error) {
+func (e *Image) Serve(ctx context.Context, dir, name string, progress Progress) (*Registry, error) {
 	named, err := host.ParseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("serve image: %w", err)
@@ -109,11 +109,11 @@ func (r *Registry) writeFiles() error {
 
 // PullCmd returns how podman pulls the image: words to put after "podman" and
 // its global options, and variables to set in its environment.
-func (r *Registry) PullCmd() (args, env []string) { return pullCommand(r.dir, r.name.String()) }
+func (r *Registry) PullCmd() (args, env []string) { return PullCommand(r.dir, r.name.String()) }
 
-// pullCommand is how podman pulls an image that a registry with its files in dir has
+// PullCommand returns how podman pulls an image that a registry with its files in dir has
 // under a full name.
-func pullCommand(dir, name string) (args, env []string) {
+func PullCommand(dir, name string) (args, env []string) {
 	args = []string{
 		"pull",
 		"--authfile=" + filepath.Join(dir, authFile),

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package transfer moves images between the stores of a host.
-package transfer
+// Package export makes an OCI image again of what an ostree repository holds of it, and
+// serves it to podman.
+package export
 
 import (
 	"archive/tar"
@@ -59,10 +60,10 @@ type Layer struct {
 // is called from one goroutine at a time.
 type Progress func(layer int, bytes int64)
 
-// Export is an OCI image made again of what an ostree repository holds of it: an
+// Image is an OCI image made again of what an ostree repository holds of it: an
 // ordinary one, without an ostree base. Its layers are written whenever they are
 // read; nothing of them is kept.
-type Export struct {
+type Image struct {
 	Manifest, Config             []byte
 	ManifestDigest, ConfigDigest string
 	Layers                       []Layer
@@ -73,9 +74,9 @@ type Export struct {
 	tree [][]entry
 }
 
-// NewExport reads an image in a repository, all of it, to learn the digests of
+// New reads an image in a repository, all of it, to learn the digests of
 // what it exports; all objects are compared with their names. The same image
-// always gives the same digests. repo has to stay open as long as the Export is
+// always gives the same digests. repo has to stay open as long as the Image is
 // used; progress may be nil.
 //
 // The root of the exported image equals the tree of the image's commit, but for
@@ -84,16 +85,16 @@ type Export struct {
 // Errors are host.ErrRepoMode, host.ErrCorruptObject, ErrNoConfig, ErrNoLayers,
 // ErrBothEtc, ErrWhiteoutName and ErrXattrName, and those of package os for a missing
 // object.
-func NewExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Export, error) {
-	e, err := newExport(ctx, repo, image, progress)
+func New(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Image, error) {
+	e, err := newImage(ctx, repo, image, progress)
 	if err != nil {
 		return nil, fmt.Errorf("export image of commit %s: %w", image.Checksum, err)
 	}
 	return e, nil
 }
 
-func newExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Export, error) {
-	u, err := openExport(ctx, repo, image.Checksum, func() (host.RepoCommit, error) { return image, nil })
+func newImage(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Image, error) {
+	u, err := openCommit(ctx, repo, image.Checksum, func() (host.RepoCommit, error) { return image, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -107,23 +108,23 @@ func newExport(ctx context.Context, repo *host.Repo, image host.RepoCommit, prog
 // Unread is an export of which nothing was read yet but what is in its layers, so that
 // their digests are not known.
 type Unread struct {
-	export   *Export
+	export   *Image
 	manifest host.Manifest
 	config   imageConfig
 	digest   string
 }
 
-// OpenExport is the part of NewExport that comes before reading the layers, of an image
+// Open is the part of New that comes before reading the layers, of an image
 // by the checksum of its commit. Errors are those of host.Repo.Commit, too.
-func OpenExport(ctx context.Context, repo *host.Repo, checksum string) (*Unread, error) {
-	u, err := openExport(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.Commit(ctx, checksum) })
+func Open(ctx context.Context, repo *host.Repo, checksum string) (*Unread, error) {
+	u, err := openCommit(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.Commit(ctx, checksum) })
 	if err != nil {
 		return nil, fmt.Errorf("export image of commit %s: %w", checksum, err)
 	}
 	return u, nil
 }
 
-func openExport(ctx context.Context, repo *host.Repo, checksum string, find func() (host.RepoCommit, error)) (*Unread, error) {
+func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func() (host.RepoCommit, error)) (*Unread, error) {
 	if err := repo.CheckMode(); err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func findLayers(ctx context.Context, repo *host.Repo, find func() (host.RepoComm
 	if err != nil {
 		return nil, nil, err
 	}
-	u = &Unread{export: &Export{repo: repo}, digest: image.ManifestDigest}
+	u = &Unread{export: &Image{repo: repo}, digest: image.ManifestDigest}
 	if u.manifest, u.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
 		return nil, nil, err
 	}
@@ -183,8 +184,29 @@ func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *host.File, err e
 	return hdr, file, nil
 }
 
+// FileBytes returns the sum of the sizes of the files in all layers, each counted once a
+// layer whatever its names. No file is read.
+func (u *Unread) FileBytes(ctx context.Context) (n int64, err error) {
+	for _, layer := range u.export.tree {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		for _, e := range layer {
+			if e.isDir || e.link != "" {
+				continue
+			}
+			size, err := u.export.repo.FileSize(e.sum)
+			if err != nil {
+				return 0, fmt.Errorf("%q: %w", e.path, err)
+			}
+			n += size
+		}
+	}
+	return n, nil
+}
+
 // Describe makes the image, when its layers are known.
-func (u *Unread) Describe(layers []Layer) (*Export, error) {
+func (u *Unread) Describe(layers []Layer) (*Image, error) {
 	e := u.export
 	e.Layers = layers
 	var err error
@@ -273,7 +295,7 @@ func readChunks(trees *forest, commits []string) (map[host.Checksum]int, error) 
 }
 
 // measure writes all layers to nowhere, as many at a time as there are CPUs.
-func (e *Export) measure(ctx context.Context, progress Progress) ([]Layer, error) {
+func (e *Image) measure(ctx context.Context, progress Progress) ([]Layer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	report := newReporter(progress)
@@ -301,7 +323,7 @@ func (e *Export) measure(ctx context.Context, progress Progress) ([]Layer, error
 const tarBuffer = 1 << 20
 
 // writeLayer writes the archive of a layer and returns its size.
-func (e *Export) writeLayer(ctx context.Context, w io.Writer, layer int, check bool, report func(layer int, bytes int64)) (int64, error) {
+func (e *Image) writeLayer(ctx context.Context, w io.Writer, layer int, check bool, report func(layer int, bytes int64)) (int64, error) {
 	out := &countingWriter{w: w, report: func(n int64) { report(layer, n) }}
 	buf := bufio.NewWriterSize(out, tarBuffer)
 	err := writeTar(ctx, buf, e.repo, e.tree[layer], check)
@@ -451,7 +473,7 @@ func exportHistory(old []object, layers int) []object {
 
 // exportManifest returns the manifest of an exported image. Annotations are
 // those of the old one, of the layers too.
-func exportManifest(old host.Manifest, oldDigest string, e *Export) ([]byte, error) {
+func exportManifest(old host.Manifest, oldDigest string, e *Image) ([]byte, error) {
 	type descriptor struct {
 		MediaType   string            `json:"mediaType"`
 		Digest      string            `json:"digest"`

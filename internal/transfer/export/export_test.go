@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package export
 
 import (
 	"bytes"
@@ -282,7 +282,7 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 	f.merge()
 	repo, image := f.open()
 	last := map[int]int64{}
-	e, err := NewExport(t.Context(), repo, image, func(layer int, bytes int64) {
+	e, err := New(t.Context(), repo, image, func(layer int, bytes int64) {
 		if bytes <= last[layer] {
 			t.Errorf("layer %d: %d bytes after %d", layer, bytes, last[layer])
 		}
@@ -313,7 +313,7 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 }
 
 // listing is what tar prints of the archive of a layer, without times.
-func (f *fixture) listing(e *Export, layer int) (lines []string) {
+func (f *fixture) listing(e *Image, layer int) (lines []string) {
 	f.Helper()
 	var archive bytes.Buffer
 	_, err := e.writeLayer(f.Context(), &archive, layer, true, func(int, int64) {})
@@ -576,7 +576,7 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 			if c.damage != nil {
 				names = c.damage(f)
 			}
-			_, err := NewExport(t.Context(), repo, image, nil)
+			_, err := New(t.Context(), repo, image, nil)
 			if err == nil || !strings.Contains(err.Error(), names) || strings.Contains(err.Error(), "\n") || c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("got %v, want %v and %s", err, c.is, names)
 			}
@@ -595,7 +595,7 @@ func TestExportRefusesWhatWouldBeAWhiteout(t *testing.T) {
 		// Not what a merge makes, which whiteouts are never in.
 		f.commitImage(dir)
 		repo, image := f.open()
-		_, err := NewExport(t.Context(), repo, image, nil)
+		_, err := New(t.Context(), repo, image, nil)
 		if !errors.Is(err, ErrWhiteoutName) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -608,7 +608,7 @@ func TestExportEndsWithItsContext(t *testing.T) {
 	f.merge()
 	repo, image := f.open()
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := NewExport(ctx, repo, image, func(int, int64) { cancel() })
+	_, err := New(ctx, repo, image, func(int, int64) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+)
+
+const (
+	created   = "2026-08-01T10:00:00Z"
+	imageName = "quay.io/example/os:42"
+)
+
+// need skips a test for which a program, or root, is missing.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("needs the program %s", program)
+		}
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root, for owners and devices of files")
+	}
+}
+
+// run runs a program and returns what it prints.
+func run(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %.80q: %v: %v", program, args, err, stderr)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func makeDir(t testing.TB, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exportable gives the host an ostree repository with an image of the manifest digest
+// "sha256:original" that can be exported, with a layer for each map of files, and returns
+// its commit.
+func (h *scratchHost) exportable(layers ...map[string]string) (commit string) {
+	h.Helper()
+	need(h.TB, "ostree")
+	repo := h.path("sysroot/ostree/repo")
+	makeDir(h, repo)
+	ostree := func(args ...string) string { return run(h, "ostree", append([]string{"--repo=" + repo}, args...)...) }
+	ostree("init", "--mode=bare")
+	manifest, diffIDs := host.Manifest{}, []string{}
+	merged := h.TempDir()
+	for i, files := range layers {
+		tree := h.TempDir()
+		for _, dir := range []string{tree, merged} {
+			for path, content := range files {
+				makeDir(h, filepath.Dir(filepath.Join(dir, path)))
+				if err := os.WriteFile(filepath.Join(dir, path), []byte(content), 0o755); err != nil {
+					h.Fatal(err)
+				}
+			}
+		}
+		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, "blob", i)))
+		escaped, err := host.EscapeRef(digest)
+		if err != nil {
+			h.Fatal(err)
+		}
+		ostree("refs", "--create="+host.LayerRefPrefix+escaped, ostree("commit", "--no-bindings", "--orphan", "--tree=dir="+tree))
+		manifest.Layers = append(manifest.Layers, host.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip", Digest: digest, Size: 100})
+		diffIDs = append(diffIDs, fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, "diff", i))))
+	}
+	config := map[string]any{"architecture": "amd64", "os": "linux", "created": created, "rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs}}
+	return ostree("commit", "--no-bindings", "--branch="+host.ImageRefPrefix+"docker_3A__2F__2F_quay_2E_io/example/os_3A_42", "--tree=dir="+merged,
+		"--add-metadata-string=ostree.manifest-digest=sha256:original",
+		"--add-metadata-string=ostree.manifest="+string(h.encode(manifest)),
+		"--add-metadata-string=ostree.container.image-config="+string(h.encode(config)))
+}
