@@ -240,7 +240,7 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 	case "store":
 		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
 	case "method":
-		return valuesOf(means()), noFiles
+		return valuesOf(methods()), noFiles
 	case "mode":
 		return valuesOf(hooks.Modes()), noFiles
 	case "verify":

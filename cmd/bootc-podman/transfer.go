@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -180,9 +181,9 @@ func copyFlags() []cli.Flag {
 	)
 }
 
-// means and verifications are the values of --method and --verify.
-func means() []transfer.Means {
-	return []transfer.Means{transfer.Auto, transfer.ByClone, transfer.ByPodman}
+// methods and verifications are the values of --method and --verify.
+func methods() []transfer.Method {
+	return []transfer.Method{transfer.Auto, transfer.Clone, transfer.ByPodman}
 }
 
 func verifications() []clonejob.Verify {
@@ -191,9 +192,9 @@ func verifications() []clonejob.Verify {
 
 // copyOptions reads the flags of copyFlags, if the verb has them.
 func copyOptions(c *cli.Context, t *transfer.Options) error {
-	t.Means, t.Verify = transfer.Means(c.String("method")), clonejob.Verify(c.String("verify"))
-	if c.IsSet("method") && !slices.Contains(means(), t.Means) {
-		return usageErrorf("%s: unknown method %q: want one of %v", c.Command.Name, t.Means, means())
+	t.Method, t.Verify = transfer.Method(c.String("method")), clonejob.Verify(c.String("verify"))
+	if c.IsSet("method") && !slices.Contains(methods(), t.Method) {
+		return usageErrorf("%s: unknown method %q: want one of %v", c.Command.Name, t.Method, methods())
 	}
 	if c.IsSet("verify") && !slices.Contains(verifications(), t.Verify) {
 		return usageErrorf("%s: unknown verification %q: want one of %v", c.Command.Name, t.Verify, verifications())
@@ -219,7 +220,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		return fmt.Errorf("%s: %w", c.Command.Usage, wrapper.ErrNotRoot)
 	}
 	t := transfer.Options{
-		Options: a.query(o), Journal: a.journal, Host: a.host(o), Dir: filepath.Dir(a.confPath),
+		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), SkipUpgradeCheck: c.Bool("skip-upgrade-check"), Retry: c.Int("retry"),
 	}
 	if err := copyOptions(c, &t); err != nil {
@@ -234,39 +235,61 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	}
 	t.Progress = progress.New(outputs...)
 	defer func() {
-		// That nobody could be told of the progress is no failure.
+		// A transfer does not fail because its progress cannot be written.
 		if err := t.Progress.Close(); err != nil {
-			fmt.Fprintf(a.stderr, "Warning: tell progress: %v\n", err)
+			fmt.Fprintf(a.stderr, "Warning: write progress: %v\n", err)
 		}
 	}()
 	talk := t.Progress.Writer(a.stderr)
 	if !c.Bool("quiet") {
 		t.Stderr = talk
 	}
-	t.Waiting = func() { fmt.Fprintf(talk, "Waiting for another transfer to end.\n") }
-	damaged := map[string]bool{}
-	t.Damaged = func(d images.Damage) {
-		if line := damageLine(d); !damaged[line] {
-			damaged[line] = true
-			fmt.Fprintf(talk, "Warning: %s\n", printable(line))
-		}
-	}
-	t.Missed = func(p *transfer.Plan, why error) {
-		fmt.Fprintf(talk, "Warning: %s; trying the next source\n", printable(fmt.Errorf("%s: %w", p.Source, why).Error()))
-	}
-	t.Retrying = func(r transfer.Retry) {
-		fmt.Fprintf(talk, "Warning: pull %s: %s; trying again in %d s (%d of %d)\n", printable(r.Reference), printable(r.Reason), int(r.Delay.Seconds()), r.Number, r.Of)
-	}
-	t.Fallback = func(why error) {
-		fmt.Fprintf(talk, "Note: podman copies it: %s\n", printable(why.Error()))
-	}
-	t.Hidden = func(hidden *images.HiddenError) {
-		fmt.Fprintf(talk, "Warning: bootc will not find image %.12s, %s, when it upgrades: %s\n", hidden.ID, printable(hidden.Name), printable(hidden.Error()))
-	}
-	t.NotLent = func(why error) {
-		fmt.Fprintf(talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
-	}
+	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
 	return do(t)
+}
+
+// transferEvents implements transfer.Events: it prints lines to talk.
+type transferEvents struct {
+	talk io.Writer
+	// journal is nil where there is no journal.
+	journal func(message string, fields map[string]string)
+	// damaged has the lines about damaged images that were printed.
+	damaged map[string]bool
+}
+
+func (e *transferEvents) Waiting() { fmt.Fprintln(e.talk, "Waiting for another transfer to end.") }
+
+func (e *transferEvents) Damaged(d images.Damage) {
+	if line := damageLine(d); !e.damaged[line] {
+		e.damaged[line] = true
+		fmt.Fprintf(e.talk, "Warning: %s\n", printable(line))
+	}
+}
+
+func (e *transferEvents) Missed(source transfer.Source, why error) {
+	fmt.Fprintf(e.talk, "Warning: %s; trying the next source\n", printable(fmt.Sprintf("%s: %v", source, why)))
+}
+
+func (e *transferEvents) Retrying(r transfer.Retry) {
+	fmt.Fprintf(e.talk, "Warning: pull %s: %s; trying again in %d s (%d of %d)\n", printable(r.Reference), printable(r.Reason), int(r.Delay.Seconds()), r.Number, r.Of)
+}
+
+func (e *transferEvents) Fallback(why error) {
+	fmt.Fprintf(e.talk, "Note: podman copies it: %s\n", printable(why.Error()))
+}
+
+func (e *transferEvents) NotLent(why error) {
+	fmt.Fprintf(e.talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
+}
+
+func (e *transferEvents) Hidden(hidden *images.HiddenError) {
+	fmt.Fprintf(e.talk, "Warning: bootc will not find image %.12s, %s, when it upgrades: %s\n", hidden.ID, printable(hidden.Name), printable(hidden.Error()))
+}
+
+func (e *transferEvents) Journal(message string, fields map[string]string) {
+	if e.journal != nil {
+		e.journal(message, fields)
+	}
 }
 
 // damageLine says which image of which store is damaged, and how to be rid of it.

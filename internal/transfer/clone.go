@@ -20,16 +20,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// Means is how an image is copied between two stores.
-type Means string
-
-// The means. Auto clones, and leaves to podman what cannot be cloned.
-const (
-	Auto     Means = "auto"
-	ByClone  Means = "clone"
-	ByPodman Means = "podman"
-)
-
 // overlayDriver is the only storage driver whose layers are cloned.
 const overlayDriver = "overlay"
 
@@ -46,11 +36,11 @@ func (c Choice) exportMethod(s *images.Survey) (method Method, why string, err e
 
 func (c Choice) method(podmans Method, cloneable string, stores map[string]*images.Store) (method Method, why string, err error) {
 	switch why := c.uncloneable(stores); {
-	case c.Means == ByPodman:
+	case c.Method == ByPodman:
 		return podmans, "as asked for", nil
 	case why == nil:
 		return Clone, cloneable, nil
-	case c.Means == ByClone:
+	case c.Method == Clone:
 		return "", "", why
 	default:
 		return podmans, why.Error(), nil
@@ -150,16 +140,14 @@ func podmanMayCopy(err error) bool {
 	return false
 }
 
-// cloneOr clones by the means of o, or lets podman copy.
+// cloneOr clones, or lets podman copy, as o.Method says.
 func (o Options) cloneOr(ctx context.Context, clone, podman func() error) error {
-	if o.Means == ByPodman {
+	if o.Method == ByPodman {
 		return podman()
 	}
 	err := clone()
-	if o.Means != ByClone && ctx.Err() == nil && podmanMayCopy(err) {
-		if o.Fallback != nil {
-			o.Fallback(err)
-		}
+	if o.Method != Clone && ctx.Err() == nil && podmanMayCopy(err) {
+		o.Events.Fallback(err)
 		return podman()
 	}
 	return err

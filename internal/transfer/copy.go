@@ -68,7 +68,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		return nil, err
 	}
 	defer s.Close()
-	o.tellDamage(s)
+	o.reportDamage(s)
 	target, err := storable(choice.Target)
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		case err == nil:
 			err = c.nameOwn(ctx, s.Host)
 		case o.Host.DryRun == nil:
-			err = takeBack(err, c.before, c.ownImages, c.written, func(args ...string) error {
+			err = undo(err, c.before, c.ownImages, c.written, func(args ...string) error {
 				return c.podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
 			})
 		}
@@ -342,7 +342,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	exact := name.String()
 	c.written = append(c.written, exact)
 	loan := newLoan(c.survey.Bootc, c.survey.Own, c.survey.Commits, c.Original)
-	if c.Means == ByPodman {
+	if c.Method == ByPodman {
 		loan = nil
 	}
 	if err := c.checkPull(ctx, loan); err != nil {
@@ -358,10 +358,10 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 				return err == nil && !there
 			}
 			defer func() {
-				err = errors.Join(err, giveBack(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.id()) }))
+				err = errors.Join(err, returnLoan(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.id()) }))
 			}()
-		case c.NotLent != nil:
-			c.NotLent(lent)
+		default:
+			c.Events.NotLent(lent)
 		}
 	}
 	commands := [][]string{{"pull", "--", exact}, {"tag", exact, c.target}}
@@ -372,9 +372,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	for i, args := range commands {
 		err := c.podman(ctx, append([]string{"image"}, args...)...)
 		if err != nil && i == 0 && ctx.Err() == nil && isPruned() {
-			if c.NotLent != nil {
-				c.NotLent(errPruned)
-			}
+			c.Events.NotLent(errPruned)
 			err = c.podman(ctx, append([]string{"image"}, args...)...)
 		}
 		if err != nil {

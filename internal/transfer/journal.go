@@ -20,7 +20,7 @@ const (
 // knows fields in upper case only (systemd.journal-fields(7)); that is how bootc's
 // come there, too.
 func (o Options) journal(p *Plan, status string) {
-	if o.Journal == nil || o.Host.DryRun != nil {
+	if o.Host.DryRun != nil {
 		return
 	}
 	fields := map[string]string{
@@ -45,5 +45,5 @@ func (o Options) journal(p *Plan, status string) {
 	if status != unifying {
 		fields["BOOTC_STATUS"] = status
 	}
-	o.Journal(message, fields)
+	o.Events.Journal(message, fields)
 }

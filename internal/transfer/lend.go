@@ -25,7 +25,7 @@ type loan struct {
 	blobs []clonejob.Blob
 }
 
-// id is that of the image in the store that borrows.
+// id is that of the image in the store that they are lent to.
 func (l *loan) id() string { return clonejob.LentImage(l.image, len(l.blobs)) }
 
 // newLoan finds the image of a store that has the most of the lowest layers of an image
@@ -82,14 +82,11 @@ func common(store *images.Store, img *images.StoreImage, layers []host.Descripto
 	return n
 }
 
-// borrow clones the layers of a loan. Without, podman fetches more: it is not worth
-// failing for.
-func (x *execution) borrow(ctx context.Context) error {
+// lend clones the layers of a loan. A failure is reported only: podman fetches more then.
+func (x *execution) lend(ctx context.Context) error {
 	err := x.cloneIn(ctx, x.session, x.loan.image, x.loan.blobs, "")
 	if err != nil && ctx.Err() == nil {
-		if x.NotLent != nil {
-			x.NotLent(err)
-		}
+		x.Events.NotLent(err)
 		return nil
 	}
 	x.lent = err == nil && x.Host.DryRun == nil
@@ -111,8 +108,8 @@ func (x *execution) isPruned() bool {
 	return err == nil && !there
 }
 
-// giveBack removes what was lent, unless another process did.
-func (x *execution) giveBack(ctx context.Context) error {
+// returnLoan removes what was lent, unless another process did.
+func (x *execution) returnLoan(ctx context.Context) error {
 	remove := func() error { return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.loan.id()) }
 	isThere := func() (bool, error) {
 		stored, err := x.storedImages()
@@ -122,10 +119,10 @@ func (x *execution) giveBack(ctx context.Context) error {
 	if x.Host.DryRun != nil {
 		return remove()
 	}
-	return giveBack(isThere, remove)
+	return returnLoan(isThere, remove)
 }
 
-func giveBack(isThere func() (bool, error), remove func() error) error {
+func returnLoan(isThere func() (bool, error), remove func() error) error {
 	if there, err := isThere(); err != nil || !there {
 		return err
 	}

@@ -80,8 +80,8 @@ func (o Options) waitFor(ctx context.Context, f *os.File) error {
 			return err
 		case o.NoWait:
 			return ErrBusy
-		case !waited && o.Waiting != nil:
-			o.Waiting()
+		case !waited:
+			o.Events.Waiting()
 		}
 		select {
 		case <-ctx.Done():

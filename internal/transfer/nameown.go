@@ -12,7 +12,7 @@ import (
 
 // nameOwn gives images of podman's own store the names by which skopeo looks for them
 // when bootc upgrades the host, see images.HiddenError. A name that another image of
-// podman's own store has is left to it, and o.Hidden is called.
+// podman's own store has is left to it, and Events.Hidden is called.
 func (o Options) nameOwn(ctx context.Context, h *host.Host) error {
 	if o.Host.DryRun != nil || h == nil {
 		return nil
@@ -24,8 +24,8 @@ func (o Options) nameOwn(ctx context.Context, h *host.Host) error {
 	hidden := s.Hidden(h)
 	s.Close()
 	for _, image := range hidden {
-		if image.Other != "" && o.Hidden != nil {
-			o.Hidden(image)
+		if image.Other != "" {
+			o.Events.Hidden(image)
 		}
 		if image.Named {
 			continue

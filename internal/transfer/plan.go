@@ -202,11 +202,19 @@ const (
 // Method is a way to move an image.
 type Method string
 
-// The methods. What is not cloned is copied by podman, but for what bootc exports.
+// The methods that a user chooses from. Auto clones, and leaves to podman what cannot be
+// cloned.
+const (
+	Auto     Method = "auto"
+	Clone    Method = "clone"
+	ByPodman Method = "podman"
+)
+
+// The methods of plans, besides Clone. What is not cloned is copied by podman, but for
+// what bootc exports.
 const (
 	Nothing  Method = "none"
 	Tag      Method = "tag"
-	Clone    Method = "clone"
 	Copy     Method = "copy"
 	Pull     Method = "pull"
 	Reexport Method = "export"
@@ -221,8 +229,8 @@ type Choice struct {
 	Without []Source
 	// AcceptNewer takes an image of the same name and another digest.
 	AcceptNewer bool
-	// Means is how copies between stores are to be made.
-	Means Means
+	// Method is how copies between stores are to be made: Auto, Clone or ByPodman.
+	Method Method
 	// Alternatives also looks at sources after the first that has the image.
 	Alternatives bool
 

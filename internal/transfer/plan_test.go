@@ -298,7 +298,7 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "bootc-other-image-has-the-name", bootc: replaced},
 		{name: "without-bootc", bootc: elsewise, choice: Choice{Without: []Source{FromBootc}}},
 		{name: "default-exact", podman: exact},
-		{name: "default-by-podman", podman: exact, choice: Choice{Means: ByPodman}},
+		{name: "default-by-podman", podman: exact, choice: Choice{Method: ByPodman}},
 		{name: "default-without-program", podman: exact, choice: Choice{noProgram: fs.ErrNotExist}},
 		{name: "default-export", podman: exported},
 		{name: "default-exact-replaces", bootc: newer, podman: exact},
@@ -313,7 +313,7 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "default-shared", podman: exact, choice: Choice{extents: images.Yes}},
 		{name: "default-perhaps-shared", podman: exact, choice: Choice{extents: images.Unknown}},
 		{name: "ostree-shared", choice: Choice{From: FromOSTree, extents: images.Yes}},
-		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Means: ByPodman, extents: images.Yes}},
+		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Method: ByPodman, extents: images.Yes}},
 		{name: "from-default", podman: exact, choice: Choice{From: FromDefault}},
 		{name: "from-registry", podman: exact, choice: Choice{From: FromRegistry}},
 		{name: "from-ostree", podman: exact, choice: Choice{From: FromOSTree}},
@@ -605,7 +605,7 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		},
 		{
 			name: "clone without the program", podman: []stored{{names: []string{imageName}, digest: bootedDigest}},
-			choice: Choice{From: FromDefault, Means: ByClone, noProgram: fs.ErrNotExist}, is: ErrNoSource, want: "default: bootc-podman-store is not installed",
+			choice: Choice{From: FromDefault, Method: Clone, noProgram: fs.ErrNotExist}, is: ErrNoSource, want: "default: bootc-podman-store is not installed",
 		},
 		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: ", moved: true},
 		{

@@ -146,7 +146,7 @@ func TestPullService(t *testing.T) {
 			o.Progress, o.Stderr = progress.New(progress.Lines(&told)), &told
 			defer o.Progress.Close()
 			retries := 0
-			o.Retry, o.Retrying = 1, func(Retry) { retries++ }
+			o.Retry, o.Events = 1, &heard{retrying: func(Retry) { retries++ }}
 			_, err = SetUnified(t.Context(), o, Choice{From: FromRegistry})
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got %v, want %q", err, tt.err)

@@ -41,9 +41,7 @@ func (o Options) retry(ctx context.Context, reference string, try func() *failur
 		if tries > o.Retry || ctx.Err() != nil || !transient(failed.reason, reference) {
 			return failed.err
 		}
-		if o.Retrying != nil {
-			o.Retrying(Retry{Reference: reference, Reason: failed.reason, Delay: delay, Number: tries, Of: o.Retry})
-		}
+		o.Events.Retrying(Retry{Reference: reference, Reason: failed.reason, Delay: delay, Number: tries, Of: o.Retry})
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():

@@ -50,12 +50,12 @@ func TestRetryWaitsTwiceAsLongEachTime(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var told []string
-				o := Options{Retry: tt.retry, Retrying: func(r Retry) {
+				o := Options{Retry: tt.retry, Events: &heard{retrying: func(r Retry) {
 					if r.Reason != network || r.Reference != imageName {
 						t.Errorf("told of %+v", r)
 					}
 					told = append(told, fmt.Sprintf("%s %d/%d", r.Delay, r.Number, r.Of))
-				}}
+				}}}
 				tries, start := 0, time.Now()
 				err := o.retry(t.Context(), imageName, func() *failure {
 					f := tt.reasons[min(tries, len(tt.reasons)-1)]
@@ -79,7 +79,7 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
 		tries, start := 0, time.Now()
-		err := Options{Retry: 3}.retry(ctx, imageName, func() *failure {
+		err := Options{Retry: 3, Events: &heard{}}.retry(ctx, imageName, func() *failure {
 			tries++
 			return &failure{reason: network, err: errPull}
 		})

@@ -304,7 +304,7 @@ func (o Options) checkAll(ctx context.Context, to destination, sources []source)
 	counted := map[string]bool{}
 	var bytes, most int64
 	for _, from := range sources {
-		if o.Means != ByPodman {
+		if o.Method != ByPodman {
 			bytes += to.written(from, sharing, counted)
 			continue
 		}

@@ -138,7 +138,7 @@ func vastly(names ...string) []stored {
 }
 
 func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
-	for _, means := range []Means{ByClone, ByPodman} {
+	for _, method := range []Method{Clone, ByPodman} {
 		for _, tt := range []struct {
 			name          string
 			bootc, podman []stored
@@ -155,12 +155,12 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 				return PullFromDefault(t.Context(), o, []string{"localhost/y:1", "localhost/x:1"})
 			}},
 		} {
-			t.Run(tt.name+" by "+string(means), func(t *testing.T) {
+			t.Run(tt.name+" by "+string(method), func(t *testing.T) {
 				h, _ := booted(t, registryOrigin, nil, tt.podman)
 				podman := &fakePodman{scratchHost: h, images: tt.bootc}
 				o := podman.options()
-				o.Means = means
-				if means == ByClone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != images.No {
+				o.Method = method
+				if method == Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != images.No {
 					t.Skip("files share extents here")
 				}
 				err := tt.do(o)
@@ -242,7 +242,7 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 	commit := h.exportable(map[string]string{"usr/bin/sh": shell, "usr/bin/same": shell}, map[string]string{"usr/bin/sh": strings.Repeat("y", 30)})
 	h.boot(commit, follow(registryOrigin))
 	o := (&fakePodman{scratchHost: h}).options()
-	p, err := PlanUnified(t.Context(), o, Choice{From: FromOSTree, Means: ByPodman})
+	p, err := PlanUnified(t.Context(), o, Choice{From: FromOSTree, Method: ByPodman})
 	if err != nil || p.Write == nil || *p.Write != 1030 { // a name more of a file takes nothing
 		t.Errorf("planned %+v, %v, want 1030 bytes", p, err)
 	}
@@ -255,7 +255,7 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 	if err := os.Remove(refs[0]); err != nil {
 		t.Fatal(err)
 	}
-	p, err = PlanUnified(t.Context(), o, Choice{From: FromOSTree, Means: ByPodman})
+	p, err = PlanUnified(t.Context(), o, Choice{From: FromOSTree, Method: ByPodman})
 	if err != nil || p.Write != nil || p.WriteReason == "" {
 		t.Errorf("planned %+v, %v", p, err)
 	}

@@ -35,40 +35,21 @@ type Options struct {
 	Host wrapper.Host
 	// Dir is a directory for a lock and for short-lived files, /run/bootc-podman.
 	Dir string
-	// Stderr gets what podman says while it works, Progress how far it is.
+	// Stderr gets what podman prints while it works, Progress how far it is.
 	Stderr   io.Writer
 	Progress *progress.Reporter
-	// NoWait fails rather than wait for another transfer; Waiting is called before
-	// waiting for one.
-	NoWait  bool
-	Waiting func()
-	// Hidden is called for each image of the bootc store that bootc will not find when it
-	// upgrades, because podman's own store has another image of its name.
-	Hidden func(*images.HiddenError)
-	// Missed is called before the next source is tried, with why the one of the plan
-	// did not do.
-	Missed func(p *Plan, why error)
-	// Damaged is called for each image of the two stores that is no good. It is taken from
-	// nowhere. It may be called for one several times.
-	Damaged func(images.Damage)
-	// Means is how copies between stores are made, Verify how thoroughly clones are
-	// compared. Fallback is called before podman copies what could not be cloned.
-	Means    Means
-	Verify   clonejob.Verify
-	Fallback func(why error)
-	// NotLent is called before podman fetches layers that the other store has, which
-	// could not be cloned.
-	NotLent func(why error)
-	// Force does without the check of free space, SkipUpgradeCheck without that of whether
-	// bootc can upgrade the host afterwards.
+	Events   Events
+	// NoWait fails rather than wait for another transfer.
+	NoWait bool
+	// Method is how copies between stores are made: Auto, Clone or ByPodman. Verify is how
+	// thoroughly clones are compared.
+	Method Method
+	Verify clonejob.Verify
+	// Force skips the check of free space, SkipUpgradeCheck the check whether bootc can
+	// upgrade the host afterwards.
 	Force, SkipUpgradeCheck bool
-	// Journal writes a record for the administrator, with fields as in
-	// systemd.journal-fields(7). It is nil where there is no journal.
-	Journal func(message string, fields map[string]string)
-	// Retry is how often a pull that failed for a passing reason is tried again;
-	// Retrying is called before each time.
-	Retry    int
-	Retrying func(Retry)
+	// Retry is how often a pull that failed for a passing reason is tried again.
+	Retry int
 }
 
 var (
@@ -89,24 +70,21 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		return nil, err
 	}
 	defer s.Close()
-	o.tellDamage(s)
+	o.reportDamage(s)
 	if choice.record, err = o.readRecord(); err != nil {
 		return nil, err
 	}
-	choice.Means = o.Means
+	choice.Method = o.Method
 	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
 	choice.repo = o.Sysroot.RepoPath()
 	choice.measure = func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) }
 	return NewPlan(s, choice)
 }
 
-// tellDamage tells which images of a host are no good.
-func (o Options) tellDamage(s *images.Survey) {
-	if o.Damaged == nil {
-		return
-	}
+// reportDamage reports the damaged images of a host.
+func (o Options) reportDamage(s *images.Survey) {
 	for _, damage := range s.Damaged() {
-		o.Damaged(damage)
+		o.Events.Damaged(damage)
 	}
 }
 
@@ -148,7 +126,7 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 			o.journal(p, unified)
 		}
 		if err != nil && choice.From == "" && ctx.Err() == nil && p.nextMayDo(err) {
-			o.Missed(p, err)
+			o.Events.Missed(p.Source, err)
 			choice.Without = append(choice.Without, p.Source)
 			continue
 		}
@@ -253,7 +231,7 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 	case StepUntag:
 		return x.untag(ctx)
 	case StepCopy:
-		if x.Method == ByBootc {
+		if x.Plan.Method == ByBootc {
 			return x.copyNamed(ctx, exportName)
 		}
 		return x.push(ctx, x.session, x.Take, x.Name, x.spooled)
@@ -266,11 +244,11 @@ func (x *execution) take(ctx context.Context, step StepName) error {
 			return err
 		}, func() error { return x.exportIn(ctx) })
 	case StepLend:
-		return x.borrow(ctx)
+		return x.lend(ctx)
 	case StepPull:
 		return x.pull(ctx)
 	case StepReturn:
-		return x.giveBack(ctx)
+		return x.returnLoan(ctx)
 	case StepExport:
 		return x.exportIn(ctx)
 	case StepBootc:
@@ -312,7 +290,7 @@ func (x *execution) exportIn(ctx context.Context) error {
 
 // copyNamed copies an image of podman's own store.
 func (x *execution) copyNamed(ctx context.Context, name string) error {
-	if x.Host.DryRun != nil && x.Method == ByBootc { // it is not there yet
+	if x.Host.DryRun != nil && x.Plan.Method == ByBootc { // it is not there yet
 		return x.push(ctx, x.session, name, x.Name, 0)
 	}
 	store, img, err := x.inDefaultStore(name)
@@ -355,7 +333,7 @@ const pullsAgain = 2
 func (x *execution) tag(ctx context.Context) error {
 	for again := 0; ; again++ {
 		err := x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.stored.String())
-		if err == nil || x.Method != Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
+		if err == nil || x.Plan.Method != Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
 			return err
 		}
 		stored, storedErr := x.storedImages()
@@ -383,9 +361,7 @@ func (x *execution) pull(ctx context.Context) error {
 		}
 		err := x.pullFromRegistry(ctx, x.session, x.Take, layers)
 		if err != nil && ctx.Err() == nil && x.isPruned() {
-			if x.NotLent != nil {
-				x.NotLent(errPruned)
-			}
+			x.Events.NotLent(errPruned)
 			err = x.pullFromRegistry(ctx, x.session, x.Take, layers)
 		}
 		return err
@@ -481,8 +457,8 @@ func (o Options) runPlain(ctx context.Context, cmd wrapper.Cmd, env ...string) e
 func (x *execution) cleanUp(ctx context.Context, failed StepName) (err error) {
 	switch {
 	case x.loan != nil:
-		err = x.giveBack(ctx)
-	case x.Method == ByBootc && failed != StepBootc && failed != StepRemove:
+		err = x.returnLoan(ctx)
+	case x.Plan.Method == ByBootc && failed != StepBootc && failed != StepRemove:
 		err = x.removeOwn(context.WithoutCancel(ctx), exportName)
 	}
 	if err != nil {
@@ -535,7 +511,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	for _, from := range wanted {
 		as := from.name
 		// A clone looks at the files of layers that are there, too, if it is asked to.
-		if to.has(from.StoreImage, as) && (o.Verify != clonejob.VerifyFull || o.Means == ByPodman) {
+		if to.has(from.StoreImage, as) && (o.Verify != clonejob.VerifyFull || o.Method == ByPodman) {
 			continue
 		}
 		if !slices.Contains(from.Names, as) {
@@ -559,7 +535,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 			return err
 		}
 		if failed := o.verifyCopy(from.StoreImage, targets[i]); failed != nil {
-			return takeBack(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
+			return undo(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
 				return o.bootcImage(context.WithoutCancel(ctx), session, args...)
 			})
 		}
@@ -824,7 +800,7 @@ func (x *execution) verify(ctx context.Context) error {
 	if img != nil {
 		damage = verifyWhole(s.Bootc, true, img)
 	}
-	if x.Method == ByBootc {
+	if x.Plan.Method == ByBootc {
 		exported, err := s.Find(s.Default, exportName)
 		if err == nil && exported == nil {
 			err = fmt.Errorf("%w: podman's own store does not have %s", ErrNotVerified, exportName)
@@ -846,7 +822,7 @@ func (x *execution) verify(ctx context.Context) error {
 	if damage != nil {
 		failed = fmt.Errorf("verify %s: %w: %w", x.Name, ErrNotVerified, damage)
 	}
-	return takeBack(failed, x.before, x.storedImages, []string{x.stored.String()}, func(args ...string) error {
+	return undo(failed, x.before, x.storedImages, []string{x.stored.String()}, func(args ...string) error {
 		return x.podman(context.WithoutCancel(ctx), nil, args...)
 	})
 }

@@ -45,6 +45,49 @@ type fakePodman struct {
 	service func(ctx context.Context, cmd wrapper.Cmd) error
 }
 
+// heard implements Events with its functions, those that are not nil.
+type heard struct {
+	waiting  func()
+	missed   func(source Source, why error)
+	retrying func(Retry)
+	fallback func(why error)
+	journal  func(message string, fields map[string]string)
+}
+
+func (h *heard) Waiting() {
+	if h.waiting != nil {
+		h.waiting()
+	}
+}
+
+func (h *heard) Missed(source Source, why error) {
+	if h.missed != nil {
+		h.missed(source, why)
+	}
+}
+
+func (h *heard) Retrying(retry Retry) {
+	if h.retrying != nil {
+		h.retrying(retry)
+	}
+}
+
+func (h *heard) Fallback(why error) {
+	if h.fallback != nil {
+		h.fallback(why)
+	}
+}
+
+func (h *heard) Journal(message string, fields map[string]string) {
+	if h.journal != nil {
+		h.journal(message, fields)
+	}
+}
+
+func (h *heard) Damaged(images.Damage)      {}
+func (h *heard) NotLent(error)              {}
+func (h *heard) Hidden(*images.HiddenError) {}
+
 // initialised is how podman makes its own store.
 const initialised = "system info"
 
@@ -201,7 +244,7 @@ func (p *fakePodman) options() Options {
 			Env: query.Env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
 			ConfPath: p.path("run/bootc-podman/storage.conf"), Runner: p,
 		},
-		Missed: func(plan *Plan, why error) { p.Errorf("source %s was missed: %v", plan.Source, why) },
+		Events: &heard{missed: func(source Source, why error) { p.Errorf("source %s was missed: %v", source, why) }},
 	}
 }
 
@@ -358,8 +401,8 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 		podman := export(t)
 		o := podman.options()
 		var missed []Source
-		o.Missed = func(p *Plan, why error) {
-			missed = append(missed, p.Source)
+		o.Events.(*heard).missed = func(source Source, why error) {
+			missed = append(missed, source)
 			if !errors.As(why, new(*wrapper.ExitError)) {
 				t.Errorf("missed because of %v", why)
 			}
@@ -391,7 +434,7 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 		podman.fails = append(podman.fails, imageName)
 		o := podman.options()
 		var missed []Source
-		o.Missed = func(p *Plan, _ error) { missed = append(missed, p.Source) }
+		o.Events.(*heard).missed = func(source Source, _ error) { missed = append(missed, source) }
 		_, err := SetUnified(t.Context(), o, Choice{})
 		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 2 || !slices.Equal(missed, []Source{FromRegistry}) {
 			t.Errorf("got %v, ran %q, missed %v", err, podman.ran, missed)
@@ -477,19 +520,19 @@ func TestTransfersTakeTurns(t *testing.T) {
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		busy := o
-		busy.NoWait, busy.Waiting = true, cancel
+		busy.NoWait, busy.Events = true, &heard{waiting: cancel}
 		if err := transfer(ctx, busy); !errors.Is(err, ErrBusy) {
 			t.Errorf("%s: got %v, want ErrBusy", name, err)
 		}
 		waits := 0
 		waiting := o
-		waiting.Waiting = func() { waits++; cancel() }
+		waiting.Events = &heard{waiting: func() { waits++; cancel() }}
 		if err := transfer(ctx, waiting); !errors.Is(err, context.Canceled) || waits != 1 {
 			t.Errorf("%s: got %v after telling %d times, want the end of the context after one", name, err, waits)
 		}
 	}
 	// It goes on when the other one ends.
-	o.Waiting = unlock
+	o.Events.(*heard).waiting = unlock
 	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing {
 		t.Errorf("got %v, %v", p, err)
 	}
@@ -652,10 +695,10 @@ func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
 	o := podman.options()
 	missed := 0
-	o.Missed = func(p *Plan, why error) {
+	o.Events.(*heard).missed = func(source Source, why error) {
 		missed++
-		if p.Source != FromTransport || !errors.Is(why, ErrNotVerified) || len(podman.images) != 0 {
-			t.Errorf("source %s was missed: %v, left %v", p.Source, why, podman.images)
+		if source != FromTransport || !errors.Is(why, ErrNotVerified) || len(podman.images) != 0 {
+			t.Errorf("source %s was missed: %v, left %v", source, why, podman.images)
 		}
 	}
 	p, err := SetUnified(t.Context(), o, Choice{})

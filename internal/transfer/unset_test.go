@@ -166,7 +166,7 @@ func TestSetUnifiedWritesToTheJournalAsBootcDoes(t *testing.T) {
 		podman := &fakePodman{scratchHost: h, arrives: exact}
 		o := podman.options()
 		var statuses []string
-		o.Journal = func(message string, fields map[string]string) {
+		o.Events.(*heard).journal = func(message string, fields map[string]string) {
 			statuses = append(statuses, fields["BOOTC_STATUS"])
 			if fields["MESSAGE_ID"] != id || fields["BOOTC_IMAGE_REFERENCE"] != imageName || fields["BOOTC_IMAGE_TRANSPORT"] != "registry" || !strings.Contains(message, imageName) {
 				t.Errorf("%s: wrote %q, %v", kind, message, fields)

@@ -163,9 +163,7 @@ func (o Options) discardDamaged(ctx context.Context, session *wrapper.Session, i
 			names = append(names, name)
 		}
 	}
-	if o.Damaged != nil {
-		o.Damaged(images.Damage{Store: images.BootcStore, Image: own, Err: damage})
-	}
+	o.Events.Damaged(images.Damage{Store: images.BootcStore, Image: own, Err: damage})
 	return names, o.bootcImage(ctx, session, "rm", "--force", own.ID)
 }
 

@@ -9,29 +9,29 @@ import (
 	"slices"
 )
 
-// takeBack gives names of a store back to the images that had them before, and removes
+// undo gives names of a store back to the images that had them before, and removes
 // the images that came with them since. before are the images of the store then, by ID,
 // with their names; now reads them again; podman runs "podman image" on the store. The
 // error is failed, why this is necessary, with what was done.
-func takeBack(failed error, before map[string][]string, now func() (map[string][]string, error), names []string, podman func(args ...string) error) error {
+func undo(failed error, before map[string][]string, now func() (map[string][]string, error), names []string, podman func(args ...string) error) error {
 	found, err := now()
 	if err != nil {
 		return fmt.Errorf("%w; undo: %w", failed, err)
 	}
-	undo := undoing(before, found, names)
-	for _, args := range undo {
+	commands := undoing(before, found, names)
+	for _, args := range commands {
 		err = errors.Join(err, podman(args...))
 	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; undo: %w", failed, err)
-	case len(undo) == 0:
+	case len(commands) == 0:
 		return failed
 	}
 	return fmt.Errorf("%w; it was removed again", failed)
 }
 
-// undoing are the commands of takeBack. An image that has other names by now is
+// undoing are the commands of undo. An image that has other names by now is
 // somebody else's, too, and stays.
 func undoing(before, now map[string][]string, names []string) (commands [][]string) {
 	ownerIn := func(all map[string][]string, name string) string {
