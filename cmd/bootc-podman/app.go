@@ -218,7 +218,7 @@ func (a *app) command(o *options) *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "authfile", Usage: "registry credentials `FILE` instead of bootc's", Destination: &o.authFile},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop", Destination: &o.dryRun},
-			&cli.StringFlag{Name: "log-level", Usage: "log messages from this `LEVEL` up: " + logLevels, Destination: &o.logLevel},
+			logLevelFlag(&o.logLevel),
 			&cli.StringFlag{Name: "sysroot", Usage: "use the host whose root is `DIR`", Value: "/", Destination: &o.sysroot},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 			cli.HelpFlag, // as there is a command help of our own
@@ -302,7 +302,16 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	return usage
 }
 
-const logLevels = "trace, debug, info, warn, error, fatal or panic"
+// logLevels are podman's, too; logrus also takes other spellings of them.
+func logLevels() []string {
+	return []string{"trace", "debug", "info", "warn", "error", "fatal", "panic"}
+}
+
+func logLevelFlag(level *string) cli.Flag {
+	f := choice("log-level", "log messages from this `LEVEL` up: %s", "", logLevels())
+	f.Destination = level
+	return f
+}
 
 // before checks and completes the global options.
 func (a *app) before(o *options) error {
@@ -311,7 +320,7 @@ func (a *app) before(o *options) error {
 	if o.logLevel != "" {
 		level, err := logrus.ParseLevel(o.logLevel)
 		if err != nil {
-			return usageErrorf("read --log-level: unknown level %q: want %s", o.logLevel, logLevels)
+			return usageErrorf("read --log-level: unknown level %q: use %s", o.logLevel, orList(logLevels()))
 		}
 		logrus.SetLevel(level)
 	}
@@ -344,7 +353,8 @@ func (a *app) host(o *options) wrapper.Host {
 }
 
 // plainVerb completes the definition of a command of our own: it takes as many
-// operands as its ArgsUsage has words, any number more if that ends in "...".
+// operands as its ArgsUsage has words, any number more if that ends in "...", and of an
+// option with a list of values only those.
 func plainVerb(c *cli.Command) *cli.Command {
 	usage, more := strings.CutSuffix(c.ArgsUsage, "...")
 	action, operands := c.Action, strings.Fields(usage)
@@ -356,6 +366,13 @@ func plainVerb(c *cli.Command) *cli.Command {
 			return usageErrorf("%s: unexpected argument %q", c.Name, ctx.Args().Get(len(operands)))
 		case n < len(operands):
 			return usageErrorf("%s: no %s given", c.Name, operands[n])
+		}
+		for _, flag := range c.Flags {
+			if f, ok := flag.(*choiceFlag); ok {
+				if err := f.check(ctx); err != nil {
+					return err
+				}
+			}
 		}
 		return action(ctx)
 	}

@@ -108,7 +108,7 @@ func TestUsageErrors(t *testing.T) {
 		},
 		{name: "another root for usage", args: []string{"--sysroot=/mnt", "usage"}, message: `usage: --sysroot "/mnt" is of no use`, hint: usageHintOf("usage")},
 		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound: --sysroot "/mnt" is of no use`, hint: usageHintOf("bound")},
-		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: `read --log-level: unknown level "loud": want trace, debug, info, warn, error, fatal or panic`, hint: usageHint},
+		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: `read --log-level: unknown level "loud": use trace, debug, info, warn, error, fatal or panic`, hint: usageHint},
 		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
 		{
 			name: "help of an unknown command", args: []string{"help", "bogus"}, message: "bogus",

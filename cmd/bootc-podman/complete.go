@@ -224,42 +224,18 @@ func takesValue(flags []cli.Flag, name string) bool {
 
 // optionValues returns what an option may be given.
 func (l commandLine) optionValues(option string) ([]string, directive) {
+	for _, flag := range l.flags {
+		if f, ok := flag.(*choiceFlag); ok && f.Name == option {
+			return f.values, noFiles
+		}
+	}
 	switch option {
-	case "format":
-		if slices.Contains([]string{"hooks", "list", "usage"}, l.command.Name) {
-			return []string{"table", "json"}, noFiles
-		}
-		return []string{"text", "json"}, noFiles
-	case "from":
-		if l.command.Name == "copy-to-storage" {
-			return valuesOf(copySources()), noFiles
-		}
-		return valuesOf(unifiedSources()), noFiles
-	case "log-level":
-		return strings.Fields("trace debug info warn error fatal panic"), noFiles
-	case "store":
-		return []string{string(images.BootcStore), string(images.DefaultStore), string(images.OSTreeStore)}, noFiles
-	case "method":
-		return valuesOf(methods()), noFiles
-	case "mode":
-		return valuesOf(hooks.Modes()), noFiles
-	case "verify":
-		return valuesOf(verifications()), noFiles
 	case "progress-fd", "retry", "source", "target":
 		return nil, noFiles
 	case "root", "sysroot":
 		return nil, onlyDirs
-	case "type":
-		return []string{"all", string(images.Host), string(images.Logical), string(images.Unified)}, noFiles
 	}
 	return nil, orFiles
-}
-
-func valuesOf[T ~string](values []T) (list []string) {
-	for _, value := range values {
-		list = append(list, string(value))
-	}
-	return list
 }
 
 func optionNames(flags []cli.Flag) (names []string) {

@@ -6,11 +6,14 @@ package main
 import (
 	_ "embed" // for the scripts
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
 
-// The scripts are here too, and not only installed, for who has but the program.
+// The scripts are embedded for users who have only the binary.
 var (
 	//go:embed completions/bootc-podman.bash
 	bashCompletion string
@@ -20,25 +23,23 @@ var (
 	zshCompletion string
 )
 
-func shells() []string { return []string{"bash", "fish", "zsh"} }
+// completionScripts returns the scripts by the names of their shells.
+func completionScripts() map[string]string {
+	return map[string]string{"bash": bashCompletion, "fish": fishCompletion, "zsh": zshCompletion}
+}
+
+func shells() []string { return slices.Sorted(maps.Keys(completionScripts())) }
 
 func (a *app) completionCommand() *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "completion",
-		Usage:     "print the script that completes our command lines in bash, fish or zsh",
-		UsageText: "bootc-podman completion bash|fish|zsh",
+		Usage:     "print the script that completes our command lines in " + orList(shells()),
+		UsageText: "bootc-podman completion " + strings.Join(shells(), "|"),
 		ArgsUsage: "shell",
 		Action: func(c *cli.Context) error {
-			script := ""
-			switch shell := c.Args().First(); shell {
-			case "bash":
-				script = bashCompletion
-			case "fish":
-				script = fishCompletion
-			case "zsh":
-				script = zshCompletion
-			default:
-				return usageErrorf("completion: unknown shell %q: want bash, fish or zsh", shell)
+			script, ok := completionScripts()[c.Args().First()]
+			if !ok {
+				return usageErrorf("completion: unknown shell %q: use %s", c.Args().First(), orList(shells()))
 			}
 			_, err := io.WriteString(a.stdout, script)
 			return err

@@ -27,14 +27,11 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] dedup [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print how much could be saved at most, and change nothing"},
-			&cli.StringFlag{Name: "format", Usage: "print the result as text or json", Value: "text"},
+			formatChoice("print the result as `FORMAT`: %s", "text"),
 			&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress"},
 		},
 		Action: func(c *cli.Context) error {
-			if format := c.String("format"); format != "text" && format != "json" {
-				return usageErrorf("dedup: unknown format %q: want text or json", format)
-			}
 			var result *dedup.Result
 			err := a.transfer(c, o, func(t transfer.Options) (err error) {
 				warnings := 0

@@ -17,7 +17,7 @@ func TestDedupFailures(t *testing.T) {
 		failure
 		args []string
 	}{
-		{failure{2, `dedup: unknown format "yaml": want text or json`, usageHintOf("dedup")}, []string{"dedup", "--format", "yaml"}},
+		{failure{2, `dedup: unknown format "yaml": use text or json`, usageHintOf("dedup")}, []string{"dedup", "--format", "yaml"}},
 		{failure{2, `dedup: unexpected argument "x"`, usageHintOf("dedup")}, []string{"dedup", "x"}},
 		{failure{2, "dedup: use file descriptor 1 for progress", usageHintOf("dedup")}, []string{"dedup", "--progress-fd", "1"}},
 		{failure{1, "root is needed", "run it as root, for example with sudo"}, []string{"dedup"}},

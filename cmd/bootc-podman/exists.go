@@ -4,8 +4,6 @@
 package main
 
 import (
-	"slices"
-
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/images"
@@ -24,14 +22,10 @@ func (a *app) existsCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] exists [options] image",
 		ArgsUsage: "image",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "store", Usage: "look into `STORE`: bootc, default or ostree", Value: string(images.BootcStore)},
+			choice("store", "look into `STORE`: %s", string(images.BootcStore), []images.StoreName{images.BootcStore, images.DefaultStore, images.OSTreeStore}),
 		},
 		Action: func(c *cli.Context) error {
-			store := images.StoreName(c.String("store"))
-			if !slices.Contains([]images.StoreName{images.BootcStore, images.DefaultStore, images.OSTreeStore}, store) {
-				return usageErrorf("exists: unknown store %q: want bootc, default or ostree", store)
-			}
-			found, err := images.Exists(c.Context, a.query(o), store, c.Args().First())
+			found, err := images.Exists(c.Context, a.query(o), images.StoreName(c.String("store")), c.Args().First())
 			if err == nil && !found {
 				return &exitError{code: exitNo}
 			}

@@ -43,9 +43,9 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman hooks install|uninstall|verify|list|explain|denied|identity [options] [config.json|-]",
 		ArgsUsage: "action ...",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "mode", Usage: "what mount-guard does about a mount, `MODE`: warn, enforce or deny", Value: string(hooks.Warn)},
+			choice("mode", "what mount-guard does about a mount, `MODE`: %s", string(hooks.Warn), hooks.Modes()),
 			&cli.StringFlag{Name: "program", Usage: "the hooks run this program, `FILE`, instead of the one that runs now"},
-			&cli.StringFlag{Name: "format", Usage: "print a table or json, for denied", Value: "table"},
+			formatChoice("what denied prints, `FORMAT`: %s", "table"),
 			&cli.StringFlag{Name: "root", Usage: "the host, or the image in the making, whose root directory is `DIR`"},
 		},
 		Action: func(c *cli.Context) error {
@@ -88,9 +88,6 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 }
 
 func (a *app) installHooks(ctx context.Context, o *options, root, program string, mode hooks.Mode) error {
-	if !slices.Contains(hooks.Modes(), mode) {
-		return usageErrorf("hooks install: unknown mode %q: want warn, enforce or deny", mode)
-	}
 	if program != "" && !filepath.IsAbs(program) {
 		return usageErrorf("hooks install: program %q is no absolute path", program)
 	}
@@ -213,9 +210,6 @@ func (a *app) explainHooks(ctx context.Context, root, config string) error {
 
 // deniedHooks prints why containers were not let start, the last one first.
 func (a *app) deniedHooks(format string) error {
-	if !slices.Contains([]string{"table", "json"}, format) {
-		return usageErrorf("hooks denied: unknown format %q: want table or json", format)
-	}
 	denials, bad := hooks.Denials(a.root)
 	if len(denials) == 0 && len(bad) > 0 {
 		return errors.Join(bad...)

@@ -6,7 +6,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,19 +21,18 @@ func (a *app) listCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] list [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all-stores", Usage: "add the images of podman's own store"},
-			&cli.StringFlag{Name: "format", Usage: "print a table, json, or what the Go `TEMPLATE` makes of each image", Destination: &p.format},
+			p.formatFlag(),
 			lenientFlag(),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print digests and IDs whole", Destination: &p.whole},
 			&cli.BoolFlag{Name: "noheading", Aliases: []string{"n"}, Usage: "print no heading above a table", Destination: &p.noHeading},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs", Destination: &p.quiet},
-			&cli.StringFlag{Name: "type", Usage: "list only images of `TYPE`: all, host, logical or unified", Value: "all"},
+			choice("type", "list only images of `TYPE`: %s", string(allTypes), []images.Type{allTypes, images.Host, images.Logical, images.Unified}),
 		},
 		Action: func(c *cli.Context) error {
 			query := a.query(o)
 			query.AllStores = c.Bool("all-stores")
-			var err error
-			if query.Type, err = imageType(c.String("type")); err != nil {
-				return err
+			if t := images.Type(c.String("type")); t != allTypes {
+				query.Type = t
 			}
 			if err := p.check(); err != nil {
 				return err
@@ -46,15 +44,14 @@ func (a *app) listCommand(o *options) *cli.Command {
 	})
 }
 
-func imageType(word string) (images.Type, error) {
-	if word == "all" {
-		return "", nil
-	}
-	t := images.Type(word)
-	if !slices.Contains([]images.Type{images.Host, images.Logical, images.Unified}, t) {
-		return "", usageErrorf("list: unknown type %q: want all, host, logical or unified", word)
-	}
-	return t, nil
+// allTypes is the value of --type that is no type of an image.
+const allTypes images.Type = "all"
+
+// formatFlag has no default value: only a format that was given excludes --quiet.
+func (p *listPrinter) formatFlag() cli.Flag {
+	f := formatTemplate("print each image as `FORMAT`: %s", "table")
+	f.Value, f.Destination = "", &p.format
+	return f
 }
 
 // query says to package images what to look at.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/urfave/cli/v2"
@@ -32,13 +33,46 @@ func manualOptions(t *testing.T, page string) []string {
 	return names
 }
 
-func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
+// flagsOfPages returns the options by the manual pages that describe them.
+func flagsOfPages(t *testing.T) map[string][]cli.Flag {
+	t.Helper()
 	tree := newTestApp(t).command(&options{})
-	options := map[string][]cli.Flag{"bootc-podman.8.md": tree.Flags}
+	pages := map[string][]cli.Flag{"bootc-podman.8.md": tree.Flags}
 	for _, c := range tree.VisibleCommands() {
-		options["bootc-podman-"+c.Name+".8.md"] = c.Flags
+		pages["bootc-podman-"+c.Name+".8.md"] = c.Flags
 	}
-	for page, flags := range options {
+	return pages
+}
+
+func TestManualPagesListTheValuesOfOptions(t *testing.T) {
+	found := 0
+	for page, flags := range flagsOfPages(t) {
+		text, err := os.ReadFile(filepath.Join(manDir, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, flag := range flags {
+			f, ok := flag.(*choiceFlag)
+			if !ok {
+				continue
+			}
+			found++
+			heading := "#### **--" + f.Name + "**=**" + strings.Join(f.values, "**|**") + "**"
+			if f.template {
+				heading += "|*TEMPLATE*"
+			}
+			if !slices.Contains(strings.Split(string(text), "\n"), heading) {
+				t.Errorf("%s has no line %q", page, heading)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no option has a list of values")
+	}
+}
+
+func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
+	for page, flags := range flagsOfPages(t) {
 		t.Run(page, func(t *testing.T) {
 			documented := manualOptions(t, page)
 			known := []string{"help", "h"} // Every command's, if it is not podman's.

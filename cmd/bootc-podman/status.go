@@ -31,7 +31,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 		Usage:     "tell what the host boots, and whether its images are where they should be",
 		UsageText: "bootc-podman [options] status [options]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "format", Usage: "print text, json, or what the Go `TEMPLATE` makes of it", Value: "text"},
+			formatTemplate("print as `FORMAT`: %s", "text"),
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -26,40 +25,34 @@ import (
 )
 
 func (a *app) setUnifiedCommand(o *options) *cli.Command {
-	var choice transfer.Choice
+	var accept transfer.Choice
 	return plainVerb(&cli.Command{
 		Name:      "set-unified",
 		Usage:     "bring the booted image into the bootc-owned store",
 		UsageText: "bootc-podman [options] set-unified [options]",
 		Flags: append(copyFlags(),
-			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &choice.AcceptNewer},
-			&cli.StringFlag{Name: "format", Usage: "print the plan as text or json", Value: "text"},
-			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, registry, transport, ostree or composefs"},
+			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &accept.AcceptNewer},
+			formatChoice("print the plan as `FORMAT`: %s", "text"),
+			fromFlag(transfer.FromDefault, transfer.FromRegistry, transfer.FromTransport, transfer.FromOSTree, transfer.FromComposefs),
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
 			&cli.BoolFlag{Name: "skip-upgrade-check", Usage: "bring the image even if bootc upgrade would fail"},
 		),
 		Action: func(c *cli.Context) error {
-			var err error
-			if choice.From, err = sourceOf(c, unifiedSources()); err != nil {
-				return err
-			}
-			if format := c.String("format"); format != "text" && format != "json" {
-				return usageErrorf("set-unified: unknown format %q: want text or json", format)
-			}
+			accept.From = transfer.Source(c.String("from"))
 			if c.Int("retry") < 0 {
 				return usageErrorf("set-unified: cannot retry %d times", c.Int("retry"))
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				if c.Bool("plan") {
-					choice.Alternatives = true
-					p, err := transfer.PlanUnified(c.Context, t, choice)
+					accept.Alternatives = true
+					p, err := transfer.PlanUnified(c.Context, t, accept)
 					if err != nil {
 						return err
 					}
 					return a.printPlan(p, c.String("format"))
 				}
-				p, err := transfer.SetUnified(c.Context, t, choice)
+				p, err := transfer.SetUnified(c.Context, t, accept)
 				if err != nil || o.dryRun {
 					return err
 				}
@@ -74,24 +67,9 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 	})
 }
 
-// unifiedSources are where set-unified may take an image from. What the bootc-owned
-// store has is always looked at.
-func unifiedSources() []transfer.Source {
-	return []transfer.Source{transfer.FromDefault, transfer.FromRegistry, transfer.FromTransport, transfer.FromOSTree, transfer.FromComposefs}
-}
-
-// copySources are where copy-to-storage may take an image from.
-func copySources() []transfer.Source {
-	return []transfer.Source{transfer.FromDefault, transfer.FromBootc, transfer.FromRegistry, transfer.FromOSTree, transfer.FromComposefs}
-}
-
-// sourceOf reads --from.
-func sourceOf(c *cli.Context, known []transfer.Source) (transfer.Source, error) {
-	source := transfer.Source(c.String("from"))
-	if source != "" && !slices.Contains(known, source) {
-		return "", usageErrorf("%s: unknown source %q: want one of %v", c.Command.Name, source, known)
-	}
-	return source, nil
+// fromFlag has the sources that a verb can take an image from.
+func fromFlag(sources ...transfer.Source) cli.Flag {
+	return choice("from", "take the image from `SOURCE` only: %s", "", sources)
 }
 
 func (a *app) unsetUnifiedCommand(o *options) *cli.Command {
@@ -119,16 +97,12 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		Usage:     "copy the booted image to podman's own store",
 		UsageText: "bootc-podman [options] copy-to-storage [options]",
 		Flags: append(copyFlags(),
-			&cli.StringFlag{Name: "from", Usage: "take the image from `SOURCE` only: default, bootc, registry, ostree or composefs"},
+			fromFlag(transfer.FromDefault, transfer.FromBootc, transfer.FromRegistry, transfer.FromOSTree, transfer.FromComposefs),
 			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of a deployment or the ostree repository, named with its transport, instead of the booted one"},
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
 		),
 		Action: func(c *cli.Context) error {
-			from, err := sourceOf(c, copySources())
-			if err != nil {
-				return err
-			}
-			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: from}
+			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: transfer.Source(c.String("from"))}
 			switch target, err := host.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
@@ -176,30 +150,11 @@ func copyFlags() []cli.Flag {
 	return append(
 		transferFlags(),
 		&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
-		&cli.StringFlag{Name: "method", Usage: "copy between stores by `METHOD`: clone, podman, or auto, which clones what can be cloned", Value: string(transfer.Auto)},
-		&cli.StringFlag{Name: "verify", Usage: "compare clones with their digests this `WELL`: none, metadata or full", Value: string(clonejob.VerifyMetadata)},
+		choice("method", "copy between stores by `METHOD`: %s; auto clones what can be cloned", string(transfer.Auto),
+			[]transfer.Method{transfer.Auto, transfer.Clone, transfer.ByPodman}),
+		choice("verify", "verify clones at `LEVEL`: %s", string(clonejob.VerifyMetadata),
+			[]clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull}),
 	)
-}
-
-// methods and verifications are the values of --method and --verify.
-func methods() []transfer.Method {
-	return []transfer.Method{transfer.Auto, transfer.Clone, transfer.ByPodman}
-}
-
-func verifications() []clonejob.Verify {
-	return []clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull}
-}
-
-// copyOptions reads the flags of copyFlags, if the verb has them.
-func copyOptions(c *cli.Context, t *transfer.Options) error {
-	t.Method, t.Verify = transfer.Method(c.String("method")), clonejob.Verify(c.String("verify"))
-	if c.IsSet("method") && !slices.Contains(methods(), t.Method) {
-		return usageErrorf("%s: unknown method %q: want one of %v", c.Command.Name, t.Method, methods())
-	}
-	if c.IsSet("verify") && !slices.Contains(verifications(), t.Verify) {
-		return usageErrorf("%s: unknown verification %q: want one of %v", c.Command.Name, t.Verify, verifications())
-	}
-	return nil
 }
 
 // transfer calls do with what the flags of c say.
@@ -222,9 +177,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t := transfer.Options{
 		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), SkipUpgradeCheck: c.Bool("skip-upgrade-check"), Retry: c.Int("retry"),
-	}
-	if err := copyOptions(c, &t); err != nil {
-		return err
+		Method: transfer.Method(c.String("method")), Verify: clonejob.Verify(c.String("verify")),
 	}
 	if !c.Bool("quiet") && !o.dryRun {
 		if f, ok := a.stderr.(*os.File); ok {

@@ -30,16 +30,16 @@ func TestTransferUsageErrors(t *testing.T) {
 		message string
 		args    []string
 	}{
-		{`set-unified: unknown source "oci": want one of [default registry transport ostree composefs]`, []string{"set-unified", "--from", "oci"}},
+		{`set-unified: unknown source "oci": use default, registry, transport, ostree or composefs`, []string{"set-unified", "--from", "oci"}},
 		// It is always looked at; nothing comes from there.
 		{`set-unified: unknown source "bootc"`, []string{"set-unified", "--from", "bootc"}},
-		{`set-unified: unknown format "yaml": want text or json`, []string{"set-unified", "--plan", "--format", "yaml"}},
+		{`set-unified: unknown format "yaml": use text or json`, []string{"set-unified", "--plan", "--format", "yaml"}},
 		{`set-unified: unexpected argument "x"`, []string{"set-unified", "x"}},
 		{"-target", []string{"set-unified", "--target", "x"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", "Not A Name"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", ""}},
 		{`copy-to-storage: target "localhost/x@sha256:` + strings.Repeat("a", 64) + `" has a digest`, []string{"copy-to-storage", "--target", "localhost/x@sha256:" + strings.Repeat("a", 64)}},
-		{`copy-to-storage: unknown source "oci": want one of [default bootc registry ostree composefs]`, []string{"copy-to-storage", "--from", "oci"}},
+		{`copy-to-storage: unknown source "oci": use default, bootc, registry, ostree or composefs`, []string{"copy-to-storage", "--from", "oci"}},
 		{`unset-unified: unexpected argument "x"`, []string{"unset-unified", "x"}},
 		{`copy-to-storage: unexpected argument "x"`, []string{"copy-to-storage", "x"}},
 		{"pull-from-default-storage: no image given", []string{"pull-from-default-storage"}},

@@ -22,7 +22,6 @@ import (
 )
 
 func (a *app) usageCommand() *cli.Command {
-	var format string
 	var ledger setup.Effect
 	return plainVerb(&cli.Command{
 		Name:      "usage",
@@ -30,10 +29,11 @@ func (a *app) usageCommand() *cli.Command {
 		UsageText: "bootc-podman usage [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "add the containers whose end nobody told"},
-			&cli.StringFlag{Name: "format", Usage: "print a table, json, or what the Go `TEMPLATE` makes of each container", Value: "table", Destination: &format},
+			formatTemplate("print each container as `FORMAT`: %s", "table"),
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {
+			format := c.String("format")
 			show, err := leasePrinter(format, &ledger)
 			if err != nil {
 				return err

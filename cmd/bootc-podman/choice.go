@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// choiceFlag is an option whose value is one of a list. The list stands here once: the
+// help text, the completion and the check of the value are made from it, and a test
+// compares the heading of the manual page with it.
+type choiceFlag struct {
+	*cli.StringFlag
+	values []string
+	// template allows a Go template in place of a value.
+	template bool
+}
+
+// choice returns an option with these values. The usage text has the name of the value in
+// backquotes, and the list of the values in the place of %s; standard is the default value,
+// "" for none.
+func choice[T ~string](name, usage, standard string, values []T) *choiceFlag {
+	list := valuesOf(values)
+	return &choiceFlag{&cli.StringFlag{Name: name, Usage: fmt.Sprintf(usage, orList(list)), Value: standard}, list, false}
+}
+
+// formatChoice returns --format with the values first, which is the default, and json.
+func formatChoice(usage, first string) *choiceFlag {
+	return choice("format", usage, first, []string{first, "json"})
+}
+
+// formatTemplate returns --format with the values first, which is the default, json, and
+// a Go template.
+func formatTemplate(usage, first string) *choiceFlag {
+	f := formatChoice("%s", first)
+	f.Usage, f.template = fmt.Sprintf(usage, orList([]string{first, "json", "a Go template"})), true
+	return f
+}
+
+// check refuses a value that is not in the list.
+func (f *choiceFlag) check(c *cli.Context) error {
+	value := c.String(f.Name)
+	if f.template || !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
+		return nil
+	}
+	noun := strings.ToLower(strings.Split(f.Usage, "`")[1])
+	return usageErrorf("%s: unknown %s %q: use %s", c.Command.Name, noun, value, orList(f.values))
+}
+
+// orList returns words as they stand in a sentence: "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func valuesOf[T ~string](values []T) (list []string) {
+	for _, value := range values {
+		list = append(list, string(value))
+	}
+	return list
+}
