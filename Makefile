@@ -158,8 +158,9 @@ bench: binary test-programs ## Measure what we add to podman (needs root)
 	@$(SUDO) bats/scratch-host bats/bench-transfer
 
 .PHONY: lint
-lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Run the linters
+lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Run the linters, and check words, imports and commit subjects
 	$< run ./...
+	$(GO) test $(GOFLAGS_BUILD) -count=1 ./internal/lint
 
 bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

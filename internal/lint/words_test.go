@@ -1,0 +1,152 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lint holds the rules of this repository that no linter knows: its words, the
+// arrows between its packages, the length of commit subjects.
+package lint
+
+import (
+	"go/scanner"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const top = "../.."
+
+// banned are words that hide who acts, or what on. In place of them stand returns, reports,
+// prints, reads, determines, any user, no process, fixes.
+var banned = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
+	"tells?", "told", "telling", "knows?", "wants?", "mend(s|ed|ing)?",
+	"nobody", "whoever", "whom", "none of", "who has but", "none but",
+	"(is|are|was|were|be|been|being) asked", "ha(s|ve) it that",
+	"no good", "of no use", "let alone", "comes? into", "gets? to (its|the) end",
+}, "|") + `)\b`)
+
+// rooms are the directories and files that the rule holds for.
+func rooms() []string {
+	return []string{"internal/lint"}
+}
+
+// allowed are lines that may have a banned word: the file, a part of the line, and why.
+func allowed() []struct{ file, part, reason string } {
+	return []struct{ file, part, reason string }{
+		{"internal/lint/words_test.go", "", "the list of the words"},
+	}
+}
+
+// skipped are directories that hold no text of ours.
+func skipped() []string { return []string{".git", "bin", "build", "testdata"} }
+
+func TestTextsAvoidBannedWords(t *testing.T) {
+	checked := 0
+	for _, room := range rooms() {
+		err := filepath.WalkDir(filepath.Join(top, room), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if entry.IsDir() && slices.Contains(skipped(), entry.Name()) {
+				return filepath.SkipDir
+			}
+			if !entry.Type().IsRegular() {
+				return nil
+			}
+			checked++
+			return checkWords(t, path)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if checked == 0 {
+		t.Error("no file was checked")
+	}
+}
+
+// checkWords reports the banned words of a file: in comments and strings of Go, anywhere
+// in other files.
+func checkWords(t *testing.T, path string) error {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	name, err := filepath.Rel(top, path)
+	if err != nil {
+		return err
+	}
+	texts := map[int]string{1: string(content)}
+	if strings.HasSuffix(path, ".go") {
+		texts = goTexts(path, content)
+	}
+	for first, text := range texts {
+		for i, line := range strings.Split(text, "\n") {
+			for _, word := range banned.FindAllString(line, -1) {
+				// "want" is what Go tests call an expected value.
+				if strings.HasSuffix(path, "_test.go") && word == "want" && !strings.HasPrefix(text, "/") {
+					continue
+				}
+				if !isAllowed(name, line) {
+					t.Errorf("%s:%d: %q in: %s", name, first+i, word, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// goTexts returns the comments and strings of a Go file by the lines they begin in.
+func goTexts(path string, content []byte) map[int]string {
+	files := token.NewFileSet()
+	file := files.AddFile(path, -1, len(content))
+	var s scanner.Scanner
+	s.Init(file, content, nil, scanner.ScanComments)
+	texts := map[int]string{}
+	for {
+		pos, tok, lit := s.Scan()
+		switch tok {
+		case token.EOF:
+			return texts
+		case token.COMMENT, token.STRING:
+			line := file.Line(pos)
+			if texts[line] != "" {
+				lit = texts[line] + " " + lit
+			}
+			texts[line] = lit
+		}
+	}
+}
+
+func isAllowed(name, line string) bool {
+	for _, a := range allowed() {
+		if a.file == name && strings.Contains(line, a.part) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestBannedWordsAreFound(t *testing.T) {
+	for text, found := range map[string]bool{
+		"it tells which":      true,
+		"None of them":        true,
+		"podman is asked for": true,
+		"the unknown known":   false,
+		"a hotel":             false,
+		"as_nobody":           false,
+	} {
+		if got := banned.MatchString(text); got != found {
+			t.Errorf("%q: found %v, want %v", text, got, found)
+		}
+	}
+	texts := goTexts("x.go", []byte("package x\n\n// tells\nvar tells = `a\nb` // c\n"))
+	if want := map[int]string{3: "// tells", 4: "`a\nb`", 5: "// c"}; !maps.Equal(texts, want) {
+		t.Errorf("got %v, want %v", texts, want)
+	}
+}
