@@ -169,7 +169,7 @@ without_podman() {
     assert "$(ls /sysroot/ostree/bootc)" == ""
 }
 
-@test "refusal: a podman database made with other paths, and the hint mends it" {
+@test "refusal: a podman database made with other paths, and the hint fixes it" {
     mkdir -p "$STORE"
     podman --root "$STORE" --runroot "$PWD/run" images
     run oracle images
@@ -179,11 +179,11 @@ without_podman() {
     # As usual on a host, which the hint has to reckon with.
     mount -o remount,bind,ro /sysroot
     refused 125 "\"$STORE" 'unshare --mount' image ls
-    local mend before
+    local fix before
     before=$(mount_table)
     # A path with a newline would be escaped; this one is as it is.
-    mend=$(sed -n 's/^Hint:.*move it aside: //p' <<<"$stderr")
-    bash -c "$mend"
+    fix=$(sed -n 's/^Hint: \(.*\), if the store has no containers.*/\1/p' <<<"$stderr")
+    bash -c "$fix"
     assert "$(mount_table)" == "$before"
     bp image ls
     oracle images

@@ -44,7 +44,7 @@ func TestWriteEnvIsForAShellToEvaluate(t *testing.T) {
 	}
 }
 
-func TestWriteEnvTellsWhereAStoreWouldBe(t *testing.T) {
+func TestWriteEnvNamesWhereAStoreWouldBe(t *testing.T) {
 	m := newMachine(t)
 	m.removeStore(t)
 	var lines strings.Builder

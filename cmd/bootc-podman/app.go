@@ -18,7 +18,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// app is everything a handler may touch of the process it runs in.
+// app holds what a handler may use of its process.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -39,8 +39,8 @@ const (
 	exitUsage  = 2
 )
 
-// exitError ends the program with a status of its own. err may be nil, when
-// everything has been said. advice is where to read on about wrong usage.
+// exitError ends the program with this status. err is nil when everything has been
+// printed already. advice is the hint about wrong usage.
 type exitError struct {
 	code   int
 	err    error
@@ -56,15 +56,14 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// problems is an error of several that stand side by side, with --lenient mere
-// warnings.
+// problems is a list of independent errors; --lenient makes them warnings.
 type problems []error
 
 func (p problems) Error() string { return errors.Join(p...).Error() }
 
 func (p problems) Unwrap() []error { return p }
 
-// sideBySide returns the errors of which err is but a list.
+// sideBySide returns the errors that err only lists, or err itself.
 func sideBySide(err error) (all []error) {
 	var list interface{ Unwrap() []error }
 	if !errors.As(err, &list) {
@@ -83,12 +82,12 @@ func usageErrorf(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), advice: helpAdvice("")}
 }
 
-// helpAdvice says where to read on about a command, "" for all of them.
+// helpAdvice names the help of a command, that of all commands for "".
 func helpAdvice(command string) string {
 	return fmt.Sprintf("see %q", strings.TrimSuffix("bootc-podman help "+command, " "))
 }
 
-// orCode gives an error that has no exit status yet this one.
+// orCode adds an exit status to an error that has none.
 func orCode(err error, code int) error {
 	if err == nil || errors.As(err, new(*exitError)) {
 		return err
@@ -96,8 +95,8 @@ func orCode(err error, code int) error {
 	return &exitError{code: code, err: err}
 }
 
-// passthroughStatus gives an error from before podman ran podman's own exit
-// statuses: 126 and 127 for a program that cannot be run, 125 for the rest.
+// passthroughStatus adds podman's exit statuses to an error from before podman ran: 126
+// and 127 for a program that cannot be run, 125 for others.
 func passthroughStatus(err error) error {
 	var lookup *wrapper.LookupError
 	if errors.As(err, &lookup) {
@@ -135,7 +134,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// messages are the lines that tell of err, each once: several may come from one file.
+// messages returns the lines of err, each once: several may come from one file.
 func messages(err error) (lines []string) {
 	for _, one := range sideBySide(err) {
 		if line := printable(one.Error()); !slices.Contains(lines, line) {
@@ -145,7 +144,7 @@ func messages(err error) (lines []string) {
 	return lines
 }
 
-// checkedWriter remembers that a write failed: what prints help does not.
+// checkedWriter keeps the error of a write, as the library that prints help drops it.
 type checkedWriter struct {
 	io.Writer
 	err error
@@ -160,7 +159,7 @@ func (w *checkedWriter) Write(p []byte) (int, error) {
 }
 
 // dispatch runs the command that args name. A passthrough without options of
-// ours does not wait for the command tree: it is what scripts run in a loop.
+// ours does not build the command tree: scripts run it in a loop.
 func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	if isHook(args) {
 		return a.runHook(args[2:])
@@ -181,14 +180,14 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	return a.becomePodman(ctx, o, args[1:])
 }
 
-// options are the global ones.
+// options are the global options.
 type options struct {
 	sysroot, authFile, logLevel string
 	dryRun                      bool
 }
 
-// words are the global options as they would be typed, for a command line that
-// starts us again.
+// words returns the global options as a user types them, for a command line that starts
+// this program again.
 func (o *options) words() []string {
 	var words []string
 	for _, opt := range []struct{ name, value, standard string }{
@@ -203,7 +202,7 @@ func (o *options) words() []string {
 
 var errUnknownCommand = errors.New("unknown command")
 
-// command builds the command tree; nothing of it outlives the call.
+// command builds the command tree, a new one at each call.
 func (a *app) command(o *options) *cli.App {
 	tree := &cli.App{
 		Name:           "bootc-podman",
@@ -255,8 +254,8 @@ func (a *app) command(o *options) *cli.App {
 	return tree
 }
 
-// finish adds to a command what all of our own have: --dry-run after it, and where
-// to read on about wrong usage.
+// finish adds to a command what all of our own have: --dry-run after its name, and a hint
+// about wrong usage.
 func (a *app) finish(o *options, c *cli.Command) {
 	if !slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), "dry-run") }) {
 		c.Flags = append(c.Flags, &cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop"})
@@ -284,12 +283,12 @@ func (a *app) checkSysroot(o *options, command string) error {
 	}
 	advice := ""
 	if command == "hooks" {
-		advice = "; --root after it names the root directory of a host"
+		advice = "; use --root after hooks for another root directory"
 	}
-	return usageErrorf("%s: --sysroot %q is of no use, it is about the running host%s", command, o.sysroot, advice)
+	return usageErrorf("%s: --sysroot %q is not supported: the command acts on the running host%s", command, o.sysroot, advice)
 }
 
-// usageError is for the options of all commands, and those of one.
+// usageError is the library's callback for wrong options, global ones and those of a command.
 func usageError(c *cli.Context, err error, _ bool) error {
 	usage := &exitError{code: exitUsage, err: fmt.Errorf("read options: %w", err), advice: helpAdvice("")}
 	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
@@ -339,7 +338,7 @@ func (a *app) before(o *options) error {
 	return nil
 }
 
-// host says for which host, and by which means, the wrapper works.
+// host returns what package wrapper needs to work on the host of the options.
 func (a *app) host(o *options) wrapper.Host {
 	h := wrapper.Host{
 		Env: a.env, Euid: a.euid, Self: a.self, Root: a.root,
@@ -379,7 +378,7 @@ func plainVerb(c *cli.Command) *cli.Command {
 	return c
 }
 
-// passthrough is a command whose arguments are not ours to read.
+// passthrough completes the definition of a command that does not read its arguments.
 func passthrough(c *cli.Command) *cli.Command {
 	c.SkipFlagParsing, c.HideHelp, c.HideHelpCommand = true, true, true
 	action := c.Action
@@ -387,7 +386,7 @@ func passthrough(c *cli.Command) *cli.Command {
 	return c
 }
 
-// podmanImageCommands is used to advise on "bootc-podman pull" and the like.
+// podmanImageCommands are for the hint about "bootc-podman pull" and the like.
 func podmanImageCommands() []string {
 	return strings.Fields("build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag")
 }

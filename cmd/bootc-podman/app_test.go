@@ -104,10 +104,10 @@ func TestUsageErrors(t *testing.T) {
 		{name: "a word of help's own that it had", args: []string{"h"}, message: `unknown command "h"`, hint: `"bootc-podman help" lists the commands; podman's others are not for this store`},
 		{
 			name: "another root for hooks", args: []string{"--sysroot", "/mnt", "hooks", "install"}, hint: usageHintOf("hooks"),
-			message: `hooks: --sysroot "/mnt" is of no use, it is about the running host; --root after it names the root directory of a host`,
+			message: `hooks: --sysroot "/mnt" is not supported: the command acts on the running host; use --root after hooks for another root directory`,
 		},
-		{name: "another root for usage", args: []string{"--sysroot=/mnt", "usage"}, message: `usage: --sysroot "/mnt" is of no use`, hint: usageHintOf("usage")},
-		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound: --sysroot "/mnt" is of no use`, hint: usageHintOf("bound")},
+		{name: "another root for usage", args: []string{"--sysroot=/mnt", "usage"}, message: `usage: --sysroot "/mnt" is not supported`, hint: usageHintOf("usage")},
+		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound: --sysroot "/mnt" is not supported`, hint: usageHintOf("bound")},
 		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: `read --log-level: unknown level "loud": use trace, debug, info, warn, error, fatal or panic`, hint: usageHint},
 		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
 		{
@@ -155,7 +155,7 @@ func TestAFullDiskIsAnErrorOfEveryVerb(t *testing.T) {
 	}
 }
 
-func TestNotRootIsToldBeforeAnythingIsDone(t *testing.T) {
+func TestNotRootIsReportedBeforeAnythingIsDone(t *testing.T) {
 	for _, args := range [][]string{
 		{"set-unified"}, {"unset-unified"}, {"copy-to-storage"}, {"pull-from-default-storage", "x"}, {"dedup"},
 	} {
@@ -187,7 +187,7 @@ func TestSysrootIsMadeAbsolute(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	const (
 		rootHint        = "run it as root, for example with sudo"
-		hostHint        = "this is no bootc host; name the root of one with --sysroot"
+		hostHint        = "name the root of a bootc host with --sysroot"
 		noStoreHint     = `"bootc-podman --sysroot SYSROOT init" makes an empty one; so does "bootc-podman --sysroot SYSROOT image pull"`
 		containerHint   = "run it on the bootc host itself, or name a host's root with --sysroot"
 		otherPodmanHint = "name podman itself with $BOOTC_PODMAN_PODMAN"
@@ -452,7 +452,7 @@ func TestErrorsSideBySideGetALineEach(t *testing.T) {
 
 func TestErrorsDoNotReachTheTerminalRaw(t *testing.T) {
 	a := newTestApp(t)
-	// A program's last words, and the name of a file: nobody quoted them.
+	// A program's last words, and the name of a file: they arrive without quotes.
 	a.execer.err = errors.New("exit status 1: \x1b[2J\nHint: rm -rf \xff")
 	stdout, stderr, code := a.start(t, "image", "--help")
 	failure{code: 125, message: `exit status 1: \x1b[2J\nHint: rm -rf \xff`}.check(t, stdout, stderr, code)

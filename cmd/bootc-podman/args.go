@@ -10,9 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// optionsFirst moves the options that follow a command's operands before them,
-// as everybody is used to from podman; the command line library stops at the
-// first operand. Arguments of a passthrough are left alone.
+// optionsFirst moves the options that follow a command's operands before them, as podman
+// accepts them; the command line library stops at the first operand. It leaves the
+// arguments of a passthrough unchanged.
 func optionsFirst(tree *cli.App, args []string) []string {
 	i, c := findCommand(tree, args)
 	if c == nil || c.SkipFlagParsing {
@@ -28,14 +28,14 @@ func optionsFirst(tree *cli.App, args []string) []string {
 		case len(rest[0]) < 2 || rest[0][0] != '-':
 			operands = append(operands, rest[0])
 			n = 1
-		case n > len(rest): // The value is missing: let the library say so.
+		case n > len(rest): // The value is missing: the library reports that.
 			return append(options, rest...)
 		default:
 			options = append(options, rest[:n]...)
 		}
 		rest = rest[n:]
 	}
-	// The library would look for help on the operand.
+	// With an operand, the library looks for help on that.
 	if len(operands) == 0 || slices.Contains(options[i+1:], "--help") || slices.Contains(options[i+1:], "-h") {
 		return options
 	}
@@ -54,14 +54,13 @@ func findCommand(tree *cli.App, args []string) (int, *cli.Command) {
 	return i, tree.Command(args[i])
 }
 
-// becomesAnother tells whether args name a command with another program's exit status.
+// becomesAnother reports whether args name a command with another program's exit status.
 func becomesAnother(tree *cli.App, args []string) bool {
 	_, c := findCommand(tree, args)
 	return c != nil && slices.Contains([]string{"exec", "image", "images"}, c.Name)
 }
 
-// length is the number of words that the option args[0] should take up, with its
-// value.
+// length returns the number of words of the option args[0], its value included.
 func length(flags []cli.Flag, args []string) int {
 	name := strings.TrimLeft(args[0], "-")
 	for _, flag := range flags {

@@ -18,7 +18,7 @@ func (a *app) boundCommand(o *options) *cli.Command {
 		Flags:     []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the lock instead of writing it"}},
 		Action: func(c *cli.Context) error {
 			if action := c.Args().First(); action != "lock" {
-				return usageErrorf("bound: unknown action %q: want lock", action)
+				return usageErrorf("bound: unknown action %q: use lock", action)
 			}
 			if c.NArg() > 1 {
 				return usageErrorf("bound lock: unexpected argument %q", c.Args().Get(1))

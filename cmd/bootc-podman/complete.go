@@ -23,24 +23,23 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// directive tells the shell what to do with candidates. It is a set of bits that
-// cobra, podman's command line library, defines in its completions.go; these are
-// the ones we use ourselves.
+// directive is what the shell does with the candidates: a set of bits that cobra, podman's
+// command line library, defines in its completions.go. These are the ones we use.
 type directive int
 
 const (
-	// orFiles has the shell complete files when there is no candidate.
+	// orFiles makes the shell complete files when there is no candidate.
 	orFiles directive = 0
 	noFiles directive = 4
-	// onlyDirs has the shell complete directories.
+	// onlyDirs makes the shell complete directories.
 	onlyDirs directive = 16
 )
 
 // completeCommand is what the scripts in completions/ call with the words after
 // our name, up to the cursor. Like podman's command of the same name it prints a
 // candidate for the last word a line, maybe with a tab and a description, and
-// then a line of a colon and the directive. It says nothing else and always
-// succeeds: whoever presses the tab key wants no message.
+// then a line of a colon and the directive. It prints nothing else and always
+// succeeds: a message would disturb the line that the user types.
 func (a *app) completeCommand(o *options) *cli.Command {
 	return passthrough(&cli.Command{
 		Name:      "__complete",
@@ -51,7 +50,7 @@ func (a *app) completeCommand(o *options) *cli.Command {
 			logrus.SetOutput(io.Discard)
 			candidates, how := a.complete(c.Context, o, c.Args().Slice())
 			for _, candidate := range candidates {
-				// Anything else the shell or the terminal would take for more than a name.
+				// The shell or the terminal would interpret other characters.
 				if plain := strings.ReplaceAll(candidate, "\t", ""); printable(plain) == plain {
 					fmt.Fprintf(a.stdout, "%s\n", candidate)
 				}
@@ -81,8 +80,8 @@ func (a *app) complete(ctx context.Context, o *options, words []string) ([]strin
 	return slices.DeleteFunc(candidates, func(c string) bool { return !strings.HasPrefix(c, last) }), how
 }
 
-// completeOwn returns what may stand in the place of the last word, whatever is
-// there of it already. Of --option=value the value is completed: last becomes that.
+// completeOwn returns the candidates for the last word, also those that do not begin with
+// it. Of --option=value the value is completed: last becomes that.
 func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line commandLine, last *string) ([]string, directive) {
 	if line.unknown {
 		return nil, noFiles
@@ -127,8 +126,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	return nil, noFiles
 }
 
-// completePassthrough completes the last of the words after a command that does
-// not read them itself.
+// completePassthrough completes the last of the words after a passthrough.
 func (a *app) completePassthrough(ctx context.Context, o *options, command string, words []string) ([]string, directive) {
 	switch command {
 	case "image", "images":
@@ -222,7 +220,7 @@ func takesValue(flags []cli.Flag, name string) bool {
 	})
 }
 
-// optionValues returns what an option may be given.
+// optionValues returns the candidates for the value of an option.
 func (l commandLine) optionValues(option string) ([]string, directive) {
 	for _, flag := range l.flags {
 		if f, ok := flag.(*choiceFlag); ok && f.Name == option {
@@ -264,12 +262,11 @@ func commandNames(tree *cli.App) (names []string) {
 	return names
 }
 
-// described is a candidate with its usage text, where backquotes mark the name of
-// an option's value.
+// described returns a candidate with its usage text, without the backquotes around the
+// name of an option's value.
 func described(word, usage string) string { return word + "\t" + strings.ReplaceAll(usage, "`", "") }
 
-// imageNames returns the names in a store, "" for the bootc-owned one, as far as
-// they can be read.
+// imageNames returns those names in a store, "" for the bootc-owned one, that can be read.
 func (a *app) imageNames(ctx context.Context, o *options, store string) (names []string) {
 	query := a.query(o)
 	query.Type = images.Unified

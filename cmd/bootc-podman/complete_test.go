@@ -97,7 +97,7 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 	}
 }
 
-func TestCompleteKnowsTheValuesOfEveryOption(t *testing.T) {
+func TestCompleteValuesOfEveryOption(t *testing.T) {
 	want := map[string]string{
 		"--authfile": ":0", "--log-level": "trace debug info warn error fatal panic :4", "--sysroot": ":16",
 		"exists --store": "bootc default ostree :4", "storage-conf --check": ":0",
@@ -150,7 +150,7 @@ func TestCompleteCommandsWithoutAnyWord(t *testing.T) {
 	}
 }
 
-// answeringRunner is a podman that says the same whatever it is asked.
+// answeringRunner is a podman that prints the same for all arguments.
 type answeringRunner struct {
 	recordingRunner
 	answer string
@@ -229,8 +229,8 @@ func TestCompleteNamesOfImages(t *testing.T) {
 		{name: "all", words: []string{"exists", ""}, want: []string{"localhost/app:1", "localhost/app:2", "quay.io/example/os:1"}},
 		{name: "some", words: []string{"exists", "l"}, want: []string{"localhost/app:1", "localhost/app:2"}},
 		{name: "of the store named", words: []string{"exists", "--store", "bootc", "q"}, want: []string{"quay.io/example/os:1"}},
-		{name: "none of another store", words: []string{"exists", "--store=ostree", ""}},
-		{name: "none of an unknown store", words: []string{"exists", "--store=bogus", ""}},
+		{name: "no name of another store", words: []string{"exists", "--store=ostree", ""}},
+		{name: "no name of an unknown store", words: []string{"exists", "--store=bogus", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, how := a.complete(t, append([]string{"--sysroot", a.sysroot}, tt.words...)...)

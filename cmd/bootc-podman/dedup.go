@@ -15,7 +15,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/dedup"
 )
 
-// maxFileWarnings bounds how many files dedup names; the result has their number.
+// maxFileWarnings is how many files dedup names; the result has their number.
 const maxFileWarnings = 10
 
 var errInterrupted = errors.New("share files of both stores: interrupted; the next run goes on from here")
@@ -23,7 +23,7 @@ var errInterrupted = errors.New("share files of both stores: interrupted; the ne
 func (a *app) dedupCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "dedup",
-		Usage:     "have equal files of both stores share their place on the disk",
+		Usage:     "share the disk space of equal files of both stores",
 		UsageText: "bootc-podman [options] dedup [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print how much could be saved at most, and change nothing"},
@@ -46,7 +46,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 				})
 				return err
 			})
-			// What was saved until then was saved.
+			// A run that failed has saved something, too.
 			if result == nil || err != nil && result.Layers == 0 {
 				return err
 			}
@@ -78,8 +78,8 @@ func (e *differError) Error() string {
 	return fmt.Sprintf("share files of both stores: %d files differ, though they are of the same layer", e.files)
 }
 
-// damagedStoreHint says how to find which of two copies of a layer is damaged: to push an
-// image, podman compares its files with their checksums.
+// damagedStoreHint is how to find which of two copies of a layer is damaged: podman
+// compares the files of an image with their checksums when it pushes the image.
 const damagedStoreHint = `"podman image push IMAGE dir:DIR" fails for an image that is damaged in podman's own store, ` +
 	`"bootc-podman image push IMAGE dir:DIR" for one in the bootc-owned store; remove that one and bring it again`
 

@@ -48,9 +48,9 @@ func (a *app) execCommand(o *options) *cli.Command {
 	})
 }
 
-// confirmReset asks whether to remove all that is in the store, and names the images that
-// the host needs. The answer is one line of standard input; podman, which may ask again,
-// gets the rest.
+// confirmReset asks whether to remove everything in the store, and names the images that
+// the host needs. The answer is one line of standard input; podman reads the rest, as it
+// may ask again.
 func (a *app) confirmReset(ctx context.Context, o *options) error {
 	query := a.query(o)
 	query.Type = images.Unified
@@ -82,7 +82,7 @@ func (a *app) confirmReset(ctx context.Context, o *options) error {
 	return nil
 }
 
-// readLine reads one line, and nothing behind it.
+// readLine reads one line, and nothing after it.
 func readLine(r io.Reader) string {
 	var line []byte
 	for b := make([]byte, 1); ; line = append(line, b[0]) {

@@ -18,7 +18,7 @@ const (
 func (a *app) existsCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "exists",
-		Usage:     "tell by the exit status whether a store has an image, without podman",
+		Usage:     "report by the exit status whether a store has an image, without podman",
 		UsageText: "bootc-podman [options] exists [options] image",
 		ArgsUsage: "image",
 		Flags: []cli.Flag{

@@ -67,7 +67,7 @@ func TestExistsUsageErrors(t *testing.T) {
 	}
 }
 
-func TestExistsThatCannotTell(t *testing.T) {
+func TestExistsFailures(t *testing.T) {
 	damage := func(store string) func(*testing.T, *testApp) {
 		return func(t *testing.T, a *testApp) { a.writeFile(t, store+"/overlay-images/images.json", 0o644, "{") }
 	}
@@ -85,7 +85,7 @@ func TestExistsThatCannotTell(t *testing.T) {
 		{name: "damaged store of podman", args: []string{"x", "--store", "default"}, with: damage(defaultStore), failure: failure{message: "images.json"}},
 		{
 			name: "no bootc host", args: []string{"x"}, with: func(t *testing.T, a *testApp) { a.remove(t, "sysroot/ostree") },
-			failure: failure{message: "no ostree or composefs directory", hint: "this is no bootc host; name the root of one with --sysroot"},
+			failure: failure{message: "no ostree or composefs directory", hint: "name the root of a bootc host with --sysroot"},
 		},
 		{
 			name: "no ostree", args: []string{"x", "--store", "ostree"}, with: func(t *testing.T, a *testApp) { a.remove(t, "bin/ostree") },

@@ -20,8 +20,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// hint is the next step after an error, "" when there is none to give. words
-// are the global options as they were given.
+// hint returns the next step after an error, "" where there is none. words are the global
+// options as they were given.
 func hint(err error, words []string) string {
 	step := nextStep(err, words)
 	if !errors.As(err, new(problems)) {
@@ -49,10 +49,10 @@ func nextStep(err error, words []string) string {
 	case errors.As(err, &ignored):
 		return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
 	case errors.As(err, &run):
-		return "without exec, podman runs images of this store from its own: podman --storage-opt additionalimagestore=" +
-			wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") + " ..."
+		return "podman --storage-opt additionalimagestore=" + wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") +
+			" ... without exec runs images of this store from podman's own"
 	case errors.As(err, &login):
-		return fmt.Sprintf("without exec: %s --authfile %s ...", login.Command, wrapper.Quote(login.File))
+		return fmt.Sprintf("%s --authfile %s ... without exec", login.Command, wrapper.Quote(login.File))
 	case errors.Is(err, wrapper.ErrScp):
 		return "save and load it: bootc-podman image save IMAGE | sudo -u USER podman load"
 	case errors.Is(err, errNotConfirmed):
@@ -60,21 +60,21 @@ func nextStep(err error, words []string) string {
 	case errors.Is(err, wrapper.ErrNotRoot):
 		return "run it as root, for example with sudo"
 	case errors.Is(err, wrapper.ErrNotPrivileged):
-		return "this root may not mount; a unit's CapabilityBoundingSet= or an unprivileged container takes that away"
+		return "grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away"
 	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, images.ErrNotOnHost):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
 		self := wrapper.Quote(append([]string{"bootc-podman"}, words...)...)
 		return fmt.Sprintf("%q makes an empty one; so does %q", self+" init", self+" image pull")
 	case errors.Is(err, storageconf.ErrNotBootcHost):
-		return "this is no bootc host; name the root of one with --sysroot"
+		return "name the root of a bootc host with --sysroot"
 	case errors.As(err, &readOnly) && readOnly.Medium:
-		return "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot"
+		return "install the host first, or name another with --sysroot: a read-only medium keeps no images"
 	case errors.As(err, &readOnly):
-		return fmt.Sprintf("the host itself mounted it so; see why, then: mount -o remount,rw %s", wrapper.Quote(readOnly.Mountpoint))
+		return fmt.Sprintf("mount -o remount,rw %s, once it is clear why the host mounted it read-only", wrapper.Quote(readOnly.Mountpoint))
 	case errors.As(err, &mismatch):
-		return "another tool opened this store by another path first; the database describes containers only, " +
-			"so if the store has none, move it aside: " + moveAside(mismatch.Database)
+		return moveAside(mismatch.Database) + ", if the store has no containers, which are all that the database describes: " +
+			"another tool opened the store by another path first"
 	case errors.Is(err, wrapper.ErrOtherStore):
 		return "any podman command line runs on the bootc-owned store with \"bootc-podman exec -- podman ...\"; for another store call podman itself"
 	case errors.Is(err, storageconf.ErrDangling):
@@ -110,7 +110,7 @@ func nextStep(err error, words []string) string {
 	case errors.Is(err, images.ErrNotFound):
 		return "\"bootc-podman list --all-stores\" shows the images of this host"
 	case errors.Is(err, transfer.ErrNotOnboarded):
-		return "\"bootc-podman image rm\" removes an image whoever brought it"
+		return "\"bootc-podman image rm\" removes any image"
 	case errors.Is(err, transfer.ErrNeeded):
 		return "\"bootc-podman list\" shows what needs it"
 	case errors.Is(err, host.ErrNoOSTree):
@@ -129,7 +129,7 @@ func nextStep(err error, words []string) string {
 	return ""
 }
 
-// readStore says what makes skopeo read the bootc store.
+// readStore returns what makes skopeo read the bootc store.
 func readStore(err *images.IgnoredError) string {
 	switch {
 	case errors.Is(err, storageconf.ErrNoConf):
@@ -140,8 +140,8 @@ func readStore(err *images.IgnoredError) string {
 	return "fix storage.conf"
 }
 
-// moveAside is the command line that renames a file, also where /sysroot is mounted
-// read-only, as usual.
+// moveAside returns the command line that renames a file, also where /sysroot is mounted
+// read-only.
 func moveAside(file string) string {
 	mv := "mv " + wrapper.Quote(file, file+".bak")
 	mountpoint := wrapper.ReadOnlyMount(file)
@@ -151,7 +151,7 @@ func moveAside(file string) string {
 	return "unshare --mount sh -c " + wrapper.Quote("mount -o remount,bind,rw "+wrapper.Quote(mountpoint)+" && "+mv)
 }
 
-// notExecutable is what to do about a program that cannot be executed.
+// notExecutable returns what to do about a program that cannot be executed.
 func notExecutable(lookup *wrapper.LookupError) string {
 	var steps []string
 	switch {

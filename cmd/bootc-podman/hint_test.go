@@ -48,25 +48,25 @@ func TestHint(t *testing.T) {
 			name: "storage.conf that cannot be read", err: &images.IgnoredError{Err: fs.ErrPermission},
 			want: "fix storage.conf; --skip-upgrade-check brings the image all the same",
 		},
-		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "this is no bootc host; name the root of one with --sysroot"},
+		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "name the root of a bootc host with --sysroot"},
 		{
 			name: "root that may not mount", err: wrapper.ErrNotPrivileged,
-			want: "this root may not mount; a unit's CapabilityBoundingSet= or an unprivileged container takes that away",
+			want: "grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away",
 		},
 		{name: "no program for hooks", err: setup.ErrNoProgram, want: "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"},
 		{name: "in a chroot", err: wrapper.ErrChroot, want: "in a chroot, bind-mount the new root on itself before entering it"},
 		{
 			name: "mounted read-only", err: &wrapper.ReadOnlyError{Mountpoint: "/sysroot"},
-			want: "the host itself mounted it so; see why, then: mount -o remount,rw /sysroot",
+			want: "mount -o remount,rw /sysroot, once it is clear why the host mounted it read-only",
 		},
 		{
 			name: "read-only medium", err: &wrapper.ReadOnlyError{Mountpoint: "/sysroot", Medium: true},
-			want: "a live or otherwise read-only medium keeps no images; install the host first, or name another with --sysroot",
+			want: "install the host first, or name another with --sysroot: a read-only medium keeps no images",
 		},
 		{
 			name: "another tool's database", err: &storageconf.MismatchError{Database: "/store/db.sql"},
-			want: "another tool opened this store by another path first; the database describes containers only, " +
-				"so if the store has none, move it aside: mv /store/db.sql /store/db.sql.bak",
+			want: "mv /store/db.sql /store/db.sql.bak, if the store has no containers, which are all that the database describes: " +
+				"another tool opened the store by another path first",
 		},
 		{name: "no podman", err: podman("podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},
 		{name: "no podman there", err: podman("/opt/bin/podman", wrapper.ExitNotFound), want: "install podman, or name it with $BOOTC_PODMAN_PODMAN"},

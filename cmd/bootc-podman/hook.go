@@ -11,8 +11,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks"
 )
 
-// hookCommand is what podman and OCI runtimes call; dispatch does not even come
-// here for them.
+// hookCommand is for help and completion: dispatch runs hooks without the command tree.
 func (a *app) hookCommand() *cli.Command {
 	return passthrough(&cli.Command{
 		Name:      "hook",
@@ -27,13 +26,13 @@ func (a *app) hookCommand() *cli.Command {
 	})
 }
 
-// isHook tells whether args are those of a hook at work, for which the command
-// tree is not made: it is what runs whenever a container starts.
+// isHook reports whether args run a hook. The command tree is not built for it, as a hook
+// runs whenever a container starts.
 func isHook(args []string) bool {
 	return len(args) > 2 && args[1] == "hook" && !strings.HasPrefix(args[2], "-")
 }
 
-// runHook is the hook that args name. The exit status is its whole answer.
+// runHook runs the hook that args name. Its only result is the exit status.
 func (a *app) runHook(args []string) error {
 	hook := hooks.OnHost(a.stdin, a.stdout)
 	hook.Root = a.root

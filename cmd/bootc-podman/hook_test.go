@@ -157,7 +157,7 @@ func TestHooksDeniedSaysWhyTheLastFirst(t *testing.T) {
 	failure{code: 2, message: `unknown format "x"`, hint: usageHintOf("hooks")}.check(t, stdout, stderr, code)
 }
 
-func TestHooksRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestHooksRefusesUnknownWords(t *testing.T) {
 	for _, tt := range []struct{ args, message string }{
 		{"hooks", "no action given"},
 		{"hooks remove", `unknown action "remove"`},

@@ -28,7 +28,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// hooksActions are the words that follow "hooks", with the options each knows.
+// hooksActions are the words that follow "hooks", with the options that each takes.
 func hooksActions() map[string][]string {
 	return map[string][]string{
 		"install": {"mode", "program", "root"}, "uninstall": {"root"}, "verify": {"root"},
@@ -91,7 +91,7 @@ func (a *app) installHooks(ctx context.Context, o *options, root, program string
 	if program != "" && !filepath.IsAbs(program) {
 		return usageErrorf("hooks install: program %q is no absolute path", program)
 	}
-	// The environment is that of this shell only.
+	// The file that CONTAINERS_CONF names counts in this shell only.
 	podman := setup.Podman{Version: a.podmanOf(ctx, root).Version}
 	install := setup.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}
 	if !o.dryRun {
@@ -113,7 +113,7 @@ func (a *app) uninstallHooks(o *options, root string) error {
 	return nil
 }
 
-// podmanOf is what is known of the podman of a root directory.
+// podmanOf returns what can be determined of the podman of a root directory.
 func (a *app) podmanOf(ctx context.Context, root string) setup.Podman {
 	if root != "/" {
 		return setup.Podman{}
@@ -141,13 +141,14 @@ func (a *app) verifyHooks(ctx context.Context, root string) error {
 	return nil
 }
 
-// podmanVersion is that of this machine's podman, "" when it cannot be asked.
+// podmanVersion returns the version of this machine's podman, "" when podman does not
+// print it.
 func (a *app) podmanVersion(ctx context.Context) string {
 	cmd, err := a.host(&options{sysroot: "/"}).DefaultPodman("--version")
 	if err != nil {
 		return ""
 	}
-	// What we are looking for would keep an old one from answering.
+	// An old podman fails on a containers.conf with keys of a newer one.
 	cmd.Env = append(slices.DeleteFunc(cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "CONTAINERS_CONF") }), "CONTAINERS_CONF=/dev/null")
 	out, err := a.runner.Output(ctx, cmd)
 	if err != nil {
@@ -163,7 +164,7 @@ func (a *app) listHooks(ctx context.Context, root string) error {
 		return err
 	}
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "FILE\tSTAGES\tPROGRAM") //nolint:errcheck // Flush tells
+	fmt.Fprintln(tw, "FILE\tSTAGES\tPROGRAM") //nolint:errcheck // Flush returns it
 	for _, c := range all {
 		stages, program := "broken", ""
 		if c.Hook != nil {
@@ -208,7 +209,7 @@ func (a *app) explainHooks(ctx context.Context, root, config string) error {
 	return nil
 }
 
-// deniedHooks prints why containers were not let start, the last one first.
+// deniedHooks prints why hooks kept containers from starting, the latest first.
 func (a *app) deniedHooks(format string) error {
 	denials, bad := hooks.Denials(a.root)
 	if len(denials) == 0 && len(bad) > 0 {
@@ -221,7 +222,7 @@ func (a *app) deniedHooks(format string) error {
 		return printJSON(a.stdout, append([]hooks.Denial{}, denials...))
 	}
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "DENIED\tCONTAINER ID\tNAME\tHOOK\tREASON") //nolint:errcheck // Flush tells
+	fmt.Fprintln(tw, "DENIED\tCONTAINER ID\tNAME\tHOOK\tREASON") //nolint:errcheck // Flush returns it
 	for _, d := range denials {
 		fmt.Fprintf(tw, "%s ago\t%s\t%s\t%s\t%s\n", units.HumanDuration(time.Since(d.Time)),
 			printable(d.ID[:min(len(d.ID), 12)]), printable(d.Name), printable(d.Hook), printable(d.Reason))
@@ -229,7 +230,7 @@ func (a *app) deniedHooks(format string) error {
 	return tw.Flush()
 }
 
-// identity learns what the host booted, and writes it down.
+// identity reads what the host booted, and writes it to host.json.
 func (a *app) identity(ctx context.Context, o *options) error {
 	status, bad := images.ReadStatus(ctx, a.query(o))
 	if status == nil {
@@ -247,7 +248,7 @@ func (a *app) identity(ctx context.Context, o *options) error {
 	return printJSON(a.stdout, id)
 }
 
-// hostIdentity is what is booted, for containers and hooks.
+// hostIdentity returns what is booted, as containers and hooks read it.
 func (a *app) hostIdentity(s *images.Status) hooks.Identity {
 	b := s.Booted
 	id := hooks.NewIdentity(a.root, s.Kind)
@@ -255,7 +256,7 @@ func (a *app) hostIdentity(s *images.Status) hooks.Identity {
 	return id
 }
 
-// noteIdentity writes down what a verb learned of the running host by the way.
+// noteIdentity writes what a verb has read of the running host to host.json.
 func (a *app) noteIdentity(o *options, s *images.Status) {
 	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 || o.dryRun {
 		return
@@ -265,8 +266,8 @@ func (a *app) noteIdentity(o *options, s *images.Status) {
 	}
 }
 
-// refreshIdentity writes down what is booted unless that was done since the boot, after
-// a verb that changes this host anyway: reading verbs write nothing but for status.
+// refreshIdentity writes host.json unless that was done since the boot, after a verb that
+// changes this host. Of the verbs that only read, status alone writes it.
 func (a *app) refreshIdentity(ctx context.Context, o *options) {
 	if o.dryRun || host.At(o.sysroot).Running == "" || a.euid != 0 || hooks.ReadIdentity(a.root) != (hooks.Identity{}) {
 		return

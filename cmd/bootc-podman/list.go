@@ -54,7 +54,7 @@ func (p *listPrinter) formatFlag() cli.Flag {
 	return f
 }
 
-// query says to package images what to look at.
+// query returns what package images reads.
 func (a *app) query(o *options) images.Options {
 	return images.Options{Sysroot: host.At(o.sysroot), Root: a.root, Env: a.env, Euid: a.euid, Runner: a.runner}
 }
@@ -63,9 +63,9 @@ func lenientFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "lenient", Usage: "exit with 0 although something cannot be read"}
 }
 
-// settle prints what was read with show, and reports what could not be: as an error, or
-// with --lenient as warnings. rest reports that something was read; where nothing was,
-// nothing is printed but the error.
+// settle prints with show what was read, and reports what could not be read: as an error,
+// or with --lenient as warnings. Where nothing was read, which rest reports, only the error
+// is printed.
 func (a *app) settle(c *cli.Context, found []error, rest bool, show func() error) error {
 	switch {
 	case len(found) == 0:

@@ -101,7 +101,7 @@ func newListApp(t *testing.T) (a *testApp, os, app, own *storedImage) {
 	return a, os, app, own
 }
 
-// checkOutput fails unless a command did well and printed just want.
+// checkOutput fails unless a command succeeded and printed just this.
 func checkOutput(t *testing.T, stdout, stderr string, code int, want string) {
 	t.Helper()
 	if stdout != want || stderr != "" || code != 0 {
@@ -405,7 +405,7 @@ func TestListPrintsNothingWhenATemplateFailsLate(t *testing.T) {
 	}
 }
 
-func TestListTellsEachProblemOnALine(t *testing.T) {
+func TestListPrintsEachProblemOnALine(t *testing.T) {
 	a, _, _, _ := newListApp(t)
 	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/a.image", 0o644, "")
 	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/b\n\x1b.image", 0o644, "")
@@ -445,7 +445,7 @@ func TestListWithoutOSTreeHasTheStores(t *testing.T) {
 
 func TestListOfWhatIsNoHost(t *testing.T) {
 	const (
-		hostHint      = "this is no bootc host; name the root of one with --sysroot"
+		hostHint      = "name the root of a bootc host with --sysroot"
 		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
 		ostreeHint    = "images of the ostree repository are read with ostree; install it"
 	)

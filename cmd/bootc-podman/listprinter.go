@@ -36,7 +36,7 @@ func (p listPrinter) check() error {
 	if p.isJSON() || p.quiet {
 		return nil
 	}
-	// An image that has everything: a template that fails on it is wrong.
+	// The sample has all fields: a template that fails on it fails on any image.
 	hex := strings.Repeat("0", 64)
 	sample := images.Image{
 		Type: images.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
@@ -121,9 +121,8 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// imageRow is an image as templates see it: its methods are the fields. They
-// return nothing that a terminal would take for more than text, since names are
-// whatever somebody wrote into a file of the image.
+// imageRow is an image as templates see it: its methods are the fields. They return no
+// control characters: anyone may have written a name that a terminal would interpret.
 type imageRow struct {
 	image images.Image
 	whole bool
@@ -133,14 +132,13 @@ type imageRow struct {
 // MarshalJSON is for the function json of templates.
 func (r imageRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.image) }
 
-// words is a list that templates print with commas; they can also join it, or
-// range over it.
+// words is a list that templates print with commas, join, or range over.
 type words []string
 
 func (w words) String() string { return strings.Join(w, ",") }
 
-// headings are the names of columns by the fields of templates, and of the same
-// types, so that what a template does to a field can be done to its heading.
+// headings are the names of columns by the fields of templates. They have the types of the
+// fields, so that a template that works for a field works for its heading.
 func headings() map[string]any {
 	h := map[string]any{
 		"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Deployments": words{"DEPLOYMENTS"},
@@ -173,10 +171,10 @@ func (r imageRow) Tag() string {
 	return printable(tag)
 }
 
-// ID is the image ID, truncated unless all of it is wanted.
+// ID is the image ID, truncated unless --no-trunc is given.
 func (r imageRow) ID() string { return r.cut(r.image.ID, 12) }
 
-// Digest is the manifest digest, truncated unless all of it is wanted.
+// Digest is the manifest digest, truncated unless --no-trunc is given.
 func (r imageRow) Digest() string {
 	if r.image.Digest == "" {
 		return none
@@ -218,13 +216,13 @@ func (r imageRow) Size() string {
 	return humanSize(*r.image.Size)
 }
 
-// Architecture is in the words of the image specification.
+// Architecture is the image's, as the image specification spells it.
 func (r imageRow) Architecture() string { return printable(r.image.Architecture) }
 
-// Store is where the content is.
+// Store is the store that has the content.
 func (r imageRow) Store() string { return string(r.image.Store) }
 
-// Deployments are the IDs of those that boot the image or have it bound.
+// Deployments are the IDs of the deployments that boot the image or have it bound.
 func (r imageRow) Deployments() words {
 	var ids words
 	for _, d := range r.image.Deployments {
@@ -233,8 +231,8 @@ func (r imageRow) Deployments() words {
 	return ids
 }
 
-// State is what matters most about the image: that a bound one is missing, that
-// bootc's garbage collection will remove it, or else what it is used for.
+// State is "missing" for a bound image that is not there, "will be pruned" for one that
+// bootc's garbage collection removes, else the roles of the deployments that use it.
 func (r imageRow) State() string {
 	if r.image.Present != nil && !*r.image.Present {
 		return "missing"
@@ -251,7 +249,7 @@ func (r imageRow) State() string {
 	return strings.Join(roles, ",")
 }
 
-// splitName splits the name as podman images shows it.
+// splitName splits the name as podman images does.
 func (r imageRow) splitName() (repository, tag string) {
 	name, registry := strings.CutPrefix(r.image.Name, "docker://")
 	if transport, rest, ok := strings.Cut(name, ":"); ok && !registry && r.image.Type == images.Host {

@@ -23,9 +23,9 @@ func main() {
 		self = ""
 	}
 	env := os.Environ()
-	// The storage library also reads the user's own storage.conf. Under sudo that
-	// may be another user's, who could name an image store for root to write to; and
-	// with a relative XDG_CONFIG_HOME it would be one in the working directory.
+	// The storage library also reads the user's storage.conf. Under sudo this may be the
+	// file of another user, who could name an image store for root to write to; with a
+	// relative XDG_CONFIG_HOME it is a file in the working directory.
 	if dir := configHome(); dir != "" {
 		_ = os.Setenv("XDG_CONFIG_HOME", dir) // fails for an invalid name only
 	}
@@ -37,17 +37,17 @@ func main() {
 	os.Exit(a.run(context.Background(), os.Args))
 }
 
-// configHome returns the configuration directory to set: that of the user with links
-// resolved if it is really that user's and no other user can write it, else one that does
-// not exist. It returns "" to leave XDG_CONFIG_HOME unset, which some podmans take for no
-// user's configuration at all, where the one in the home directory can be trusted.
+// configHome returns the configuration directory to set: the user's, with links resolved,
+// if this user owns it and no other user can write to it, else one that does not exist. It
+// returns "" to leave XDG_CONFIG_HOME unset where the directory in the home directory can
+// be trusted: some podmans ignore all user configuration where the variable is set.
 func configHome() string {
 	const none = "/proc/none"
 	dir, set := os.LookupEnv("XDG_CONFIG_HOME")
 	if dir == "" {
 		dir = filepath.Join(os.Getenv("HOME"), ".config")
 	}
-	// A link could lead elsewhere by the time the file is read.
+	// A link could be changed before the file is read.
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil || !filepath.IsAbs(resolved) || !ownDir(resolved, 0o002) { // /tmp is root's too
 		return none
@@ -61,7 +61,7 @@ func configHome() string {
 	return ""
 }
 
-// ownDir reports whether a directory is this user's and has none of these permissions.
+// ownDir reports whether this user owns a directory that has no forbidden permission.
 func ownDir(dir string, forbidden fs.FileMode) bool {
 	fi, err := os.Stat(dir)
 	if err != nil || fi.Mode()&forbidden != 0 {
@@ -74,5 +74,5 @@ func ownDir(dir string, forbidden fs.FileMode) bool {
 // toJournal writes a record to the journal, if there is one.
 func toJournal(message string, fields map[string]string) {
 	fields["SYSLOG_IDENTIFIER"] = "bootc-podman"
-	_ = journal.Send(message, journal.PriInfo, fields) // what it tells was done all the same
+	_ = journal.Send(message, journal.PriInfo, fields) // the act that it records has been done
 }

@@ -153,7 +153,7 @@ type failure struct {
 	message, hint string
 }
 
-// check compares an outcome with the failure, and with how errors are told:
+// check compares an outcome with the failure, and with the form of errors:
 // once, with at most one hint, and never on standard output.
 func (f failure) check(t *testing.T, stdout, stderr string, code int) {
 	t.Helper()
@@ -192,7 +192,7 @@ func TestConfigHomeIsTheUsersOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Another user's: root cannot but make one, others know of one.
+	// Root makes a directory of another user; others use one that exists.
 	others := "/proc/1"
 	if os.Geteuid() == 0 {
 		others = filepath.Join(dir, "others")

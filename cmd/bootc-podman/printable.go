@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// printable returns s with everything escaped as in Go that is not a visible
-// character or a plain space: a newline is the two characters "\n". Names come
-// from files that anybody may have written, and a terminal obeys what it is sent.
+// printable returns s with everything escaped as in Go but visible characters and plain
+// spaces: a newline becomes the two characters "\n". Names come from files that any user
+// may have written, and a terminal interprets control characters.
 func printable(s string) string {
 	var out strings.Builder
 	for len(s) > 0 {
@@ -28,9 +28,9 @@ func printable(s string) string {
 	return out.String()
 }
 
-// escapeAll makes every text in the value that v points to printable.
+// escapeAll makes all strings in the value that v points to printable.
 func escapeAll(v reflect.Value) {
-	// What is unexported belongs to others, to package time for one.
+	// Unexported fields belong to other packages, such as time.
 	if v.Kind() != reflect.Pointer && !v.CanSet() {
 		return
 	}

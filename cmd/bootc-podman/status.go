@@ -28,7 +28,7 @@ import (
 func (a *app) statusCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "status",
-		Usage:     "tell what the host boots, and whether its images are where they should be",
+		Usage:     "report what the host boots, and whether its images are where they should be",
 		UsageText: "bootc-podman [options] status [options]",
 		Flags: []cli.Flag{
 			formatTemplate("print as `FORMAT`: %s", "text"),
@@ -62,7 +62,7 @@ func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
 		return found, nil
 	}
 	effects, err := setup.Effects(a.root)
-	if errors.Is(err, fs.ErrPermission) { // not for users to see
+	if errors.Is(err, fs.ErrPermission) { // only root can read them
 		return found, nil
 	}
 	for _, e := range effects {
@@ -71,7 +71,7 @@ func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
 	return found, err
 }
 
-// statusPrinter returns what prints a status in a format.
+// statusPrinter returns the function that prints a status in a format.
 func statusPrinter(format string) (func(io.Writer, *images.Status) error, error) {
 	switch format {
 	case "", "text":
@@ -79,8 +79,8 @@ func statusPrinter(format string) (func(io.Writer, *images.Status) error, error)
 	case "json":
 		return func(w io.Writer, s *images.Status) error { return printJSON(w, s) }, nil
 	}
-	// Now, and not on the host that lacks something, is the time to tell of a
-	// field that does not exist.
+	// The sample has all fields, so that a field that does not exist is reported on every
+	// host, also where the part that has it is missing.
 	some := &images.Deployment{Created: &images.Time{}}
 	full := &images.Status{
 		Booted: some, Staged: some, Rollback: some, Others: []images.Deployment{*some},
@@ -99,7 +99,7 @@ func statusPrinter(format string) (func(io.Writer, *images.Status) error, error)
 	}, nil
 }
 
-// executeStatus prints what a template makes of a status, or nothing.
+// executeStatus executes a template on a status. It writes nothing if the template fails.
 func executeStatus(w io.Writer, format string, s *images.Status) error {
 	var out bytes.Buffer
 	f, err := report.New(&out, "status").Parse(report.OriginUser, format)
@@ -158,8 +158,8 @@ func printStatus(w io.Writer, s *images.Status) error {
 	return tw.Flush()
 }
 
-// printHooks prints one line where all hooks are the same, else one for each that does not
-// run, too.
+// printHooks prints one line where no hook runs for the same reason, else also a line for
+// each that does not run.
 func printHooks(line func(label, format string, args ...any), all []images.HookStatus) {
 	var running, missing []string
 	for _, h := range all {
@@ -213,7 +213,7 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// count puts a number before a noun.
+// count returns a number and a noun, in the plural for other numbers than 1.
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

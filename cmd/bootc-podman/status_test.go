@@ -176,8 +176,8 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 	})
 }
 
-// newStatusApp is the host of newListApp, without a repository that would have
-// to tell of the deployment.
+// newStatusApp is the host of newListApp, without a repository that
+// describes the deployment.
 func newStatusApp(t *testing.T) *testApp {
 	t.Helper()
 	a, _, _, _ := newListApp(t)
@@ -233,7 +233,7 @@ func TestStatusPrintsNothingWhenATemplateFailsLate(t *testing.T) {
 	failure{code: 1, message: "print status: template: "}.check(t, stdout, stderr, code)
 }
 
-func TestStatusTellsEachProblemOnALine(t *testing.T) {
+func TestStatusPrintsEachProblemOnALine(t *testing.T) {
 	a := newStatusApp(t)
 	a.writeFile(t, deployment+commit+"/usr/lib/bootc/bound-images.d/a.image", 0o644, "")
 	a.writeFile(t, bootcStore+"/overlay-layers/layers.json", 0o644, "{")
@@ -270,7 +270,7 @@ func TestStatusOfWhatIsNoHost(t *testing.T) {
 			a := newTestApp(t)
 			a.remove(t, "sysroot/ostree")
 			stdout, stderr, code := a.onHost(t, args...)
-			failure{code: 1, message: "no ostree or composefs directory", hint: "this is no bootc host; name the root of one with --sysroot"}.check(t, stdout, stderr, code)
+			failure{code: 1, message: "no ostree or composefs directory", hint: "name the root of a bootc host with --sysroot"}.check(t, stdout, stderr, code)
 
 			stdout, stderr, code = a.start(t, args...)
 			failure{

@@ -106,7 +106,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 			switch target, err := host.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
-			case target.Digest != "": // which it need not have there
+			case target.Digest != "": // the copy may have another one
 				return usageErrorf("copy-to-storage: target %q has a digest", choice.Target)
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
@@ -145,7 +145,7 @@ func transferFlags() []cli.Flag {
 	}
 }
 
-// copyFlags are those of verbs that copy images between containers-storages.
+// copyFlags are the options of verbs that copy images between containers-storages.
 func copyFlags() []cli.Flag {
 	return append(
 		transferFlags(),
@@ -157,9 +157,9 @@ func copyFlags() []cli.Flag {
 	)
 }
 
-// transfer calls do with what the flags of c say.
+// transfer calls do with the options of c.
 func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) error) error {
-	// podman is to end, and what it left to be cleared away, before we do.
+	// A signal ends podman first; we remove what it left, then end.
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	c.Context = ctx
@@ -245,7 +245,7 @@ func (e *transferEvents) Journal(message string, fields map[string]string) {
 	}
 }
 
-// damageLine says which image of which store is damaged, and how to be rid of it.
+// damageLine names the damaged image, its store, and the command that removes it.
 func damageLine(d images.Damage) string {
 	store, podman := "podman's own store", "podman"
 	if d.Store == images.BootcStore {
@@ -258,8 +258,8 @@ func damageLine(d images.Damage) string {
 	return fmt.Sprintf("image %.12s, %s, of %s is damaged and not used: %v; \"%s image rm %.12s\" removes it", d.Image.ID, name, store, d.Err, podman, d.Image.ID)
 }
 
-// printUnified says what was done, and whether that makes storage unified, as status
-// reports it. Where it does, the words are bootc's.
+// printUnified prints what was done, and whether that makes storage unified, as status
+// reports it. Where it does, the line is bootc's.
 func (a *app) printUnified(p *transfer.Plan, now images.Unification) error {
 	if !p.Kept {
 		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
@@ -290,7 +290,7 @@ func (a *app) printRemoved(r *transfer.Removal) error {
 	return err
 }
 
-// printCopied says what was copied; the line "Pushed" is bootc's.
+// printCopied prints what was copied; the line "Pushed" is bootc's.
 func (a *app) printCopied(c *transfer.Copied, target string) error {
 	identity := "Digest kept: " + c.Original
 	if c.Digest != c.Original {
@@ -308,7 +308,7 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 	return nil
 }
 
-// timeOf says what the time of a transfer depends on.
+// timeOf describes what the time of a transfer depends on.
 var timeOf = map[transfer.TimeClass]string{
 	transfer.TimeInstant:  "instant",
 	transfer.TimeMetadata: "metadata: its files are made, and share their content",
@@ -316,7 +316,7 @@ var timeOf = map[transfer.TimeClass]string{
 	transfer.TimeNetwork:  "network: its bytes are fetched",
 }
 
-// writes says how many bytes are written.
+// writes describes how many bytes are written.
 func writes(bytes *int64) string {
 	if bytes == nil {
 		return "not known"
@@ -324,7 +324,7 @@ func writes(bytes *int64) string {
 	return humanSize(*bytes) + " at least"
 }
 
-// alternativeLine says what another source would cost, and give.
+// alternativeLine describes what another source costs, and which digest it gives.
 func alternativeLine(other transfer.Alternative) string {
 	fetch, identity := "no fetch", "the booted digest"
 	switch {
@@ -343,7 +343,7 @@ func alternativeLine(other transfer.Alternative) string {
 	return fmt.Sprintf("%s: %s, %s, write %s, time: %s, %s", other.Choose, other.Method, fetch, writes(other.Write), other.Time, identity)
 }
 
-// upgradeLine says how bootc upgrades the host after a plan.
+// upgradeLine describes how bootc upgrades the host after a plan.
 func upgradeLine(p *transfer.Plan) string {
 	switch p.Upgrade {
 	case transfer.UpgradeFails:

@@ -79,7 +79,7 @@ func TestTransferFailuresAreHintedAt(t *testing.T) {
 		{name: "copy in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"copy-to-storage"}},
 		{
 			name: "no bootc host", sysroot: "bin", message: storageconf.ErrNotBootcHost.Error(), args: []string{"set-unified", "--plan"},
-			hint: "this is no bootc host; name the root of one with --sysroot",
+			hint: "name the root of a bootc host with --sysroot",
 		},
 		{name: "image that is not there", sysroot: "sysroot", message: `look up image "x": no such image`, hint: listed, args: []string{"pull-from-default-storage", "x"}},
 		{name: "image without a store", sysroot: "sysroot", noStore: true, message: `copy image "x": no such image`, hint: listed, args: []string{"pull-from-default-storage", "x"}},
@@ -179,14 +179,14 @@ Not:     transport: open \x1b: no such file
 		{name: "least", change: func(p *transfer.Plan) {
 			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps, p.Time = 0, nil, false, false, "", nil, transfer.TimeInstant
 			p.Alternatives, p.Refused = nil, nil
-			p.WriteReason = "nobody knows"
+			p.WriteReason = "of unknown size"
 			p.Upgrade, p.UpgradeReason = transfer.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
 			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  ostree: as\x1basked\nfor
 Method:  export
-Write:   not known: nobody knows
+Write:   not known: of unknown size
 Time:    instant
 Free:    78.9 GB, reflinks: unknown
 After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's

@@ -28,7 +28,7 @@ func (a *app) usageCommand() *cli.Command {
 		Usage:     "list the containers that run, of any store, and the stores they need",
 		UsageText: "bootc-podman usage [options]",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "add the containers whose end nobody told"},
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "add stale records of containers that have exited"},
 			formatTemplate("print each container as `FORMAT`: %s", "table"),
 			lenientFlag(),
 		},
@@ -41,7 +41,7 @@ func (a *app) usageCommand() *cli.Command {
 			leases, bad := hooks.Leases(a.root)
 			bad = slices.DeleteFunc(bad, func(err error) bool {
 				isNone := errors.Is(err, hooks.ErrBadLease)
-				if isNone { // of no container, or of one that is lost to everybody
+				if isNone { // the record of a container cannot be restored
 					fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
 				}
 				return isNone
@@ -60,8 +60,8 @@ func (a *app) usageCommand() *cli.Command {
 
 const leaseTable = "{{range .}}{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Stores}}\t{{.PID}}\t{{.Started}}\t{{.State}}\n{{end -}}"
 
-// ledger returns whether the hook runs that writes leases, and says so on standard error:
-// without it, no container is listed, whatever runs.
+// ledger returns the state of the hook that writes leases, and prints it to standard error:
+// without the hook no running container is listed.
 func (a *app) ledger(format string) setup.Effect {
 	effects, err := setup.Effects(a.root)
 	if err != nil {
@@ -94,8 +94,8 @@ type ledgerOutput struct {
 	Since *time.Time `json:"since"`
 }
 
-// leasePrinter returns what prints leases in a format; JSON also says of the ledger what
-// is known of it by then.
+// leasePrinter returns the function that prints leases in a format. JSON contains the state
+// of the ledger at that time.
 func leasePrinter(format string, ledger *setup.Effect) (func(io.Writer, []hooks.Lease) error, error) {
 	if format == "json" {
 		return func(w io.Writer, leases []hooks.Lease) error {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestInitTellsWhatItWouldDo(t *testing.T) {
+func TestInitPrintsWhatItWouldDo(t *testing.T) {
 	a := newTestApp(t)
 	a.remove(t, "sysroot/ostree/bootc")
 	before, stderr, code := a.onHost(t, "--dry-run", "init")

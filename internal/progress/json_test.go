@@ -263,7 +263,7 @@ func TestJSONGivesUpAReaderThatNeverReads(t *testing.T) {
 }
 
 // A task whose bytes are not those of parts.
-func TestJSONTellsTheEndOfATaskWithoutParts(t *testing.T) {
+func TestJSONReportsTheEndOfATaskWithoutParts(t *testing.T) {
 	output, pipe := jsonPipe(t)
 	events := pipe.all()
 	synctest.Test(t, func(t *testing.T) {

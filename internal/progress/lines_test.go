@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestLinesTellBeginningsEndsAndNowAndThenTheRest(t *testing.T) {
+func TestLinesReportBeginningsEndsAndSummaries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		reporter := New(Lines(&log))
@@ -82,7 +82,7 @@ func (w *brokenWriter) Write([]byte) (int, error) {
 	return 0, errBroken
 }
 
-func TestWriteErrorIsReportedOnceAndStopsNobody(t *testing.T) {
+func TestWriteErrorIsReportedOnceAndStopsNoOtherOutput(t *testing.T) {
 	for name, output := range map[string]func(*brokenWriter) Output{
 		"lines":    func(w *brokenWriter) Output { return Lines(w) },
 		"terminal": func(w *brokenWriter) Output { return &terminal{w: w, size: func() (int, int) { return 80, 24 }} },

@@ -42,7 +42,7 @@ _bootc_podman() {
     __bootc_podman_split "${COMP_LINE:0:COMP_POINT}"
     # Inside an open quotation $2 is without quoting already.
     [[ -z $quote ]] || replaced=$2
-    # The completion of sudo takes the : or = for a word of its own.
+    # The completion of sudo counts the : or = as a word.
     [[ $replaced != +([:=]) ]] || replaced=''
     typed=${words[-1]}
     kept=${typed%"$replaced"}
@@ -74,7 +74,7 @@ _bootc_podman() {
         [[ $candidate == "$typed"* ]] || continue
         candidate=${candidate#"$kept"}
         [[ -n $candidate ]] || continue
-        # Of paths bash takes care itself.
+        # bash quotes paths itself.
         [[ -n $quote$paths ]] || printf -v candidate %q "$candidate"
         COMPREPLY+=("$candidate")
     done

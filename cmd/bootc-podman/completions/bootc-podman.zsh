@@ -30,7 +30,7 @@ _bootc-podman() {
         return
     fi
     for line in $lines; do
-        # _describe wants a colon where the tab is.
+        # _describe needs a colon in the place of the tab.
         line=${line//:/\\:}
         candidates+=("${line/$tab/:}")
     done

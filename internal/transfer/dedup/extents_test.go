@@ -56,7 +56,7 @@ func TestApartIsWhatLiesElsewhere(t *testing.T) {
 	}
 }
 
-func TestApartKnowsWhatAnExtentIs(t *testing.T) {
+func TestApartComparesExtents(t *testing.T) {
 	plain := extent{logical: 0, physical: 64 * block, length: 8 * block}
 	compressed := plain
 	compressed.flags = extentEncoded
