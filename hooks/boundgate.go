@@ -14,8 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -217,18 +218,18 @@ func (v *Invocation) boundImages() ([]host.BoundImage, []error, error) {
 }
 
 // bootcStore reads the bootc-owned store.
-func (v *Invocation) bootcStore() (*images.Store, error) {
+func (v *Invocation) bootcStore() (*cstorage.Store, error) {
 	located, err := storageconf.Locate(v.Root)
 	if err != nil {
 		return nil, err
 	}
-	var store *images.Store
+	var store *cstorage.Store
 	var problems []error
 	for range 2 { // a file may be read while another is replaced
 		if store != nil {
 			store.Close()
 		}
-		if store, problems = images.OpenBootcStore(located, v.Root); store != nil && store.Err() == nil {
+		if store, problems = inventory.OpenBootcStore(located, v.Root); store != nil && store.Err() == nil {
 			return store, nil
 		}
 	}
@@ -241,11 +242,13 @@ func (v *Invocation) bootcStore() (*images.Store, error) {
 	return nil, refuse("there is no bootc-owned store")
 }
 
-func (v *Invocation) shortNames() (images.ShortNames, error) { return images.ReadShortNames(v.Root) }
+func (v *Invocation) shortNames() (cstorage.ShortNames, error) {
+	return cstorage.ReadShortNames(v.Root)
+}
 
 // findBound finds the bound image that a container runs, or else the one of the
 // same name.
-func (v *Invocation) findBound(bound []host.BoundImage, store *images.Store, running Image) (name string, img *images.StoreImage) {
+func (v *Invocation) findBound(bound []host.BoundImage, store *cstorage.Store, running Image) (name string, img *cstorage.Image) {
 	for _, b := range bound {
 		candidate, err := store.Lookup(b.Image, v.shortNames)
 		if err != nil {
@@ -262,7 +265,7 @@ func (v *Invocation) findBound(bound []host.BoundImage, store *images.Store, run
 }
 
 // checkLock returns why an image is not as the lock file says.
-func (v *Invocation) checkLock(name string, img *images.StoreImage) error {
+func (v *Invocation) checkLock(name string, img *cstorage.Image) error {
 	lock, err := ReadLock(v.Root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -103,7 +103,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 		return commandNames(tree), noFiles
 	}
 	if line.command.Name == "pull-from-default-storage" {
-		return a.imageNames(ctx, o, string(images.DefaultStore)), noFiles
+		return a.imageNames(ctx, o, string(inventory.DefaultStore)), noFiles
 	}
 	if line.command.Name == "hooks" && slices.Equal(line.operands, []string{"explain"}) {
 		return nil, orFiles
@@ -269,16 +269,16 @@ func described(word, usage string) string { return word + "\t" + strings.Replace
 // imageNames returns those names in a store, "" for the bootc-owned one, that can be read.
 func (a *app) imageNames(ctx context.Context, o *options, store string) (names []string) {
 	query := a.query(o)
-	query.Type = images.Unified
-	switch images.StoreName(store) {
+	query.Type = inventory.Unified
+	switch inventory.StoreName(store) {
 	case "":
-		store = string(images.BootcStore)
-	case images.DefaultStore:
-		query.Type, query.AllStores = images.Default, true
-	case images.OSTreeStore:
-		query.Type = images.Host
+		store = string(inventory.BootcStore)
+	case inventory.DefaultStore:
+		query.Type, query.AllStores = inventory.Default, true
+	case inventory.OSTreeStore:
+		query.Type = inventory.Host
 	}
-	list, _ := images.List(ctx, query)
+	list, _ := inventory.List(ctx, query)
 	for _, img := range list {
 		if string(img.Store) == store {
 			names = append(names, img.Name)

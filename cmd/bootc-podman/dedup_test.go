@@ -8,7 +8,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/dedup"
 )
 
@@ -21,7 +21,7 @@ func TestDedupFailures(t *testing.T) {
 		{failure{2, `dedup: unexpected argument "x"`, usageHintOf("dedup")}, []string{"dedup", "x"}},
 		{failure{2, "dedup: use file descriptor 1 for progress", usageHintOf("dedup")}, []string{"dedup", "--progress-fd", "1"}},
 		{failure{1, "root is needed", "run it as root, for example with sudo"}, []string{"dedup"}},
-		{failure{1, images.ErrNotOnHost.Error(), "run it on the bootc host itself, or name a host's root with --sysroot"}, []string{"--sysroot", "/", "dedup", "--dry-run"}},
+		{failure{1, inventory.ErrNotOnHost.Error(), "run it on the bootc host itself, or name a host's root with --sysroot"}, []string{"--sysroot", "/", "dedup", "--dry-run"}},
 	} {
 		t.Run(tt.message, func(t *testing.T) {
 			stdout, stderr, code := newTestApp(t).onHost(t, tt.args...)

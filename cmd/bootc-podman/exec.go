@@ -12,7 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -53,8 +53,8 @@ func (a *app) execCommand(o *options) *cli.Command {
 // may ask again.
 func (a *app) confirmReset(ctx context.Context, o *options) error {
 	query := a.query(o)
-	query.Type = images.Unified
-	list, problems := images.List(ctx, query)
+	query.Type = inventory.Unified
+	list, problems := inventory.List(ctx, query)
 	var needed []string
 	ids := map[string]bool{}
 	for _, image := range list {

@@ -6,7 +6,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // Exit statuses of verbs that answer a question, as of podman image exists.
@@ -22,10 +22,10 @@ func (a *app) existsCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] exists [options] image",
 		ArgsUsage: "image",
 		Flags: []cli.Flag{
-			choice("store", "look into `STORE`: %s", string(images.BootcStore), []images.StoreName{images.BootcStore, images.DefaultStore, images.OSTreeStore}),
+			choice("store", "look into `STORE`: %s", string(inventory.BootcStore), []inventory.StoreName{inventory.BootcStore, inventory.DefaultStore, inventory.OSTreeStore}),
 		},
 		Action: func(c *cli.Context) error {
-			found, err := images.Exists(c.Context, a.query(o), images.StoreName(c.String("store")), c.Args().First())
+			found, err := inventory.Exists(c.Context, a.query(o), inventory.StoreName(c.String("store")), c.Args().First())
 			if err == nil && !found {
 				return &exitError{code: exitNo}
 			}

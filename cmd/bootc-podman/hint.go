@@ -12,8 +12,9 @@ import (
 	"syscall"
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -41,7 +42,7 @@ func nextStep(err error, words []string) string {
 		exit     *exitError
 		conf     *storageconf.ConfError
 		damaged  *transfer.DamagedError
-		ignored  *images.IgnoredError
+		ignored  *inventory.IgnoredError
 		run      *wrapper.ContainerError
 		login    *wrapper.LoginError
 	)
@@ -61,7 +62,7 @@ func nextStep(err error, words []string) string {
 		return "run it as root, for example with sudo"
 	case errors.Is(err, wrapper.ErrNotPrivileged):
 		return "grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away"
-	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, images.ErrNotOnHost):
+	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, inventory.ErrNotOnHost):
 		return "run it on the bootc host itself, or name a host's root with --sysroot"
 	case errors.Is(err, storageconf.ErrNoStore):
 		self := wrapper.Quote(append([]string{"bootc-podman"}, words...)...)
@@ -107,7 +108,7 @@ func nextStep(err error, words []string) string {
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNoTag):
 		return "give it one in podman's own store: podman tag IMAGE NAME:TAG"
-	case errors.Is(err, images.ErrNotFound):
+	case errors.Is(err, cstorage.ErrNotFound):
 		return "\"bootc-podman list --all-stores\" shows the images of this host"
 	case errors.Is(err, transfer.ErrNotOnboarded):
 		return "\"bootc-podman image rm\" removes any image"
@@ -130,7 +131,7 @@ func nextStep(err error, words []string) string {
 }
 
 // readStore returns what makes skopeo read the bootc store.
-func readStore(err *images.IgnoredError) string {
+func readStore(err *inventory.IgnoredError) string {
 	switch {
 	case errors.Is(err, storageconf.ErrNoConf):
 		return fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(storageconf.MinimalConf, "\n", `\n`), storageconf.AdminConf)

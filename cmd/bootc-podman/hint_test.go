@@ -12,7 +12,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -33,19 +33,19 @@ func TestHint(t *testing.T) {
 	}{
 		{name: "no root", err: wrapper.ErrNotRoot, want: "run it as root, for example with sudo"},
 		{name: "in a container", err: wrapper.ErrContainer, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
-		{name: "in a container, without programs", err: images.ErrNotOnHost, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
+		{name: "in a container, without programs", err: inventory.ErrNotOnHost, want: "run it on the bootc host itself, or name a host's root with --sysroot"},
 		{name: "no store", err: storageconf.ErrNoStore, want: `"bootc-podman init" makes an empty one; so does "bootc-podman image pull"`},
 		{
-			name: "no storage.conf", err: fmt.Errorf("onboard: %w", &images.IgnoredError{Err: storageconf.ErrNoConf}),
+			name: "no storage.conf", err: fmt.Errorf("onboard: %w", &inventory.IgnoredError{Err: storageconf.ErrNoConf}),
 			want: `printf '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n' >/etc/containers/storage.conf` +
 				"; --skip-upgrade-check brings the image all the same",
 		},
 		{
-			name: "driver without additional stores", err: &images.IgnoredError{Err: &storageconf.DriverError{Driver: "vfs"}},
+			name: "driver without additional stores", err: &inventory.IgnoredError{Err: &storageconf.DriverError{Driver: "vfs"}},
 			want: `set driver = "overlay" in /etc/containers/storage.conf; --skip-upgrade-check brings the image all the same`,
 		},
 		{
-			name: "storage.conf that cannot be read", err: &images.IgnoredError{Err: fs.ErrPermission},
+			name: "storage.conf that cannot be read", err: &inventory.IgnoredError{Err: fs.ErrPermission},
 			want: "fix storage.conf; --skip-upgrade-check brings the image all the same",
 		},
 		{name: "no bootc host", err: storageconf.ErrNotBootcHost, want: "name the root of a bootc host with --sysroot"},

@@ -23,7 +23,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -232,7 +232,7 @@ func (a *app) deniedHooks(format string) error {
 
 // identity reads what the host booted, and writes it to host.json.
 func (a *app) identity(ctx context.Context, o *options) error {
-	status, bad := images.ReadStatus(ctx, a.query(o))
+	status, bad := inventory.ReadStatus(ctx, a.query(o))
 	if status == nil {
 		return errors.Join(bad...)
 	}
@@ -249,7 +249,7 @@ func (a *app) identity(ctx context.Context, o *options) error {
 }
 
 // hostIdentity returns what is booted, as containers and hooks read it.
-func (a *app) hostIdentity(s *images.Status) hooks.Identity {
+func (a *app) hostIdentity(s *inventory.Status) hooks.Identity {
 	b := s.Booted
 	id := hooks.NewIdentity(a.root, s.Kind)
 	id.Image, id.Digest, id.Version, id.Deployment = b.Image, b.Digest, b.Version, b.ID
@@ -257,7 +257,7 @@ func (a *app) hostIdentity(s *images.Status) hooks.Identity {
 }
 
 // noteIdentity writes what a verb has read of the running host to host.json.
-func (a *app) noteIdentity(o *options, s *images.Status) {
+func (a *app) noteIdentity(o *options, s *inventory.Status) {
 	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 || o.dryRun {
 		return
 	}
@@ -272,7 +272,7 @@ func (a *app) refreshIdentity(ctx context.Context, o *options) {
 	if o.dryRun || host.At(o.sysroot).Running == "" || a.euid != 0 || hooks.ReadIdentity(a.root) != (hooks.Identity{}) {
 		return
 	}
-	if status, _ := images.ReadStatus(ctx, a.query(o)); status != nil {
+	if status, _ := inventory.ReadStatus(ctx, a.query(o)); status != nil {
 		a.noteIdentity(o, status)
 	}
 }

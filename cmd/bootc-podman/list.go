@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 func (a *app) listCommand(o *options) *cli.Command {
@@ -26,26 +26,26 @@ func (a *app) listCommand(o *options) *cli.Command {
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print digests and IDs whole", Destination: &p.whole},
 			&cli.BoolFlag{Name: "noheading", Aliases: []string{"n"}, Usage: "print no heading above a table", Destination: &p.noHeading},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs", Destination: &p.quiet},
-			choice("type", "list only images of `TYPE`: %s", string(allTypes), []images.Type{allTypes, images.Host, images.Logical, images.Unified}),
+			choice("type", "list only images of `TYPE`: %s", string(allTypes), []inventory.Type{allTypes, inventory.Host, inventory.Logical, inventory.Unified}),
 		},
 		Action: func(c *cli.Context) error {
 			query := a.query(o)
 			query.AllStores = c.Bool("all-stores")
-			if t := images.Type(c.String("type")); t != allTypes {
+			if t := inventory.Type(c.String("type")); t != allTypes {
 				query.Type = t
 			}
 			if err := p.check(); err != nil {
 				return err
 			}
 			a.warnOneStore()
-			list, bad := images.List(c.Context, query)
+			list, bad := inventory.List(c.Context, query)
 			return a.settle(c, bad, len(list) > 0, func() error { return p.printList(a.stdout, list) })
 		},
 	})
 }
 
 // allTypes is the value of --type that is no type of an image.
-const allTypes images.Type = "all"
+const allTypes inventory.Type = "all"
 
 // formatFlag has no default value: only a format that was given excludes --quiet.
 func (p *listPrinter) formatFlag() cli.Flag {
@@ -55,8 +55,8 @@ func (p *listPrinter) formatFlag() cli.Flag {
 }
 
 // query returns what package images reads.
-func (a *app) query(o *options) images.Options {
-	return images.Options{Sysroot: host.At(o.sysroot), Root: a.root, Env: a.env, Euid: a.euid, Runner: a.runner}
+func (a *app) query(o *options) inventory.Options {
+	return inventory.Options{Sysroot: host.At(o.sysroot), Root: a.root, Env: a.env, Euid: a.euid, Runner: a.runner}
 }
 
 func lenientFlag() cli.Flag {

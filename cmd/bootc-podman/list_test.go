@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // storedImage is an image that a test puts into a containers-storage.
@@ -154,7 +154,7 @@ func TestListPrintsIDsOnce(t *testing.T) {
 	}
 	t.Run("two that begin alike", func(t *testing.T) {
 		var out bytes.Buffer
-		list := []images.Image{{ID: "0123456789abc"}, {}, {ID: "0123456789abd"}, {ID: "0123456789abc"}}
+		list := []inventory.Image{{ID: "0123456789abc"}, {}, {ID: "0123456789abd"}, {ID: "0123456789abc"}}
 		if err := (listPrinter{quiet: true}).printList(&out, list); err != nil || out.String() != "0123456789ab\n0123456789ab\n" {
 			t.Errorf("got %q, %v", out.String(), err)
 		}
@@ -197,7 +197,7 @@ func TestListSelectsByTypeAndStore(t *testing.T) {
 		t.Run(tt.args, func(t *testing.T) {
 			args := append([]string{"list", "--format", "json"}, strings.Fields(tt.args)...)
 			stdout, stderr, code := a.onHost(t, args...)
-			var list []images.Image
+			var list []inventory.Image
 			if err := json.Unmarshal([]byte(stdout), &list); err != nil || stderr != "" || code != 0 {
 				t.Fatalf("%v, exit status %d, %q, %s", err, code, stderr, stdout)
 			}
@@ -213,18 +213,18 @@ func TestListSelectsByTypeAndStore(t *testing.T) {
 }
 
 // fullImage is an image of which everything is known.
-func fullImage() images.Image {
-	size, created := int64(1234567), images.Time{Time: time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.UTC)}
-	return images.Image{
-		Type: images.Host, Name: "docker://quay.io/example/os:42",
+func fullImage() inventory.Image {
+	size, created := int64(1234567), inventory.Time{Time: time.Date(2024, 5, 6, 7, 8, 9, 123456789, time.UTC)}
+	return inventory.Image{
+		Type: inventory.Host, Name: "docker://quay.io/example/os:42",
 		ID: strings.Repeat("1a", 32), Digest: "sha256:" + strings.Repeat("2b", 32),
-		Size: &size, Created: &created, Architecture: "amd64", Store: images.OSTreeStore,
-		Deployments: []images.DeploymentRef{{ID: "default/x.0", Role: host.Booted}, {ID: "default/y.0", Role: host.Rollback}},
-		KeptBy:      []images.Keeper{},
+		Size: &size, Created: &created, Architecture: "amd64", Store: inventory.OSTreeStore,
+		Deployments: []inventory.DeploymentRef{{ID: "default/x.0", Role: host.Booted}, {ID: "default/y.0", Role: host.Rollback}},
+		KeptBy:      []inventory.Keeper{},
 	}
 }
 
-func printList(t *testing.T, p listPrinter, list ...images.Image) string {
+func printList(t *testing.T, p listPrinter, list ...inventory.Image) string {
 	t.Helper()
 	if err := p.check(); err != nil {
 		t.Fatal(err)
@@ -238,12 +238,12 @@ func printList(t *testing.T, p listPrinter, list ...images.Image) string {
 
 func TestListTemplateFields(t *testing.T) {
 	img := fullImage()
-	ago := images.Time{Time: time.Now().Add(-3 * 24 * time.Hour)}
+	ago := inventory.Time{Time: time.Now().Add(-3 * 24 * time.Hour)}
 	recent := img
 	recent.Created = &ago
 	for _, tt := range []struct {
 		field, heading, want, bare string
-		img                        images.Image
+		img                        inventory.Image
 	}{
 		{field: "Repository", heading: "REPOSITORY", want: "quay.io/example/os", bare: "<none>"},
 		{field: "Tag", heading: "TAG", want: "42", bare: "<none>"},
@@ -264,7 +264,7 @@ func TestListTemplateFields(t *testing.T) {
 			if tt.img.ID == "" {
 				tt.img = img
 			}
-			if got := printList(t, listPrinter{format: "{{." + tt.field + "}}"}, tt.img, images.Image{}); got != tt.want+"\n"+tt.bare+"\n" {
+			if got := printList(t, listPrinter{format: "{{." + tt.field + "}}"}, tt.img, inventory.Image{}); got != tt.want+"\n"+tt.bare+"\n" {
 				t.Errorf("got %q, want %q, and for an image without %q", got, tt.want, tt.bare)
 			}
 			if got := printList(t, listPrinter{format: "table {{." + tt.field + "}}"}, tt.img); got != tt.heading+"\n"+tt.want+"\n" {
@@ -311,7 +311,7 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("0", 64)
 	for _, tt := range []struct {
 		name, want string
-		imageType  images.Type
+		imageType  inventory.Type
 	}{
 		{name: "quay.io/x:1", want: "quay.io/x 1"},
 		{name: "quay.io/x", want: "quay.io/x <none>"},
@@ -321,18 +321,18 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 		{name: "quay.io/x:1" + digest, want: "quay.io/x 1"},
 		{name: "host:5000/x" + digest, want: "host:5000/x <none>"},
 		{name: "docker://quay.io/x:1", want: "quay.io/x 1"},
-		{name: "docker://quay.io/x:1", imageType: images.Host, want: "quay.io/x 1"},
-		{name: "containers-storage:localhost/x:1", imageType: images.Host, want: "containers-storage:localhost/x 1"},
-		{name: "containers-storage:x", imageType: images.Host, want: "containers-storage:x <none>"},
-		{name: "oci:dir", imageType: images.Host, want: "oci:dir <none>"},
-		{name: "oci:1", imageType: images.Logical, want: "oci 1"},
-		{name: "oci-archive:/srv/x.tar", imageType: images.Host, want: "oci-archive:/srv/x.tar <none>"},
+		{name: "docker://quay.io/x:1", imageType: inventory.Host, want: "quay.io/x 1"},
+		{name: "containers-storage:localhost/x:1", imageType: inventory.Host, want: "containers-storage:localhost/x 1"},
+		{name: "containers-storage:x", imageType: inventory.Host, want: "containers-storage:x <none>"},
+		{name: "oci:dir", imageType: inventory.Host, want: "oci:dir <none>"},
+		{name: "oci:1", imageType: inventory.Logical, want: "oci 1"},
+		{name: "oci-archive:/srv/x.tar", imageType: inventory.Host, want: "oci-archive:/srv/x.tar <none>"},
 		{name: "", want: "<none> <none>"},
 		{name: ":1", want: ":1 <none>"},
-		{name: "docker://", imageType: images.Host, want: "<none> <none>"},
+		{name: "docker://", imageType: inventory.Host, want: "<none> <none>"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			img := images.Image{Name: tt.name, Type: tt.imageType}
+			img := inventory.Image{Name: tt.name, Type: tt.imageType}
 			if got := printList(t, listPrinter{format: "{{.Repository}} {{.Tag}}"}, img); got != tt.want+"\n" {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -342,15 +342,15 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 
 func TestListState(t *testing.T) {
 	yes, no := true, false
-	twice := []images.DeploymentRef{{ID: "a", Role: host.Booted}, {ID: "b", Role: host.Other}, {ID: "c", Role: host.Other}}
+	twice := []inventory.DeploymentRef{{ID: "a", Role: host.Booted}, {ID: "b", Role: host.Other}, {ID: "c", Role: host.Other}}
 	for _, tt := range []struct {
 		want string
-		img  images.Image
+		img  inventory.Image
 	}{
-		{want: "", img: images.Image{}},
-		{want: "missing", img: images.Image{Present: &no, WillBePruned: true, Deployments: twice}},
-		{want: "will be pruned", img: images.Image{Present: &yes, WillBePruned: true, Deployments: twice}},
-		{want: "booted,other", img: images.Image{Present: &yes, Deployments: twice}},
+		{want: "", img: inventory.Image{}},
+		{want: "missing", img: inventory.Image{Present: &no, WillBePruned: true, Deployments: twice}},
+		{want: "will be pruned", img: inventory.Image{Present: &yes, WillBePruned: true, Deployments: twice}},
+		{want: "booted,other", img: inventory.Image{Present: &yes, Deployments: twice}},
 	} {
 		if got := printList(t, listPrinter{format: "{{.State}}"}, tt.img); got != tt.want+"\n" {
 			t.Errorf("got %q, want %q", got, tt.want)
@@ -488,7 +488,7 @@ func TestTerminalsGetTextOnly(t *testing.T) {
 	const tame = `quay.io/\x1b[2J\x1b]0;x\a\r\nb\tc\u202e\u009b\xff`
 	img := fullImage()
 	img.Name, img.ID, img.Digest, img.Architecture = "docker://"+evil+":\x1b[1m", evil, evil, evil
-	img.Deployments = []images.DeploymentRef{{ID: evil, Role: host.Booted}}
+	img.Deployments = []inventory.DeploymentRef{{ID: evil, Role: host.Booted}}
 	format := "{{.Image}} {{.Repository}} {{.Tag}} {{.ID}} {{.Digest}} {{.Architecture}} {{.Deployments}} {{.State}}"
 	for _, p := range []listPrinter{
 		{}, {quiet: true}, {format: format, whole: true}, {format: "table " + format, whole: true}, {format: "{{range .Deployments}}{{.}}{{end}}"},
@@ -501,7 +501,7 @@ func TestTerminalsGetTextOnly(t *testing.T) {
 			t.Errorf("%+v printed\n%s\nwant %s", p, got, tame)
 		}
 	}
-	var list []images.Image
+	var list []inventory.Image
 	if err := json.Unmarshal([]byte(printList(t, listPrinter{format: "json"}, img)), &list); err != nil || list[0].Name != strings.ToValidUTF8(img.Name, "\ufffd") {
 		t.Errorf("JSON is to keep names as they are: %v, %v", list, err)
 	}

@@ -17,7 +17,7 @@ import (
 	"go.podman.io/common/pkg/report"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // listPrinter prints images as the options of list say.
@@ -38,12 +38,12 @@ func (p listPrinter) check() error {
 	}
 	// The sample has all fields: a template that fails on it fails on any image.
 	hex := strings.Repeat("0", 64)
-	sample := images.Image{
-		Type: images.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
-		Size: new(int64), Created: new(images.Time), Architecture: "amd64", Store: images.OSTreeStore,
-		Deployments: []images.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
+	sample := inventory.Image{
+		Type: inventory.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
+		Size: new(int64), Created: new(inventory.Time), Architecture: "amd64", Store: inventory.OSTreeStore,
+		Deployments: []inventory.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
 	}
-	if _, err := p.render([]images.Image{sample}); err != nil {
+	if _, err := p.render([]inventory.Image{sample}); err != nil {
 		return usageErrorf("list: read --format: %w", err)
 	}
 	return nil
@@ -59,10 +59,10 @@ func (p listPrinter) formatter(w io.Writer) (*report.Formatter, error) {
 	return report.New(w, "list").Parse(report.OriginUser, p.format)
 }
 
-func (p listPrinter) printList(w io.Writer, list []images.Image) error {
+func (p listPrinter) printList(w io.Writer, list []inventory.Image) error {
 	switch {
 	case p.isJSON():
-		return printJSON(w, append([]images.Image{}, list...))
+		return printJSON(w, append([]inventory.Image{}, list...))
 	case p.quiet:
 		return p.printIDs(w, list)
 	}
@@ -75,7 +75,7 @@ func (p listPrinter) printList(w io.Writer, list []images.Image) error {
 }
 
 // render makes the table, or what the template says, of a list.
-func (p listPrinter) render(list []images.Image) ([]byte, error) {
+func (p listPrinter) render(list []inventory.Image) ([]byte, error) {
 	var out bytes.Buffer
 	f, err := p.formatter(&out)
 	if err != nil {
@@ -99,7 +99,7 @@ func (p listPrinter) render(list []images.Image) ([]byte, error) {
 }
 
 // printIDs prints each ID once.
-func (p listPrinter) printIDs(w io.Writer, list []images.Image) error {
+func (p listPrinter) printIDs(w io.Writer, list []inventory.Image) error {
 	seen := map[string]bool{"": true}
 	for _, img := range list {
 		if seen[img.ID] {
@@ -124,7 +124,7 @@ func printJSON(w io.Writer, v any) error {
 // imageRow is an image as templates see it: its methods are the fields. They return no
 // control characters: anyone may have written a name that a terminal would interpret.
 type imageRow struct {
-	image images.Image
+	image inventory.Image
 	whole bool
 	now   time.Time
 }
@@ -252,7 +252,7 @@ func (r imageRow) State() string {
 // splitName splits the name as podman images does.
 func (r imageRow) splitName() (repository, tag string) {
 	name, registry := strings.CutPrefix(r.image.Name, "docker://")
-	if transport, rest, ok := strings.Cut(name, ":"); ok && !registry && r.image.Type == images.Host {
+	if transport, rest, ok := strings.Cut(name, ":"); ok && !registry && r.image.Type == inventory.Host {
 		repository, tag = splitName(rest)
 		return transport + ":" + repository, tag
 	}

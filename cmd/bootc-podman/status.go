@@ -22,7 +22,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 func (a *app) statusCommand(o *options) *cli.Command {
@@ -40,7 +40,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 				return err
 			}
 			a.warnOneStore()
-			status, bad := images.ReadStatus(c.Context, a.query(o))
+			status, bad := inventory.ReadStatus(c.Context, a.query(o))
 			if status == nil {
 				return errors.Join(bad...)
 			}
@@ -56,8 +56,8 @@ func (a *app) statusCommand(o *options) *cli.Command {
 }
 
 // hookStatus describes the hooks of the running host.
-func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
-	found = []images.HookStatus{}
+func (a *app) hookStatus(o *options) (found []inventory.HookStatus, err error) {
+	found = []inventory.HookStatus{}
 	if host.At(o.sysroot).Running == "" {
 		return found, nil
 	}
@@ -66,31 +66,31 @@ func (a *app) hookStatus(o *options) (found []images.HookStatus, err error) {
 		return found, nil
 	}
 	for _, e := range effects {
-		found = append(found, images.HookStatus{Name: e.Hook, Installed: e.Installed, Problem: e.Problem})
+		found = append(found, inventory.HookStatus{Name: e.Hook, Installed: e.Installed, Problem: e.Problem})
 	}
 	return found, err
 }
 
 // statusPrinter returns the function that prints a status in a format.
-func statusPrinter(format string) (func(io.Writer, *images.Status) error, error) {
+func statusPrinter(format string) (func(io.Writer, *inventory.Status) error, error) {
 	switch format {
 	case "", "text":
 		return printStatus, nil
 	case "json":
-		return func(w io.Writer, s *images.Status) error { return printJSON(w, s) }, nil
+		return func(w io.Writer, s *inventory.Status) error { return printJSON(w, s) }, nil
 	}
 	// The sample has all fields, so that a field that does not exist is reported on every
 	// host, also where the part that has it is missing.
-	some := &images.Deployment{Created: &images.Time{}}
-	full := &images.Status{
-		Booted: some, Staged: some, Rollback: some, Others: []images.Deployment{*some},
-		Stores: make([]images.StoreUsage, 3), Bound: images.BoundStatus{Missing: []string{"x"}}, Filesystem: &images.Filesystem{},
-		Hooks: make([]images.HookStatus, 3),
+	some := &inventory.Deployment{Created: &inventory.Time{}}
+	full := &inventory.Status{
+		Booted: some, Staged: some, Rollback: some, Others: []inventory.Deployment{*some},
+		Stores: make([]inventory.StoreUsage, 3), Bound: inventory.BoundStatus{Missing: []string{"x"}}, Filesystem: &inventory.Filesystem{},
+		Hooks: make([]inventory.HookStatus, 3),
 	}
 	if err := executeStatus(io.Discard, format, full); err != nil {
 		return nil, usageErrorf("status: read --format: %w", err)
 	}
-	return func(w io.Writer, s *images.Status) error {
+	return func(w io.Writer, s *inventory.Status) error {
 		escapeAll(reflect.ValueOf(s))
 		if err := executeStatus(w, format, s); err != nil {
 			return fmt.Errorf("print status: %w", err)
@@ -100,13 +100,13 @@ func statusPrinter(format string) (func(io.Writer, *images.Status) error, error)
 }
 
 // executeStatus executes a template on a status. It writes nothing if the template fails.
-func executeStatus(w io.Writer, format string, s *images.Status) error {
+func executeStatus(w io.Writer, format string, s *inventory.Status) error {
 	var out bytes.Buffer
 	f, err := report.New(&out, "status").Parse(report.OriginUser, format)
 	if err != nil {
 		return err
 	}
-	if err := f.Execute([]*images.Status{s}); err != nil {
+	if err := f.Execute([]*inventory.Status{s}); err != nil {
 		return err
 	}
 	if err := f.Flush(); err != nil {
@@ -116,7 +116,7 @@ func executeStatus(w io.Writer, format string, s *images.Status) error {
 	return err
 }
 
-func printStatus(w io.Writer, s *images.Status) error {
+func printStatus(w io.Writer, s *inventory.Status) error {
 	escapeAll(reflect.ValueOf(s))
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(label, format string, args ...any) {
@@ -129,7 +129,7 @@ func printStatus(w io.Writer, s *images.Status) error {
 	line("Host:", "%s (read from %s: %s)", kind, s.Source, s.SourceReason)
 	for _, d := range []struct {
 		label string
-		*images.Deployment
+		*inventory.Deployment
 	}{{"Booted:", s.Booted}, {"Staged:", s.Staged}, {"Rollback:", s.Rollback}} {
 		if d.Deployment != nil {
 			printDeployment(line, d.label, *d.Deployment)
@@ -160,7 +160,7 @@ func printStatus(w io.Writer, s *images.Status) error {
 
 // printHooks prints one line where no hook runs for the same reason, else also a line for
 // each that does not run.
-func printHooks(line func(label, format string, args ...any), all []images.HookStatus) {
+func printHooks(line func(label, format string, args ...any), all []inventory.HookStatus) {
 	var running, missing []string
 	for _, h := range all {
 		if h.Installed {
@@ -171,7 +171,7 @@ func printHooks(line func(label, format string, args ...any), all []images.HookS
 	}
 	switch {
 	case len(all) == 0:
-	case len(running) == 0 && !slices.ContainsFunc(all, func(h images.HookStatus) bool { return h.Problem != all[0].Problem }):
+	case len(running) == 0 && !slices.ContainsFunc(all, func(h inventory.HookStatus) bool { return h.Problem != all[0].Problem }):
 		line("Hooks:", "none runs: %s", all[0].Problem)
 	default:
 		line("Hooks:", "%s", cmp.Or(strings.Join(running, ", "), "none runs"))
@@ -181,7 +181,7 @@ func printHooks(line func(label, format string, args ...any), all []images.HookS
 	}
 }
 
-func printDeployment(line func(label, format string, args ...any), label string, d images.Deployment) {
+func printDeployment(line func(label, format string, args ...any), label string, d inventory.Deployment) {
 	image := d.Image
 	switch {
 	case d.Incompatible:

@@ -12,42 +12,42 @@ import (
 	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // fullStatus is a status in which nothing is left out.
-func fullStatus() *images.Status {
-	created := images.Time{Time: time.Now().Add(-5 * 24 * time.Hour)}
-	return &images.Status{
-		Schema: 1, Kind: host.OSTree, Source: images.FromBootc, SourceReason: "bootc status",
-		Booted: &images.Deployment{
+func fullStatus() *inventory.Status {
+	created := inventory.Time{Time: time.Now().Add(-5 * 24 * time.Hour)}
+	return &inventory.Status{
+		Schema: 1, Kind: host.OSTree, Source: inventory.FromBootc, SourceReason: "bootc status",
+		Booted: &inventory.Deployment{
 			ID: "default/b.0", Role: host.Booted, Pinned: true, Image: "docker://quay.io/example/os:42",
 			Digest: "sha256:0123", Version: "42.1", Architecture: "amd64", Created: &created,
 		},
-		Staged:   &images.Deployment{ID: "default/s.0", Role: host.Staged, Image: "docker://quay.io/example/os:43"},
-		Rollback: &images.Deployment{ID: "default/r.1", Role: host.Rollback, Incompatible: true},
-		Others:   []images.Deployment{{ID: "other/o.0", Role: host.Other}}, RollbackQueued: true,
-		Unified: images.Unification{On: true, Reason: "the bootc-owned store has it"},
-		Stores: []images.StoreUsage{
-			{Store: images.OSTreeStore, Path: "/sysroot/ostree/repo", Images: 1, Size: 1234567890},
-			{Store: images.BootcStore, Path: "/sysroot/ostree/bootc/storage", Images: 2, Size: 999},
-			{Store: images.DefaultStore, Path: "/var/lib/containers/storage"},
+		Staged:   &inventory.Deployment{ID: "default/s.0", Role: host.Staged, Image: "docker://quay.io/example/os:43"},
+		Rollback: &inventory.Deployment{ID: "default/r.1", Role: host.Rollback, Incompatible: true},
+		Others:   []inventory.Deployment{{ID: "other/o.0", Role: host.Other}}, RollbackQueued: true,
+		Unified: inventory.Unification{On: true, Reason: "the bootc-owned store has it"},
+		Stores: []inventory.StoreUsage{
+			{Store: inventory.OSTreeStore, Path: "/sysroot/ostree/repo", Images: 1, Size: 1234567890},
+			{Store: inventory.BootcStore, Path: "/sysroot/ostree/bootc/storage", Images: 2, Size: 999},
+			{Store: inventory.DefaultStore, Path: "/var/lib/containers/storage"},
 		},
-		Bound: images.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
-		Hooks: []images.HookStatus{
+		Bound: inventory.BoundStatus{Present: 1, Total: 3, Missing: []string{"quay.io/a", "quay.io/b"}},
+		Hooks: []inventory.HookStatus{
 			{Name: "ledger", Installed: true},
 			{Name: "mount-guard", Installed: true},
 			{Name: "bound-gate", Problem: `program "/usr/bin/bootc-podman" is missing`},
 		},
 		Problems:   []string{"open: denied"},
-		Filesystem: &images.Filesystem{Type: "xfs", Reflink: images.Yes, Size: 2e12, Available: 1.5e12},
+		Filesystem: &inventory.Filesystem{Type: "xfs", Reflink: inventory.Yes, Size: 2e12, Available: 1.5e12},
 	}
 }
 
 func TestStatusAsText(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
-		status     *images.Status
+		status     *inventory.Status
 	}{
 		{
 			name: "everything", status: fullStatus(),
@@ -75,7 +75,7 @@ Hooks:       ledger, mount-guard
 `,
 		},
 		{
-			name: "nothing", status: &images.Status{Source: images.FromSysroot, SourceReason: "not the running host", Unified: images.Unification{Reason: "no deployment is booted here"}},
+			name: "nothing", status: &inventory.Status{Source: inventory.FromSysroot, SourceReason: "not the running host", Unified: inventory.Unification{Reason: "no deployment is booted here"}},
 			want: `Host:      no deployments (read from sysroot: not the running host)
 Booted:    none
 Staged:    none
@@ -86,11 +86,11 @@ Bound:     0 of 0 images present
 		},
 		{
 			name: "text that a terminal would obey",
-			status: &images.Status{
-				Kind: host.Composefs, Source: images.FromSysroot, SourceReason: "\x1b[2J",
-				Booted:  &images.Deployment{ID: "a\tb", Image: "x\n\x1b[2J", Version: "\x9b", Digest: "\r"},
-				Unified: images.Unification{Reason: "\a"}, Bound: images.BoundStatus{Missing: []string{"a\nb", ""}},
-				Stores: []images.StoreUsage{{Store: images.BootcStore, Path: "\v"}},
+			status: &inventory.Status{
+				Kind: host.Composefs, Source: inventory.FromSysroot, SourceReason: "\x1b[2J",
+				Booted:  &inventory.Deployment{ID: "a\tb", Image: "x\n\x1b[2J", Version: "\x9b", Digest: "\r"},
+				Unified: inventory.Unification{Reason: "\a"}, Bound: inventory.BoundStatus{Missing: []string{"a\nb", ""}},
+				Stores: []inventory.StoreUsage{{Store: inventory.BootcStore, Path: "\v"}},
 			},
 			want: `Host:      composefs (read from sysroot: \x1b[2J)
 Booted:    x\n\x1b[2J
@@ -151,7 +151,7 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 		if err == nil {
 			err = show(&out, status)
 		}
-		var back *images.Status
+		var back *inventory.Status
 		if err == nil {
 			err = json.Unmarshal(out.Bytes(), &back)
 		}

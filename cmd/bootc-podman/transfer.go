@@ -17,7 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -56,7 +56,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 				if err != nil || o.dryRun {
 					return err
 				}
-				status, bad := images.ReadStatus(c.Context, t.Options)
+				status, bad := inventory.ReadStatus(c.Context, t.Options)
 				if status == nil {
 					return errors.Join(bad...)
 				}
@@ -212,7 +212,7 @@ type transferEvents struct {
 
 func (e *transferEvents) Waiting() { fmt.Fprintln(e.talk, "Waiting for another transfer to end.") }
 
-func (e *transferEvents) Damaged(d images.Damage) {
+func (e *transferEvents) Damaged(d inventory.Damage) {
 	if line := damageLine(d); !e.damaged[line] {
 		e.damaged[line] = true
 		fmt.Fprintf(e.talk, "Warning: %s\n", printable(line))
@@ -235,7 +235,7 @@ func (e *transferEvents) NotLent(why error) {
 	fmt.Fprintf(e.talk, "Note: podman fetches layers that the other store has: %s\n", printable(why.Error()))
 }
 
-func (e *transferEvents) Hidden(hidden *images.HiddenError) {
+func (e *transferEvents) Hidden(hidden *inventory.HiddenError) {
 	fmt.Fprintf(e.talk, "Warning: bootc will not find image %.12s, %s, when it upgrades: %s\n", hidden.ID, printable(hidden.Name), printable(hidden.Error()))
 }
 
@@ -246,9 +246,9 @@ func (e *transferEvents) Journal(message string, fields map[string]string) {
 }
 
 // damageLine names the damaged image, its store, and the command that removes it.
-func damageLine(d images.Damage) string {
+func damageLine(d inventory.Damage) string {
 	store, podman := "podman's own store", "podman"
-	if d.Store == images.BootcStore {
+	if d.Store == inventory.BootcStore {
 		store, podman = "the bootc-owned store", "bootc-podman"
 	}
 	name := "without a name"
@@ -260,7 +260,7 @@ func damageLine(d images.Damage) string {
 
 // printUnified prints what was done, and whether that makes storage unified, as status
 // reports it. Where it does, the line is bootc's.
-func (a *app) printUnified(p *transfer.Plan, now images.Unification) error {
+func (a *app) printUnified(p *transfer.Plan, now inventory.Unification) error {
 	if !p.Kept {
 		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
 	}

@@ -13,8 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -74,9 +75,9 @@ func TestTransferFailuresAreHintedAt(t *testing.T) {
 		noStore                      bool // of podman's own
 		args                         []string
 	}{
-		{name: "in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified"}},
-		{name: "plan in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified", "--plan"}},
-		{name: "copy in a container", message: images.ErrNotOnHost.Error(), hint: onHost, args: []string{"copy-to-storage"}},
+		{name: "in a container", message: inventory.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified"}},
+		{name: "plan in a container", message: inventory.ErrNotOnHost.Error(), hint: onHost, args: []string{"set-unified", "--plan"}},
+		{name: "copy in a container", message: inventory.ErrNotOnHost.Error(), hint: onHost, args: []string{"copy-to-storage"}},
 		{
 			name: "no bootc host", sysroot: "bin", message: storageconf.ErrNotBootcHost.Error(), args: []string{"set-unified", "--plan"},
 			hint: "name the root of a bootc host with --sysroot",
@@ -139,7 +140,7 @@ func fullPlan() *transfer.Plan {
 	return &transfer.Plan{
 		Schema: 1, Image: "docker://quay.io/example/os:42", Name: "quay.io/example/os:42", Role: host.Booted, Digest: "sha256:0123",
 		Source: transfer.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
-		Method: transfer.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: images.Yes,
+		Method: transfer.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: inventory.Yes,
 		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: transfer.TimeNetwork,
 		Alternatives: []transfer.Alternative{
 			{Source: transfer.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Method: transfer.Copy, Write: new(int64(5_000_000)), Time: transfer.TimeDisk},
@@ -181,7 +182,7 @@ Not:     transport: open \x1b: no such file
 			p.Alternatives, p.Refused = nil, nil
 			p.WriteReason = "of unknown size"
 			p.Upgrade, p.UpgradeReason = transfer.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
-			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", images.Unknown
+			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", inventory.Unknown
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  ostree: as\x1basked\nfor
@@ -239,17 +240,17 @@ func TestPlanAsJSONIsThePlan(t *testing.T) {
 }
 
 func TestDamagedImagesAreNamedWithTheirStore(t *testing.T) {
-	img := &images.StoreImage{ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"localhost/x:1", "localhost/y:1"}}
+	img := &cstorage.Image{ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"localhost/x:1", "localhost/y:1"}}
 	for _, tt := range []struct {
-		store images.StoreName
+		store inventory.StoreName
 		names []string
 		want  string
 	}{
-		{images.DefaultStore, img.Names, `image 0123456789ab, localhost/x:1, of podman's own store is damaged and not used: why; "podman image rm 0123456789ab" removes it`},
-		{images.BootcStore, nil, `image 0123456789ab, without a name, of the bootc-owned store is damaged and not used: why; "bootc-podman image rm 0123456789ab" removes it`},
+		{inventory.DefaultStore, img.Names, `image 0123456789ab, localhost/x:1, of podman's own store is damaged and not used: why; "podman image rm 0123456789ab" removes it`},
+		{inventory.BootcStore, nil, `image 0123456789ab, without a name, of the bootc-owned store is damaged and not used: why; "bootc-podman image rm 0123456789ab" removes it`},
 	} {
 		img.Names = tt.names
-		if got := damageLine(images.Damage{Store: tt.store, Image: img, Err: errors.New("why")}); got != tt.want {
+		if got := damageLine(inventory.Damage{Store: tt.store, Image: img, Err: errors.New("why")}); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
@@ -264,12 +265,12 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, docker://quay.io/example/os\n"
 		replaced = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	)
-	on := images.Unification{On: true, Reason: "the bootc-owned store has it"}
-	off := images.Unification{Reason: "bootc looks for oci:/\x1b"}
+	on := inventory.Unification{On: true, Reason: "the bootc-owned store has it"}
+	off := inventory.Unification{Reason: "bootc looks for oci:/\x1b"}
 	for _, tt := range []struct {
 		name           string
 		plan           transfer.Plan
-		now            images.Unification
+		now            inventory.Unification
 		stdout, stderr string
 	}{
 		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, now: on, stdout: done},

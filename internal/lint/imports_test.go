@@ -25,18 +25,17 @@ func arrows() map[string][]string {
 	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
 	programs := slices.Concat(formats, []string{"storageconf", "wrapper"})
 	host := slices.Concat(programs, []string{"internal/host"})
-	view := slices.Concat(host, []string{"internal/images", "internal/inventory"})
+	view := slices.Concat(host, []string{"internal/inventory"})
 	return map[string][]string{
 		"internal/rooted":    nil,
 		"internal/progress":  nil,
 		"internal/ostree":    files,
 		"internal/composefs": files,
-		"internal/cstorage":  files,
+		"internal/cstorage":  host,
 		"storageconf":        files,
 		"wrapper":            {"storageconf", "internal/rooted"},
 		"internal/host":      programs,
-		"internal/images":    host,
-		"internal/inventory": slices.Concat(host, []string{"internal/images"}),
+		"internal/inventory": host,
 		"internal/health":    view,
 		"internal/transfer":  slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
 		"hooks":              slices.Concat(view, []string{"internal/health", "hooks"}),

@@ -12,8 +12,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -24,17 +25,17 @@ import (
 const overlayDriver = "overlay"
 
 // copyMethod decides whether an image of podman's own store is cloned, and says why.
-func (c Choice) copyMethod(s *images.Survey) (method Method, why string, err error) {
-	return c.method(Copy, "both stores have overlay layers", map[string]*images.Store{"podman's own store": s.Default, "the bootc-owned store": s.Bootc})
+func (c Choice) copyMethod(s *inventory.Survey) (method Method, why string, err error) {
+	return c.method(Copy, "both stores have overlay layers", map[string]*cstorage.Store{"podman's own store": s.Default, "the bootc-owned store": s.Bootc})
 }
 
 // exportMethod decides whether an image of the ostree repository is made of the files
 // there, and says why.
-func (c Choice) exportMethod(s *images.Survey) (method Method, why string, err error) {
-	return c.method(Reexport, "the bootc-owned store has overlay layers", map[string]*images.Store{"the bootc-owned store": s.Bootc})
+func (c Choice) exportMethod(s *inventory.Survey) (method Method, why string, err error) {
+	return c.method(Reexport, "the bootc-owned store has overlay layers", map[string]*cstorage.Store{"the bootc-owned store": s.Bootc})
 }
 
-func (c Choice) method(podmans Method, cloneable string, stores map[string]*images.Store) (method Method, why string, err error) {
+func (c Choice) method(podmans Method, cloneable string, stores map[string]*cstorage.Store) (method Method, why string, err error) {
 	switch why := c.uncloneable(stores); {
 	case c.Method == ByPodman:
 		return podmans, "as asked for", nil
@@ -49,7 +50,7 @@ func (c Choice) method(podmans Method, cloneable string, stores map[string]*imag
 
 // uncloneable tells why nothing can be cloned in these stores, as far as that can be
 // seen from outside.
-func (c Choice) uncloneable(stores map[string]*images.Store) error {
+func (c Choice) uncloneable(stores map[string]*cstorage.Store) error {
 	if errors.Is(c.noProgram, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not installed", clonejob.Program)
 	}
@@ -71,8 +72,8 @@ func (c Choice) uncloneable(stores map[string]*images.Store) error {
 
 // source is an image of a store, and the name or ID that podman finds it by.
 type source struct {
-	store *images.Store
-	*images.StoreImage
+	store *cstorage.Store
+	*cstorage.Image
 	name string
 }
 
@@ -84,7 +85,7 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 		return err
 	}
 	defer done()
-	layers := descriptors(from.store, from.StoreImage)
+	layers := descriptors(from.store, from.Image)
 	var without []string
 	if o.Host.DryRun != nil { // it would be removed before
 		without = []string{from.ID}
@@ -174,7 +175,7 @@ func (o Options) clone(ctx context.Context, run runner, job clonejob.Job, as str
 	job.Names, job.Verify = []string{}, cmp.Or(o.Verify, clonejob.VerifyMetadata)
 	what := fmt.Sprintf("%.12s", job.Image)
 	if as != "" {
-		name, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
+		name, err := inventory.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: as})
 		if err != nil {
 			return nil, err
 		}
@@ -229,8 +230,8 @@ func (o Options) cloneCommit(ctx context.Context, run runner, commit string, to 
 }
 
 // inDefaultStore finds an image of podman's own store, which has to be closed.
-func (o Options) inDefaultStore(name string) (store *images.Store, img *images.StoreImage, err error) {
-	return o.inStore(images.OpenDefaultStore, name)
+func (o Options) inDefaultStore(name string) (store *cstorage.Store, img *cstorage.Image, err error) {
+	return o.inStore(inventory.OpenDefaultStore, name)
 }
 
 // ownPodman is a podman that writes to podman's own store, and sees no other one.
@@ -242,12 +243,12 @@ func (o Options) ownPodman(args ...string) (wrapper.Cmd, error) {
 	return o.Host.DefaultPodman(append(own.WithoutImageStores(), args...)...)
 }
 
-func (o Options) inStore(open func(root string, uid int) (*images.Store, []error), name string) (store *images.Store, img *images.StoreImage, err error) {
+func (o Options) inStore(open func(root string, uid int) (*cstorage.Store, []error), name string) (store *cstorage.Store, img *cstorage.Image, err error) {
 	store, problems := open(o.Root, o.Euid)
 	if store == nil {
-		return nil, nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, images.ErrNotFound))...)
+		return nil, nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, cstorage.ErrNotFound))...)
 	}
-	img, err = store.Lookup(name, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
+	img, err = store.Lookup(name, func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) })
 	if err != nil {
 		store.Close()
 		return nil, nil, err

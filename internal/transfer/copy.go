@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -40,7 +41,7 @@ type Copied struct {
 type copying struct {
 	Options
 	Copied
-	survey *images.Survey
+	survey *inventory.Survey
 	image  host.ImageReference
 	target string
 	// commit has the image in the ostree repository, "" on composefs hosts.
@@ -54,7 +55,7 @@ type copying struct {
 // CopyToStorage copies the image of a deployment to podman's own store. Podman's own
 // store and the bootc-owned one may have it with its digest; what the ostree
 // repository or bootc exports has another. Errors are ErrNotBooted, ErrNotFromImage,
-// images.ErrNotFound, ErrNoSource, ErrNotVerified and those of an export.
+// cstorage.ErrNotFound, ErrNoSource, ErrNotVerified and those of an export.
 func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, error) {
 	if o.Host.DryRun == nil {
 		unlock, err := o.lock(ctx)
@@ -63,7 +64,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		}
 		defer unlock()
 	}
-	s, err := images.NewSurvey(ctx, o.Options)
+	s, err := inventory.NewSurvey(ctx, o.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (c *copying) find(image string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("find %s on this host: %w", ref, images.ErrNotFound)
+	return fmt.Errorf("find %s on this host: %w", ref, cstorage.ErrNotFound)
 }
 
 // fromDefault looks whether podman's own store has the image already, under another
@@ -251,7 +252,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 
 // checkCopy refuses a copy that would not fit. Layers that podman's own store has are
 // not counted.
-func (c *copying) checkCopy(ctx context.Context, img *images.StoreImage, cloned bool) error {
+func (c *copying) checkCopy(ctx context.Context, img *cstorage.Image, cloned bool) error {
 	to, err := c.defaultDestination(c.survey.Own)
 	if err != nil {
 		return err
@@ -260,7 +261,7 @@ func (c *copying) checkCopy(ctx context.Context, img *images.StoreImage, cloned 
 	if err := to.damaged(what, descriptors(c.survey.Bootc, img), cloned); err != nil {
 		return err
 	}
-	return c.checkSpace(what, c.copyNeeds(ctx, to, source{store: c.survey.Bootc, StoreImage: img}, cloned)...)
+	return c.checkSpace(what, c.copyNeeds(ctx, to, source{store: c.survey.Bootc, Image: img}, cloned)...)
 }
 
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
@@ -275,7 +276,7 @@ func (c *copying) checkPull(ctx context.Context, loan *loan) error {
 			if err := to.damaged(fmt.Sprintf("copy %s to %s", c.Image, to.name), img.Manifest.Layers, false); err != nil {
 				return err
 			}
-			var shared images.Capability
+			var shared inventory.Capability
 			if loan != nil {
 				shared = sharing(c.survey.Bootc.Path(), to.dir)
 			}
@@ -293,7 +294,7 @@ func (c *copying) checkExport(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Force || sharing(c.Sysroot.RepoPath(), to.dir) != images.No {
+	if c.Force || sharing(c.Sysroot.RepoPath(), to.dir) != inventory.No {
 		return nil
 	}
 	bytes, err := c.exportedBytes(ctx, c.commit)
@@ -334,7 +335,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	if c.image.Transport != host.Registry {
 		return fmt.Errorf("pull %s: image is of transport %s", c.Image, c.image.Transport)
 	}
-	name, err := images.StorableName(c.image)
+	name, err := inventory.StorableName(c.image)
 	if err != nil {
 		return err
 	}
@@ -453,7 +454,7 @@ func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) e
 
 // ownImages are the IDs of the images of podman's own store, with their names.
 func (c *copying) ownImages() (map[string][]string, error) {
-	store, problems := images.OpenOwnStore(c.Root, c.Euid)
+	store, problems := inventory.OpenOwnStore(c.Root, c.Euid)
 	if store == nil {
 		return nil, errors.Join(problems...)
 	}
@@ -468,7 +469,7 @@ func (c *copying) verify(digests ...string) error {
 	if c.Host.DryRun != nil {
 		return nil
 	}
-	store, img, err := c.inStore(images.OpenOwnStore, c.target)
+	store, img, err := c.inStore(inventory.OpenOwnStore, c.target)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

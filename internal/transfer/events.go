@@ -3,7 +3,7 @@
 
 package transfer
 
-import "github.com/bootc-podman/bootc-podman/internal/images"
+import "github.com/bootc-podman/bootc-podman/internal/inventory"
 
 // Events is what the caller of a transfer learns while it works. A transfer calls one
 // method at a time.
@@ -12,7 +12,7 @@ type Events interface {
 	Waiting()
 	// Damaged is called for each damaged image of the two stores, which is never used as a
 	// source; for one image perhaps several times.
-	Damaged(damage images.Damage)
+	Damaged(damage inventory.Damage)
 	// Missed is called before the next source is tried, with the source of the plan and
 	// why it failed.
 	Missed(source Source, why error)
@@ -25,7 +25,7 @@ type Events interface {
 	NotLent(why error)
 	// Hidden is called for each image of the bootc store that bootc will not find when it
 	// upgrades, because podman's own store has another image of its name.
-	Hidden(hidden *images.HiddenError)
+	Hidden(hidden *inventory.HiddenError)
 	// Journal gets records for the administrator, with fields as in
 	// systemd.journal-fields(7).
 	Journal(message string, fields map[string]string)

@@ -10,8 +10,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -31,7 +32,7 @@ func (l *loan) id() string { return clonejob.LentImage(l.image, len(l.blobs)) }
 // newLoan finds the image of a store that has the most of the lowest layers of an image
 // in the ostree repository, and more than the store has that the image is pulled into.
 // It returns nil for none.
-func newLoan(from, to *images.Store, repo []host.RepoCommit, manifestDigest string) *loan {
+func newLoan(from, to *cstorage.Store, repo []host.RepoCommit, manifestDigest string) *loan {
 	i := slices.IndexFunc(repo, func(img host.RepoCommit) bool { return img.ManifestDigest == manifestDigest })
 	if from == nil || i < 0 {
 		return nil
@@ -67,7 +68,7 @@ func newLoan(from, to *images.Store, repo []host.RepoCommit, manifestDigest stri
 
 // common counts the lowest layers of an image that are those of a manifest, too, or,
 // where diffIDs are known, were made of the same archives.
-func common(store *images.Store, img *images.StoreImage, layers []host.Descriptor, diffIDs []string) (n int) {
+func common(store *cstorage.Store, img *cstorage.Image, layers []host.Descriptor, diffIDs []string) (n int) {
 	for i, l := range store.LayersOf(img) {
 		switch {
 		case i == len(layers):
@@ -142,12 +143,12 @@ func (o Options) ownHas(id string) (bool, error) {
 	if o.Host.DryRun != nil {
 		return true, nil
 	}
-	store, errs := images.OpenDefaultStore(o.Root, o.Euid)
+	store, errs := inventory.OpenDefaultStore(o.Root, o.Euid)
 	if store == nil {
 		return false, errors.Join(errs...)
 	}
 	defer store.Close()
-	return slices.ContainsFunc(store.Images, func(img *images.StoreImage) bool { return img.ID == id }), nil
+	return slices.ContainsFunc(store.Images, func(img *cstorage.Image) bool { return img.ID == id }), nil
 }
 
 // tidy removes what a transfer left in the stores that was killed: layers that were
@@ -160,7 +161,7 @@ func (o Options) tidy(ctx context.Context) {
 }
 
 func (o Options) tidyOwn(ctx context.Context) error {
-	store, _ := images.OpenOwnStore(o.Root, o.Euid)
+	store, _ := inventory.OpenOwnStore(o.Root, o.Euid)
 	if store == nil {
 		return nil
 	}
@@ -207,7 +208,7 @@ func (o Options) tidyBootc(ctx context.Context) error {
 }
 
 // lent are the IDs of the images that are in a store only while others are pulled.
-func lent(store *images.Store) (ids []string) {
+func lent(store *cstorage.Store) (ids []string) {
 	for _, img := range store.Images {
 		if _, ours := img.Annotations()[clonejob.Lent]; ours && len(img.Names) == 0 {
 			ids = append(ids, img.ID)

@@ -13,14 +13,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // chains writes a store with an image for each chain of layers, lowest first, and
 // opens it. A layer is a letter, its blob's digest made of it.
-func (h *scratchHost) chains(path string, chains ...string) *images.Store {
+func (h *scratchHost) chains(path string, chains ...string) *cstorage.Store {
 	h.Helper()
 	var list []stored
 	for i, chain := range chains {
@@ -49,7 +50,7 @@ func (h *scratchHost) chains(path string, chains ...string) *images.Store {
 	}
 	h.write(path+"/overlay-images/images.json", string(h.encode(records)))
 	h.write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
-	store, problems := images.OpenDefaultStore(h.dir, 0)
+	store, problems := inventory.OpenDefaultStore(h.dir, 0)
 	if store == nil || len(problems) > 0 {
 		h.Fatal(problems)
 	}

@@ -7,17 +7,17 @@ import (
 	"context"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // nameOwn gives images of podman's own store the names by which skopeo looks for them
-// when bootc upgrades the host, see images.HiddenError. A name that another image of
+// when bootc upgrades the host, see inventory.HiddenError. A name that another image of
 // podman's own store has is left to it, and Events.Hidden is called.
 func (o Options) nameOwn(ctx context.Context, h *host.Host) error {
 	if o.Host.DryRun != nil || h == nil {
 		return nil
 	}
-	s, err := images.SurveyStores(o.Options)
+	s, err := inventory.SurveyStores(o.Options)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (o Options) tagOwn(ctx context.Context, id string, names ...string) error {
 
 // hides returns the ID of the image of podman's own store that will hide the planned
 // one from skopeo until it has its name, "" for none.
-func (p *Plan) hides(s *images.Survey) string {
+func (p *Plan) hides(s *inventory.Survey) string {
 	if p.kind != host.OSTree || s.Own == nil || p.stored.Digest != "" || s.Own.Named(p.stored.String()) != nil {
 		return ""
 	}

@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 // Source is where an image comes from.
@@ -56,11 +57,11 @@ type Plan struct {
 	// is why it is not. Neither counts layers that the store has. Available are the
 	// bytes free on the store's filesystem without a reserve of root's, and its files
 	// can share extents as Reflink says.
-	Fetch       int64             `json:"bytes_to_fetch"`
-	Write       *int64            `json:"bytes_to_write"`
-	WriteReason string            `json:"write_reason"`
-	Available   uint64            `json:"bytes_available"`
-	Reflink     images.Capability `json:"reflink"`
+	Fetch       int64                `json:"bytes_to_fetch"`
+	Write       *int64               `json:"bytes_to_write"`
+	WriteReason string               `json:"write_reason"`
+	Available   uint64               `json:"bytes_available"`
+	Reflink     inventory.Capability `json:"reflink"`
 	// Time is what the time it takes depends on.
 	Time TimeClass `json:"time"`
 	// Exact tells that the image in the store has the booted digest. An exported
@@ -243,11 +244,11 @@ type Choice struct {
 	repo    string
 	measure func(commit string) (int64, error)
 	// extents tells whether files can share them, "" to look for it.
-	extents images.Capability
+	extents inventory.Capability
 }
 
 // sharing is the function of this name.
-func (c Choice) sharing(from, to string) images.Capability {
+func (c Choice) sharing(from, to string) inventory.Capability {
 	if c.extents != "" {
 		return c.extents
 	}
@@ -277,7 +278,7 @@ const (
 
 // NewPlan decides how the booted image comes into the bootc-owned store: what is
 // booted, exactly, from the nearest source that has it.
-func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
+func NewPlan(s *inventory.Survey, choice Choice) (*Plan, error) {
 	booted := s.Host.Booted()
 	switch {
 	case booted == nil:
@@ -298,7 +299,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 		p.Name = unnamed
 	}
 	var err error
-	if p.stored, err = images.StorableName(image); err != nil {
+	if p.stored, err = inventory.StorableName(image); err != nil {
 		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
 	}
 	keepers, _ := s.Keepers(p.stored.String())
@@ -342,7 +343,7 @@ func NewPlan(s *images.Survey, choice Choice) (*Plan, error) {
 // tries are the sources in their order, and how a plan decides about each.
 var tries = []struct {
 	source Source
-	decide func(*Plan, *images.Survey, *host.Deployment, Choice) error
+	decide func(*Plan, *inventory.Survey, *host.Deployment, Choice) error
 }{
 	{FromBootc, (*Plan).fromBootc},
 	{FromDefault, (*Plan).fromDefault},
@@ -354,7 +355,7 @@ var tries = []struct {
 
 // compare sets Alternatives and Refused of a plan that takes the image from the source
 // with the given index; undecided is the plan without a source.
-func (p *Plan) compare(undecided Plan, taken int, s *images.Survey, booted *host.Deployment, choice Choice) {
+func (p *Plan) compare(undecided Plan, taken int, s *inventory.Survey, booted *host.Deployment, choice Choice) {
 	choice.From = ""
 	for i, try := range tries {
 		if i == taken || try.source == FromBootc {
@@ -388,20 +389,20 @@ func (p *Plan) compare(undecided Plan, taken int, s *images.Survey, booted *host
 }
 
 // foresee sets how bootc upgrades the host once the image is in the bootc store.
-func (p *Plan) foresee(s *images.Survey) {
+func (p *Plan) foresee(s *inventory.Survey) {
 	var sought []string
-	for _, d := range images.UpgradeTargets(s.Host) {
+	for _, d := range inventory.UpgradeTargets(s.Host) {
 		if d.Image == nil {
 			continue
 		}
-		if name, err := images.StoredName(d.Image.Image); err == nil && name == p.stored {
+		if name, err := inventory.StoredName(d.Image.Image); err == nil && name == p.stored {
 			if p.ignored = s.LookedUp(); p.ignored != nil {
 				p.Upgrade, p.UpgradeReason = UpgradeFails, p.ignored.Error()
 				return
 			}
 			p.Upgrade = UpgradeUnified
 			if other := p.hiddenBy(s); other != nil {
-				hidden := &images.HiddenError{Name: p.stored.String(), Named: true, Other: other.Digest}
+				hidden := &inventory.HiddenError{Name: p.stored.String(), Named: true, Other: other.Digest}
 				p.Upgrade, p.UpgradeReason = UpgradeHidden, hidden.Error()
 			}
 			return
@@ -413,8 +414,8 @@ func (p *Plan) foresee(s *images.Survey) {
 
 // hiddenBy returns the image of podman's own store that has the name there and will be
 // another than the one in the bootc store, nil for none. Only skopeo looks there, see
-// images.HiddenError.
-func (p *Plan) hiddenBy(s *images.Survey) *images.StoreImage {
+// inventory.HiddenError.
+func (p *Plan) hiddenBy(s *inventory.Survey) *cstorage.Image {
 	if p.kind != host.OSTree || s.Own == nil || p.stored.Digest != "" {
 		return nil
 	}
@@ -429,7 +430,7 @@ func (p *Plan) hiddenBy(s *images.Survey) *images.StoreImage {
 }
 
 // discard finds what is to be removed first.
-func (p *Plan) discard(s *images.Survey) (steps []Step) {
+func (p *Plan) discard(s *inventory.Survey) (steps []Step) {
 	p.Discards, steps = []string{}, []Step{}
 	if s.Bootc == nil || p.Method == Nothing {
 		return steps
@@ -466,7 +467,7 @@ var (
 )
 
 // fromBootc looks whether the store has the image already, exported perhaps.
-func (p *Plan) fromBootc(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromBootc(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	if s.Bootc == nil {
 		return errNotThere
 	}
@@ -507,7 +508,7 @@ func (p *Plan) canName() error {
 	return nil
 }
 
-func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromDefault(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	named, err := s.Find(s.Default, p.Name)
 	if err != nil {
 		return err
@@ -518,7 +519,7 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 			named, damage = nil, fmt.Errorf("the image is damaged: %w", err)
 		}
 	}
-	var others []*images.StoreImage
+	var others []*cstorage.Image
 	if s.Default != nil {
 		others = s.Default.ByDigest(p.Digest)
 	}
@@ -548,10 +549,10 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 	layers := descriptors(s.Default, img)
 	bytes := sizes(layers[storedLayers(s.Bootc, layers):])
 	if p.Method == Clone {
-		known := images.Yes
-		copied := destination{store: s.Bootc, dir: s.Store.Path()}.written(source{store: s.Default, StoreImage: img}, func(from, to string) images.Capability {
+		known := inventory.Yes
+		copied := destination{store: s.Bootc, dir: s.Store.Path()}.written(source{store: s.Default, Image: img}, func(from, to string) inventory.Capability {
 			shared := choice.sharing(from, to)
-			if shared != images.Yes && known != images.Unknown {
+			if shared != inventory.Yes && known != inventory.Unknown {
 				known = shared
 			}
 			return shared
@@ -568,11 +569,11 @@ func (p *Plan) fromDefault(s *images.Survey, _ *host.Deployment, choice Choice) 
 }
 
 // writeUnlessShared sets what a clone writes.
-func (p *Plan) writeUnlessShared(shared images.Capability, bytes func() (int64, error)) {
+func (p *Plan) writeUnlessShared(shared inventory.Capability, bytes func() (int64, error)) {
 	switch shared {
-	case images.Yes:
+	case inventory.Yes:
 		p.Write = new(int64)
-	case images.No:
+	case inventory.No:
 		p.write(bytes())
 	default:
 		p.Write, p.WriteReason = nil, "it takes trying to know whether files share extents there"
@@ -588,7 +589,7 @@ func (p *Plan) write(bytes int64, err error) {
 
 // pulls sets what a pull of the booted image fetches and writes at least: layers are as
 // in its manifest, compressed mostly, and not known otherwise.
-func (p *Plan) pulls(s *images.Survey, choice Choice) int64 {
+func (p *Plan) pulls(s *inventory.Survey, choice Choice) int64 {
 	p.Write, p.WriteReason = nil, "this host does not keep the manifest of what is booted, which has the sizes of its layers"
 	for _, img := range s.Commits {
 		if img.ManifestDigest == p.Digest {
@@ -598,7 +599,7 @@ func (p *Plan) pulls(s *images.Survey, choice Choice) int64 {
 	if p.layers == nil {
 		return 0
 	}
-	var shared images.Capability
+	var shared inventory.Capability
 	if p.loan != nil {
 		shared = choice.sharing(s.Default.Path(), s.Store.Path())
 	}
@@ -612,7 +613,7 @@ func (p *Plan) pulls(s *images.Survey, choice Choice) int64 {
 	return fetched
 }
 
-func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromRegistry(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	if p.image.Transport != host.Registry {
 		if choice.From == "" && p.image.Transport != host.ContainersStorage {
 			return errNotSuch
@@ -634,7 +635,7 @@ func (p *Plan) fromRegistry(s *images.Survey, _ *host.Deployment, choice Choice)
 
 // fromTransport takes the image from where it was taken when it was deployed, if
 // that can be told apart from a store and a registry.
-func (p *Plan) fromTransport(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromTransport(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	switch {
 	case !p.image.NamesInRegistry():
 	case choice.From == "":
@@ -664,7 +665,7 @@ func reason(choice Choice, why string) string {
 	return why
 }
 
-func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromOSTree(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	if s.Host.Kind == host.Composefs {
 		return errNotSuch
 	}
@@ -689,7 +690,7 @@ func (p *Plan) fromOSTree(s *images.Survey, _ *host.Deployment, choice Choice) e
 }
 
 // fromComposefs lets bootc export the deployment.
-func (p *Plan) fromComposefs(s *images.Survey, _ *host.Deployment, choice Choice) error {
+func (p *Plan) fromComposefs(s *inventory.Survey, _ *host.Deployment, choice Choice) error {
 	if s.Host.Kind != host.Composefs {
 		return errNotSuch
 	}
@@ -709,7 +710,7 @@ func (p *Plan) fromComposefs(s *images.Survey, _ *host.Deployment, choice Choice
 // bootcFinds tells whether bootc is there, and would export the deployment with a
 // manifest digest: it looks for the name of the image alone, a staged deployment
 // first (bootc_composefs/export.rs).
-func bootcFinds(s *images.Survey, image host.ImageReference, digest string) error {
+func bootcFinds(s *inventory.Survey, image host.ImageReference, digest string) error {
 	for _, d := range s.Host.Deployments {
 		if d.Image == nil || d.Image.Image != image {
 			continue

@@ -21,8 +21,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -194,7 +195,7 @@ func (h *scratchHost) store(path string, list ...stored) (ids []string) {
 		sum := fmt.Sprintf("%x", sha256.Sum256(config))
 		manifest := object{"schemaVersion": 2, "config": object{"digest": "sha256:" + sum}}
 		if img.of != "" {
-			manifest["annotations"] = object{images.OriginalDigest: img.of, images.ExportedConfig: "sha256:" + sum}
+			manifest["annotations"] = object{cstorage.OriginalDigest: img.of, cstorage.ExportedConfig: "sha256:" + sum}
 		}
 		records = append(records, object{
 			"id": sum, "digest": img.digest, "names": img.names, "layer": sum, "created": created,
@@ -234,8 +235,8 @@ func (h *scratchHost) addProgram(name string) {
 }
 
 // query looks at the host. That the tests may run in a container does not matter.
-func (h *scratchHost) query() images.Options {
-	return images.Options{
+func (h *scratchHost) query() inventory.Options {
+	return inventory.Options{
 		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
 		Env: []string{"PATH=" + h.path("bin") + ":" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, Runner: wrapper.System{},
 	}
@@ -244,14 +245,14 @@ func (h *scratchHost) query() images.Options {
 // plan plans for the host.
 func (h *scratchHost) plan(choice Choice) (*Plan, error) {
 	h.Helper()
-	s, err := images.NewSurvey(h.Context(), h.query())
+	s, err := inventory.NewSurvey(h.Context(), h.query())
 	if err != nil {
 		h.Fatal(err)
 	}
 	defer s.Close()
 	choice.measure = func(string) (int64, error) { return 3000, nil }
 	choice.Alternatives = true
-	choice.extents = cmp.Or(choice.extents, images.No)
+	choice.extents = cmp.Or(choice.extents, inventory.No)
 	return NewPlan(s, choice)
 }
 
@@ -310,10 +311,10 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "nowhere-newer-accepted", choice: Choice{AcceptNewer: true}},
 		{name: "without-registry", choice: Choice{Without: []Source{FromRegistry}}},
 		{name: "without-default", podman: exact, choice: Choice{Without: []Source{FromDefault}}},
-		{name: "default-shared", podman: exact, choice: Choice{extents: images.Yes}},
-		{name: "default-perhaps-shared", podman: exact, choice: Choice{extents: images.Unknown}},
-		{name: "ostree-shared", choice: Choice{From: FromOSTree, extents: images.Yes}},
-		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Method: ByPodman, extents: images.Yes}},
+		{name: "default-shared", podman: exact, choice: Choice{extents: inventory.Yes}},
+		{name: "default-perhaps-shared", podman: exact, choice: Choice{extents: inventory.Unknown}},
+		{name: "ostree-shared", choice: Choice{From: FromOSTree, extents: inventory.Yes}},
+		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Method: ByPodman, extents: inventory.Yes}},
 		{name: "from-default", podman: exact, choice: Choice{From: FromDefault}},
 		{name: "from-registry", podman: exact, choice: Choice{From: FromRegistry}},
 		{name: "from-ostree", podman: exact, choice: Choice{From: FromOSTree}},
@@ -370,12 +371,12 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			refused: []string{"default: does not have it"},
 		},
 		{
-			name: "registry or ostree, with reflinks", time: network, choice: Choice{extents: images.Yes},
+			name: "registry or ostree, with reflinks", time: network, choice: Choice{extents: inventory.Yes},
 			others:  []string{"ostree, --from ostree, another, metadata"},
 			refused: []string{"default: does not have it"},
 		},
 		{
-			name: "ostree as asked for", time: metadata, choice: Choice{From: FromOSTree, extents: images.Yes},
+			name: "ostree as asked for", time: metadata, choice: Choice{From: FromOSTree, extents: inventory.Yes},
 			others:  []string{"registry, --from registry, booted, network"},
 			refused: []string{"default: does not have it"},
 		},

@@ -20,7 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -145,7 +145,7 @@ func (p *puller) stored() map[string]bool {
 	if err != nil {
 		return nil
 	}
-	store, _ := images.OpenBootcStore(located, p.Root)
+	store, _ := inventory.OpenBootcStore(located, p.Root)
 	if store == nil {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 	"go.podman.io/storage/pkg/ioutils"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // recordPath is where SetUnified keeps what it brought, below the host's root.
@@ -39,7 +39,7 @@ type record struct {
 
 // tells whether the record says that an image is what was booted with a manifest
 // digest. Where bootc exported it, nothing else does.
-func (r *record) tells(img *images.StoreImage, digest string) bool {
+func (r *record) tells(img *cstorage.Image, digest string) bool {
 	return r != nil && r.ID == img.ID && r.Digest == digest
 }
 
@@ -52,7 +52,7 @@ func (r *record) unfinished(p *Plan) bool {
 // gained are the names that an image has from being pulled by a plan and that it is not
 // to keep: bootc cannot remove an image of two names. One from an archive may have been
 // another image's.
-func (r *record) gained(img *images.StoreImage, p *Plan) (names []string) {
+func (r *record) gained(img *cstorage.Image, p *Plan) (names []string) {
 	for _, name := range img.Names {
 		if name == p.stored.String() || r.Names[name] == img.ID {
 			continue

@@ -16,8 +16,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -97,7 +98,7 @@ func filesystemOf(dir string) (filesystem, error) {
 		return filesystem{}, err
 	}
 	defer f.Close()
-	free, err := images.FreeOf(f)
+	free, err := inventory.FreeOf(f)
 	if err != nil {
 		return filesystem{}, err
 	}
@@ -116,21 +117,21 @@ func filesystemOf(dir string) (filesystem, error) {
 
 // sharing tells whether a file in one directory can share extents with one in another,
 // either of which need not exist.
-func sharing(from, to string) images.Capability {
+func sharing(from, to string) inventory.Capability {
 	var devices [2]uint64
-	var systems [2]*images.Filesystem
+	var systems [2]*inventory.Filesystem
 	for i, dir := range []string{from, to} {
 		f, err := openNearest(dir, unix.O_RDONLY)
 		if err != nil {
-			return images.Unknown
+			return inventory.Unknown
 		}
 		defer f.Close()
 		var st unix.Stat_t
 		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-			return images.Unknown
+			return inventory.Unknown
 		}
-		if systems[i], err = images.FilesystemOf(f); err != nil {
-			return images.Unknown
+		if systems[i], err = inventory.FilesystemOf(f); err != nil {
+			return inventory.Unknown
 		}
 		devices[i] = st.Dev
 	}
@@ -138,9 +139,9 @@ func sharing(from, to string) images.Capability {
 	case devices[0] == devices[1]:
 		return systems[1].Reflink
 	case systems[0].Type == "btrfs" && systems[1].Type == "btrfs":
-		return images.Unknown // they may be subvolumes of one
+		return inventory.Unknown // they may be subvolumes of one
 	}
-	return images.No
+	return inventory.No
 }
 
 // destination is a store that images come into.
@@ -149,11 +150,11 @@ type destination struct {
 	// bootc reports that it is the bootc-owned store.
 	bootc bool
 	// store is what it has, nil for nothing.
-	store *images.Store
+	store *cstorage.Store
 }
 
 // bootcDestination is the bootc-owned store; store is what was read of it.
-func (o Options) bootcDestination(store *images.Store) (destination, error) {
+func (o Options) bootcDestination(store *cstorage.Store) (destination, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
 		return destination{}, err
@@ -170,7 +171,7 @@ func (o Options) bootcDestination(store *images.Store) (destination, error) {
 }
 
 // defaultDestination is podman's own store; store is what was read of it.
-func (o Options) defaultDestination(store *images.Store) (destination, error) {
+func (o Options) defaultDestination(store *cstorage.Store) (destination, error) {
 	dirs, err := storageconf.OwnStores(o.Root, o.Euid)
 	if err != nil {
 		return destination{}, err
@@ -188,7 +189,7 @@ func (o Options) openBootcDestination() (p destination, done func(), err error) 
 		return p, nil, err
 	}
 	var problems []error
-	if p.store, problems = images.OpenBootcStore(located, o.Root); p.store == nil {
+	if p.store, problems = inventory.OpenBootcStore(located, o.Root); p.store == nil {
 		return p, func() {}, errors.Join(problems...)
 	}
 	return p, p.store.Close, nil
@@ -196,8 +197,8 @@ func (o Options) openBootcDestination() (p destination, done func(), err error) 
 
 // has reports whether a destination has an image, whole, under a name. ByDigest leaves out
 // what is damaged.
-func (d destination) has(img *images.StoreImage, name string) bool {
-	return d.store != nil && img.Digest != "" && slices.ContainsFunc(d.store.ByDigest(img.Digest), func(own *images.StoreImage) bool {
+func (d destination) has(img *cstorage.Image, name string) bool {
+	return d.store != nil && img.Digest != "" && slices.ContainsFunc(d.store.ByDigest(img.Digest), func(own *cstorage.Image) bool {
 		return own.ID == img.ID && slices.Contains(own.Names, name)
 	})
 }
@@ -216,14 +217,14 @@ func sizes(layers []host.Descriptor) (n int64) {
 
 // storedLayers counts the lowest of an image's layers that a store has, each on the
 // other: a layer that lies on others is stored again.
-func storedLayers(store *images.Store, layers []host.Descriptor) int {
+func storedLayers(store *cstorage.Store, layers []host.Descriptor) int {
 	if store == nil {
 		return 0
 	}
 	stored, _ := store.Layers()
 	below := ""
 	for n, wanted := range layers {
-		i := slices.IndexFunc(stored, func(l images.Layer) bool {
+		i := slices.IndexFunc(stored, func(l cstorage.Layer) bool {
 			return wanted.Digest != "" && l.Parent == below && (l.Blob == wanted.Digest || l.DiffID == wanted.Digest)
 		})
 		if i < 0 || !store.HasFiles(stored[i].ID) {
@@ -237,12 +238,12 @@ func storedLayers(store *images.Store, layers []host.Descriptor) int {
 // pulled are the sizes in a manifest of the layers that a pull fetches, and of those
 // that it, and the clone of a loan before it, write. shared tells whether that clone
 // shares extents.
-func (d destination) pulled(layers []host.Descriptor, loan *loan, shared images.Capability) (fetched, written int64) {
+func (d destination) pulled(layers []host.Descriptor, loan *loan, shared inventory.Capability) (fetched, written int64) {
 	have := storedLayers(d.store, layers)
 	fetched, written = sizes(layers[have:]), sizes(layers[have:])
 	if loan != nil && len(loan.blobs) > have {
 		fetched = sizes(layers[len(loan.blobs):])
-		if shared != images.No {
+		if shared != inventory.No {
 			written = fetched
 		}
 	}
@@ -250,7 +251,7 @@ func (d destination) pulled(layers []host.Descriptor, loan *loan, shared images.
 }
 
 // descriptors are the layers of an image in a store.
-func descriptors(store *images.Store, img *images.StoreImage) (layers []host.Descriptor) {
+func descriptors(store *cstorage.Store, img *cstorage.Image) (layers []host.Descriptor) {
 	for _, l := range store.LayersOf(img) {
 		layers = append(layers, host.Descriptor{Digest: l.DiffID, Size: l.Size})
 	}
@@ -263,15 +264,15 @@ func descriptors(store *images.Store, img *images.StoreImage) (layers []host.Des
 // another filesystem, for example. Where it takes trying to know, a layer is taken to
 // share; share is the function sharing. counted, if not nil, has the layers that were
 // counted before, and gets those that are now.
-func (d destination) written(from source, share func(from, to string) images.Capability, counted map[string]bool) (bytes int64) {
-	layers := from.store.LayersOf(from.StoreImage)
-	shared := map[string]images.Capability{}
-	for _, l := range layers[storedLayers(d.store, descriptors(from.store, from.StoreImage)):] {
+func (d destination) written(from source, share func(from, to string) inventory.Capability, counted map[string]bool) (bytes int64) {
+	layers := from.store.LayersOf(from.Image)
+	shared := map[string]inventory.Capability{}
+	for _, l := range layers[storedLayers(d.store, descriptors(from.store, from.Image)):] {
 		dir := from.store.DirOf(l.ID)
 		if _, known := shared[dir]; !known {
 			shared[dir] = share(dir, d.dir)
 		}
-		if shared[dir] != images.No || counted[l.ID] {
+		if shared[dir] != inventory.No || counted[l.ID] {
 			continue
 		}
 		if bytes += max(l.Size, 0); counted != nil {
@@ -286,7 +287,7 @@ func (o Options) copyNeeds(ctx context.Context, to destination, from source, clo
 	if cloned {
 		return []demand{{to.name, to.dir, to.written(from, sharing, nil)}}
 	}
-	return o.podmanNeeds(ctx, to, descriptors(from.store, from.StoreImage))
+	return o.podmanNeeds(ctx, to, descriptors(from.store, from.Image))
 }
 
 // podmanNeeds are those of a copy by podman.
@@ -308,8 +309,8 @@ func (o Options) checkAll(ctx context.Context, to destination, sources []source)
 			bytes += to.written(from, sharing, counted)
 			continue
 		}
-		bytes += to.written(from, func(_, _ string) images.Capability { return images.No }, counted)
-		most = max(most, to.missing(descriptors(from.store, from.StoreImage)))
+		bytes += to.written(from, func(_, _ string) inventory.Capability { return inventory.No }, counted)
+		most = max(most, to.missing(descriptors(from.store, from.Image)))
 	}
 	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.name), demand{to.name, to.dir, bytes}, o.spoolNeed(ctx, most))
 }

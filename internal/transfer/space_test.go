@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -92,14 +92,14 @@ func TestExtentsAreSharedWithinAFilesystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	own, err := images.FilesystemOf(f)
+	own, err := inventory.FilesystemOf(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := sharing(dir+"/a/b", filepath.Join(dir, "c")); got != own.Reflink {
 		t.Errorf("within one: got %q, want %q", got, own.Reflink)
 	}
-	if got := sharing("/proc", dir); got != images.No {
+	if got := sharing("/proc", dir); got != inventory.No {
 		t.Errorf("between two: got %q", got)
 	}
 }
@@ -160,7 +160,7 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 				podman := &fakePodman{scratchHost: h, images: tt.bootc}
 				o := podman.options()
 				o.Method = method
-				if method == Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != images.No {
+				if method == Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != inventory.No {
 					t.Skip("files share extents here")
 				}
 				err := tt.do(o)
@@ -222,13 +222,13 @@ func TestLentLayersAreNotFetched(t *testing.T) {
 	two := &loan{blobs: make([]clonejob.Blob, 2)}
 	for _, tt := range []struct {
 		loan             *loan
-		shared           images.Capability
+		shared           inventory.Capability
 		fetched, written int64
 	}{
 		{fetched: 111, written: 111},
-		{loan: two, shared: images.Yes, fetched: 100, written: 100},
-		{loan: two, shared: images.Unknown, fetched: 100, written: 100},
-		{loan: two, shared: images.No, fetched: 100, written: 111},
+		{loan: two, shared: inventory.Yes, fetched: 100, written: 100},
+		{loan: two, shared: inventory.Unknown, fetched: 100, written: 100},
+		{loan: two, shared: inventory.No, fetched: 100, written: 111},
 	} {
 		if fetched, written := (destination{}).pulled(layers, tt.loan, tt.shared); fetched != tt.fetched || written != tt.written {
 			t.Errorf("%+v: %d are fetched, %d written", tt, fetched, written)

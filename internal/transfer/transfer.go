@@ -19,8 +19,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
@@ -30,7 +31,7 @@ import (
 
 // Options say for which host images are moved, and by which means.
 type Options struct {
-	images.Options
+	inventory.Options
 	// Host runs podman. Its environment, user and sysroot are those of Options.
 	Host wrapper.Host
 	// Dir is a directory for a lock and for short-lived files, /run/bootc-podman.
@@ -65,7 +66,7 @@ var (
 
 // PlanUnified plans what SetUnified would do, and changes nothing.
 func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
-	s, err := images.NewSurvey(ctx, o.Options)
+	s, err := inventory.NewSurvey(ctx, o.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 }
 
 // reportDamage reports the damaged images of a host.
-func (o Options) reportDamage(s *images.Survey) {
+func (o Options) reportDamage(s *inventory.Survey) {
 	for _, damage := range s.Damaged() {
 		o.Events.Damaged(damage)
 	}
@@ -92,7 +93,7 @@ func (o Options) reportDamage(s *images.Survey) {
 // upgrades through it, and returns what was done. It can be repeated, and a run
 // after one that was killed completes it. Where the host is told to explain
 // (wrapper.Host.DryRun), it prints the commands and changes nothing. Errors are
-// those of NewPlan, *images.IgnoredError, ErrBusy, ErrNoSpace, ErrNotVerified, and those
+// those of NewPlan, *inventory.IgnoredError, ErrBusy, ErrNoSpace, ErrNotVerified, and those
 // of podman.
 func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 	if o.Host.DryRun == nil {
@@ -396,7 +397,7 @@ func (x *execution) untag(ctx context.Context) error {
 		return err
 	}
 	defer store.Close()
-	img, err := store.Lookup(x.stored.String(), func() (images.ShortNames, error) { return images.ReadShortNames(x.Root) })
+	img, err := store.Lookup(x.stored.String(), func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(x.Root) })
 	if err != nil {
 		return err
 	}
@@ -415,7 +416,7 @@ func (x *execution) untag(ctx context.Context) error {
 // initDefaultStore lets podman make its own store before another program writes there:
 // podman takes one that others made for that of an older podman.
 func (o Options) initDefaultStore(ctx context.Context) error {
-	store, problems := images.OpenOwnStore(o.Root, o.Euid)
+	store, problems := inventory.OpenOwnStore(o.Root, o.Euid)
 	if store == nil && problems != nil {
 		return errors.Join(problems...)
 	}
@@ -477,9 +478,9 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		}
 		defer unlock()
 	}
-	store, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	store, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
 	if store == nil {
-		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], images.ErrNotFound))...)
+		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], cstorage.ErrNotFound))...)
 	}
 	defer store.Close()
 	// Before anything is written, a store made or a lock taken.
@@ -511,7 +512,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	for _, from := range wanted {
 		as := from.name
 		// A clone looks at the files of layers that are there, too, if it is asked to.
-		if to.has(from.StoreImage, as) && (o.Verify != clonejob.VerifyFull || o.Method == ByPodman) {
+		if to.has(from.Image, as) && (o.Verify != clonejob.VerifyFull || o.Method == ByPodman) {
 			continue
 		}
 		if !slices.Contains(from.Names, as) {
@@ -523,7 +524,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		return err
 	}
 	for i, from := range sources {
-		names, err := o.discardDamaged(ctx, session, from.StoreImage, targets[i])
+		names, err := o.discardDamaged(ctx, session, from.Image, targets[i])
 		if err != nil {
 			return err
 		}
@@ -534,7 +535,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 		if err := o.copyIn(ctx, session, from, targets[i]); err != nil {
 			return err
 		}
-		if failed := o.verifyCopy(from.StoreImage, targets[i]); failed != nil {
+		if failed := o.verifyCopy(from.Image, targets[i]); failed != nil {
 			return undo(failed, before, o.storedImages, targets[i:i+1], func(args ...string) error {
 				return o.bootcImage(context.WithoutCancel(ctx), session, args...)
 			})
@@ -551,7 +552,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 
 // verifyCopy checks that the bootc-owned store has an image of podman's own under a
 // name.
-func (o Options) verifyCopy(img *images.StoreImage, as string) error {
+func (o Options) verifyCopy(img *cstorage.Image, as string) error {
 	if o.Host.DryRun != nil {
 		return nil
 	}
@@ -576,13 +577,13 @@ func (o Options) verifyCopy(img *images.StoreImage, as string) error {
 // named finds an image of podman's own store, and what to call it in the other: the name
 // that was meant, character for character where it is a full one. An image that lost its
 // names is found by its digest, where podman finds none.
-func (o Options) named(store *images.Store, meant string) (img *images.StoreImage, as string, err error) {
-	m, err := store.LookupMatch(meant, func() (images.ShortNames, error) { return images.ReadShortNames(o.Root) })
-	if errors.Is(err, images.ErrNotFound) {
+func (o Options) named(store *cstorage.Store, meant string) (img *cstorage.Image, as string, err error) {
+	m, err := store.LookupMatch(meant, func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) })
+	if errors.Is(err, cstorage.ErrNotFound) {
 		if name, parseErr := host.ParseName(meant); parseErr == nil && name.Digest != "" {
 			for _, found := range store.ByDigest(name.Digest) {
 				if name.Tag != "" || len(found.Names) == 0 {
-					m, err = images.Match{Image: found, Names: found.Names}, nil
+					m, err = cstorage.Match{Image: found, Names: found.Names}, nil
 				}
 			}
 		}
@@ -604,10 +605,10 @@ func (o Options) named(store *images.Store, meant string) (img *images.StoreImag
 	return m.Image, name.String(), nil
 }
 
-// storable is the name as podman stores it. The error is that of images.StorableName, or
+// storable is the name as podman stores it. The error is that of inventory.StorableName, or
 // that the next clone would remove an image of this name.
 func storable(name string) (host.Name, error) {
-	stored, err := images.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: name})
+	stored, err := inventory.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: name})
 	if err == nil && strings.HasPrefix(stored.String(), clonejob.Unfinished) {
 		err = fmt.Errorf("image name %q is kept for unfinished clones, which are removed", name)
 	}
@@ -617,7 +618,7 @@ func storable(name string) (host.Name, error) {
 // nameOf is the name that was meant by a name which may be short, or by an ID.
 // NAME:TAG@DIGEST means NAME:TAG, whatever the image is called. The error is ErrNoTag
 // for an image without a name that will do.
-func nameOf(m images.Match, meant string) (string, error) {
+func nameOf(m cstorage.Match, meant string) (string, error) {
 	if m.Name != "" {
 		return m.Name, nil
 	}
@@ -786,7 +787,7 @@ func (x *execution) verify(ctx context.Context) error {
 		_, err := fmt.Fprintf(x.Host.DryRun, "# compare the manifest digest of %s with %s\n", x.Name, x.Digest)
 		return err
 	}
-	s, err := images.SurveyStores(x.Options.Options)
+	s, err := inventory.SurveyStores(x.Options.Options)
 	if err != nil {
 		return err
 	}
@@ -828,12 +829,12 @@ func (x *execution) verify(ctx context.Context) error {
 }
 
 // openStore reads the bootc-owned store; it is nil when there is none.
-func (o Options) openStore() (*images.Store, error) {
+func (o Options) openStore() (*cstorage.Store, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
 		return nil, err
 	}
-	store, problems := images.OpenBootcStore(located, o.Root)
+	store, problems := inventory.OpenBootcStore(located, o.Root)
 	if store == nil {
 		return nil, errors.Join(problems...)
 	}
@@ -850,7 +851,7 @@ func (o Options) storedImages() (map[string][]string, error) {
 	return namesByID(store), nil
 }
 
-func namesByID(store *images.Store) map[string][]string {
+func namesByID(store *cstorage.Store) map[string][]string {
 	found := map[string][]string{}
 	for _, img := range store.Images {
 		found[img.ID] = img.Names

@@ -20,7 +20,8 @@ import (
 	"github.com/mattn/go-shellwords"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -84,9 +85,9 @@ func (h *heard) Journal(message string, fields map[string]string) {
 	}
 }
 
-func (h *heard) Damaged(images.Damage)      {}
-func (h *heard) NotLent(error)              {}
-func (h *heard) Hidden(*images.HiddenError) {}
+func (h *heard) Damaged(inventory.Damage)      {}
+func (h *heard) NotLent(error)                 {}
+func (h *heard) Hidden(*inventory.HiddenError) {}
 
 // initialised is how podman makes its own store.
 const initialised = "system info"
@@ -643,7 +644,7 @@ func TestNameOfIsTheNameThatWasMeant(t *testing.T) {
 		if tt.names == nil {
 			tt.names = names
 		}
-		got, err := nameOf(images.Match{Names: tt.names}, tt.meant)
+		got, err := nameOf(cstorage.Match{Names: tt.names}, tt.meant)
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("nameOf(%q of %q) = %q, %v, want %q", tt.meant, tt.names, got, err, tt.want)
 		}

@@ -9,7 +9,7 @@ import (
 	"fmt"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 )
 
 var (
@@ -48,7 +48,7 @@ func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
 	if record == nil {
 		return nil, ErrNotOnboarded
 	}
-	s, err := images.NewSurvey(ctx, o.Options)
+	s, err := inventory.NewSurvey(ctx, o.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +106,10 @@ func (o Options) remove(ctx context.Context, r *Removal) error {
 // needed tells whether a deployment would lack an image of the bootc-owned store: it
 // has it bound, or follows it by the name of a local image that podman's own store
 // does not have.
-func needed(s *images.Survey, name string) error {
+func needed(s *inventory.Survey, name string) error {
 	keepers, _ := s.Keepers(name)
 	for _, k := range keepers {
-		if k.By == images.ByBinding {
+		if k.By == inventory.ByBinding {
 			return fmt.Errorf("%w: %s has it bound", ErrNeeded, k.Deployment)
 		}
 	}
@@ -117,7 +117,7 @@ func needed(s *images.Survey, name string) error {
 		if d.Image == nil || d.Image.Image.Transport != host.ContainersStorage {
 			continue
 		}
-		stored, err := images.StoredName(d.Image.Image)
+		stored, err := inventory.StoredName(d.Image.Image)
 		if err != nil || stored.String() != name {
 			continue
 		}

@@ -10,8 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -27,9 +28,9 @@ type DamagedError struct {
 	// removed again, unless it was there before under another name.
 	verified bool
 	image    string
-	// err is a *images.LayerError, users are the images that have the layer.
+	// err is a *cstorage.LayerError, users are the images that have the layer.
 	err   error
-	users []*images.StoreImage
+	users []*cstorage.Image
 }
 
 func (e *DamagedError) Error() string {
@@ -79,18 +80,18 @@ func (e *DamagedError) Advice() string {
 // verifyWhole returns why an image that was brought into a store cannot be used, a
 // *DamagedError if podman took a damaged layer of the store for a good one. bootc reports
 // that it is the bootc-owned store.
-func verifyWhole(store *images.Store, bootc bool, img *images.StoreImage) error {
+func verifyWhole(store *cstorage.Store, bootc bool, img *cstorage.Image) error {
 	err := store.Damage(img)
-	var layer *images.LayerError
+	var layer *cstorage.LayerError
 	if !errors.As(err, &layer) {
 		return err
 	}
-	users := slices.DeleteFunc(store.ImagesWith(layer.Layer), func(other *images.StoreImage) bool { return other.ID == img.ID })
+	users := slices.DeleteFunc(store.ImagesWith(layer.Layer), func(other *cstorage.Image) bool { return other.ID == img.ID })
 	return &DamagedError{bootc: bootc, verified: true, image: img.ID, err: err, users: users}
 }
 
 // imageLabel names an image for people.
-func imageLabel(img *images.StoreImage) string {
+func imageLabel(img *cstorage.Image) string {
 	if len(img.Names) == 0 {
 		return fmt.Sprintf("%.12s", img.ID)
 	}
@@ -118,7 +119,7 @@ func (d destination) damaged(what string, layers []host.Descriptor, cloned bool,
 				continue
 			}
 			all := d.store.ImagesWith(l.ID)
-			users := slices.DeleteFunc(slices.Clone(all), func(img *images.StoreImage) bool { return slices.Contains(without, img.ID) })
+			users := slices.DeleteFunc(slices.Clone(all), func(img *cstorage.Image) bool { return slices.Contains(without, img.ID) })
 			// What is removed with its last image is no longer there.
 			if len(users) > 0 || len(all) == 0 && !cloned {
 				return &DamagedError{what: what, bootc: d.bootc, err: err, users: users}
@@ -133,7 +134,7 @@ func (d destination) damaged(what string, layers []host.Descriptor, cloned bool,
 // if it is damaged there. It returns the names, besides as, that it had. Where another
 // image has a damaged layer, or podman could not give it its names again, nothing is
 // removed, and the error is a *DamagedError.
-func (o Options) discardDamaged(ctx context.Context, session *wrapper.Session, img *images.StoreImage, as string) (names []string, err error) {
+func (o Options) discardDamaged(ctx context.Context, session *wrapper.Session, img *cstorage.Image, as string) (names []string, err error) {
 	to, done, err := o.openBootcDestination()
 	if err != nil || to.store == nil {
 		return nil, err
@@ -158,12 +159,12 @@ func (o Options) discardDamaged(ctx context.Context, session *wrapper.Session, i
 		switch {
 		case name == as:
 		case strings.Contains(name, "@"):
-			return nil, &DamagedError{what: what, bootc: true, err: damage, users: []*images.StoreImage{own}}
+			return nil, &DamagedError{what: what, bootc: true, err: damage, users: []*cstorage.Image{own}}
 		default:
 			names = append(names, name)
 		}
 	}
-	o.Events.Damaged(images.Damage{Store: images.BootcStore, Image: own, Err: damage})
+	o.Events.Damaged(inventory.Damage{Store: inventory.BootcStore, Image: own, Err: damage})
 	return names, o.bootcImage(ctx, session, "rm", "--force", own.ID)
 }
 
@@ -208,6 +209,6 @@ func (o Options) checkDamage(p *Plan) error {
 // onlyTarSplit reports that nothing but a tar-split file is missing, without which podman
 // may still be able to copy an image; with an empty one it is not.
 func onlyTarSplit(damage error) bool {
-	var layer *images.LayerError
-	return errors.As(damage, &layer) && layer.Part == images.TarSplit && !layer.Empty
+	var layer *cstorage.LayerError
+	return errors.As(damage, &layer) && layer.Part == cstorage.TarSplit && !layer.Empty
 }

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -391,7 +391,7 @@ func (d *destination) placeData(src *source) (remove func(), err error) {
 		return remove, nil
 	}
 	for _, data := range src.data {
-		name, err := images.BigDataPath("overlay", src.image.ID, data.Key)
+		name, err := cstorage.BigDataPath("overlay", src.image.ID, data.Key)
 		if err != nil {
 			return nil, err
 		}

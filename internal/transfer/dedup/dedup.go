@@ -21,7 +21,8 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -41,7 +42,7 @@ var (
 
 // Options say for which host files are shared.
 type Options struct {
-	images.Options
+	inventory.Options
 	// DryRun looks at sizes and extents only, and changes nothing.
 	DryRun   bool
 	Progress *progress.Reporter
@@ -80,12 +81,12 @@ type Result struct {
 // one have both. A store that does not exist has no layers. It can be repeated, and
 // goes on where one before it was stopped.
 //
-// The result is nil only if nothing was begun. Errors are images.ErrNotOnHost,
+// The result is nil only if nothing was begun. Errors are inventory.ErrNotOnHost,
 // wrapper.ErrNotRoot, storageconf.ErrNotBootcHost, ErrFilesystems, ErrNoReflink,
 // ErrDriver, ErrMounts, those of reading the stores, of the kernel, and that of ctx.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Sysroot.Running != "" && wrapper.InContainer(o.Sysroot.Running, o.Env) != "" {
-		return nil, fmt.Errorf("share files of both stores: %w", images.ErrNotOnHost)
+		return nil, fmt.Errorf("share files of both stores: %w", inventory.ErrNotOnHost)
 	}
 	if o.Euid != 0 && !o.DryRun {
 		return nil, fmt.Errorf("share files of both stores: %w", wrapper.ErrNotRoot)
@@ -94,12 +95,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	bootc, problems := images.OpenBootcStore(located, o.Root)
+	bootc, problems := inventory.OpenBootcStore(located, o.Root)
 	if bootc == nil {
 		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
 	}
 	defer bootc.Close()
-	podman, problems := images.OpenDefaultStore(o.Root, o.Euid)
+	podman, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
 	if podman == nil {
 		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
 	}
@@ -108,7 +109,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 }
 
 // share shares files of the store to with those of the store from.
-func share(ctx context.Context, o Options, from, to *images.Store) (*Result, error) {
+func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, error) {
 	common, err := pairs(from, to)
 	if err != nil {
 		return nil, err
@@ -177,7 +178,7 @@ type pair struct {
 // pairs returns the layers of the store to that the store from has too. Where that
 // one has a layer several times, the one on top of the same layers is taken: the one
 // that a copy between the stores shares its files with already.
-func pairs(from, to *images.Store) (list []pair, err error) {
+func pairs(from, to *cstorage.Store) (list []pair, err error) {
 	have, err := from.Layers()
 	if err != nil {
 		return nil, err
@@ -204,7 +205,7 @@ func pairs(from, to *images.Store) (list []pair, err error) {
 }
 
 // contentKey is equal for layers of equal content, "" where nobody knows.
-func contentKey(l images.Layer) string {
+func contentKey(l cstorage.Layer) string {
 	if l.DiffID == "" && l.TOCDigest != "" {
 		return "toc " + l.TOCDigest
 	}
@@ -213,8 +214,8 @@ func contentKey(l images.Layer) string {
 
 // chains returns a function that identifies a layer, by its ID, with all those below
 // it.
-func chains(layers []images.Layer) func(id string) string {
-	byID, known := map[string]images.Layer{}, map[string]string{}
+func chains(layers []cstorage.Layer) func(id string) string {
+	byID, known := map[string]cstorage.Layer{}, map[string]string{}
 	for _, l := range layers {
 		byID[l.ID] = l
 	}

@@ -23,8 +23,9 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -148,7 +149,7 @@ func (m machine) layer(path, name string) string {
 
 func (m machine) options() Options {
 	return Options{
-		Options: images.Options{Sysroot: host.At(m.dir), Root: m.dir, Euid: os.Geteuid()},
+		Options: inventory.Options{Sysroot: host.At(m.dir), Root: m.dir, Euid: os.Geteuid()},
 		Warn:    func(err error) { m.t.Helper(); m.t.Errorf("warning: %v", err) },
 	}
 }
@@ -312,10 +313,10 @@ func TestOneMountForBothStores(t *testing.T) {
 	for _, path := range []string{bootcStore, podmanStore} {
 		run(t, "mount", "--bind", m.path(path), m.path(path))
 	}
-	from, problems := images.OpenBootcStore(storageconf.Store{Sysroot: m.dir, Physical: ".", BootcRoot: "ostree/bootc", Exists: true}, m.dir)
+	from, problems := inventory.OpenBootcStore(storageconf.Store{Sysroot: m.dir, Physical: ".", BootcRoot: "ostree/bootc", Exists: true}, m.dir)
 	must(t, errors.Join(problems...))
 	defer from.Close()
-	to, problems := images.OpenDefaultStore(m.dir, 0)
+	to, problems := inventory.OpenDefaultStore(m.dir, 0)
 	must(t, errors.Join(problems...))
 	defer to.Close()
 	r, err := newRoutes(from, to, false)
@@ -517,7 +518,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("got %v, want ErrNotRoot", err)
 	}
 	o.Sysroot, o.Env = host.At("/"), []string{"container=test"}
-	if _, err := Run(t.Context(), o); !errors.Is(err, images.ErrNotOnHost) {
+	if _, err := Run(t.Context(), o); !errors.Is(err, inventory.ErrNotOnHost) {
 		t.Errorf("got %v, want ErrNotOnHost", err)
 	}
 	m.store(bootcStore, "a 1")
@@ -559,11 +560,11 @@ func TestPairsAreOfTheSameContent(t *testing.T) {
 			m := newMachine(t, t.TempDir())
 			m.store(bootcStore, tt.from...)
 			m.store(podmanStore, tt.to...)
-			var stores []*images.Store
+			var stores []*cstorage.Store
 			for _, path := range []string{bootcStore, podmanStore} {
 				dir, err := os.Open(m.path(path))
 				must(t, err)
-				store, problems := images.ReadStore(dir)
+				store, problems := cstorage.Read(dir)
 				must(t, errors.Join(problems...))
 				defer store.Close()
 				stores = append(stores, store)

@@ -14,13 +14,14 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/images"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // tree is the directory of all layers in one directory of a store.
 type tree struct {
-	home images.Home
+	home cstorage.Home
 	// dir is nil where err says why.
 	dir *os.File
 	err error
@@ -44,7 +45,7 @@ type routes struct {
 	known    map[[2]*tree]*route
 }
 
-func newRoutes(from, to *images.Store, dryRun bool) (*routes, error) {
+func newRoutes(from, to *cstorage.Store, dryRun bool) (*routes, error) {
 	// What is mounted changes with every container, but not where stores lie.
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
@@ -55,7 +56,7 @@ func newRoutes(from, to *images.Store, dryRun bool) (*routes, error) {
 	return r, nil
 }
 
-func (r *routes) trees(store *images.Store) (list []*tree) {
+func (r *routes) trees(store *cstorage.Store) (list []*tree) {
 	for _, home := range store.Homes() {
 		if home.Driver == "" {
 			continue
@@ -165,7 +166,7 @@ func (r *routes) open(a, b *tree) *route {
 		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrFilesystems)
 		return way
 	}
-	fs, err := images.FilesystemOf(b.dir)
+	fs, err := inventory.FilesystemOf(b.dir)
 	var stat unix.Statfs_t
 	if err == nil {
 		err = unix.Fstatfs(int(b.dir.Fd()), &stat)
@@ -175,7 +176,7 @@ func (r *routes) open(a, b *tree) *route {
 	case err != nil:
 		way.err = fmt.Errorf("look at filesystem of %q: %w", b.dir.Name(), err)
 		return way
-	case fs.Reflink == images.No:
+	case fs.Reflink == inventory.No:
 		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrNoReflink)
 		return way
 	case r.dryRun:

@@ -20,8 +20,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/images"
 )
 
 var (
@@ -486,7 +486,7 @@ func exportManifest(old host.Manifest, oldDigest string, e *Image) ([]byte, erro
 	}
 	delete(annotations, finalDiffIDLabel) // which ostree-ext repeats there
 	delete(annotations, commitLabel)
-	annotations[images.OriginalDigest], annotations[images.ExportedConfig] = oldDigest, e.ConfigDigest
+	annotations[cstorage.OriginalDigest], annotations[cstorage.ExportedConfig] = oldDigest, e.ConfigDigest
 	layers := make([]descriptor, len(e.Layers))
 	for i, l := range e.Layers {
 		kept := maps.Clone(old.Layers[i].Annotations)

@@ -1,0 +1,119 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+)
+
+// settled opens a store and reads the configurations of its images. A writer that
+// is at work removes what was just named elsewhere, so anything wrong is looked at
+// until it stays as it is.
+func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, problems []error) {
+	const tries = 5
+	var before string
+	for range tries {
+		if store != nil {
+			store.Close()
+		}
+		if store, problems = open(); store != nil {
+			problems = append(problems, store.ReadConfigs()...)
+		}
+		now := fmt.Sprint(problems)
+		if len(problems) == 0 || now == before {
+			break
+		}
+		before = now
+	}
+	return store, problems
+}
+
+// OpenBootcStore reads the bootc-owned store, nil when there is none. root is
+// where the host's storage.conf is looked for. Problems are those of ReadStore.
+func OpenBootcStore(located storageconf.Store, root string) (*cstorage.Store, []error) {
+	dir, err := located.Open()
+	if errors.Is(err, storageconf.ErrNoStore) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("open bootc-owned store: %w", err)}
+	}
+	config, err := storageconf.HostConfig(root)
+	if err != nil {
+		dir.Close()
+		return nil, []error{err}
+	}
+	if config.ImageStore == "" {
+		return cstorage.Read(dir)
+	}
+	dirs, err := openStoreDirs(root, config.ImageStore)
+	if err != nil {
+		dir.Close()
+		return nil, []error{err}
+	}
+	return cstorage.Read(append(dirs, dir)...)
+}
+
+// OpenDefaultStore reads the store of plain podman when user uid runs it on the
+// host whose root is root, nil when there is none. Problems are those of
+// ReadStore and of storageconf.DefaultStores.
+func OpenDefaultStore(root string, uid int) (*cstorage.Store, []error) {
+	return openPaths(root, uid, storageconf.DefaultStores)
+}
+
+// OpenOwnStore is OpenDefaultStore without the additional image stores: what is in
+// podman's own store. An image of it whose layers are in an additional one is damaged.
+func OpenOwnStore(root string, uid int) (*cstorage.Store, []error) {
+	return openPaths(root, uid, storageconf.OwnStores)
+}
+
+func openPaths(root string, uid int, find func(root string, uid int) ([]string, error)) (*cstorage.Store, []error) {
+	paths, err := find(root, uid)
+	if err != nil {
+		return nil, []error{err}
+	}
+	dirs, err := openStoreDirs(root, paths...)
+	if err != nil {
+		return nil, []error{err}
+	}
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	return cstorage.Read(dirs...)
+}
+
+// openStoreDirs opens those of the directories that podman made already.
+func openStoreDirs(root string, paths ...string) (dirs []*os.File, err error) {
+	in, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	for _, path := range paths {
+		dir, err := rooted.Open(in, path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			for _, dir := range dirs {
+				dir.Close()
+			}
+			return nil, err
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}

@@ -1,0 +1,192 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// Survey is what deciding about an image of a host takes: what it boots, and what
+// its stores hold.
+type Survey struct {
+	// Host is described as far as its ostree repository tells.
+	Host *host.Host
+	// Store says where the bootc-owned store is, or would be.
+	Store storageconf.Store
+	// Bootc and Default are the two containers-storages, nil for none. Own is Default
+	// without additional image stores, which Default only sees: the same store where
+	// there are none.
+	Bootc, Default, Own *cstorage.Store
+	// Repo are the images in the ostree repository by their refs, Commits those and
+	// the ones of the deployments, whose refs an upgrade may have moved on.
+	Repo    []host.RepoImage
+	Commits []host.RepoCommit
+	// Filesystem is the one of the bootc-owned store, Free what FreeOf tells of it.
+	Filesystem *Filesystem
+	Free       uint64
+
+	inv     *inventory
+	keepers keepers
+}
+
+// NewSurvey reads a host; it has to be closed. Any problem is an error, as what
+// could not be read may be what matters, but for those of single images in one of the
+// containers-storages: see Damaged.
+func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
+	if o.inContainer() {
+		return nil, fmt.Errorf("read host: %w", ErrNotOnHost)
+	}
+	o.Type, o.AllStores = "", true
+	inv := newInventory(o)
+	inv.read(ctx)
+	inv.problems = grave(inv.problems)
+	if len(inv.problems) == 0 {
+		inv.describe(ctx)
+	}
+	err := first(inv.problems)
+	var fs *Filesystem
+	var free uint64
+	if err == nil {
+		fs, err = readFilesystem(inv.located)
+	}
+	if err == nil {
+		free, err = readFree(inv.located)
+	}
+	if err != nil {
+		inv.close()
+		return nil, err
+	}
+	return &Survey{
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
+		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
+	}, nil
+}
+
+// SurveyStores is the part of NewSurvey that is about the two containers-storages.
+func SurveyStores(o Options) (*Survey, error) {
+	o.Type, o.AllStores = "", true
+	inv := newInventory(o)
+	located, err := storageconf.Locate(o.Sysroot.Dir)
+	if err != nil {
+		return nil, err
+	}
+	inv.located = located
+	if err := first(grave(append(inv.readBootcStore(), inv.readDefaultStore()...))); err != nil {
+		inv.close()
+		return nil, err
+	}
+	return &Survey{Store: located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, inv: inv}, nil
+}
+
+// grave are the problems that are not those of a single image.
+func grave(problems []error) []error {
+	return slices.DeleteFunc(problems, func(err error) bool { return errors.As(err, new(*cstorage.ImageError)) })
+}
+
+func (inv *inventory) allCommits() (all []host.RepoCommit) {
+	for _, img := range inv.repo {
+		all = append(all, img.RepoCommit)
+	}
+	for _, c := range inv.commits {
+		if !slices.ContainsFunc(all, func(have host.RepoCommit) bool { return have.Checksum == c.Checksum }) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Damage is an image of a host that is no good.
+type Damage struct {
+	// Store is BootcStore or DefaultStore.
+	Store StoreName
+	Image *cstorage.Image
+	Err   error
+}
+
+// Damaged are the images of the two containers-storages that are no good. They are in
+// Bootc and Default all the same.
+func (s *Survey) Damaged() []Damage {
+	list := append(damaged(s.Bootc, BootcStore), damaged(s.Default, DefaultStore)...)
+	if s.Own == s.Default {
+		return list
+	}
+	for _, d := range damaged(s.Own, DefaultStore) {
+		if !slices.ContainsFunc(list, func(have Damage) bool { return have.Store == DefaultStore && have.Image.ID == d.Image.ID }) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// damaged are the images of a store, nil for none, that Damage tells of.
+func damaged(s *cstorage.Store, name StoreName) (list []Damage) {
+	if s == nil {
+		return nil
+	}
+	for _, img := range s.Images {
+		if err := s.Damage(img); err != nil {
+			list = append(list, Damage{Store: name, Image: img, Err: err})
+		}
+	}
+	return list
+}
+
+// Close closes the stores.
+func (s *Survey) Close() { s.inv.close() }
+
+// Root is the root directory of the machine that podman runs on.
+func (s *Survey) Root() string { return s.inv.Root }
+
+// LookedUp returns an *IgnoredError if bootc could not upgrade the host through the bootc
+// store, whatever that has.
+func (s *Survey) LookedUp() error { return lookedUp(s.Host.Kind, s.inv.Root) }
+
+// Program finds a program of the host in the caller's PATH. The error is a
+// *wrapper.LookupError.
+func (s *Survey) Program(name string) (path string, err error) {
+	return wrapper.LookPath(name, s.inv.Env)
+}
+
+// SharesExtents tells whether files of the two containers-storages can share extents,
+// so that a clone takes no room. Of Btrfs subvolumes it is not told.
+func (s *Survey) SharesExtents() bool {
+	if s.Default == nil || s.Filesystem.Reflink != Yes {
+		return false
+	}
+	dir, err := openNear(s.Store)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	var own, other unix.Stat_t
+	return unix.Fstat(int(dir.Fd()), &own) == nil && unix.Fstat(int(s.Default.Homes()[0].Dir.Fd()), &other) == nil && own.Dev == other.Dev
+}
+
+// Find finds the image that podman means by name in one of the two
+// containers-storages, nil when it would say that there is none.
+func (s *Survey) Find(in *cstorage.Store, name string) (*cstorage.Image, error) {
+	if in == nil {
+		return nil, nil
+	}
+	if found, err := in.Exists(name, s.inv.shortNames); err != nil || !found {
+		return nil, err
+	}
+	return in.Lookup(name, s.inv.shortNames)
+}
+
+// Keepers are what would keep an image with this name in the bootc-owned store;
+// decided is false where bootc collects nothing.
+func (s *Survey) Keepers(name string) (keepers []Keeper, decided bool) {
+	return s.keepers.of([]string{name}), s.keepers.namesDecided
+}
