@@ -440,6 +440,23 @@ finds() {
     fi
 }
 
+@test "hooks verify: a dangling link among the drop-ins, where podman fails on it" {
+    local link=/etc/containers/containers.conf.d/20-x.conf
+    ln -s /nowhere "$link"
+    if podman info >/dev/null 2>&1; then
+        bp hooks verify
+    else
+        bp 1 hooks verify
+        assert "$output" =~ "$link: is a link to nothing"
+    fi
+    rm "$link"
+}
+
+@test "hooks install: another program is refused" {
+    bp 1 hooks install --program /bin/sh
+    assert "$stderr" =~ 'program "/bin/sh" is not bootc-podman'
+}
+
 @test "hooks explain: says what a container would meet" {
     install_hooks --mode enforce
     run_container --name app -v /sysroot/ostree/repo:/m localhost/shell true

@@ -149,9 +149,13 @@ func (v *Invocation) previewMountGuard(raw []byte, options []string) (effects []
 	if err != nil {
 		return []string{"leaves the mounts alone: " + err.Error()}
 	}
-	does := map[Mode]string{Warn: "warns of the ", Enforce: "makes read-only the ", Deny: "does not let start for the "}[mode]
+	does := map[Mode]string{Warn: "warns of %s", Enforce: "makes read-only %s", Deny: "does not let the container start: %s, is writable"}[mode]
 	for _, m := range verdict.found {
-		effects = append(effects, does+strings.TrimSuffix(m.String(), ","))
+		what := strings.TrimSuffix(m.String(), ",")
+		if m.Below == "" {
+			what = "the " + what
+		}
+		effects = append(effects, fmt.Sprintf(does, what))
 	}
 	for _, m := range verdict.parents {
 		effects = append(effects, "leaves alone, with a journal record, the "+strings.TrimSuffix(m.containing(), ","))

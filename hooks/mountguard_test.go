@@ -163,6 +163,20 @@ func TestMountGuardFindsWhatIsWritableBelow(t *testing.T) {
 }
 
 // TestMountGuardTellsOfParents: they pass in each mode, and leave a record.
+func TestPreviewsAreSentences(t *testing.T) {
+	h := guardHost(t)
+	for mode, want := range map[Mode]string{
+		Warn:    `warns of the mount of "/boot" on "/m", which is in /boot`,
+		Enforce: `makes read-only the mount of "/boot" on "/m", which is in /boot`,
+		Deny:    `does not let the container start: the mount of "/boot" on "/m", which is in /boot, is writable`,
+	} {
+		got := Preview(h.root, []byte(`{"mounts":[{"type":"bind","source":"/boot","destination":"/m"}]}`), MountGuard, []string{ModeOption, string(mode)})
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got %q, want %q", mode, got, want)
+		}
+	}
+}
+
 func TestMountGuardTellsOfParents(t *testing.T) {
 	for source, want := range map[string]string{
 		"/": "/sysroot/ostree, /sysroot/state/deploy, /boot", "/sysroot": "/sysroot/ostree, /sysroot/state/deploy", "/sysroot/state": "/sysroot/state/deploy", "/srv": "", "/etc": "", "/sysroot/ostree": "",

@@ -338,7 +338,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "exec with an option", args: []string{"exec", "--bogus", "tool"},
-			failure: failure{code: 125, message: `exec: unknown option "--bogus"`},
+			failure: failure{code: 125, message: `exec: unknown option "--bogus"`, hint: usageHintOf("exec")},
 		},
 		{
 			name: "env does not guess a host", here: true, args: []string{"--sysroot", "/missing", "env"},

@@ -48,7 +48,7 @@ func bootedApp(t *testing.T) *testApp {
 	a := newTestApp(t)
 	a.env, a.euid = []string{"PATH=" + a.bin, "HOME=/root"}, 0
 	a.makeDir(t, "root/run")
-	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "")
+	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "#!/bin/sh\nexec bootc-podman \"$@\"\n")
 	a.self = "/usr/bin/bootc-podman"
 	return a
 }

@@ -86,7 +86,7 @@ func nextStep(err error, words []string) string {
 		return "name a file as \"podman login --authfile\" writes it, with --authfile"
 	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
 		return "fix that file, or move it aside: podman fails on it, too"
-	case errors.Is(err, setup.ErrNoProgram):
+	case errors.Is(err, setup.ErrNoProgram), errors.Is(err, setup.ErrOtherProgram):
 		return "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"
 	case errors.Is(err, wrapper.ErrStateDir):
 		return "ls -ld " + wrapper.Quote(filepath.Dir(storageconf.ConfPath)) + " shows who made it; remove it as root"
@@ -122,6 +122,8 @@ func nextStep(err error, words []string) string {
 		return "root may be needed"
 	case errors.As(err, &lookup) && lookup.Podman && lookup.Code == wrapper.ExitNotFound:
 		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
+	case errors.Is(err, errMisplaced):
+		return helpAdvice("exec")
 	case errors.Is(err, errUnknownCommand):
 		return unknownCommandHint(err)
 	case errors.As(err, &exit):

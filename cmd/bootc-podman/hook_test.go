@@ -61,7 +61,7 @@ func (a *testApp) lease(t *testing.T, id, name string, pid int) {
 
 func TestUsageListsWhatRuns(t *testing.T) {
 	a := newTestApp(t)
-	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "")
+	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "#!/bin/sh\nexec bootc-podman \"$@\"\n")
 	stdout, stderr, code := a.start(t, "usage")
 	if strings.Count(stdout, "\n") != 1 || !strings.Contains(stderr, "the hook ledger does not run, containers are not recorded: not installed") || code != 0 {
 		t.Errorf("without hooks: exit status %d, %q, %q", code, stdout, stderr)
@@ -201,7 +201,7 @@ func TestHooksExplainNamesTheFile(t *testing.T) {
 
 func TestHooksAreInstalledAndVerified(t *testing.T) {
 	a := newTestApp(t)
-	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "")
+	a.writeFile(t, "root/usr/bin/bootc-podman", 0o755, "#!/bin/sh\nexec bootc-podman \"$@\"\n")
 	run := func(want int, args ...string) string {
 		t.Helper()
 		stdout, stderr, code := a.start(t, append([]string{"hooks"}, args...)...)

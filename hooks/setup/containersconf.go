@@ -64,9 +64,8 @@ func (p Podman) orders() []confOrder {
 // 4.3.1 and 5.4.2 do not, 5.8.6 and 6.1.1 do; unknown ones are taken to do so.
 func (p Podman) followsDropInDir() bool { return !olderThan(p.Version, 5, 8) }
 
-// linkedDropInDir reports whether the directory of our drop-in is a link itself.
-func linkedDropInDir(root *os.File) bool {
-	st, err := rooted.Stat(root, dropInDir, unix.AT_SYMLINK_NOFOLLOW)
+func isLink(root *os.File, path string) bool {
+	st, err := rooted.Stat(root, path, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
 }
 
@@ -93,6 +92,9 @@ type configuration struct {
 	mask string
 	// linked is that the directory of drop-ins is a link, which not each podman follows.
 	linked bool
+	// dangling are drop-ins that are links to nothing. podman 4.3.1 fails on one, 5.4.2 and
+	// later pass over it; releases between are taken to fail.
+	dangling []string
 }
 
 // all is what is read, in this order.
@@ -115,7 +117,7 @@ func (p Podman) read(root string, order confOrder) (c configuration, err error) 
 	if err != nil {
 		return c, err
 	}
-	c.linked = linkedDropInDir(dir)
+	c.linked = isLink(dir, dropInDir)
 	if c.linked && !p.followsDropInDir() {
 		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Dir(file) == dropInDir && file != DropIn })
 	}
@@ -134,6 +136,8 @@ func (p Podman) read(root string, order confOrder) (c configuration, err error) 
 		switch {
 		case err != nil:
 			return c, err
+		case h == nil && filepath.Dir(file) == dropInDir && isLink(dir, file):
+			c.dangling = append(c.dangling, file)
 		case h == nil:
 		case i == ours:
 			c.ours = h

@@ -58,8 +58,17 @@ type installed struct {
 // ErrNotOurs says that a file is there that was not installed by us.
 var ErrNotOurs = errors.New("exists and was not installed by bootc-podman")
 
-// ErrNoProgram says that the program that the hooks are to run is not below the root.
-var ErrNoProgram = errors.New("no such program")
+var (
+	// ErrNoProgram reports that the program that the hooks are to run is not below the root.
+	ErrNoProgram = errors.New("no such program")
+	// ErrOtherProgram reports that a program would not run the hooks.
+	ErrOtherProgram = errors.New("not bootc-podman")
+)
+
+// programMark is in each build of this program: the Go linker records what was built.
+const programMark = "path\tgithub.com/bootc-podman/bootc-podman/cmd/bootc-podman\n"
+
+const maxProgram = 256 << 20
 
 // configuration is the configuration of a hook.
 func (i Install) configuration(h hooks.Hook) hook.Hook {
@@ -199,7 +208,18 @@ func (i Install) checkProgram() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %q in %q", ErrNoProgram, i.Program, i.Root)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	content, err := rooted.ReadFile(dir, i.Program, maxProgram)
+	if err != nil {
+		return err
+	}
+	isScript := bytes.HasPrefix(content, []byte("#!")) && bytes.Contains(content, []byte("bootc-podman"))
+	if !isScript && !bytes.Contains(content, []byte(programMark)) {
+		return fmt.Errorf("program %q is %w", i.Program, ErrOtherProgram)
+	}
+	return nil
 }
 
 func (i Install) write(files map[string][]byte) error {

@@ -22,7 +22,7 @@ import (
 // installHost is a host with our program.
 func installHost(t *testing.T) (*testHost, Install) {
 	h := newTestHost(t)
-	h.write("usr/bin/bootc-podman", "")
+	h.write("usr/bin/bootc-podman", programMark)
 	if err := os.Chmod(h.path("usr/bin/bootc-podman"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -272,6 +272,16 @@ func TestInstallRefuses(t *testing.T) {
 		}, want: "decode"},
 		{name: "no program", with: func(_ *testHost, i *Install) { i.Program = "/usr/bin/missing" }, want: `no such program: "/usr/bin/missing" in "`},
 		{name: "a program that is none", with: func(h *testHost, i *Install) { h.write("x", ""); i.Program = "/x" }, want: "not executable"},
+		{name: "another program", with: func(h *testHost, i *Install) {
+			h.write("bin/sh", "an interpreter, not bootc-podman/cmd/bootc-podman-store\n")
+			h.chmod("bin/sh", 0o755)
+			i.Program = "/bin/sh"
+		}, want: `program "/bin/sh" is not bootc-podman`},
+		{name: "another script", with: func(h *testHost, i *Install) {
+			h.write("bin/x", "#!/bin/sh\n")
+			h.chmod("bin/x", 0o755)
+			i.Program = "/bin/x"
+		}, want: `program "/bin/x" is not bootc-podman`},
 		{name: "a relative program", with: func(_ *testHost, i *Install) { i.Program = "bootc-podman" }, want: "no absolute path"},
 		{name: "a program outside", with: func(h *testHost, i *Install) { h.link("../../../../bin/sh", "x"); i.Program = "/x" }, want: "no such program"},
 		{name: "a directory that cannot be made", with: func(h *testHost, _ *Install) { h.write("etc/containers", "") }, want: "not a directory"},
@@ -306,7 +316,7 @@ func TestInstallRefuses(t *testing.T) {
 		{name: "a program that not all can execute", with: func(h *testHost, i *Install) { h.chmod("usr/bin/bootc-podman", 0o750) }, want: "it has mode 0750"},
 		{name: "a program that its group cannot execute", with: func(h *testHost, i *Install) { h.chmod("usr/bin/bootc-podman", 0o705) }, want: "it has mode 0705"},
 		{name: "a script that not all can read", with: func(h *testHost, i *Install) {
-			h.write("usr/bin/bootc-podman", "#!/bin/sh")
+			h.write("usr/bin/bootc-podman", "#!/bin/sh\nexec bootc-podman")
 			h.chmod("usr/bin/bootc-podman", 0o711)
 		}, want: "it has mode 0711"},
 		{name: "a file in place of ours for podman 6", with: func(h *testHost, _ *Install) {
@@ -349,7 +359,7 @@ func TestInstallFollowsLinks(t *testing.T) {
 			if link == "usr/bin" { // this process is not in the root
 				program = target + "/bootc-podman"
 			}
-			h.write(program, "")
+			h.write(program, programMark)
 			h.chmod(program, 0o755)
 			before := h.tree()
 			if err := (Install{Root: h.root, Program: "/usr/bin/bootc-podman", Mode: hooks.Warn}).Do(); err != nil {
@@ -434,6 +444,13 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "nothing in a directory among the drop-ins", with: func(h *testHost) { h.dir(dropInDir + "/x.conf") }},
 		{name: "nothing in what is no hook", with: edit(DefaultHooksDir+"/x.txt", "{", "")},
 		{name: "bad JSON", with: edit(theirs, "{", ""), want: "no container starts: parsing hook"},
+		{name: "a list", with: edit(theirs, good, "[]"), want: theirs + ": no container starts: parsing hook: not a JSON object"},
+		{name: "a text in place of a number", with: edit(theirs, `"timeout":5`, `"timeout":"5"`), want: theirs + `: no container starts: parsing hook: field "hook.timeout" is a string`},
+		{name: "a dangling link among the drop-ins", podman: "4.3.1", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") },
+			want: dropInDir + "/20-x.conf: is a link to nothing, on which podman before 5.4 fails"},
+		{name: "a dangling link for any podman", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") }, want: "is a link to nothing"},
+		{name: "nothing in a dangling link that podman passes over", podman: "5.4.2", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") }},
+		{name: "nothing in a main file that is a dangling link", podman: "4.3.1", with: func(h *testHost) { h.link("/nowhere", "etc/containers/containers.conf") }},
 		{name: "null", with: edit(theirs, good, "null"), want: "no container starts"},
 		{name: "another version", with: edit(theirs, `"1.0.0"`, `"2.0.0"`), want: "unrecognized hook version"},
 		{name: "an unknown stage", with: edit(theirs, "createRuntime", "later"), want: `unknown stage "later"`},

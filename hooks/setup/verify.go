@@ -105,7 +105,7 @@ func readHook(root *os.File, file string, stages []string) (*hook.Hook, error) {
 		Version string `json:"version"`
 	}
 	if err := json.Unmarshal(content, &format); err != nil {
-		return nil, fmt.Errorf("parsing hook: %w", err)
+		return nil, fmt.Errorf("parsing hook: %w", withoutType(err))
 	}
 	read, ok := podmanhooks.Readers[format.Version]
 	if !ok {
@@ -113,7 +113,7 @@ func readHook(root *os.File, file string, stages []string) (*hook.Hook, error) {
 	}
 	h, err := read(content)
 	if err != nil {
-		return nil, fmt.Errorf("parsing hook: %w", err)
+		return nil, fmt.Errorf("parsing hook: %w", withoutType(err))
 	}
 	if h == nil {
 		return nil, errors.New("parsing hook: nil hook")
@@ -123,6 +123,18 @@ func readHook(root *os.File, file string, stages []string) (*hook.Hook, error) {
 		there.Hook.Path = "/"
 	}
 	return h, there.Validate(stages)
+}
+
+// withoutType replaces an error that names a Go type.
+func withoutType(err error) error {
+	other, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err
+	case other.Field == "":
+		return errors.New("not a JSON object")
+	}
+	return fmt.Errorf("field %q is a %s", other.Field, other.Value)
 }
 
 // Finding is something wrong with how hooks are configured.
@@ -190,6 +202,11 @@ func (v *verifier) directories(c configuration, podman string) {
 	for _, file := range append([]string{dropInDir}, fileNames(list)...) {
 		if what := checkRead(v.root, file); what != "" {
 			v.find(file, "%s", what)
+		}
+	}
+	if podman == "" || olderThan(podman, 5, 4) {
+		for _, file := range c.dangling {
+			v.find(file, "is a link to nothing, on which podman before 5.4 fails")
 		}
 	}
 	for _, h := range list {
