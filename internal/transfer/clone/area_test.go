@@ -23,6 +23,9 @@ import (
 // TestStagedTreeThatIsDisturbedIsNotCommitted disturbs the staged trees when all are
 // made, once or at each try.
 func TestStagedTreeThatIsDisturbedIsNotCommitted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	const layers = 2
 	for name, disturb := range map[string]func(t *testing.T, tree string){
 		"all removed": func(t *testing.T, tree string) { must(t, os.RemoveAll(filepath.Dir(tree))) },

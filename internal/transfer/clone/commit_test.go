@@ -278,6 +278,9 @@ func TestSourceThatDisappearsIsSaid(t *testing.T) {
 
 // podman 4 lists no image of a store in which one has no manifest.
 func TestAnImageHasItsDocumentsWheneverItHasARecord(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	dir := filesystem(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)[0])

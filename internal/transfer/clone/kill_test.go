@@ -40,6 +40,9 @@ func startJob(t *testing.T, job clonejob.Job) *exec.Cmd {
 // them at work in a store that was never opened, where the library tries out the
 // filesystem first. Nobody but the next clone cleans up.
 func TestKilledAtAnyMoment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	moments := 10
 	if n, err := strconv.Atoi(os.Getenv("CLONE_TEST_KILLS")); err == nil {
 		moments = n

@@ -167,6 +167,9 @@ func copyAll(t *testing.T, from, to string) {
 
 // TestVerificationDetectsWhatTheManualSays changes source layers in each way of the table.
 func TestVerificationDetectsWhatTheManualSays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	dir := filesystem(t, "xfs")
 	table := verificationTable(t)
 	if want, got := slices.Sorted(maps.Keys(tampers("", ""))), slices.Sorted(maps.Keys(table)); !slices.Equal(got, want) {
