@@ -116,7 +116,7 @@ refused() {
     umount medium
 
     mount -o ro,loop disk medium
-    refused 125 'read-only medium' 'live' --sysroot medium image ls
+    refused 125 'read-only medium' 'install the host first' --sysroot medium image ls
     rm -rf "$STORE"
     umount medium
 
