@@ -17,6 +17,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -41,7 +42,7 @@ func nextStep(err error, words []string) string {
 		mismatch *storageconf.MismatchError
 		exit     *exitError
 		conf     *storageconf.ConfError
-		damaged  *transfer.DamagedError
+		damaged  *plan.DamagedError
 		ignored  *inventory.IgnoredError
 		run      *wrapper.ContainerError
 		login    *wrapper.LoginError
@@ -104,7 +105,7 @@ func nextStep(err error, words []string) string {
 		return "remove the images that have this layer, with \"bootc-podman image rm\" or, from podman's own store, with \"podman image rm\"; then run this again"
 	case errors.As(err, new(*differError)):
 		return damagedStoreHint
-	case errors.Is(err, transfer.ErrMovedOn):
+	case errors.Is(err, plan.ErrMovedOn):
 		return "--accept-newer takes another image of the same name"
 	case errors.Is(err, transfer.ErrNoTag):
 		return "give it one in podman's own store: podman tag IMAGE NAME:TAG"

@@ -15,6 +15,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -85,11 +86,11 @@ func TestHint(t *testing.T) {
 		{name: "a storage.conf for root only", err: &storageconf.ConfError{Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
-		{name: "moved on", err: fmt.Errorf("%w: %w", transfer.ErrNoSource, transfer.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
+		{name: "moved on", err: fmt.Errorf("%w: %w", plan.ErrNoSource, plan.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
 		{name: "no name with a tag", err: transfer.ErrNoTag, want: "give it one in podman's own store: podman tag IMAGE NAME:TAG"},
 		{name: "will not fit", err: transfer.ErrNoSpace, want: "make room there, or see whether it fits all the same with --force"},
 		{name: "did not fit", err: clonejob.ErrNoSpace, want: "make room there"},
-		{name: "no source at all", err: transfer.ErrNoSource},
+		{name: "no source at all", err: plan.ErrNoSource},
 		{name: "file for root only", err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},
 		{name: "usage", err: usageErrorf("read options: bogus"), want: usageHint},

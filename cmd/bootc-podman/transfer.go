@@ -21,11 +21,12 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 func (a *app) setUnifiedCommand(o *options) *cli.Command {
-	var accept transfer.Choice
+	var accept plan.Choice
 	return plainVerb(&cli.Command{
 		Name:      "set-unified",
 		Usage:     "bring the booted image into the bootc-owned store",
@@ -33,13 +34,13 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 		Flags: append(copyFlags(),
 			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &accept.AcceptNewer},
 			formatChoice("print the plan as `FORMAT`: %s", "text"),
-			fromFlag(transfer.FromDefault, transfer.FromRegistry, transfer.FromTransport, transfer.FromOSTree, transfer.FromComposefs),
+			fromFlag(plan.FromDefault, plan.FromRegistry, plan.FromTransport, plan.FromOSTree, plan.FromComposefs),
 			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
 			&cli.BoolFlag{Name: "skip-upgrade-check", Usage: "bring the image even if bootc upgrade would fail"},
 		),
 		Action: func(c *cli.Context) error {
-			accept.From = transfer.Source(c.String("from"))
+			accept.From = plan.Source(c.String("from"))
 			if c.Int("retry") < 0 {
 				return usageErrorf("set-unified: cannot retry %d times", c.Int("retry"))
 			}
@@ -68,7 +69,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 }
 
 // fromFlag has the sources that a verb can take an image from.
-func fromFlag(sources ...transfer.Source) cli.Flag {
+func fromFlag(sources ...plan.Source) cli.Flag {
 	return choice("from", "take the image from `SOURCE` only: %s", "", sources)
 }
 
@@ -97,12 +98,12 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		Usage:     "copy the booted image to podman's own store",
 		UsageText: "bootc-podman [options] copy-to-storage [options]",
 		Flags: append(copyFlags(),
-			fromFlag(transfer.FromDefault, transfer.FromBootc, transfer.FromRegistry, transfer.FromOSTree, transfer.FromComposefs),
+			fromFlag(plan.FromDefault, plan.FromBootc, plan.FromRegistry, plan.FromOSTree, plan.FromComposefs),
 			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of a deployment or the ostree repository, named with its transport, instead of the booted one"},
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
 		),
 		Action: func(c *cli.Context) error {
-			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: transfer.Source(c.String("from"))}
+			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: plan.Source(c.String("from"))}
 			switch target, err := host.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
@@ -150,8 +151,8 @@ func copyFlags() []cli.Flag {
 	return append(
 		transferFlags(),
 		&cli.BoolFlag{Name: "force", Usage: "do not check for free space"},
-		choice("method", "copy between stores by `METHOD`: %s; auto clones what can be cloned", string(transfer.Auto),
-			[]transfer.Method{transfer.Auto, transfer.Clone, transfer.ByPodman}),
+		choice("method", "copy between stores by `METHOD`: %s; auto clones what can be cloned", string(plan.Auto),
+			[]plan.Method{plan.Auto, plan.Clone, plan.ByPodman}),
 		choice("verify", "verify clones at `LEVEL`: %s", string(clonejob.VerifyMetadata),
 			[]clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull}),
 	)
@@ -177,7 +178,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t := transfer.Options{
 		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
 		NoWait: c.Bool("no-wait"), Force: c.Bool("force"), SkipUpgradeCheck: c.Bool("skip-upgrade-check"), Retry: c.Int("retry"),
-		Method: transfer.Method(c.String("method")), Verify: clonejob.Verify(c.String("verify")),
+		Method: plan.Method(c.String("method")), Verify: clonejob.Verify(c.String("verify")),
 	}
 	if !c.Bool("quiet") && !o.dryRun {
 		if f, ok := a.stderr.(*os.File); ok {
@@ -219,7 +220,7 @@ func (e *transferEvents) Damaged(d inventory.Damage) {
 	}
 }
 
-func (e *transferEvents) Missed(source transfer.Source, why error) {
+func (e *transferEvents) Missed(source plan.Source, why error) {
 	fmt.Fprintf(e.talk, "Warning: %s; trying the next source\n", printable(fmt.Sprintf("%s: %v", source, why)))
 }
 
@@ -260,18 +261,18 @@ func damageLine(d inventory.Damage) string {
 
 // printUnified prints what was done, and whether that makes storage unified, as status
 // reports it. Where it does, the line is bootc's.
-func (a *app) printUnified(p *transfer.Plan, now inventory.Unification) error {
+func (a *app) printUnified(p *plan.Plan, now inventory.Unification) error {
 	if !p.Kept {
 		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
 	}
-	if p.Method != transfer.Nothing && p.Replaces != "" {
+	if p.Method != plan.Nothing && p.Replaces != "" {
 		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
 	}
 	line := fmt.Sprintf("Unified storage enabled for %s.", p.Name)
 	switch {
 	case !now.On:
 		line = fmt.Sprintf("Image %s is in bootc storage. Unified storage is off: %s.", p.Name, now.Reason)
-	case p.Method == transfer.Nothing:
+	case p.Method == plan.Nothing:
 		line = fmt.Sprintf("Image %s is already in bootc storage.", p.Name)
 	}
 	_, err := fmt.Fprintln(a.stdout, printable(line))
@@ -309,11 +310,11 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 }
 
 // timeOf describes what the time of a transfer depends on.
-var timeOf = map[transfer.TimeClass]string{
-	transfer.TimeInstant:  "instant",
-	transfer.TimeMetadata: "metadata: its files are made, and share their content",
-	transfer.TimeDisk:     "disk: its bytes are read and written",
-	transfer.TimeNetwork:  "network: its bytes are fetched",
+var timeOf = map[plan.TimeClass]string{
+	plan.TimeInstant:  "instant",
+	plan.TimeMetadata: "metadata: its files are made, and share their content",
+	plan.TimeDisk:     "disk: its bytes are read and written",
+	plan.TimeNetwork:  "network: its bytes are fetched",
 }
 
 // writes describes how many bytes are written.
@@ -325,12 +326,12 @@ func writes(bytes *int64) string {
 }
 
 // alternativeLine describes what another source costs, and which digest it gives.
-func alternativeLine(other transfer.Alternative) string {
+func alternativeLine(other plan.Alternative) string {
 	fetch, identity := "no fetch", "the booted digest"
 	switch {
 	case other.Fetch > 0:
 		fetch = "fetch " + humanSize(other.Fetch) + " at most"
-	case other.Time == transfer.TimeNetwork && other.Write == nil:
+	case other.Time == plan.TimeNetwork && other.Write == nil:
 		fetch = "fetch not known"
 	}
 	switch {
@@ -344,11 +345,11 @@ func alternativeLine(other transfer.Alternative) string {
 }
 
 // upgradeLine describes how bootc upgrades the host after a plan.
-func upgradeLine(p *transfer.Plan) string {
+func upgradeLine(p *plan.Plan) string {
 	switch p.Upgrade {
-	case transfer.UpgradeFails:
+	case plan.UpgradeFails:
 		return "bootc upgrade fails" + because(p.UpgradeReason)
-	case transfer.UpgradeOrigin, transfer.UpgradeHidden:
+	case plan.UpgradeOrigin, plan.UpgradeHidden:
 		return "not through the bootc store" + because(p.UpgradeReason)
 	}
 	return "through the bootc store"
@@ -361,7 +362,7 @@ func because(reason string) string {
 	return ": " + reason
 }
 
-func (a *app) printPlan(p *transfer.Plan, format string) error {
+func (a *app) printPlan(p *plan.Plan, format string) error {
 	if format == "json" {
 		return printJSON(a.stdout, p)
 	}

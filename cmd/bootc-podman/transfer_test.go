@@ -16,7 +16,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
-	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -136,29 +136,29 @@ func TestDryRunOfPullFromDefaultStorage(t *testing.T) {
 }
 
 // fullPlan is a plan in which nothing is left out.
-func fullPlan() *transfer.Plan {
-	return &transfer.Plan{
+func fullPlan() *plan.Plan {
+	return &plan.Plan{
 		Schema: 1, Image: "docker://quay.io/example/os:42", Name: "quay.io/example/os:42", Role: host.Booted, Digest: "sha256:0123",
-		Source: transfer.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
-		Method: transfer.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: inventory.Yes,
-		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: transfer.TimeNetwork,
-		Alternatives: []transfer.Alternative{
-			{Source: transfer.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Method: transfer.Copy, Write: new(int64(5_000_000)), Time: transfer.TimeDisk},
-			{Source: transfer.FromOSTree, Choose: "--from ostree", Method: transfer.Clone, Write: new(int64), Time: transfer.TimeMetadata},
-			{Source: transfer.FromRegistry, Choose: "--from registry", Exact: true, Method: transfer.Pull, WriteReason: "no manifest", Time: transfer.TimeNetwork},
-			{Source: transfer.FromRegistry, Choose: "--from registry", Exact: true, Method: transfer.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: transfer.TimeNetwork},
+		Source: plan.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
+		Method: plan.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: inventory.Yes,
+		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: plan.TimeNetwork,
+		Alternatives: []plan.Alternative{
+			{Source: plan.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Method: plan.Copy, Write: new(int64(5_000_000)), Time: plan.TimeDisk},
+			{Source: plan.FromOSTree, Choose: "--from ostree", Method: plan.Clone, Write: new(int64), Time: plan.TimeMetadata},
+			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Method: plan.Pull, WriteReason: "no manifest", Time: plan.TimeNetwork},
+			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Method: plan.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: plan.TimeNetwork},
 		},
-		Refused: []transfer.Refusal{{Source: transfer.FromTransport, Reason: "open \x1b: no such file"}},
-		Steps:   []transfer.Step{{Name: transfer.StepPull, Description: "pull it"}, {Name: transfer.StepVerify, Description: "verify it"}},
+		Refused: []plan.Refusal{{Source: plan.FromTransport, Reason: "open \x1b: no such file"}},
+		Steps:   []plan.Step{{Name: plan.StepPull, Description: "pull it"}, {Name: plan.StepVerify, Description: "verify it"}},
 	}
 }
 
 func TestPlanAsText(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
-		change     func(p *transfer.Plan)
+		change     func(p *plan.Plan)
 	}{
-		{name: "everything", change: func(*transfer.Plan) {}, want: `Image:   docker://quay.io/example/os:42, booted
+		{name: "everything", change: func(*plan.Plan) {}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  registry: no store of this host has what is booted
 Method:  pull
@@ -177,12 +177,12 @@ Or:      --from registry: pull, fetch not known, write not known, time: network,
 Or:      --from registry: pull, fetch 341 MB at most, write 5 MB at least, time: network, the booted digest
 Not:     transport: open \x1b: no such file
 `},
-		{name: "least", change: func(p *transfer.Plan) {
-			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps, p.Time = 0, nil, false, false, "", nil, transfer.TimeInstant
+		{name: "least", change: func(p *plan.Plan) {
+			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps, p.Time = 0, nil, false, false, "", nil, plan.TimeInstant
 			p.Alternatives, p.Refused = nil, nil
 			p.WriteReason = "of unknown size"
-			p.Upgrade, p.UpgradeReason = transfer.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
-			p.Source, p.Method, p.Reason, p.Reflink = transfer.FromOSTree, transfer.Reexport, "as\x1basked\nfor", inventory.Unknown
+			p.Upgrade, p.UpgradeReason = plan.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
+			p.Source, p.Method, p.Reason, p.Reflink = plan.FromOSTree, plan.Reexport, "as\x1basked\nfor", inventory.Unknown
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
 Source:  ostree: as\x1basked\nfor
@@ -193,8 +193,8 @@ Free:    78.9 GB, reflinks: unknown
 After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
 Upgrade: not through the bootc store: bootc looks for \x1b, not for quay.io/example/os:42
 `},
-		{name: "upgrade fails", change: func(p *transfer.Plan) {
-			p.Upgrade, p.UpgradeReason, p.Replaces, p.Steps = transfer.UpgradeFails, "skopeo ignores it", "", nil
+		{name: "upgrade fails", change: func(p *plan.Plan) {
+			p.Upgrade, p.UpgradeReason, p.Replaces, p.Steps = plan.UpgradeFails, "skopeo ignores it", "", nil
 			p.Alternatives, p.Refused = nil, nil
 		}, want: `Image:   docker://quay.io/example/os:42, booted
 Digest:  sha256:0123
@@ -269,18 +269,18 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 	off := inventory.Unification{Reason: "bootc looks for oci:/\x1b"}
 	for _, tt := range []struct {
 		name           string
-		plan           transfer.Plan
+		plan           plan.Plan
 		now            inventory.Unification
 		stdout, stderr string
 	}{
-		{name: "done", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, now: on, stdout: done},
-		{name: "another image had the name", plan: transfer.Plan{Method: transfer.Copy, Kept: true, Replaces: replaced}, now: on, stdout: done, stderr: lost},
-		{name: "not kept", plan: transfer.Plan{Method: transfer.Tag}, now: on, stdout: done, stderr: unkept},
-		{name: "both", plan: transfer.Plan{Method: transfer.Reexport, Replaces: replaced}, now: on, stdout: done, stderr: unkept + lost},
-		{name: "nothing to do", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, now: on, stdout: there},
-		{name: "nothing to do, and not kept", plan: transfer.Plan{Method: transfer.Nothing}, now: on, stdout: there, stderr: unkept},
-		{name: "done, and off", plan: transfer.Plan{Method: transfer.Pull, Kept: true}, now: off, stdout: without},
-		{name: "nothing to do, and off", plan: transfer.Plan{Method: transfer.Nothing, Kept: true}, now: off, stdout: without},
+		{name: "done", plan: plan.Plan{Method: plan.Pull, Kept: true}, now: on, stdout: done},
+		{name: "another image had the name", plan: plan.Plan{Method: plan.Copy, Kept: true, Replaces: replaced}, now: on, stdout: done, stderr: lost},
+		{name: "not kept", plan: plan.Plan{Method: plan.Tag}, now: on, stdout: done, stderr: unkept},
+		{name: "both", plan: plan.Plan{Method: plan.Reexport, Replaces: replaced}, now: on, stdout: done, stderr: unkept + lost},
+		{name: "nothing to do", plan: plan.Plan{Method: plan.Nothing, Kept: true}, now: on, stdout: there},
+		{name: "nothing to do, and not kept", plan: plan.Plan{Method: plan.Nothing}, now: on, stdout: there, stderr: unkept},
+		{name: "done, and off", plan: plan.Plan{Method: plan.Pull, Kept: true}, now: off, stdout: without},
+		{name: "nothing to do, and off", plan: plan.Plan{Method: plan.Nothing, Kept: true}, now: off, stdout: without},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer

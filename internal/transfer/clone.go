@@ -13,88 +13,34 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// overlayDriver is the only storage driver whose layers are cloned.
-const overlayDriver = "overlay"
-
-// copyMethod decides whether an image of podman's own store is cloned, and says why.
-func (c Choice) copyMethod(s *inventory.Survey) (method Method, why string, err error) {
-	return c.method(Copy, "both stores have overlay layers", map[string]*cstorage.Store{"podman's own store": s.Default, "the bootc-owned store": s.Bootc})
-}
-
-// exportMethod decides whether an image of the ostree repository is made of the files
-// there, and says why.
-func (c Choice) exportMethod(s *inventory.Survey) (method Method, why string, err error) {
-	return c.method(Reexport, "the bootc-owned store has overlay layers", map[string]*cstorage.Store{"the bootc-owned store": s.Bootc})
-}
-
-func (c Choice) method(podmans Method, cloneable string, stores map[string]*cstorage.Store) (method Method, why string, err error) {
-	switch why := c.uncloneable(stores); {
-	case c.Method == ByPodman:
-		return podmans, "as asked for", nil
-	case why == nil:
-		return Clone, cloneable, nil
-	case c.Method == Clone:
-		return "", "", why
-	default:
-		return podmans, why.Error(), nil
-	}
-}
-
-// uncloneable tells why nothing can be cloned in these stores, as far as that can be
-// seen from outside.
-func (c Choice) uncloneable(stores map[string]*cstorage.Store) error {
-	if errors.Is(c.noProgram, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not installed", clonejob.Program)
-	}
-	if c.noProgram != nil {
-		return c.noProgram
-	}
-	for name, store := range stores {
-		if store == nil {
-			continue
-		}
-		for _, home := range store.Homes() {
-			if home.Driver != overlayDriver && home.Driver != "" {
-				return fmt.Errorf("%s has the driver %s", name, home.Driver)
-			}
-		}
-	}
-	return nil
-}
-
-// source is an image of a store, and the name or ID that podman finds it by.
-type source struct {
-	store *cstorage.Store
-	*cstorage.Image
-	name string
-}
-
 // copyIn copies an image of podman's own store to the bootc-owned one under a name: by
 // cloning it, or with podman where that cannot be.
-func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from source, as string) error {
+func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from plan.Held, as string) error {
 	to, done, err := o.openBootcDestination()
 	if err != nil {
 		return err
 	}
 	defer done()
-	layers := descriptors(from.store, from.Image)
+	layers := plan.Descriptors(from.Store, from.Image)
 	var without []string
 	if o.Host.DryRun != nil { // it would be removed before
-		without = []string{from.ID}
+		without = []string{from.Image.ID}
 	}
 	check := func(cloned bool) error {
-		if err := to.damaged(fmt.Sprintf("copy %s to %s", as, to.name), layers, cloned, without...); err != nil {
+		if err := to.Damaged(fmt.Sprintf("copy %s to %s", as, to.Name), layers, cloned, without...); err != nil {
 			return err
 		}
-		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.name), o.copyNeeds(ctx, to, from, cloned)...)
+		return o.checkSpace(fmt.Sprintf("copy %s to %s", as, to.Name), o.copyNeeds(ctx, to, from, cloned)...)
 	}
 	return o.cloneOr(
 		ctx,
@@ -102,7 +48,7 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 			if err := check(true); err != nil {
 				return err
 			}
-			return o.cloneIn(ctx, session, from.ID, nil, as)
+			return o.cloneIn(ctx, session, from.Image.ID, nil, as)
 		}, func() error {
 			if strings.Contains(as, "@") {
 				return fmt.Errorf("copy %s: podman copies to no name with a digest, only a clone does", as)
@@ -110,7 +56,7 @@ func (o Options) copyIn(ctx context.Context, session *wrapper.Session, from sour
 			if err := check(false); err != nil {
 				return err
 			}
-			return o.push(ctx, session, from.name, as, to.missing(layers))
+			return o.push(ctx, session, from.Name, as, to.Missing(layers))
 		},
 	)
 }
@@ -143,11 +89,11 @@ func podmanMayCopy(err error) bool {
 
 // cloneOr clones, or lets podman copy, as o.Method says.
 func (o Options) cloneOr(ctx context.Context, clone, podman func() error) error {
-	if o.Method == ByPodman {
+	if o.Method == plan.ByPodman {
 		return podman()
 	}
 	err := clone()
-	if o.Method != Clone && ctx.Err() == nil && podmanMayCopy(err) {
+	if o.Method != plan.Clone && ctx.Err() == nil && podmanMayCopy(err) {
 		o.Events.Fallback(err)
 		return podman()
 	}
@@ -248,7 +194,7 @@ func (o Options) inStore(open func(root string, uid int) (*cstorage.Store, []err
 	if store == nil {
 		return nil, nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, cstorage.ErrNotFound))...)
 	}
-	img, err = store.Lookup(name, func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) })
+	img, err = store.Lookup(name, o.shortNames)
 	if err != nil {
 		store.Close()
 		return nil, nil, err

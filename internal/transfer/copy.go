@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -25,14 +27,14 @@ type CopyChoice struct {
 	// Target is what the image is called in podman's own store.
 	Target string
 	// From is the only source to consider, "" for any on this host.
-	From Source
+	From plan.Source
 }
 
 // Copied is an image that was copied to podman's own store.
 type Copied struct {
 	// Image is the reference of what was copied, Original its manifest digest.
 	Image, Original string
-	Source          Source
+	Source          plan.Source
 	// Digest is that of the manifest in podman's own store.
 	Digest string
 }
@@ -83,28 +85,28 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 	}
 	var refused []string
 	for _, try := range []struct {
-		source Source
+		source plan.Source
 		copy   func(context.Context) error
 	}{
-		{FromDefault, c.fromDefault},
-		{FromBootc, c.fromBootc},
-		{FromRegistry, c.fromRegistry},
-		{FromOSTree, c.fromOSTree},
-		{FromComposefs, c.fromComposefs},
+		{plan.FromDefault, c.fromDefault},
+		{plan.FromBootc, c.fromBootc},
+		{plan.FromRegistry, c.fromRegistry},
+		{plan.FromOSTree, c.fromOSTree},
+		{plan.FromComposefs, c.fromComposefs},
 	} {
 		switch {
 		case choice.From != "" && try.source != choice.From:
 			continue
-		case choice.From == "" && try.source == FromRegistry: // of this host only, as bootc does
+		case choice.From == "" && try.source == plan.FromRegistry: // of this host only, as bootc does
 			continue
 		}
 		c.Source = try.source
 		err := try.copy(ctx)
 		switch {
-		case errors.Is(err, errNotThere):
+		case errors.Is(err, plan.ErrNotThere):
 			refused = append(refused, fmt.Sprintf("%s: %v", c.Source, err))
 			continue
-		case errors.Is(err, errNotSuch):
+		case errors.Is(err, plan.ErrNotSuch):
 			continue
 		case err == nil:
 			err = c.nameOwn(ctx, s.Host)
@@ -115,7 +117,7 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		}
 		return &c.Copied, err
 	}
-	return nil, fmt.Errorf("copy %s, %s: %w: %s", c.Image, c.Original, ErrNoSource, strings.Join(refused, "; "))
+	return nil, fmt.Errorf("copy %s, %s: %w: %s", c.Image, c.Original, plan.ErrNoSource, strings.Join(refused, "; "))
 }
 
 // find finds what is to be copied. What is booted is found by its commit, since a
@@ -125,9 +127,9 @@ func (c *copying) find(image string) error {
 		booted := c.survey.Host.Booted()
 		switch {
 		case booted == nil:
-			return ErrNotBooted
+			return plan.ErrNotBooted
 		case booted.Image == nil:
-			return fmt.Errorf("copy deployment %s: %w", booted.ID(), ErrNotFromImage)
+			return fmt.Errorf("copy deployment %s: %w", booted.ID(), plan.ErrNotFromImage)
 		}
 		c.image, c.Original, c.commit = booted.Image.Image, booted.ManifestDigest, booted.Commit
 		c.Image = c.image.String()
@@ -167,11 +169,11 @@ func (c *copying) fromDefault(ctx context.Context) error {
 		c.Digest = named.Digest
 		return c.tagOwn(ctx, named.ID, c.also(named.ID)...)
 	case c.survey.Own == nil:
-		return errNotThere
+		return plan.ErrNotThere
 	}
 	found := c.survey.Own.ByDigest(c.Original)
 	if c.Original == "" || len(found) == 0 {
-		return errNotThere
+		return plan.ErrNotThere
 	}
 	if err := c.tagOwn(ctx, found[0].ID, append([]string{c.target}, c.also(found[0].ID)...)...); err != nil {
 		return err
@@ -207,20 +209,20 @@ func (c *copying) also(id string) []string {
 // fromBootc copies the image from the bootc-owned store, where it may be an export.
 func (c *copying) fromBootc(ctx context.Context) error {
 	if c.survey.Bootc == nil || c.Original == "" {
-		return errNotThere
+		return plan.ErrNotThere
 	}
 	found := c.survey.Bootc.ByDigest(c.Original)
 	if named, err := c.survey.Find(c.survey.Bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) && c.survey.Bootc.Damage(named) == nil {
 		found = append(found, named)
 	}
 	if len(found) == 0 {
-		return errNotThere
+		return plan.ErrNotThere
 	}
 	store, err := c.defaultStore(ctx)
 	if err != nil {
 		return err
 	}
-	layers, also := descriptors(c.survey.Bootc, found[0]), c.also(found[0].ID)
+	layers, also := plan.Descriptors(c.survey.Bootc, found[0]), c.also(found[0].ID)
 	err = c.cloneOr(ctx, func() error {
 		if err := c.checkCopy(ctx, found[0], true); err != nil {
 			return err
@@ -239,7 +241,7 @@ func (c *copying) fromBootc(ctx context.Context) error {
 			return err
 		}
 		cmd.Stderr = c.Stderr
-		if err := c.runPush(ctx, cmd, c.target, sizes(layers[storedLayers(c.survey.Own, layers):]), session.Run); err != nil {
+		if err := c.runPush(ctx, cmd, c.target, plan.Destination{Store: c.survey.Own}.Missing(layers), session.Run); err != nil {
 			return err
 		}
 		return c.tagOwn(ctx, found[0].ID, also...)
@@ -257,31 +259,31 @@ func (c *copying) checkCopy(ctx context.Context, img *cstorage.Image, cloned boo
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("copy %s to %s", c.Image, to.name)
-	if err := to.damaged(what, descriptors(c.survey.Bootc, img), cloned); err != nil {
+	what := fmt.Sprintf("copy %s to %s", c.Image, to.Name)
+	if err := to.Damaged(what, plan.Descriptors(c.survey.Bootc, img), cloned); err != nil {
 		return err
 	}
-	return c.checkSpace(what, c.copyNeeds(ctx, to, source{store: c.survey.Bootc, Image: img}, cloned)...)
+	return c.checkSpace(what, c.copyNeeds(ctx, to, plan.Held{Store: c.survey.Bootc, Image: img}, cloned)...)
 }
 
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
 // the manifest, which are those of compressed layers mostly.
-func (c *copying) checkPull(ctx context.Context, loan *loan) error {
+func (c *copying) checkPull(ctx context.Context, loan *plan.Loan) error {
 	for _, img := range c.survey.Commits {
 		if img.ManifestDigest == c.Original {
 			to, err := c.defaultDestination(c.survey.Own)
 			if err != nil {
 				return err
 			}
-			if err := to.damaged(fmt.Sprintf("copy %s to %s", c.Image, to.name), img.Manifest.Layers, false); err != nil {
+			if err := to.Damaged(fmt.Sprintf("copy %s to %s", c.Image, to.Name), img.Manifest.Layers, false); err != nil {
 				return err
 			}
 			var shared inventory.Capability
 			if loan != nil {
-				shared = sharing(c.survey.Bootc.Path(), to.dir)
+				shared = sharing(c.survey.Bootc.Path(), to.Dir)
 			}
-			fetched, written := to.pulled(img.Manifest.Layers, loan, shared)
-			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.name), demand{to.name, to.dir, written}, c.spoolNeed(ctx, fetched))
+			fetched, written := to.Pulled(img.Manifest.Layers, loan, shared)
+			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.Name), demand{to.Name, to.Dir, written}, c.spoolNeed(ctx, fetched))
 		}
 	}
 	return nil
@@ -294,14 +296,14 @@ func (c *copying) checkExport(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Force || sharing(c.Sysroot.RepoPath(), to.dir) != inventory.No {
+	if c.Force || sharing(c.Sysroot.RepoPath(), to.Dir) != inventory.No {
 		return nil
 	}
 	bytes, err := c.exportedBytes(ctx, c.commit)
 	if err != nil {
 		return err
 	}
-	return c.checkSpace(fmt.Sprintf("export %s to %s", c.Image, to.name), demand{to.name, to.dir, bytes})
+	return c.checkSpace(fmt.Sprintf("export %s to %s", c.Image, to.Name), demand{to.Name, to.Dir, bytes})
 }
 
 // defaultStore names podman's own store for containers-transports(5). podman is
@@ -342,8 +344,8 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
 	c.written = append(c.written, exact)
-	loan := newLoan(c.survey.Bootc, c.survey.Own, c.survey.Commits, c.Original)
-	if c.Method == ByPodman {
+	loan := plan.NewLoan(c.survey.Bootc, c.survey.Own, c.survey.Commits, c.Original)
+	if c.Method == plan.ByPodman {
 		loan = nil
 	}
 	if err := c.checkPull(ctx, loan); err != nil {
@@ -351,15 +353,15 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	}
 	isPruned := func() bool { return false }
 	if loan != nil {
-		lentIsThere := func() (bool, error) { return c.ownHas(loan.id()) }
-		switch lent := c.cloneOut(ctx, loan.image, loan.blobs, ""); {
+		lentIsThere := func() (bool, error) { return c.ownHas(loan.ID()) }
+		switch lent := c.cloneOut(ctx, loan.Image, loan.Blobs, ""); {
 		case lent == nil:
 			isPruned = func() bool {
 				there, err := lentIsThere()
 				return err == nil && !there
 			}
 			defer func() {
-				err = errors.Join(err, returnLoan(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.id()) }))
+				err = errors.Join(err, returnLoan(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.ID()) }))
 			}()
 		default:
 			c.Events.NotLent(lent)
@@ -385,7 +387,7 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 
 func (c *copying) fromOSTree(ctx context.Context) error {
 	if c.commit == "" {
-		return errNotSuch
+		return plan.ErrNotSuch
 	}
 	var exported string
 	err := c.cloneOr(ctx, func() (err error) {
@@ -424,9 +426,9 @@ func (c *copying) cloneCommitOut(ctx context.Context) (digest string, err error)
 
 func (c *copying) fromComposefs(ctx context.Context) error {
 	if c.survey.Host.Kind != host.Composefs {
-		return errNotSuch
+		return plan.ErrNotSuch
 	}
-	if err := bootcFinds(c.survey, c.image, c.Original); err != nil {
+	if err := plan.BootcFinds(&plan.View{Survey: c.survey}, c.image, c.Original); err != nil {
 		return err
 	}
 	if err := c.initDefaultStore(ctx); err != nil {
@@ -474,7 +476,7 @@ func (c *copying) verify(digests ...string) error {
 		return fmt.Errorf("verify: %w", err)
 	}
 	defer store.Close()
-	if err := verifyWhole(store, false, img); err != nil {
+	if err := plan.Whole(store, false, img); err != nil {
 		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, err)
 	}
 	if digests != nil && !slices.ContainsFunc(digests, img.Has) {

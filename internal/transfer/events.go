@@ -3,7 +3,10 @@
 
 package transfer
 
-import "github.com/bootc-podman/bootc-podman/internal/inventory"
+import (
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+)
 
 // Events is what the caller of a transfer learns while it works. A transfer calls one
 // method at a time.
@@ -15,7 +18,7 @@ type Events interface {
 	Damaged(damage inventory.Damage)
 	// Missed is called before the next source is tried, with the source of the plan and
 	// why it failed.
-	Missed(source Source, why error)
+	Missed(source plan.Source, why error)
 	// Retrying is called before a pull is tried again.
 	Retrying(retry Retry)
 	// Fallback is called before podman copies an image that cannot be cloned.

@@ -3,7 +3,10 @@
 
 package transfer
 
-import "github.com/bootc-podman/bootc-podman/internal/host"
+import (
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+)
 
 // The message IDs by which bootc marks its own records of set-unified, from its
 // image.rs, and what it has in its field "bootc.status".
@@ -19,17 +22,17 @@ const (
 // journal writes a record as bootc does, so that its readers find both. journald
 // knows fields in upper case only (systemd.journal-fields(7)); that is how bootc's
 // come there, too.
-func (o Options) journal(p *Plan, status string) {
+func (o Options) journal(v *plan.View, p *plan.Plan, status string) {
 	if o.Host.DryRun != nil {
 		return
 	}
 	fields := map[string]string{
 		"MESSAGE_ID":            messageOSTree,
-		"BOOTC_IMAGE_REFERENCE": p.image.Name,
-		"BOOTC_IMAGE_TRANSPORT": string(p.image.Transport),
+		"BOOTC_IMAGE_REFERENCE": p.Reference.Name,
+		"BOOTC_IMAGE_TRANSPORT": string(p.Reference.Transport),
 		"BOOTC_IMAGE_DIGEST":    p.Digest,
 	}
-	if p.kind == host.Composefs {
+	if v.Host.Kind == host.Composefs {
 		fields["MESSAGE_ID"] = messageComposefs
 	}
 	message := "Bringing " + p.Name + " into the bootc-owned store"
@@ -38,7 +41,7 @@ func (o Options) journal(p *Plan, status string) {
 		message = "Image " + p.Name + " is already in bootc storage"
 	case unified:
 		message = "Unified storage enabled for " + p.Name
-		if p.Upgrade != UpgradeUnified {
+		if p.Upgrade != plan.UpgradeUnified {
 			message = "Image " + p.Name + " is in bootc storage; unified storage is off: " + p.UpgradeReason
 		}
 	}

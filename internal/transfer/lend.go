@@ -8,84 +8,19 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+
 	"github.com/sirupsen/logrus"
 
-	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
-// loan is of the lowest layers of an image of one store to the other, where podman is
-// about to pull an image that has them, too: it then fetches the others only. The
-// layers are an image there, without a name, until the pull is done.
-type loan struct {
-	// image is the ID of the image whose layers they are, blobs what they are in the
-	// manifest of the image that is pulled.
-	image string
-	blobs []clonejob.Blob
-}
-
-// id is that of the image in the store that they are lent to.
-func (l *loan) id() string { return clonejob.LentImage(l.image, len(l.blobs)) }
-
-// newLoan finds the image of a store that has the most of the lowest layers of an image
-// in the ostree repository, and more than the store has that the image is pulled into.
-// It returns nil for none.
-func newLoan(from, to *cstorage.Store, repo []host.RepoCommit, manifestDigest string) *loan {
-	i := slices.IndexFunc(repo, func(img host.RepoCommit) bool { return img.ManifestDigest == manifestDigest })
-	if from == nil || i < 0 {
-		return nil
-	}
-	layers, diffIDs := repo[i].Manifest.Layers, repo[i].Config.RootFS.DiffIDs
-	if len(diffIDs) != len(layers) {
-		diffIDs = nil
-	}
-	have := 0
-	if to != nil {
-		for _, img := range to.Images {
-			have = max(have, common(to, img, layers, nil)) // podman finds no others
-		}
-	}
-	var best *loan
-	most := have
-	for _, img := range from.Images {
-		if from.Damage(img) != nil {
-			continue
-		}
-		if n := common(from, img, layers, diffIDs); n > most {
-			best, most = &loan{image: img.ID}, n
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	for _, l := range layers[:most] {
-		best.blobs = append(best.blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
-	}
-	return best
-}
-
-// common counts the lowest layers of an image that are those of a manifest, too, or,
-// where diffIDs are known, were made of the same archives.
-func common(store *cstorage.Store, img *cstorage.Image, layers []host.Descriptor, diffIDs []string) (n int) {
-	for i, l := range store.LayersOf(img) {
-		switch {
-		case i == len(layers):
-			return i
-		case l.Blob == layers[i].Digest, l.DiffID == layers[i].Digest:
-		case diffIDs != nil && l.DiffID == diffIDs[i]:
-		default:
-			return i
-		}
-		n = i + 1
-	}
-	return n
-}
-
 // lend clones the layers of a loan. A failure is reported only: podman fetches more then.
 func (x *execution) lend(ctx context.Context) error {
-	err := x.cloneIn(ctx, x.session, x.loan.image, x.loan.blobs, "")
+	err := x.cloneIn(ctx, x.session, x.Loan.Image, x.Loan.Blobs, "")
 	if err != nil && ctx.Err() == nil {
 		x.Events.NotLent(err)
 		return nil
@@ -105,16 +40,16 @@ func (x *execution) isPruned() bool {
 		return false
 	}
 	stored, err := x.storedImages()
-	_, there := stored[x.loan.id()]
+	_, there := stored[x.Loan.ID()]
 	return err == nil && !there
 }
 
 // returnLoan removes what was lent, unless another process did.
 func (x *execution) returnLoan(ctx context.Context) error {
-	remove := func() error { return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.loan.id()) }
+	remove := func() error { return x.podman(context.WithoutCancel(ctx), nil, "rm", "--", x.Loan.ID()) }
 	isThere := func() (bool, error) {
 		stored, err := x.storedImages()
-		_, there := stored[x.loan.id()]
+		_, there := stored[x.Loan.ID()]
 		return there, err
 	}
 	if x.Host.DryRun != nil {
@@ -167,8 +102,8 @@ func (o Options) tidyOwn(ctx context.Context) error {
 	}
 	left := lent(store)
 	for _, img := range store.Images {
-		if slices.Contains(img.Names, exportName) {
-			left = append(left, exportName)
+		if slices.Contains(img.Names, plan.ExportName) {
+			left = append(left, plan.ExportName)
 		}
 	}
 	store.Close()

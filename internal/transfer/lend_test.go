@@ -14,8 +14,11 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -96,23 +99,23 @@ func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
 			img.Manifest.Layers, img.Config.RootFS.DiffIDs = manifest(cmp.Or(tt.kind, "b")), tt.diffIDs
 			from := newHost(t).chains(defaultStorage, tt.from...)
 			to := newHost(t).chains(defaultStorage, tt.to...)
-			got := newLoan(from, to, []host.RepoCommit{{}, img}, bootedDigest)
+			got := plan.NewLoan(from, to, []host.RepoCommit{{}, img}, bootedDigest)
 			if got == nil {
 				if tt.want != "" {
 					t.Errorf("no loan, want %q", tt.want)
 				}
 				return
 			}
-			want := &loan{image: got.image}
+			want := &plan.Loan{Image: got.Image}
 			for _, l := range img.Manifest.Layers[:tt.layers] {
-				want.blobs = append(want.blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
+				want.Blobs = append(want.Blobs, clonejob.Blob{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size})
 			}
-			if names := from.ByID(got.image).Names; !slices.Equal(names, []string{"localhost/" + tt.want + ":1"}) || !reflect.DeepEqual(got, want) {
+			if names := from.ByID(got.Image).Names; !slices.Equal(names, []string{"localhost/" + tt.want + ":1"}) || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v of %q, want %+v of %q", got, names, want, tt.want)
 			}
 		})
 	}
-	if newLoan(nil, nil, []host.RepoCommit{{}}, "") != nil {
+	if plan.NewLoan(nil, nil, []host.RepoCommit{{}}, "") != nil {
 		t.Error("a loan of no store")
 	}
 }

@@ -6,8 +6,9 @@ package transfer
 import (
 	"context"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
 // nameOwn gives images of podman's own store the names by which skopeo looks for them
@@ -48,24 +49,4 @@ func (o Options) tagOwn(ctx context.Context, id string, names ...string) error {
 	}
 	cmd.Stderr = o.Stderr
 	return o.runPlain(ctx, cmd)
-}
-
-// hides returns the ID of the image of podman's own store that will hide the planned
-// one from skopeo until it has its name, "" for none.
-func (p *Plan) hides(s *inventory.Survey) string {
-	if p.kind != host.OSTree || s.Own == nil || p.stored.Digest != "" || s.Own.Named(p.stored.String()) != nil {
-		return ""
-	}
-	if p.Method == Nothing || p.Method == Tag {
-		if s.Own.ByID(p.Take) != nil {
-			return p.Take
-		}
-		return ""
-	}
-	for _, img := range s.Own.Images {
-		if img.Has(p.Digest) == p.Exact && img.Is(p.Digest) && !p.newer {
-			return img.ID
-		}
-	}
-	return ""
 }

@@ -22,8 +22,10 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -242,18 +244,29 @@ func (h *scratchHost) query() inventory.Options {
 	}
 }
 
+// facts are what a plan depends on besides the host.
+type facts struct {
+	// extents is whether files can share extents, No if it is "".
+	extents   inventory.Capability
+	noProgram error
+	record    *plan.Record
+}
+
 // plan plans for the host.
-func (h *scratchHost) plan(choice Choice) (*Plan, error) {
+func (h *scratchHost) plan(choice plan.Choice, known facts) (*plan.Plan, error) {
 	h.Helper()
 	s, err := inventory.NewSurvey(h.Context(), h.query())
 	if err != nil {
 		h.Fatal(err)
 	}
 	defer s.Close()
-	choice.measure = func(string) (int64, error) { return 3000, nil }
 	choice.Alternatives = true
-	choice.extents = cmp.Or(choice.extents, inventory.No)
-	return NewPlan(s, choice)
+	return plan.New(&plan.View{
+		Survey: s, Record: known.record, NoProgram: known.noProgram, Repo: h.path("sysroot/ostree/repo"),
+		Sharing:       func(_, _ string) inventory.Capability { return cmp.Or(known.extents, inventory.No) },
+		ExportedBytes: func(string) (int64, error) { return 3000, nil },
+		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
+	}, choice)
 }
 
 // booted makes a host that boots an image of a transport, from the ostree
@@ -289,7 +302,8 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		// image is what the deployment follows; registryOrigin if it is "".
 		image         string
 		bootc, podman []stored
-		choice        Choice
+		choice        plan.Choice
+		facts         facts
 	}{
 		{name: "bootc-exact", bootc: exact, podman: exact},
 		{name: "bootc-other-name", bootc: elsewise, podman: exact},
@@ -297,50 +311,50 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 		{name: "both-damaged", bootc: damaged, podman: damaged},
 		{name: "bootc-export", bootc: exported},
 		{name: "bootc-other-image-has-the-name", bootc: replaced},
-		{name: "without-bootc", bootc: elsewise, choice: Choice{Without: []Source{FromBootc}}},
+		{name: "without-bootc", bootc: elsewise, choice: plan.Choice{Without: []plan.Source{plan.FromBootc}}},
 		{name: "default-exact", podman: exact},
-		{name: "default-by-podman", podman: exact, choice: Choice{Method: ByPodman}},
-		{name: "default-without-program", podman: exact, choice: Choice{noProgram: fs.ErrNotExist}},
+		{name: "default-by-podman", podman: exact, choice: plan.Choice{Method: plan.ByPodman}},
+		{name: "default-without-program", podman: exact, facts: facts{noProgram: fs.ErrNotExist}},
 		{name: "default-export", podman: exported},
 		{name: "default-exact-replaces", bootc: newer, podman: exact},
 		{name: "default-moved-on", podman: newer},
 		{name: "default-other-name", podman: elsewise},
-		{name: "default-moved-on-accepted", podman: newer, choice: Choice{AcceptNewer: true}},
+		{name: "default-moved-on-accepted", podman: newer, choice: plan.Choice{AcceptNewer: true}},
 		{name: "nowhere"},
 		{name: "nowhere-replaces", bootc: newer},
-		{name: "nowhere-newer-accepted", choice: Choice{AcceptNewer: true}},
-		{name: "without-registry", choice: Choice{Without: []Source{FromRegistry}}},
-		{name: "without-default", podman: exact, choice: Choice{Without: []Source{FromDefault}}},
-		{name: "default-shared", podman: exact, choice: Choice{extents: inventory.Yes}},
-		{name: "default-perhaps-shared", podman: exact, choice: Choice{extents: inventory.Unknown}},
-		{name: "ostree-shared", choice: Choice{From: FromOSTree, extents: inventory.Yes}},
-		{name: "ostree-by-podman", choice: Choice{From: FromOSTree, Method: ByPodman, extents: inventory.Yes}},
-		{name: "from-default", podman: exact, choice: Choice{From: FromDefault}},
-		{name: "from-registry", podman: exact, choice: Choice{From: FromRegistry}},
-		{name: "from-ostree", podman: exact, choice: Choice{From: FromOSTree}},
-		{name: "from-ostree-although-there", bootc: exact, choice: Choice{From: FromOSTree}},
+		{name: "nowhere-newer-accepted", choice: plan.Choice{AcceptNewer: true}},
+		{name: "without-registry", choice: plan.Choice{Without: []plan.Source{plan.FromRegistry}}},
+		{name: "without-default", podman: exact, choice: plan.Choice{Without: []plan.Source{plan.FromDefault}}},
+		{name: "default-shared", podman: exact, facts: facts{extents: inventory.Yes}},
+		{name: "default-perhaps-shared", podman: exact, facts: facts{extents: inventory.Unknown}},
+		{name: "ostree-shared", choice: plan.Choice{From: plan.FromOSTree}, facts: facts{extents: inventory.Yes}},
+		{name: "ostree-by-podman", choice: plan.Choice{From: plan.FromOSTree, Method: plan.ByPodman}, facts: facts{extents: inventory.Yes}},
+		{name: "from-default", podman: exact, choice: plan.Choice{From: plan.FromDefault}},
+		{name: "from-registry", podman: exact, choice: plan.Choice{From: plan.FromRegistry}},
+		{name: "from-ostree", podman: exact, choice: plan.Choice{From: plan.FromOSTree}},
+		{name: "from-ostree-although-there", bootc: exact, choice: plan.Choice{From: plan.FromOSTree}},
 		{name: "storage-present", image: "ostree-unverified-image:containers-storage:" + imageName, bootc: exact},
 		{name: "storage-absent", image: "ostree-unverified-image:containers-storage:" + imageName},
 		{name: "oci", image: "ostree-unverified-image:oci:/srv/os:42"},
-		{name: "oci-newer-accepted", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{AcceptNewer: true}},
+		{name: "oci-newer-accepted", image: "ostree-unverified-image:oci:/srv/os:42", choice: plan.Choice{AcceptNewer: true}},
 		{name: "oci-present", image: "ostree-unverified-image:oci:/srv/os:42", bootc: []stored{{names: []string{"localhost/bootc:latest"}, digest: bootedDigest}}},
 		{name: "oci-exported", image: "ostree-unverified-image:oci:/srv/os:42", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest, of: bootedDigest}}},
 		{name: "oci-vanished", image: "ostree-unverified-image:oci:/srv/missing:42"},
 		{name: "oci-moved-on", image: "ostree-unverified-image:oci:/srv/os:43"},
-		{name: "oci-moved-on-accepted", image: "ostree-unverified-image:oci:/srv/os:43", choice: Choice{AcceptNewer: true}},
+		{name: "oci-moved-on-accepted", image: "ostree-unverified-image:oci:/srv/os:43", choice: plan.Choice{AcceptNewer: true}},
 		{name: "archive", image: "ostree-unverified-image:oci-archive:/srv/os.tar:42"},
 		{name: "archive-vanished", image: "ostree-unverified-image:docker-archive:/srv/missing.tar"},
-		{name: "without-transport", image: "ostree-unverified-image:oci:/srv/os:42", choice: Choice{Without: []Source{FromTransport}}},
+		{name: "without-transport", image: "ostree-unverified-image:oci:/srv/os:42", choice: plan.Choice{Without: []plan.Source{plan.FromTransport}}},
 		{name: "no-tag", image: "ostree-unverified-registry:quay.io/example/os"},
 		{name: "no-tag-present", image: "ostree-unverified-registry:quay.io/example/os", bootc: []stored{{names: []string{"quay.io/example/os:latest"}, digest: bootedDigest}}},
 		{name: "digest", image: "ostree-unverified-registry:" + exactOf(bootedDigest)},
 		{name: "tag-and-digest", image: "ostree-unverified-registry:quay.io/example/os:42@" + bootedDigest, podman: elsewise},
-		{name: "tag-and-digest-newer-accepted", image: "ostree-unverified-registry:quay.io/example/os:42@" + bootedDigest, choice: Choice{AcceptNewer: true}},
+		{name: "tag-and-digest-newer-accepted", image: "ostree-unverified-registry:quay.io/example/os:42@" + bootedDigest, choice: plan.Choice{AcceptNewer: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			image := cmp.Or(tt.image, registryOrigin)
 			h, commit := booted(t, image, tt.bootc, tt.podman)
-			p, err := h.plan(tt.choice)
+			p, err := h.plan(tt.choice, tt.facts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -356,12 +370,13 @@ func TestPlanTakesTheNearestSourceThatHasTheBootedImage(t *testing.T) {
 func TestPlanShowsTheWayToEachSource(t *testing.T) {
 	exact := []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
 	newer := []stored{{names: []string{imageName}, digest: otherDigest, size: 6000}}
-	const network, disk, metadata = TimeNetwork, TimeDisk, TimeMetadata
+	const network, disk, metadata = plan.TimeNetwork, plan.TimeDisk, plan.TimeMetadata
 	for _, tt := range []struct {
 		name, image   string
 		bootc, podman []stored
-		choice        Choice
-		time          TimeClass
+		choice        plan.Choice
+		facts         facts
+		time          plan.TimeClass
 		// others are source, options, digest and time of each alternative.
 		others, refused []string
 	}{
@@ -371,12 +386,12 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			refused: []string{"default: does not have it"},
 		},
 		{
-			name: "registry or ostree, with reflinks", time: network, choice: Choice{extents: inventory.Yes},
+			name: "registry or ostree, with reflinks", time: network, facts: facts{extents: inventory.Yes},
 			others:  []string{"ostree, --from ostree, another, metadata"},
 			refused: []string{"default: does not have it"},
 		},
 		{
-			name: "ostree as asked for", time: metadata, choice: Choice{From: FromOSTree, extents: inventory.Yes},
+			name: "ostree as asked for", time: metadata, choice: plan.Choice{From: plan.FromOSTree}, facts: facts{extents: inventory.Yes},
 			others:  []string{"registry, --from registry, booted, network"},
 			refused: []string{"default: does not have it"},
 		},
@@ -389,7 +404,7 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			others: []string{"default, --from default --accept-newer, " + otherDigest + ", disk", "ostree, --from ostree, another, disk"},
 		},
 		{
-			name: "another one accepted", time: disk, podman: newer, choice: Choice{AcceptNewer: true},
+			name: "another one accepted", time: disk, podman: newer, choice: plan.Choice{AcceptNewer: true},
 			others: []string{"registry, --from registry --accept-newer, another, network", "ostree, --from ostree --accept-newer, another, disk"},
 		},
 		{
@@ -401,11 +416,11 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			name: "vanished layout", image: "ostree-unverified-image:oci:/missing:42", time: disk,
 			refused: []string{"default: does not have it", "transport: open HOST/missing/index.json: no such file or directory"},
 		},
-		{name: "there", bootc: exact, time: TimeInstant},
+		{name: "there", bootc: exact, time: plan.TimeInstant},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, _ := booted(t, cmp.Or(tt.image, registryOrigin), tt.bootc, tt.podman)
-			p, err := h.plan(tt.choice)
+			p, err := h.plan(tt.choice, tt.facts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -425,7 +440,7 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 			}
 			// Nothing is shown that the plan for it would not do.
 			for _, other := range p.Alternatives {
-				p, err := h.plan(Choice{From: other.Source, AcceptNewer: strings.Contains(other.Choose, "newer"), extents: tt.choice.extents})
+				p, err := h.plan(plan.Choice{From: other.Source, AcceptNewer: strings.Contains(other.Choose, "newer")}, tt.facts)
 				if err != nil || p.Source != other.Source || p.Method != other.Method || p.Fetch != other.Fetch || p.Exact != other.Exact || p.Time != other.Time {
 					t.Errorf("%s: got %+v, %v; want %+v", other.Choose, p, err, other)
 				}
@@ -441,23 +456,23 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 		name, image string
 		noConf      bool
 		podman      string
-		want        Upgrade
+		want        plan.Upgrade
 		reason      string
 	}{
-		{name: "with a storage.conf", image: registryOrigin, want: UpgradeUnified},
-		{name: "without", image: registryOrigin, noConf: true, want: UpgradeFails, reason: unread},
-		{name: "local image without", image: "ostree-unverified-image:containers-storage:" + imageName, noConf: true, want: UpgradeFails, reason: unread},
+		{name: "with a storage.conf", image: registryOrigin, want: plan.UpgradeUnified},
+		{name: "without", image: registryOrigin, noConf: true, want: plan.UpgradeFails, reason: unread},
+		{name: "local image without", image: "ostree-unverified-image:containers-storage:" + imageName, noConf: true, want: plan.UpgradeFails, reason: unread},
 		{
-			name: "archive", image: "ostree-unverified-image:oci-archive:/srv/os.tar", want: UpgradeOrigin,
+			name: "archive", image: "ostree-unverified-image:oci-archive:/srv/os.tar", want: plan.UpgradeOrigin,
 			reason: "bootc looks for oci-archive:/srv/os.tar, not for localhost/bootc:latest",
 		},
 		{
-			name: "archive without", image: "ostree-unverified-image:oci-archive:/srv/os.tar", noConf: true, want: UpgradeOrigin,
+			name: "archive without", image: "ostree-unverified-image:oci-archive:/srv/os.tar", noConf: true, want: plan.UpgradeOrigin,
 			reason: "bootc looks for oci-archive:/srv/os.tar, not for localhost/bootc:latest",
 		},
-		{name: "no tag", image: "ostree-unverified-registry:quay.io/example/os", want: UpgradeUnified},
+		{name: "no tag", image: "ostree-unverified-registry:quay.io/example/os", want: plan.UpgradeUnified},
 		{
-			name: "another image of the name in podman's own store", image: registryOrigin, podman: otherDigest, want: UpgradeHidden,
+			name: "another image of the name in podman's own store", image: registryOrigin, podman: otherDigest, want: plan.UpgradeHidden,
 			reason: "podman's own store, where skopeo looks first, has another image of this name, " + otherDigest + `; "podman untag ` + imageName + " " + imageName + `" takes the name from it`,
 		},
 	} {
@@ -470,7 +485,7 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 			if tt.noConf {
 				h.remove(vendorConf)
 			}
-			p, err := h.plan(Choice{From: FromOSTree})
+			p, err := h.plan(plan.Choice{From: plan.FromOSTree}, facts{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -483,18 +498,18 @@ func TestPlanShowsHowBootcUpgradesAfterwards(t *testing.T) {
 		h := newHost(t)
 		h.bootComposefs(bootedDigest)
 		h.remove(vendorConf)
-		p, err := h.plan(Choice{})
+		p, err := h.plan(plan.Choice{}, facts{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Upgrade != UpgradeUnified {
+		if p.Upgrade != plan.UpgradeUnified {
 			t.Errorf("got %s: %q", p.Upgrade, p.UpgradeReason)
 		}
 	})
 }
 
 // checkGolden compares a plan with a file.
-func checkGolden(t *testing.T, name string, p *Plan, commit string) {
+func checkGolden(t *testing.T, name string, p *plan.Plan, commit string) {
 	t.Helper()
 	p.Available, p.Reflink = 1, "any"
 	got, err := json.MarshalIndent(p, "", "  ")
@@ -525,18 +540,19 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		bootc, podman []stored
-		choice        Choice
+		choice        plan.Choice
+		facts         facts
 		// staged is the digest of a staged deployment of the same name, "" for none.
 		staged, refused string
 	}{
 		{name: "composefs-present", bootc: exact},
 		{name: "composefs-default", podman: exact},
 		{name: "composefs-registry"},
-		{name: "composefs-export", choice: Choice{Without: []Source{FromRegistry}}},
-		{name: "composefs-exported", bootc: exported, choice: Choice{record: &record{ID: id, Digest: bootedDigest}}},
+		{name: "composefs-export", choice: plan.Choice{Without: []plan.Source{plan.FromRegistry}}},
+		{name: "composefs-exported", bootc: exported, facts: facts{record: &plan.Record{ID: id, Digest: bootedDigest}}},
 		{name: "composefs-staged", staged: otherDigest},
 		{
-			name: "composefs-export-of-staged", staged: otherDigest, choice: Choice{From: FromComposefs},
+			name: "composefs-export-of-staged", staged: otherDigest, choice: plan.Choice{From: plan.FromComposefs},
 			refused: "composefs: bootc would export the staged deployment, " + otherDigest + " of the same name",
 		},
 	} {
@@ -555,9 +571,9 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 			if tt.podman != nil {
 				h.store(defaultStorage, tt.podman...)
 			}
-			p, err := h.plan(tt.choice)
+			p, err := h.plan(tt.choice, tt.facts)
 			if tt.refused != "" {
-				if !errors.Is(err, ErrNoSource) || !strings.Contains(err.Error(), tt.refused) {
+				if !errors.Is(err, plan.ErrNoSource) || !strings.Contains(err.Error(), tt.refused) {
 					t.Errorf("got %+v, %v, want an error with %q", p, err, tt.refused)
 				}
 				return
@@ -571,7 +587,7 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 	t.Run("without bootc", func(t *testing.T) {
 		h := newHost(t)
 		h.bootComposefs(bootedDigest)
-		if p, err := h.plan(Choice{From: FromComposefs}); !errors.Is(err, ErrNoSource) || !strings.Contains(err.Error(), `composefs: run "bootc"`) {
+		if p, err := h.plan(plan.Choice{From: plan.FromComposefs}, facts{}); !errors.Is(err, plan.ErrNoSource) || !strings.Contains(err.Error(), `composefs: run "bootc"`) {
 			t.Errorf("got %+v, %v, want it to say that bootc is missing", p, err)
 		}
 	})
@@ -582,12 +598,13 @@ func exactOf(digest string) string { return "quay.io/example/os@" + digest }
 func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 	moved := []stored{{names: []string{imageName}, digest: otherDigest}}
 	elsewise := []stored{{names: []string{"localhost/other:1"}, digest: bootedDigest}}
-	all := []Source{FromBootc, FromDefault, FromRegistry, FromTransport, FromOSTree}
+	all := []plan.Source{plan.FromBootc, plan.FromDefault, plan.FromRegistry, plan.FromTransport, plan.FromOSTree}
 	withDigest := "ostree-unverified-registry:" + exactOf(bootedDigest)
 	for _, tt := range []struct {
 		name, image   string
 		bootc, podman []stored
-		choice        Choice
+		choice        plan.Choice
+		facts         facts
 		is            error
 		want          string
 		// moved tells that --accept-newer would help.
@@ -595,31 +612,31 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 	}{
 		{
 			name: "newer image in place of an archive's", image: "ostree-unverified-image:oci:/srv/os", podman: []stored{{names: []string{"localhost/bootc:latest"}, digest: otherDigest}},
-			choice: Choice{AcceptNewer: true, From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name",
+			choice: plan.Choice{AcceptNewer: true, From: plan.FromDefault}, is: plan.ErrNoSource, want: "default: has " + otherDigest + " under this name",
 		},
-		{name: "transport for an image of a registry", choice: Choice{From: FromTransport}, is: ErrNoSource, want: "transport: image is of transport registry"},
-		{name: "default store without it", choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: does not have it"},
-		{name: "default store with another", podman: moved, choice: Choice{From: FromDefault}, is: ErrNoSource, want: "default: has " + otherDigest + " under this name", moved: true},
+		{name: "transport for an image of a registry", choice: plan.Choice{From: plan.FromTransport}, is: plan.ErrNoSource, want: "transport: image is of transport registry"},
+		{name: "default store without it", choice: plan.Choice{From: plan.FromDefault}, is: plan.ErrNoSource, want: "default: does not have it"},
+		{name: "default store with another", podman: moved, choice: plan.Choice{From: plan.FromDefault}, is: plan.ErrNoSource, want: "default: has " + otherDigest + " under this name", moved: true},
 		{
 			name: "registry for a local image", image: "ostree-unverified-image:containers-storage:" + imageName,
-			choice: Choice{From: FromRegistry}, is: ErrNoSource, want: "registry: image is of transport containers-storage",
+			choice: plan.Choice{From: plan.FromRegistry}, is: plan.ErrNoSource, want: "registry: image is of transport containers-storage",
 		},
 		{
 			name: "clone without the program", podman: []stored{{names: []string{imageName}, digest: bootedDigest}},
-			choice: Choice{From: FromDefault, Method: Clone, noProgram: fs.ErrNotExist}, is: ErrNoSource, want: "default: bootc-podman-store is not installed",
+			choice: plan.Choice{From: plan.FromDefault, Method: plan.Clone}, facts: facts{noProgram: fs.ErrNotExist}, is: plan.ErrNoSource, want: "default: bootc-podman-store is not installed",
 		},
-		{name: "none left", choice: Choice{Without: all}, is: ErrNoSource, want: "no source has the booted image: ", moved: true},
+		{name: "none left", choice: plan.Choice{Without: all}, is: plan.ErrNoSource, want: "no source has the booted image: ", moved: true},
 		{
 			name: "name with a digest for another image", image: withDigest, bootc: elsewise,
-			choice: Choice{Without: []Source{FromRegistry}}, is: ErrNoSource,
+			choice: plan.Choice{Without: []plan.Source{plan.FromRegistry}}, is: plan.ErrNoSource,
 			want: "bootc: a name with a digest comes from a registry only; default: does not have it; ostree: a name with a digest comes from a registry only",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			image := cmp.Or(tt.image, registryOrigin)
 			h, _ := booted(t, image, tt.bootc, tt.podman)
-			p, err := h.plan(tt.choice)
-			if p != nil || err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) || errors.Is(err, ErrMovedOn) != tt.moved {
+			p, err := h.plan(tt.choice, tt.facts)
+			if p != nil || err == nil || !strings.Contains(err.Error(), tt.want) || tt.is != nil && !errors.Is(err, tt.is) || errors.Is(err, plan.ErrMovedOn) != tt.moved {
 				t.Errorf("got %+v, %v, want an error with %q", p, err, tt.want)
 			}
 		})
@@ -638,19 +655,19 @@ func TestPlanRefusesHostsThatBootNoImage(t *testing.T) {
 			if err := os.Remove(h.path("run/ostree-booted")); err != nil {
 				h.Fatal(err)
 			}
-		}, ErrNotBooted},
+		}, plan.ErrNotBooted},
 		{"not from an image", func(h *scratchHost) {
 			h.boot(h.commit(), "[origin]\nrefspec=fedora:42\n")
-		}, ErrNotFromImage},
+		}, plan.ErrNotFromImage},
 		{"packages are layered on it", func(h *scratchHost) {
 			h.boot(h.commit(), follow(registryOrigin)+"[packages]\nrequested=strace;\n")
-		}, ErrNotFromImage},
-		{"composefs, by an old bootc", func(h *scratchHost) { h.bootComposefs("") }, ErrNoDigest},
+		}, plan.ErrNotFromImage},
+		{"composefs, by an old bootc", func(h *scratchHost) { h.bootComposefs("") }, plan.ErrNoDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHost(t)
 			tt.make(h)
-			if p, err := h.plan(Choice{}); p != nil || !errors.Is(err, tt.want) {
+			if p, err := h.plan(plan.Choice{}, facts{}); p != nil || !errors.Is(err, tt.want) {
 				t.Errorf("got %+v, %v, want %v", p, err, tt.want)
 			}
 		})

@@ -21,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -147,7 +148,7 @@ func TestPullService(t *testing.T) {
 			defer o.Progress.Close()
 			retries := 0
 			o.Retry, o.Events = 1, &heard{retrying: func(Retry) { retries++ }}
-			_, err = SetUnified(t.Context(), o, Choice{From: FromRegistry})
+			_, err = SetUnified(t.Context(), o, plan.Choice{From: plan.FromRegistry})
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got %v, want %q", err, tt.err)
 			}
@@ -183,8 +184,8 @@ func TestPullService(t *testing.T) {
 func TestServiceStartIsWaitedFor(t *testing.T) {
 	o := Options{Dir: t.TempDir()}
 	// It ends at once.
-	err := o.withService(t.Context(), func(context.Context, io.Writer, ...string) error { return errNotThere }, nil, nil)
-	if !errors.Is(err, errNoService) || !errors.Is(err, errNotThere) {
+	err := o.withService(t.Context(), func(context.Context, io.Writer, ...string) error { return plan.ErrNotThere }, nil, nil)
+	if !errors.Is(err, errNoService) || !errors.Is(err, plan.ErrNotThere) {
 		t.Errorf("got %v", err)
 	}
 	// It never listens, and the caller gives up.
@@ -395,7 +396,7 @@ func TestPulledImageThatIsPrunedIsPulledAgain(t *testing.T) {
 			podman.save()
 			return &wrapper.ExitError{Code: 125}
 		}
-		_, err := SetUnified(t.Context(), podman.options(), Choice{From: FromRegistry})
+		_, err := SetUnified(t.Context(), podman.options(), plan.Choice{From: plan.FromRegistry})
 		if (err == nil) != (times < pulls) {
 			t.Errorf("removed %d times: %v", times, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
 // killed runs SetUnified until podman is told to do something; what comes after that
@@ -34,7 +35,7 @@ func (p *fakePodman) killed(o Options, verb string) {
 		}
 		return ctx.Err()
 	}
-	_, err := SetUnified(ctx, o, Choice{})
+	_, err := SetUnified(ctx, o, plan.Choice{})
 	if p.kill = nil; record == nil {
 		p.Fatalf("not killed at %q: %v", verb, err)
 	}
@@ -64,7 +65,7 @@ func TestKilledRunIsCompleted(t *testing.T) {
 				podman := &fakePodman{scratchHost: h, images: []stored{mine}, arrives: stored{digest: bootedDigest}}
 				o := podman.options()
 				podman.killed(o, verb)
-				if _, err := SetUnified(t.Context(), o, Choice{}); err != nil {
+				if _, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil {
 					t.Fatal(err)
 				}
 				podman.wantNames(map[string]string{name: bootedDigest, mine.names[0]: otherDigest})
@@ -72,7 +73,7 @@ func TestKilledRunIsCompleted(t *testing.T) {
 					t.Errorf("record %+v, %v", r, err)
 				}
 				podman.ran = nil
-				if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing || podman.ran != nil {
+				if p, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil || p.Method != plan.Nothing || podman.ran != nil {
 					t.Errorf("once more: %v, %v, ran %q", p, err, podman.ran)
 				}
 				if _, err := UnsetUnified(t.Context(), o); err != nil {
@@ -93,7 +94,7 @@ func TestRunKilledBeforeItsEndIsRecorded(t *testing.T) {
 	podman.images[0].names = []string{imageName}
 	podman.save()
 	podman.ran = nil
-	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing || podman.ran != nil {
+	if p, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil || p.Method != plan.Nothing || podman.ran != nil {
 		t.Errorf("%v, %v, ran %q", p, err, podman.ran)
 	}
 	if r, err := o.readRecord(); err != nil || r.ID != podman.save()[0] {
@@ -108,7 +109,7 @@ func TestNamesThatAnArchiveTookGoBack(t *testing.T) {
 		scratchHost: h, arrives: stored{digest: bootedDigest},
 		images: []stored{{names: []string{"localhost/42:latest"}, digest: otherDigest}},
 	}
-	if _, err := SetUnified(t.Context(), podman.options(), Choice{}); err != nil {
+	if _, err := SetUnified(t.Context(), podman.options(), plan.Choice{}); err != nil {
 		t.Fatal(err)
 	}
 	podman.wantNames(map[string]string{"localhost/bootc:latest": bootedDigest, "localhost/42:latest": otherDigest})
@@ -121,7 +122,7 @@ func TestUnsetUnifiedTakesNothingAfterARunThatBroughtNothing(t *testing.T) {
 		h, _ := booted(t, registryOrigin, nil, nil)
 		podman := &fakePodman{scratchHost: h, images: []stored{mine}, fails: []string{exactOf(bootedDigest)}}
 		o := podman.options()
-		if _, err := SetUnified(t.Context(), o, Choice{From: FromRegistry}); err == nil {
+		if _, err := SetUnified(t.Context(), o, plan.Choice{From: plan.FromRegistry}); err == nil {
 			t.Error("no error")
 		}
 		if _, err := UnsetUnified(t.Context(), o); !errors.Is(err, ErrNotOnboarded) {
@@ -143,11 +144,11 @@ func TestUnsetUnifiedTakesNothingAfterARunThatBroughtNothing(t *testing.T) {
 		h, _ := booted(t, registryOrigin, nil, nil)
 		podman := &fakePodman{scratchHost: h, images: []stored{mine}, fails: []string{exactOf(bootedDigest)}}
 		o := podman.options()
-		earlier := record{Schema: 1, Image: imageName, Name: imageName, Digest: otherDigest, ID: podman.save()[0]}
+		earlier := plan.Record{Schema: 1, Image: imageName, Name: imageName, Digest: otherDigest, ID: podman.save()[0]}
 		if err := o.remember(&earlier); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := SetUnified(t.Context(), o, Choice{From: FromRegistry}); err == nil {
+		if _, err := SetUnified(t.Context(), o, plan.Choice{From: plan.FromRegistry}); err == nil {
 			t.Error("no error")
 		}
 		if _, err := UnsetUnified(t.Context(), o); err != nil {
@@ -163,10 +164,10 @@ func TestUnsetUnifiedBringsNoEarlierVersionBack(t *testing.T) {
 	earlier := stored{names: []string{imageName}, digest: otherDigest}
 	podman := &fakePodman{scratchHost: h, images: []stored{earlier}, arrives: stored{digest: bootedDigest}}
 	o := podman.options()
-	if err := o.remember(&record{Schema: 1, Image: imageName, Name: imageName, Digest: otherDigest, ID: podman.save()[0]}); err != nil {
+	if err := o.remember(&plan.Record{Schema: 1, Image: imageName, Name: imageName, Digest: otherDigest, ID: podman.save()[0]}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := SetUnified(t.Context(), o, Choice{}); err != nil {
+	if _, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := UnsetUnified(t.Context(), o); err != nil || r.Replaced != "" {
@@ -181,7 +182,7 @@ func TestFailedCloneLeavesItToTheNextSource(t *testing.T) {
 		clonejob.NoSpace: false, clonejob.Canceled: false, clonejob.Damaged: false,
 	} {
 		err := fmt.Errorf("clone: %w", &clonejob.Failure{Kind: kind})
-		if got := (&Plan{Source: FromDefault}).nextMayDo(err); got != want {
+		if got := nextMayDo(&plan.Plan{Source: plan.FromDefault}, err); got != want {
 			t.Errorf("%s: %t, want %t", kind, got, want)
 		}
 	}

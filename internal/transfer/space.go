@@ -13,13 +13,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -144,43 +146,34 @@ func sharing(from, to string) inventory.Capability {
 	return inventory.No
 }
 
-// destination is a store that images come into.
-type destination struct {
-	name, dir string
-	// bootc reports that it is the bootc-owned store.
-	bootc bool
-	// store is what it has, nil for nothing.
-	store *cstorage.Store
-}
-
 // bootcDestination is the bootc-owned store; store is what was read of it.
-func (o Options) bootcDestination(store *cstorage.Store) (destination, error) {
+func (o Options) bootcDestination(store *cstorage.Store) (plan.Destination, error) {
 	located, err := storageconf.Locate(o.Sysroot.Dir)
 	if err != nil {
-		return destination{}, err
+		return plan.Destination{}, err
 	}
 	config, err := storageconf.HostConfig(o.Root)
 	if err != nil {
-		return destination{}, err
+		return plan.Destination{}, err
 	}
-	p := destination{name: "the bootc-owned store", bootc: true, dir: located.Path(), store: store}
+	p := plan.Destination{Name: "the bootc-owned store", Bootc: true, Dir: located.Path(), Store: store}
 	if config.ImageStore != "" {
-		p.dir = filepath.Join(o.Root, config.ImageStore)
+		p.Dir = filepath.Join(o.Root, config.ImageStore)
 	}
 	return p, nil
 }
 
 // defaultDestination is podman's own store; store is what was read of it.
-func (o Options) defaultDestination(store *cstorage.Store) (destination, error) {
+func (o Options) defaultDestination(store *cstorage.Store) (plan.Destination, error) {
 	dirs, err := storageconf.OwnStores(o.Root, o.Euid)
 	if err != nil {
-		return destination{}, err
+		return plan.Destination{}, err
 	}
-	return destination{name: "podman's own store", dir: filepath.Join(o.Root, dirs[0]), store: store}, nil
+	return plan.Destination{Name: "podman's own store", Dir: filepath.Join(o.Root, dirs[0]), Store: store}, nil
 }
 
 // openBootcDestination reads the bootc-owned store; done closes it.
-func (o Options) openBootcDestination() (p destination, done func(), err error) {
+func (o Options) openBootcDestination() (p plan.Destination, done func(), err error) {
 	if p, err = o.bootcDestination(nil); err != nil {
 		return p, nil, err
 	}
@@ -189,130 +182,43 @@ func (o Options) openBootcDestination() (p destination, done func(), err error) 
 		return p, nil, err
 	}
 	var problems []error
-	if p.store, problems = inventory.OpenBootcStore(located, o.Root); p.store == nil {
+	if p.Store, problems = inventory.OpenBootcStore(located, o.Root); p.Store == nil {
 		return p, func() {}, errors.Join(problems...)
 	}
-	return p, p.store.Close, nil
-}
-
-// has reports whether a destination has an image, whole, under a name. ByDigest leaves out
-// what is damaged.
-func (d destination) has(img *cstorage.Image, name string) bool {
-	return d.store != nil && img.Digest != "" && slices.ContainsFunc(d.store.ByDigest(img.Digest), func(own *cstorage.Image) bool {
-		return own.ID == img.ID && slices.Contains(own.Names, name)
-	})
-}
-
-// missing is the sum of the layers' sizes that a destination does not have.
-func (d destination) missing(layers []host.Descriptor) int64 {
-	return sizes(layers[storedLayers(d.store, layers):])
-}
-
-func sizes(layers []host.Descriptor) (n int64) {
-	for _, l := range layers {
-		n += max(l.Size, 0)
-	}
-	return n
-}
-
-// storedLayers counts the lowest of an image's layers that a store has, each on the
-// other: a layer that lies on others is stored again.
-func storedLayers(store *cstorage.Store, layers []host.Descriptor) int {
-	if store == nil {
-		return 0
-	}
-	stored, _ := store.Layers()
-	below := ""
-	for n, wanted := range layers {
-		i := slices.IndexFunc(stored, func(l cstorage.Layer) bool {
-			return wanted.Digest != "" && l.Parent == below && (l.Blob == wanted.Digest || l.DiffID == wanted.Digest)
-		})
-		if i < 0 || !store.HasFiles(stored[i].ID) {
-			return n
-		}
-		below = stored[i].ID
-	}
-	return len(layers)
-}
-
-// pulled are the sizes in a manifest of the layers that a pull fetches, and of those
-// that it, and the clone of a loan before it, write. shared tells whether that clone
-// shares extents.
-func (d destination) pulled(layers []host.Descriptor, loan *loan, shared inventory.Capability) (fetched, written int64) {
-	have := storedLayers(d.store, layers)
-	fetched, written = sizes(layers[have:]), sizes(layers[have:])
-	if loan != nil && len(loan.blobs) > have {
-		fetched = sizes(layers[len(loan.blobs):])
-		if shared != inventory.No {
-			written = fetched
-		}
-	}
-	return fetched, written
-}
-
-// descriptors are the layers of an image in a store.
-func descriptors(store *cstorage.Store, img *cstorage.Image) (layers []host.Descriptor) {
-	for _, l := range store.LayersOf(img) {
-		layers = append(layers, host.Descriptor{Digest: l.DiffID, Size: l.Size})
-	}
-	return layers
-}
-
-// written is the sum of the sizes of the layers of an image that a clone to a
-// destination writes: those that it lacks, and whose files cannot share extents with its
-// own. An image may have layers of several directories: of an additional image store on
-// another filesystem, for example. Where it takes trying to know, a layer is taken to
-// share; share is the function sharing. counted, if not nil, has the layers that were
-// counted before, and gets those that are now.
-func (d destination) written(from source, share func(from, to string) inventory.Capability, counted map[string]bool) (bytes int64) {
-	layers := from.store.LayersOf(from.Image)
-	shared := map[string]inventory.Capability{}
-	for _, l := range layers[storedLayers(d.store, descriptors(from.store, from.Image)):] {
-		dir := from.store.DirOf(l.ID)
-		if _, known := shared[dir]; !known {
-			shared[dir] = share(dir, d.dir)
-		}
-		if shared[dir] != inventory.No || counted[l.ID] {
-			continue
-		}
-		if bytes += max(l.Size, 0); counted != nil {
-			counted[l.ID] = true
-		}
-	}
-	return bytes
+	return p, p.Store.Close, nil
 }
 
 // copyNeeds are those of a copy between stores, by a clone or by podman.
-func (o Options) copyNeeds(ctx context.Context, to destination, from source, cloned bool) []demand {
+func (o Options) copyNeeds(ctx context.Context, to plan.Destination, from plan.Held, cloned bool) []demand {
 	if cloned {
-		return []demand{{to.name, to.dir, to.written(from, sharing, nil)}}
+		return []demand{{to.Name, to.Dir, to.Written(from, sharing, nil)}}
 	}
-	return o.podmanNeeds(ctx, to, descriptors(from.store, from.Image))
+	return o.podmanNeeds(ctx, to, plan.Descriptors(from.Store, from.Image))
 }
 
 // podmanNeeds are those of a copy by podman.
-func (o Options) podmanNeeds(ctx context.Context, to destination, layers []host.Descriptor) []demand {
-	bytes := to.missing(layers)
-	return []demand{{to.name, to.dir, bytes}, o.spoolNeed(ctx, bytes)}
+func (o Options) podmanNeeds(ctx context.Context, to plan.Destination, layers []host.Descriptor) []demand {
+	bytes := to.Missing(layers)
+	return []demand{{to.Name, to.Dir, bytes}, o.spoolNeed(ctx, bytes)}
 }
 
 // checkAll refuses copies that would not fit together; podman has the temporary files of
 // one at a time. What they are cloned or copied by is seen with each.
-func (o Options) checkAll(ctx context.Context, to destination, sources []source) error {
+func (o Options) checkAll(ctx context.Context, to plan.Destination, sources []plan.Held) error {
 	if len(sources) < 2 {
 		return nil
 	}
 	counted := map[string]bool{}
 	var bytes, most int64
 	for _, from := range sources {
-		if o.Method != ByPodman {
-			bytes += to.written(from, sharing, counted)
+		if o.Method != plan.ByPodman {
+			bytes += to.Written(from, sharing, counted)
 			continue
 		}
-		bytes += to.written(from, func(_, _ string) inventory.Capability { return inventory.No }, counted)
-		most = max(most, to.missing(descriptors(from.store, from.Image)))
+		bytes += to.Written(from, func(_, _ string) inventory.Capability { return inventory.No }, counted)
+		most = max(most, to.Missing(plan.Descriptors(from.Store, from.Image)))
 	}
-	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.name), demand{to.name, to.dir, bytes}, o.spoolNeed(ctx, most))
+	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.Name), demand{to.Name, to.Dir, bytes}, o.spoolNeed(ctx, most))
 }
 
 // spoolNeed is that of podman, which has layers in temporary files before it has them
@@ -324,15 +230,15 @@ func (o Options) spoolNeed(ctx context.Context, bytes int64) demand {
 
 // checkPlan refuses a plan that would not fit, as far as that is known beforehand. An
 // export by podman is checked once its layers are known.
-func (o Options) checkPlan(ctx context.Context, p *Plan) error {
-	if p.Write == nil || p.Method == Reexport {
+func (o Options) checkPlan(ctx context.Context, p *plan.Plan) error {
+	if p.Write == nil || p.Method == plan.Reexport {
 		return nil
 	}
 	to, err := o.bootcDestination(nil)
 	if err != nil {
 		return err
 	}
-	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.name), demand{to.name, to.dir, *p.Write}, o.spoolNeed(ctx, p.spooled))
+	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.Name), demand{to.Name, to.Dir, *p.Write}, o.spoolNeed(ctx, p.Spooled))
 }
 
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the

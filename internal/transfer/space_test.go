@@ -12,9 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
 func TestWhatLiesOnOneFilesystemIsSummed(t *testing.T) {
@@ -110,17 +112,17 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 	o := (&fakePodman{scratchHost: h}).options()
 	for _, tt := range []struct {
 		name  string
-		plan  Plan
+		plan  plan.Plan
 		force bool
 		want  string
 	}{
-		{name: "nothing is known", plan: Plan{spooled: vast}},
-		{name: "fits", plan: Plan{Write: new(int64(100)), spooled: 100}},
-		{name: "written", plan: Plan{Name: "os:1", Write: new(int64(vast))}, want: "bring os:1 into the bootc-owned store: not enough free space: 1152921504606846976 bytes are needed on "},
-		{name: "temporary files", plan: Plan{Write: new(int64), spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\", and "},
-		{name: "both", plan: Plan{Write: new(int64(vast)), spooled: vast}, want: "2305843009213693952 bytes"},
-		{name: "exports are looked at later", plan: Plan{Write: new(int64(vast)), Method: Reexport}},
-		{name: "by force", plan: Plan{Write: new(int64(vast))}, force: true},
+		{name: "nothing is known", plan: plan.Plan{Spooled: vast}},
+		{name: "fits", plan: plan.Plan{Write: new(int64(100)), Spooled: 100}},
+		{name: "written", plan: plan.Plan{Name: "os:1", Write: new(int64(vast))}, want: "bring os:1 into the bootc-owned store: not enough free space: 1152921504606846976 bytes are needed on "},
+		{name: "temporary files", plan: plan.Plan{Write: new(int64), Spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\", and "},
+		{name: "both", plan: plan.Plan{Write: new(int64(vast)), Spooled: vast}, want: "2305843009213693952 bytes"},
+		{name: "exports are looked at later", plan: plan.Plan{Write: new(int64(vast)), Method: plan.Reexport}},
+		{name: "by force", plan: plan.Plan{Write: new(int64(vast))}, force: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o.Force = tt.force
@@ -138,7 +140,7 @@ func vastly(names ...string) []stored {
 }
 
 func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
-	for _, method := range []Method{Clone, ByPodman} {
+	for _, method := range []plan.Method{plan.Clone, plan.ByPodman} {
 		for _, tt := range []struct {
 			name          string
 			bootc, podman []stored
@@ -160,7 +162,7 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 				podman := &fakePodman{scratchHost: h, images: tt.bootc}
 				o := podman.options()
 				o.Method = method
-				if method == Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != inventory.No {
+				if method == plan.Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != inventory.No {
 					t.Skip("files share extents here")
 				}
 				err := tt.do(o)
@@ -211,7 +213,7 @@ func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 		for name := range strings.FieldsSeq(tt.layers) {
 			layers = append(layers, host.Descriptor{Digest: "sha256:" + name, Size: 1})
 		}
-		if got := to.missing(layers); got != tt.want {
+		if got := to.Missing(layers); got != tt.want {
 			t.Errorf("%q: %d bytes are missing, want %d", tt.layers, got, tt.want)
 		}
 	}
@@ -219,9 +221,9 @@ func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 
 func TestLentLayersAreNotFetched(t *testing.T) {
 	layers := []host.Descriptor{{Digest: "a", Size: 1}, {Digest: "b", Size: 10}, {Digest: "c", Size: 100}}
-	two := &loan{blobs: make([]clonejob.Blob, 2)}
+	two := &plan.Loan{Blobs: make([]clonejob.Blob, 2)}
 	for _, tt := range []struct {
-		loan             *loan
+		loan             *plan.Loan
 		shared           inventory.Capability
 		fetched, written int64
 	}{
@@ -230,7 +232,7 @@ func TestLentLayersAreNotFetched(t *testing.T) {
 		{loan: two, shared: inventory.Unknown, fetched: 100, written: 100},
 		{loan: two, shared: inventory.No, fetched: 100, written: 111},
 	} {
-		if fetched, written := (destination{}).pulled(layers, tt.loan, tt.shared); fetched != tt.fetched || written != tt.written {
+		if fetched, written := (plan.Destination{}).Pulled(layers, tt.loan, tt.shared); fetched != tt.fetched || written != tt.written {
 			t.Errorf("%+v: %d are fetched, %d written", tt, fetched, written)
 		}
 	}
@@ -242,7 +244,7 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 	commit := h.exportable(map[string]string{"usr/bin/sh": shell, "usr/bin/same": shell}, map[string]string{"usr/bin/sh": strings.Repeat("y", 30)})
 	h.boot(commit, follow(registryOrigin))
 	o := (&fakePodman{scratchHost: h}).options()
-	p, err := PlanUnified(t.Context(), o, Choice{From: FromOSTree, Method: ByPodman})
+	p, err := PlanUnified(t.Context(), o, plan.Choice{From: plan.FromOSTree, Method: plan.ByPodman})
 	if err != nil || p.Write == nil || *p.Write != 1030 { // a name more of a file takes nothing
 		t.Errorf("planned %+v, %v, want 1030 bytes", p, err)
 	}
@@ -255,7 +257,7 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 	if err := os.Remove(refs[0]); err != nil {
 		t.Fatal(err)
 	}
-	p, err = PlanUnified(t.Context(), o, Choice{From: FromOSTree, Method: ByPodman})
+	p, err = PlanUnified(t.Context(), o, plan.Choice{From: plan.FromOSTree, Method: plan.ByPodman})
 	if err != nil || p.Write != nil || p.WriteReason == "" {
 		t.Errorf("planned %+v, %v", p, err)
 	}

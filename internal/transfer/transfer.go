@@ -20,11 +20,13 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -44,7 +46,7 @@ type Options struct {
 	NoWait bool
 	// Method is how copies between stores are made: Auto, Clone or ByPodman. Verify is how
 	// thoroughly clones are compared.
-	Method Method
+	Method plan.Method
 	Verify clonejob.Verify
 	// Force skips the check of free space, SkipUpgradeCheck the check whether bootc can
 	// upgrade the host afterwards.
@@ -65,21 +67,35 @@ var (
 )
 
 // PlanUnified plans what SetUnified would do, and changes nothing.
-func PlanUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
+func PlanUnified(ctx context.Context, o Options, choice plan.Choice) (*plan.Plan, error) {
+	v, err := o.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	choice.Method = o.Method
+	return plan.New(v, choice)
+}
+
+// look reads the host and its stores, and reports damaged images. The view has to be
+// closed.
+func (o Options) look(ctx context.Context) (*plan.View, error) {
 	s, err := inventory.NewSurvey(ctx, o.Options)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
 	o.reportDamage(s)
-	if choice.record, err = o.readRecord(); err != nil {
+	record, err := o.readRecord()
+	if err != nil {
+		s.Close()
 		return nil, err
 	}
-	choice.Method = o.Method
-	_, choice.noProgram = clonejob.FindProgram(o.Host.Self)
-	choice.repo = o.Sysroot.RepoPath()
-	choice.measure = func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) }
-	return NewPlan(s, choice)
+	_, noProgram := clonejob.FindProgram(o.Host.Self)
+	return &plan.View{
+		Survey: s, Record: record, NoProgram: noProgram, Repo: o.Sysroot.RepoPath(), Sharing: sharing,
+		ExportedBytes: func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) },
+		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
+	}, nil
 }
 
 // reportDamage reports the damaged images of a host.
@@ -95,7 +111,7 @@ func (o Options) reportDamage(s *inventory.Survey) {
 // (wrapper.Host.DryRun), it prints the commands and changes nothing. Errors are
 // those of NewPlan, *inventory.IgnoredError, ErrBusy, ErrNoSpace, ErrNotVerified, and those
 // of podman.
-func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
+func SetUnified(ctx context.Context, o Options, choice plan.Choice) (*plan.Plan, error) {
 	if o.Host.DryRun == nil {
 		unlock, err := o.lock(ctx)
 		if err != nil {
@@ -103,64 +119,76 @@ func SetUnified(ctx context.Context, o Options, choice Choice) (*Plan, error) {
 		}
 		defer unlock()
 	}
+	choice.Method = o.Method
 	for {
-		p, err := PlanUnified(ctx, o, choice)
-		if err != nil {
+		p, err := o.setUnified(ctx, choice)
+		if err == nil || choice.From != "" || ctx.Err() != nil || !nextMayDo(p, err) {
 			return p, err
 		}
-		if p.ignored != nil && !o.SkipUpgradeCheck {
-			return p, fmt.Errorf("onboard %s: bootc upgrade would fail: %w", p.Image, p.ignored)
-		}
-		if p.Method == Nothing {
-			o.journal(p, alreadyUnified)
-			return p, errors.Join(o.settled(p), o.nameOwn(ctx, p.host))
-		}
-		if err := o.checkDamage(p); err != nil {
-			return p, err
-		}
-		if err := o.checkPlan(ctx, p); err != nil {
-			return p, err
-		}
-		o.journal(p, unifying)
-		err = o.run(ctx, p)
-		if err == nil {
-			o.journal(p, unified)
-		}
-		if err != nil && choice.From == "" && ctx.Err() == nil && p.nextMayDo(err) {
-			o.Events.Missed(p.Source, err)
-			choice.Without = append(choice.Without, p.Source)
-			continue
-		}
+		o.Events.Missed(p.Source, err)
+		choice.Without = append(choice.Without, p.Source)
+	}
+}
+
+// refusedError is why a plan is not carried out. No other source is tried then.
+type refusedError struct{ error }
+
+// Unwrap is what errors.Is looks at.
+func (e *refusedError) Unwrap() error { return e.error }
+
+// setUnified takes the image from the nearest source.
+func (o Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Plan, error) {
+	v, err := o.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	p, err := plan.New(v, choice)
+	if err != nil {
+		return nil, err
+	}
+	if p.Ignored != nil && !o.SkipUpgradeCheck {
+		return p, &refusedError{fmt.Errorf("onboard %s: bootc upgrade would fail: %w", p.Image, p.Ignored)}
+	}
+	if p.Method == plan.Nothing {
+		o.journal(v, p, alreadyUnified)
+		return p, errors.Join(o.settled(v, p), o.nameOwn(ctx, v.Host))
+	}
+	if err := o.checkDamage(v, p); err != nil {
+		return p, &refusedError{err}
+	}
+	if err := o.checkPlan(ctx, p); err != nil {
+		return p, &refusedError{err}
+	}
+	o.journal(v, p, unifying)
+	if err := o.run(ctx, v, p); err != nil {
 		return p, err
 	}
+	o.journal(v, p, unified)
+	return p, nil
 }
 
 // settled completes the record of a run that was killed just before its end.
-func (o Options) settled(p *Plan) error {
-	old, err := o.readRecord()
-	if err == nil && old.unfinished(p) {
-		err = o.verified(*old, p.Take)
+func (o Options) settled(v *plan.View, p *plan.Plan) error {
+	if !v.Record.Unfinished(p) {
+		return nil
 	}
-	return err
+	return o.verified(*v.Record, p.Take)
 }
 
-// nextMayDo tells whether another source may have the image after one failed: a
+// nextMayDo reports whether another source may have the image after one failed: a
 // registry may be out of reach, or not have the exact image any more; podman's own
 // store may be another with options that we do not know, or be damaged; and what an
 // archive holds is not known before it is read.
-func (p *Plan) nextMayDo(err error) bool {
+func nextMayDo(p *plan.Plan, err error) bool {
 	var clone *clonejob.Failure
-	switch p.Source {
-	case FromOSTree, FromComposefs:
+	switch {
+	case p == nil, errors.As(err, new(*refusedError)), p.Method == plan.Nothing, p.Source == plan.FromOSTree, p.Source == plan.FromComposefs:
 		return false
-	case FromDefault:
-		if errors.As(err, &clone) {
-			return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled && clone.Kind != clonejob.Damaged
-		}
-	case FromTransport:
-		if errors.Is(err, ErrNotVerified) {
-			return true
-		}
+	case p.Source == plan.FromDefault && errors.As(err, &clone):
+		return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled && clone.Kind != clonejob.Damaged
+	case p.Source == plan.FromTransport && errors.Is(err, ErrNotVerified):
+		return true
 	}
 	return errors.As(err, new(*wrapper.ExitError)) || errors.Is(err, errPull)
 }
@@ -168,11 +196,12 @@ func (p *Plan) nextMayDo(err error) bool {
 // execution is a plan being carried out.
 type execution struct {
 	Options
-	*Plan
+	*plan.Plan
+	view    *plan.View
 	session *wrapper.Session
 	// before are the images that were there, with their names.
 	before map[string][]string
-	record record
+	record plan.Record
 	// pulled is the ID of the image that came without a name of its own.
 	pulled string
 	// discarded is how many of Discards are gone.
@@ -182,15 +211,8 @@ type execution struct {
 }
 
 // run takes the steps of a plan.
-func (o Options) run(ctx context.Context, p *Plan) (err error) {
-	before, err := o.storedImages()
-	if err != nil {
-		return err
-	}
-	old, err := o.readRecord()
-	if err != nil {
-		return err
-	}
+func (o Options) run(ctx context.Context, v *plan.View, p *plan.Plan) (err error) {
+	before, old := namesByID(v.Bootc), v.Record
 	session, err := o.Host.Open()
 	if err != nil {
 		return err
@@ -198,7 +220,7 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 	if err := session.ExplainStore(); err != nil {
 		return err
 	}
-	x := &execution{Options: o, Plan: p, session: session, before: before}
+	x := &execution{Options: o, Plan: p, view: v, session: session, before: before}
 	x.record = x.newRecord(old)
 	if err := x.remember(&x.record); err != nil {
 		return err
@@ -220,52 +242,52 @@ func (o Options) run(ctx context.Context, p *Plan) (err error) {
 		part.Done()
 	}
 	job.Done()
-	return x.nameOwn(ctx, x.host)
+	return x.nameOwn(ctx, x.view.Host)
 }
 
-func (x *execution) take(ctx context.Context, step StepName) error {
+func (x *execution) take(ctx context.Context, step plan.StepName) error {
 	switch step {
-	case StepDiscard:
+	case plan.StepDiscard:
 		return x.discard(ctx)
-	case StepTag:
+	case plan.StepTag:
 		return x.tag(ctx)
-	case StepUntag:
+	case plan.StepUntag:
 		return x.untag(ctx)
-	case StepCopy:
-		if x.Plan.Method == ByBootc {
-			return x.copyNamed(ctx, exportName)
+	case plan.StepCopy:
+		if x.Plan.Method == plan.ByBootc {
+			return x.copyNamed(ctx, plan.ExportName)
 		}
-		return x.push(ctx, x.session, x.Take, x.Name, x.spooled)
-	case StepClone:
-		if x.Source != FromOSTree {
+		return x.push(ctx, x.session, x.Take, x.Name, x.Spooled)
+	case plan.StepClone:
+		if x.Source != plan.FromOSTree {
 			return x.copyNamed(ctx, x.Take)
 		}
 		return x.cloneOr(ctx, func() error {
-			_, err := x.cloneCommit(ctx, x.session.Run, x.commit, clonejob.BootcStore(x.session.Config), x.Name)
+			_, err := x.cloneCommit(ctx, x.session.Run, x.Commit, clonejob.BootcStore(x.session.Config), x.Name)
 			return err
 		}, func() error { return x.exportIn(ctx) })
-	case StepLend:
+	case plan.StepLend:
 		return x.lend(ctx)
-	case StepPull:
+	case plan.StepPull:
 		return x.pull(ctx)
-	case StepReturn:
+	case plan.StepReturn:
 		return x.returnLoan(ctx)
-	case StepExport:
+	case plan.StepExport:
 		return x.exportIn(ctx)
-	case StepBootc:
+	case plan.StepBootc:
 		if err := x.initDefaultStore(ctx); err != nil {
 			return err
 		}
-		return x.bootcExport(ctx, x.Take, strings.TrimSuffix(exportName, ":latest"))
-	case StepVerify:
+		return x.bootcExport(ctx, x.Take, strings.TrimSuffix(plan.ExportName, ":latest"))
+	case plan.StepVerify:
 		return x.verify(ctx)
-	case StepRemove:
-		return x.removeOwn(ctx, exportName)
-	case StepNameOwn:
+	case plan.StepRemove:
+		return x.removeOwn(ctx, plan.ExportName)
+	case plan.StepNameOwn:
 		if x.Host.DryRun != nil {
-			return x.tagOwn(ctx, x.hiding, x.stored.String())
+			return x.tagOwn(ctx, x.Hiding, x.Stored.String())
 		}
-		return x.nameOwn(ctx, x.host)
+		return x.nameOwn(ctx, x.view.Host)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
@@ -285,13 +307,13 @@ func (x *execution) exportIn(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	_, err = x.export(ctx, x.commit, x.stored.String(), to, func(args, env []string) error { return x.podman(ctx, env, args...) })
+	_, err = x.export(ctx, x.Commit, x.Stored.String(), to, func(args, env []string) error { return x.podman(ctx, env, args...) })
 	return err
 }
 
 // copyNamed copies an image of podman's own store.
 func (x *execution) copyNamed(ctx context.Context, name string) error {
-	if x.Host.DryRun != nil && x.Plan.Method == ByBootc { // it is not there yet
+	if x.Host.DryRun != nil && x.Plan.Method == plan.ByBootc { // it is not there yet
 		return x.push(ctx, x.session, name, x.Name, 0)
 	}
 	store, img, err := x.inDefaultStore(name)
@@ -299,7 +321,7 @@ func (x *execution) copyNamed(ctx context.Context, name string) error {
 		return err
 	}
 	defer store.Close()
-	return x.copyIn(ctx, x.session, source{store, img, name}, x.Name)
+	return x.copyIn(ctx, x.session, plan.Held{Store: store, Image: img, Name: name}, x.Name)
 }
 
 // podman runs "podman image" on the bootc-owned store with more variables in its
@@ -333,8 +355,8 @@ const pullsAgain = 2
 // remove it although the pull succeeds: it is pulled again then.
 func (x *execution) tag(ctx context.Context) error {
 	for again := 0; ; again++ {
-		err := x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.stored.String())
-		if err == nil || x.Plan.Method != Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
+		err := x.podman(ctx, nil, "tag", cmp.Or(x.pulled, x.Take), x.Stored.String())
+		if err == nil || x.Plan.Method != plan.Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
 			return err
 		}
 		stored, storedErr := x.storedImages()
@@ -355,8 +377,8 @@ func (x *execution) tag(ctx context.Context) error {
 // pull pulls from a registry, or from an archive, which has no name for the store
 // that we would know beforehand.
 func (x *execution) pull(ctx context.Context) error {
-	if x.Source != FromTransport {
-		layers := x.layers
+	if x.Source != plan.FromTransport {
+		layers := x.Layers
 		if !x.Exact {
 			layers = nil
 		}
@@ -386,8 +408,8 @@ func (x *execution) pull(ctx context.Context) error {
 // had go back to them.
 func (x *execution) untag(ctx context.Context) error {
 	if x.Host.DryRun != nil {
-		if x.Source == FromRegistry {
-			return x.podman(ctx, nil, "untag", x.stored.String(), x.Take)
+		if x.Source == plan.FromRegistry {
+			return x.podman(ctx, nil, "untag", x.Stored.String(), x.Take)
 		}
 		_, err := fmt.Fprintln(x.Host.DryRun, "# podman image untag of the names that the pull gave it, if any")
 		return err
@@ -397,12 +419,12 @@ func (x *execution) untag(ctx context.Context) error {
 		return err
 	}
 	defer store.Close()
-	img, err := store.Lookup(x.stored.String(), func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(x.Root) })
+	img, err := store.Lookup(x.Stored.String(), x.shortNames)
 	if err != nil {
 		return err
 	}
-	for _, name := range x.record.gained(img, x.Plan) {
-		args := []string{"untag", x.stored.String(), name}
+	for _, name := range x.record.Gained(img, x.Plan) {
+		args := []string{"untag", x.Stored.String(), name}
 		if owner := x.record.Names[name]; owner != "" && store.ByID(owner) != nil {
 			args = []string{"tag", owner, name}
 		}
@@ -455,12 +477,12 @@ func (o Options) runPlain(ctx context.Context, cmd wrapper.Cmd, env ...string) e
 }
 
 // cleanUp leaves nothing on its way after a step failed.
-func (x *execution) cleanUp(ctx context.Context, failed StepName) (err error) {
+func (x *execution) cleanUp(ctx context.Context, failed plan.StepName) (err error) {
 	switch {
-	case x.loan != nil:
+	case x.Loan != nil:
 		err = x.returnLoan(ctx)
-	case x.Plan.Method == ByBootc && failed != StepBootc && failed != StepRemove:
-		err = x.removeOwn(context.WithoutCancel(ctx), exportName)
+	case x.Plan.Method == plan.ByBootc && failed != plan.StepBootc && failed != plan.StepRemove:
+		err = x.removeOwn(context.WithoutCancel(ctx), plan.ExportName)
 	}
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
@@ -484,16 +506,16 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	}
 	defer store.Close()
 	// Before anything is written, a store made or a lock taken.
-	wanted := make([]source, len(names))
+	wanted := make([]plan.Held, len(names))
 	for i, name := range names {
 		img, as, err := o.named(store, name)
 		if err != nil {
 			return err
 		}
-		if err := store.Damage(img); err != nil && !onlyTarSplit(err) {
+		if err := store.Damage(img); err != nil && !plan.OnlyTarSplit(err) {
 			return fmt.Errorf("copy image %q: it is damaged: %w", name, err)
 		}
-		wanted[i] = source{store, img, as}
+		wanted[i] = plan.Held{Store: store, Image: img, Name: as}
 	}
 	session, err := o.Host.Open()
 	if err != nil {
@@ -507,16 +529,16 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	if err := session.ExplainStore(); err != nil {
 		return err
 	}
-	var sources []source
+	var sources []plan.Held
 	var targets []string
 	for _, from := range wanted {
-		as := from.name
+		as := from.Name
 		// A clone looks at the files of layers that are there, too, if it is asked to.
-		if to.has(from.Image, as) && (o.Verify != clonejob.VerifyFull || o.Method == ByPodman) {
+		if to.Has(from.Image, as) && (o.Verify != clonejob.VerifyFull || o.Method == plan.ByPodman) {
 			continue
 		}
-		if !slices.Contains(from.Names, as) {
-			from.name = from.ID
+		if !slices.Contains(from.Image.Names, as) {
+			from.Name = from.Image.ID
 		}
 		sources, targets = append(sources, from), append(targets, as)
 	}
@@ -568,7 +590,7 @@ func (o Options) verifyCopy(img *cstorage.Image, as string) error {
 	if copied == nil || !slices.Contains(copied.Names, as) {
 		return fmt.Errorf("verify %s: %w: the store has no image %.12s of this name", as, ErrNotVerified, img.ID)
 	}
-	if err := verifyWhole(store, true, copied); err != nil {
+	if err := plan.Whole(store, true, copied); err != nil {
 		return fmt.Errorf("verify %s: %w: %w", as, ErrNotVerified, err)
 	}
 	return nil
@@ -578,7 +600,7 @@ func (o Options) verifyCopy(img *cstorage.Image, as string) error {
 // that was meant, character for character where it is a full one. An image that lost its
 // names is found by its digest, where podman finds none.
 func (o Options) named(store *cstorage.Store, meant string) (img *cstorage.Image, as string, err error) {
-	m, err := store.LookupMatch(meant, func() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) })
+	m, err := store.LookupMatch(meant, o.shortNames)
 	if errors.Is(err, cstorage.ErrNotFound) {
 		if name, parseErr := host.ParseName(meant); parseErr == nil && name.Digest != "" {
 			for _, found := range store.ByDigest(name.Digest) {
@@ -700,7 +722,7 @@ func (o Options) runPush(ctx context.Context, cmd wrapper.Cmd, as string, bytes 
 
 // export serves the image of a commit in the ostree repository under a name, and
 // calls pull with what podman has to be told to pull it into a store. It returns the manifest digest that the image has then.
-func (o Options) export(ctx context.Context, commit, name string, into destination, pull func(args, env []string) error) (string, error) {
+func (o Options) export(ctx context.Context, commit, name string, into plan.Destination, pull func(args, env []string) error) (string, error) {
 	if o.Host.DryRun != nil {
 		fmt.Fprintf(o.Host.DryRun, "# serve commit %s as %s on the loopback interface\n", commit, name)
 		args, env := export.PullCommand(filepath.Join(o.Dir, exportDir), name)
@@ -726,10 +748,10 @@ func (o Options) export(ctx context.Context, commit, name string, into destinati
 	for i, l := range image.Layers {
 		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
 	}
-	if err := into.damaged(fmt.Sprintf("export %s to %s", name, into.name), layers, false); err != nil {
+	if err := into.Damaged(fmt.Sprintf("export %s to %s", name, into.Name), layers, false); err != nil {
 		return "", err
 	}
-	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.name), o.podmanNeeds(ctx, into, layers)...); err != nil {
+	if err := o.checkSpace(fmt.Sprintf("export %s to %s", name, into.Name), o.podmanNeeds(ctx, into, layers)...); err != nil {
 		return "", err
 	}
 	dir := filepath.Join(o.Dir, exportDir)
@@ -796,15 +818,15 @@ func (x *execution) verify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", x.Name, err)
 	}
-	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.newer)
+	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.Newer)
 	var damage error
 	if img != nil {
-		damage = verifyWhole(s.Bootc, true, img)
+		damage = plan.Whole(s.Bootc, true, img)
 	}
-	if x.Plan.Method == ByBootc {
-		exported, err := s.Find(s.Default, exportName)
+	if x.Plan.Method == plan.ByBootc {
+		exported, err := s.Find(s.Default, plan.ExportName)
 		if err == nil && exported == nil {
-			err = fmt.Errorf("%w: podman's own store does not have %s", ErrNotVerified, exportName)
+			err = fmt.Errorf("%w: podman's own store does not have %s", ErrNotVerified, plan.ExportName)
 		}
 		if err != nil {
 			return fmt.Errorf("verify %s: %w", x.Name, err)
@@ -823,7 +845,7 @@ func (x *execution) verify(ctx context.Context) error {
 	if damage != nil {
 		failed = fmt.Errorf("verify %s: %w: %w", x.Name, ErrNotVerified, damage)
 	}
-	return undo(failed, x.before, x.storedImages, []string{x.stored.String()}, func(args ...string) error {
+	return undo(failed, x.before, x.storedImages, []string{x.Stored.String()}, func(args ...string) error {
 		return x.podman(context.WithoutCancel(ctx), nil, args...)
 	})
 }
@@ -853,8 +875,14 @@ func (o Options) storedImages() (map[string][]string, error) {
 
 func namesByID(store *cstorage.Store) map[string][]string {
 	found := map[string][]string{}
+	if store == nil {
+		return found
+	}
 	for _, img := range store.Images {
 		found[img.ID] = img.Names
 	}
 	return found
 }
+
+// shortNames are the names that podman completes short ones to.
+func (o Options) shortNames() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) }

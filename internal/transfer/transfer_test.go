@@ -23,6 +23,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -49,7 +50,7 @@ type fakePodman struct {
 // heard implements Events with its functions, those that are not nil.
 type heard struct {
 	waiting  func()
-	missed   func(source Source, why error)
+	missed   func(source plan.Source, why error)
 	retrying func(Retry)
 	fallback func(why error)
 	journal  func(message string, fields map[string]string)
@@ -61,7 +62,7 @@ func (h *heard) Waiting() {
 	}
 }
 
-func (h *heard) Missed(source Source, why error) {
+func (h *heard) Missed(source plan.Source, why error) {
 	if h.missed != nil {
 		h.missed(source, why)
 	}
@@ -145,7 +146,7 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	}
 	switch verb {
 	case "rm":
-		if last == exportName { // of podman's own store
+		if last == plan.ExportName { // of podman's own store
 			p.store(defaultStorage)
 			return nil
 		}
@@ -195,7 +196,7 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 // bootc does what "bootc image copy-to-storage" would.
 func (p *fakePodman) bootc() error {
 	arrives := p.arrives
-	arrives.names = []string{exportName}
+	arrives.names = []string{plan.ExportName}
 	p.store(defaultStorage, arrives)
 	return nil
 }
@@ -245,7 +246,7 @@ func (p *fakePodman) options() Options {
 			Env: query.Env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
 			ConfPath: p.path("run/bootc-podman/storage.conf"), Runner: p,
 		},
-		Events: &heard{missed: func(source Source, why error) { p.Errorf("source %s was missed: %v", source, why) }},
+		Events: &heard{missed: func(source plan.Source, why error) { p.Errorf("source %s was missed: %v", source, why) }},
 	}
 }
 
@@ -313,7 +314,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		name, image   string
 		bootc, podman []stored
 		arrives       stored
-		choice        Choice
+		choice        plan.Choice
 		force         bool
 		want          []string
 		digest        string
@@ -322,7 +323,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 	}{
 		{name: "new name", bootc: []stored{{names: []string{"localhost/x:1"}, digest: bootedDigest}}, want: []string{"tag " + exactID + " " + imageName}},
 		{name: "copy", podman: []stored{exact}, arrives: exact, want: []string{pushed}},
-		{name: "copy of a newer one", podman: []stored{newer}, arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{pushed}, digest: otherDigest},
+		{name: "copy of a newer one", podman: []stored{newer}, arrives: newer, choice: plan.Choice{AcceptNewer: true}, want: []string{pushed}, digest: otherDigest},
 		{name: "copy of too much by force", podman: []stored{{names: exact.names, digest: bootedDigest, size: 1 << 60}}, arrives: exact, force: true, want: []string{pushed}},
 		{name: "pull", arrives: exact, want: pulled},
 		{name: "pull of what is damaged", bootc: []stored{{names: []string{imageName}, digest: bootedDigest, damaged: true}}, arrives: exact, want: append([]string{"rm --force " + exactID}, pulled...)},
@@ -330,7 +331,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 		{name: "pull from an OCI layout", image: "ostree-unverified-image:oci:/srv/os:42", arrives: exact, want: []string{
 			"pull --quiet -- oci:/srv/os:42", "tag IMAGE localhost/bootc:latest", "untag localhost/bootc:latest localhost/42:latest",
 		}, unexplained: 1},
-		{name: "pull of a newer one", arrives: newer, choice: Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
+		{name: "pull of a newer one", arrives: newer, choice: plan.Choice{AcceptNewer: true}, want: []string{"pull -- " + imageName}, digest: otherDigest},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, _ := booted(t, cmp.Or(tt.image, registryOrigin), nil, tt.podman)
@@ -371,7 +372,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 			if want == "" {
 				want = bootedDigest
 			}
-			if got := podman.named()[done.stored.String()]; got != want {
+			if got := podman.named()[done.Stored.String()]; got != want {
 				t.Errorf("the store has %q, want %q", got, want)
 			}
 			for _, spool := range podman.spools {
@@ -381,7 +382,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 			}
 			// Once more there is nothing left to do.
 			podman.ran = nil
-			if p, err := SetUnified(t.Context(), o, tt.choice); tt.digest == "" && (err != nil || p.Method != Nothing || podman.ran != nil) {
+			if p, err := SetUnified(t.Context(), o, tt.choice); tt.digest == "" && (err != nil || p.Method != plan.Nothing || podman.ran != nil) {
 				t.Errorf("again: %v, %v, ran %q", p, err, podman.ran)
 			}
 		})
@@ -401,18 +402,18 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 	t.Run("ostree after the registry", func(t *testing.T) {
 		podman := export(t)
 		o := podman.options()
-		var missed []Source
-		o.Events.(*heard).missed = func(source Source, why error) {
+		var missed []plan.Source
+		o.Events.(*heard).missed = func(source plan.Source, why error) {
 			missed = append(missed, source)
 			if !errors.As(why, new(*wrapper.ExitError)) {
 				t.Errorf("missed because of %v", why)
 			}
 		}
-		p, err := SetUnified(t.Context(), o, Choice{})
+		p, err := SetUnified(t.Context(), o, plan.Choice{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Source != FromOSTree || p.Exact || !slices.Equal(missed, []Source{FromRegistry}) {
+		if p.Source != plan.FromOSTree || p.Exact || !slices.Equal(missed, []plan.Source{plan.FromRegistry}) {
 			t.Errorf("from %s, exact %t, missed %v", p.Source, p.Exact, missed)
 		}
 		if len(podman.ran) != 2 || podman.ran[0] != "pull -- "+exactOf(original) ||
@@ -425,7 +426,7 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 	})
 	t.Run("not when the registry was asked for", func(t *testing.T) {
 		podman := export(t)
-		_, err := SetUnified(t.Context(), podman.options(), Choice{From: FromRegistry})
+		_, err := SetUnified(t.Context(), podman.options(), plan.Choice{From: plan.FromRegistry})
 		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 1 || len(podman.named()) != 0 {
 			t.Errorf("got %v, ran %q", err, podman.ran)
 		}
@@ -434,10 +435,10 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 		podman := export(t)
 		podman.fails = append(podman.fails, imageName)
 		o := podman.options()
-		var missed []Source
-		o.Events.(*heard).missed = func(source Source, _ error) { missed = append(missed, source) }
-		_, err := SetUnified(t.Context(), o, Choice{})
-		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 2 || !slices.Equal(missed, []Source{FromRegistry}) {
+		var missed []plan.Source
+		o.Events.(*heard).missed = func(source plan.Source, _ error) { missed = append(missed, source) }
+		_, err := SetUnified(t.Context(), o, plan.Choice{})
+		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 2 || !slices.Equal(missed, []plan.Source{plan.FromRegistry}) {
 			t.Errorf("got %v, ran %q, missed %v", err, podman.ran, missed)
 		}
 	})
@@ -463,7 +464,7 @@ func TestSetUnifiedUndoesWhatIsNotTheBootedImage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h, _ := booted(t, registryOrigin, nil, nil)
 			podman := &fakePodman{scratchHost: h, images: tt.bootc, arrives: wrong}
-			_, err := SetUnified(t.Context(), podman.options(), Choice{})
+			_, err := SetUnified(t.Context(), podman.options(), plan.Choice{})
 			if !errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), wrong.digest+" instead of "+bootedDigest) {
 				t.Errorf("got %v, want ErrNotVerified", err)
 			}
@@ -483,13 +484,13 @@ func TestSetUnifiedStopsBeforePodman(t *testing.T) {
 	for _, tt := range []struct {
 		name          string
 		bootc, podman []stored
-		choice        Choice
+		choice        plan.Choice
 		want          error
-		method        Method
+		method        plan.Method
 	}{
-		{name: "nothing to do", bootc: exact, method: Nothing},
-		{name: "no space", podman: vast, want: ErrNoSpace, method: Copy},
-		{name: "no source", choice: Choice{From: FromDefault}, want: ErrNoSource},
+		{name: "nothing to do", bootc: exact, method: plan.Nothing},
+		{name: "no space", podman: vast, want: ErrNoSpace, method: plan.Copy},
+		{name: "no source", choice: plan.Choice{From: plan.FromDefault}, want: plan.ErrNoSource},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, _ := booted(t, registryOrigin, nil, tt.podman)
@@ -511,7 +512,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, transfer := range map[string]func(context.Context, Options) error{
-		"set-unified": func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, Choice{}); return err },
+		"set-unified": func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, plan.Choice{}); return err },
 		"copy-to-storage": func(ctx context.Context, o Options) error {
 			_, err := CopyToStorage(ctx, o, CopyChoice{Target: "localhost/x"})
 			return err
@@ -534,7 +535,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 	}
 	// It goes on when the other one ends.
 	o.Events.(*heard).waiting = unlock
-	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing {
+	if p, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil || p.Method != plan.Nothing {
 		t.Errorf("got %v, %v", p, err)
 	}
 	if len(podman.ran) != 0 {
@@ -658,12 +659,12 @@ func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
 	h.addProgram("bootc")
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest}}
 	o := podman.options()
-	from := Choice{From: FromComposefs}
+	from := plan.Choice{From: plan.FromComposefs}
 	want := []string{
 		initialised,
 		"copy-to-storage --source docker://" + imageName + " --target localhost/bootc-podman/export",
-		"push --remove-signatures -- " + exportName + " containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]" + imageName,
-		"rm -- " + exportName,
+		"push --remove-signatures -- " + plan.ExportName + " containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]" + imageName,
+		"rm -- " + plan.ExportName,
 	}
 	set := func(o Options) error { _, err := SetUnified(t.Context(), o, from); return err }
 	if explained := explain(t, podman, o, set); !slices.Equal(explained, want) {
@@ -673,7 +674,7 @@ func TestSetUnifiedLetsBootcExportOnComposefsHosts(t *testing.T) {
 		t.Fatalf("got %v, ran %q, want %q", err, podman.ran, want)
 	}
 	// The digest is another, but it is known what the image is.
-	if p, err := SetUnified(t.Context(), o, Choice{}); err != nil || p.Method != Nothing || p.Exact {
+	if p, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil || p.Method != plan.Nothing || p.Exact {
 		t.Errorf("again: got %+v, %v", p, err)
 	}
 	// When the copy fails, what bootc exported is removed all the same.
@@ -696,14 +697,14 @@ func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
 	o := podman.options()
 	missed := 0
-	o.Events.(*heard).missed = func(source Source, why error) {
+	o.Events.(*heard).missed = func(source plan.Source, why error) {
 		missed++
-		if source != FromTransport || !errors.Is(why, ErrNotVerified) || len(podman.images) != 0 {
+		if source != plan.FromTransport || !errors.Is(why, ErrNotVerified) || len(podman.images) != 0 {
 			t.Errorf("source %s was missed: %v, left %v", source, why, podman.images)
 		}
 	}
-	p, err := SetUnified(t.Context(), o, Choice{})
-	if err != nil || p.Source != FromOSTree || missed != 1 {
+	p, err := SetUnified(t.Context(), o, plan.Choice{})
+	if err != nil || p.Source != plan.FromOSTree || missed != 1 {
 		t.Errorf("got %+v, %v, %d sources missed", p, err, missed)
 	}
 }

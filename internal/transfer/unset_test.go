@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
 func TestUnsetUnifiedTakesAwayWhatWasBrought(t *testing.T) {
@@ -50,7 +51,7 @@ func TestUnsetUnifiedTakesAwayWhatWasBrought(t *testing.T) {
 			if _, err := UnsetUnified(t.Context(), o); !errors.Is(err, ErrNotOnboarded) {
 				t.Errorf("at first: got %v, want ErrNotOnboarded", err)
 			}
-			if _, err := SetUnified(t.Context(), o, Choice{}); err != nil {
+			if _, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil {
 				t.Fatal(err)
 			}
 			if tt.after != nil {
@@ -115,7 +116,7 @@ func TestUnsetUnifiedLeavesWhatADeploymentNeeds(t *testing.T) {
 			tt.prepare(h, commit)
 			podman := &fakePodman{scratchHost: h, arrives: exact}
 			o := podman.options()
-			if _, err := SetUnified(t.Context(), o, Choice{}); err != nil {
+			if _, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil {
 				t.Fatal(err)
 			}
 			if tt.given != nil {
@@ -142,7 +143,7 @@ func TestRecordThatIsNoJSONNamesItsFile(t *testing.T) {
 	h.write(recordPath, "{")
 	o := (&fakePodman{scratchHost: h}).options()
 	for name, err := range map[string]error{
-		"plan":  func() error { _, err := PlanUnified(t.Context(), o, Choice{}); return err }(),
+		"plan":  func() error { _, err := PlanUnified(t.Context(), o, plan.Choice{}); return err }(),
 		"unset": func() error { _, err := UnsetUnified(t.Context(), o); return err }(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), h.path(recordPath)) || !strings.Contains(err.Error(), "remove it") {
@@ -173,7 +174,7 @@ func TestSetUnifiedWritesToTheJournalAsBootcDoes(t *testing.T) {
 			}
 		}
 		for range 2 {
-			if _, err := SetUnified(t.Context(), o, Choice{}); err != nil {
+			if _, err := SetUnified(t.Context(), o, plan.Choice{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,0 +1,256 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan decides how the booted image of a host comes into the bootc-owned store. It
+// starts no program and reads no file but through the view that it is given.
+package plan
+
+import (
+	"errors"
+
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+)
+
+// Source is where an image comes from.
+type Source string
+
+// The sources of an image, in the order they are considered. FromTransport is where
+// the reference leads that is neither of a registry nor of a store: an OCI layout,
+// an archive.
+const (
+	FromBootc     Source = "bootc"
+	FromDefault   Source = "default"
+	FromRegistry  Source = "registry"
+	FromTransport Source = "transport"
+	FromOSTree    Source = "ostree"
+	FromComposefs Source = "composefs"
+)
+
+// Plan is how the image that a host boots comes into the bootc-owned store. It is
+// made before anything is changed.
+type Plan struct {
+	// Schema is the version of the JSON form.
+	Schema int `json:"schema"`
+	// Image is the reference that the deployment follows; Name is what the image
+	// is called in the store. Role is the deployment's.
+	Image string    `json:"image"`
+	Name  string    `json:"name"`
+	Role  host.Role `json:"role"`
+	// Digest is the manifest digest of what is booted, and of what will be in
+	// the store unless that is exported from ostree.
+	Digest string `json:"digest"`
+	// Source is where the image comes from, Reason why from there.
+	Source Source `json:"source"`
+	Reason string `json:"reason"`
+	// Take is what is taken from the source: an image ID, or a name there.
+	Take string `json:"take"`
+	// Method is by which means: nothing to do, a new name, a clone, or a copy, a pull
+	// or an export with podman. MethodReason is why it is not another, "" where there
+	// is none.
+	Method       Method `json:"method"`
+	MethodReason string `json:"method_reason"`
+	// Fetch is the number of bytes that come over the network at most; Write bounds
+	// from below what the store's files take then, nil when not known, and WriteReason
+	// is why it is not. Neither counts layers that the store has. Available are the
+	// bytes free on the store's filesystem without a reserve of root's, and its files
+	// can share extents as Reflink says.
+	Fetch       int64                `json:"bytes_to_fetch"`
+	Write       *int64               `json:"bytes_to_write"`
+	WriteReason string               `json:"write_reason"`
+	Available   uint64               `json:"bytes_available"`
+	Reflink     inventory.Capability `json:"reflink"`
+	// Time is what the time it takes depends on.
+	Time TimeClass `json:"time"`
+	// Exact reports that the image in the store has the booted digest. An exported
+	// one has the same content and another digest.
+	Exact bool `json:"exact"`
+	// Kept reports whether bootc's garbage collection keeps the image, which it does
+	// only if podman stores it under Name, character for character.
+	Kept bool `json:"kept"`
+	// Upgrade is how bootc upgrades the host afterwards, UpgradeReason why so, "" where it
+	// is through the bootc store.
+	Upgrade       Upgrade `json:"upgrade"`
+	UpgradeReason string  `json:"upgrade_reason"`
+	// Replaces is the ID of an image that has the name now, and loses it.
+	Replaces string `json:"replaces"`
+	// Discards are the IDs of images in the store that are what is booted, but damaged.
+	// They are removed first, or their layers would be taken for good ones.
+	Discards []string `json:"discards"`
+	// Steps are what is done, in order.
+	Steps []Step `json:"steps"`
+	// Alternatives are the other sources that have the image, and Refused those that do
+	// not, both only as Choice.Alternatives says.
+	Alternatives []Alternative `json:"alternatives"`
+	Refused      []Refusal     `json:"refused"`
+
+	// Reference is Image in its parts, Commit that of the booted deployment.
+	Reference host.ImageReference `json:"-"`
+	Commit    string              `json:"-"`
+	// Hiding is the ID of the image of podman's own store that needs the name, too.
+	Hiding string `json:"-"`
+	// Newer reports that another digest will do.
+	Newer bool `json:"-"`
+	// Stored is the name that podman gives the image.
+	Stored host.Name `json:"-"`
+	// Layers are those of the booted manifest, nil when not known.
+	Layers []host.Descriptor `json:"-"`
+	// Loan is what podman's own store lends to a pull, nil for nothing.
+	Loan *Loan `json:"-"`
+	// Ignored is why bootc cannot upgrade through the bootc store, nil if it can.
+	Ignored error `json:"-"`
+	// Spooled bounds from below what podman has in temporary files.
+	Spooled int64 `json:"-"`
+
+	// untag reports that the image in the store has names of a run that was killed.
+	untag bool
+	// taken is the manifest digest of the image in the source, "" where it is not known.
+	taken string
+}
+
+// Alternative is how the image would come from another source.
+type Alternative struct {
+	Source Source `json:"source"`
+	// Choose are the options that choose it, separated by blanks.
+	Choose string `json:"choose"`
+	// Digest is the manifest digest of the image then, "" when not known. The others are
+	// as in Plan.
+	Digest       string    `json:"digest"`
+	Exact        bool      `json:"exact"`
+	Method       Method    `json:"method"`
+	MethodReason string    `json:"method_reason"`
+	Fetch        int64     `json:"bytes_to_fetch"`
+	Write        *int64    `json:"bytes_to_write"`
+	WriteReason  string    `json:"write_reason"`
+	Time         TimeClass `json:"time"`
+}
+
+// Refusal is why the image does not come from a source.
+type Refusal struct {
+	Source Source `json:"source"`
+	Reason string `json:"reason"`
+}
+
+// TimeClass is what the time of a transfer depends on.
+type TimeClass string
+
+// The classes, the fastest first: nothing that grows with the image; the number of its
+// files, which share their content with the originals; its bytes, which are read and
+// written on this host; and its bytes, which come over the network.
+const (
+	TimeInstant  TimeClass = "instant"
+	TimeMetadata TimeClass = "metadata"
+	TimeDisk     TimeClass = "disk"
+	TimeNetwork  TimeClass = "network"
+)
+
+// time returns what the time of a plan depends on.
+func (p *Plan) time() TimeClass {
+	switch {
+	case p.Method == Nothing, p.Method == Tag:
+		return TimeInstant
+	case p.Source == FromRegistry && (p.Fetch > 0 || p.Write == nil):
+		return TimeNetwork
+	case p.Write != nil && *p.Write == 0: // it is cloned, or all its layers are
+		return TimeMetadata
+	}
+	return TimeDisk
+}
+
+// Upgrade is how bootc upgrades a host.
+type Upgrade string
+
+// The ways of upgrades: through the bootc store; from where the deployment's origin leads,
+// without it; to what podman's own store has under the name, where skopeo looks first; and
+// none, as bootc finds the image in the bootc store but cannot read it there.
+const (
+	UpgradeUnified Upgrade = "unified"
+	UpgradeOrigin  Upgrade = "origin"
+	UpgradeHidden  Upgrade = "hidden"
+	UpgradeFails   Upgrade = "fails"
+)
+
+// Step is a part of what a plan does.
+type Step struct {
+	Name StepName `json:"name"`
+	// Description is for people.
+	Description string `json:"description"`
+}
+
+// StepName is what a step does.
+type StepName string
+
+// The steps of plans.
+const (
+	StepDiscard StepName = "discard"
+	StepTag     StepName = "tag"
+	StepUntag   StepName = "untag"
+	StepCopy    StepName = "copy"
+	StepClone   StepName = "clone"
+	StepLend    StepName = "lend"
+	StepPull    StepName = "pull"
+	StepReturn  StepName = "return"
+	StepExport  StepName = "export"
+	StepBootc   StepName = "bootc"
+	StepVerify  StepName = "verify"
+	StepRemove  StepName = "remove"
+	StepNameOwn StepName = "name"
+)
+
+// Method is a way to move an image.
+type Method string
+
+// The methods that a user chooses from. Auto clones, and leaves to podman what cannot be
+// cloned.
+const (
+	Auto     Method = "auto"
+	Clone    Method = "clone"
+	ByPodman Method = "podman"
+)
+
+// The methods of plans, besides Clone. What is not cloned is copied by podman, but for
+// what bootc exports.
+const (
+	Nothing  Method = "none"
+	Tag      Method = "tag"
+	Copy     Method = "copy"
+	Pull     Method = "pull"
+	Reexport Method = "export"
+	ByBootc  Method = "bootc"
+)
+
+// Choice is what the user has to say about a plan.
+type Choice struct {
+	// From is the only source to consider, "" for any.
+	From Source
+	// Without are sources that turned out not to have it.
+	Without []Source
+	// AcceptNewer takes an image of the same name and another digest.
+	AcceptNewer bool
+	// Method is how copies between stores are to be made: Auto, Clone or ByPodman.
+	Method Method
+	// Alternatives also looks at sources after the first that has the image.
+	Alternatives bool
+}
+
+var (
+	// ErrNotFromImage says that the booted deployment was not made from an image.
+	ErrNotFromImage = errors.New("not made from a container image")
+	// ErrNotBooted says that no deployment is booted.
+	ErrNotBooted = errors.New("no deployment is booted")
+	// ErrMovedOn says that a source has another image of the same name by now, which
+	// Choice.AcceptNewer would take.
+	ErrMovedOn = errors.New("not what is booted")
+	// ErrNoSource says that no source has the booted image.
+	ErrNoSource = errors.New("no source has the booted image")
+	// ErrNoDigest says that it is not known which image exactly is booted.
+	ErrNoDigest = errors.New("the manifest digest of what is booted is not known")
+)
+
+// The names of images that have none of their own in a store: an image of an OCI
+// layout or an archive, and one on its way from a composefs deployment.
+const (
+	unnamed    = "localhost/bootc"
+	ExportName = "localhost/bootc-podman/export:latest"
+)

@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+)
+
+// View is what a plan is made from: what a host and its stores have, read once, and what
+// else a plan depends on.
+type View struct {
+	*inventory.Survey
+	// Record is that of an earlier run, nil for none.
+	Record *Record
+	// NoProgram is why nothing can be cloned, nil if it can.
+	NoProgram error
+	// Repo is the directory of the ostree repository.
+	Repo string
+	// Sharing returns whether a file in one directory can share extents with one in
+	// another, either of which need not exist.
+	Sharing func(from, to string) inventory.Capability
+	// ExportedBytes returns the sum of the sizes of the files of an image in the ostree
+	// repository, by its commit.
+	ExportedBytes func(commit string) (int64, error)
+	// ArchiveDigest returns the manifest digest of the image that a reference of no store
+	// and no registry leads to, "" where only podman determines it. The error names what is
+	// missing.
+	ArchiveDigest func(image host.ImageReference) (string, error)
+}
