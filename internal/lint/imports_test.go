@@ -21,13 +21,14 @@ const module = "github.com/bootc-podman/bootc-podman"
 // arrows returns the packages with those that each may import; a name stands for all
 // packages below it, too. No package imports a command.
 func arrows() map[string][]string {
-	files := []string{"internal/rooted"}
+	files := []string{"internal/rooted", "internal/ini"}
 	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
 	programs := slices.Concat(formats, []string{"storageconf", "wrapper"})
 	host := slices.Concat(programs, []string{"internal/host"})
 	view := slices.Concat(host, []string{"internal/inventory"})
 	return map[string][]string{
 		"internal/rooted":    nil,
+		"internal/ini":       {"internal/rooted"},
 		"internal/progress":  nil,
 		"internal/ostree":    files,
 		"internal/composefs": files,
