@@ -8,18 +8,16 @@ package main
 import (
 	"archive/tar"
 	"context"
-	"os"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clone"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
-	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // exportImage does a job that exports an image of the ostree repository.
 func exportImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	repo, err := host.Sysroot{Dir: job.OSTree.Sysroot}.OpenRepo(wrapper.System{}, os.Environ())
+	repo, err := host.Sysroot{Dir: job.OSTree.Sysroot}.OpenRepo()
 	if err != nil {
 		return nil, err
 	}

@@ -88,8 +88,9 @@ func TestExistsFailures(t *testing.T) {
 			failure: failure{message: "no ostree or composefs directory", hint: "name the root of a bootc host with --sysroot"},
 		},
 		{
-			name: "no ostree", args: []string{"x", "--store", "ostree"}, with: func(t *testing.T, a *testApp) { a.remove(t, "bin/ostree") },
-			failure: failure{message: "program ostree needed", hint: "images of the ostree repository are read with ostree; install it"},
+			name: "damaged repository", args: []string{"x", "--store", "ostree"},
+			with:    func(t *testing.T, a *testApp) { a.writeFile(t, "sysroot/ostree/repo/config", 0o644, "[core") },
+			failure: failure{message: "line 1: malformed group header"},
 		},
 		{
 			name: "container", args: []string{"x"}, here: true,

@@ -13,7 +13,6 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -115,8 +114,6 @@ func nextStep(err error, words []string) string {
 		return "\"bootc-podman image rm\" removes any image"
 	case errors.Is(err, transfer.ErrNeeded):
 		return "\"bootc-podman list\" shows what needs it"
-	case errors.Is(err, host.ErrNoOSTree):
-		return "images of the ostree repository are read with ostree; install it"
 	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:
 		return notExecutable(lookup)
 	case errors.Is(err, fs.ErrPermission):

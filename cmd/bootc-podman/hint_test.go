@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -23,9 +22,6 @@ import (
 func TestHint(t *testing.T) {
 	podman := func(program string, code int) error {
 		return &wrapper.LookupError{Program: program, Podman: true, Code: code}
-	}
-	ostree := func(code int, why error) error {
-		return fmt.Errorf("read %q: %w: %w", "/repo", host.ErrNoOSTree, &wrapper.LookupError{Program: "ostree", Code: code, Err: why})
 	}
 	for _, tt := range []struct {
 		name string
@@ -84,8 +80,6 @@ func TestHint(t *testing.T) {
 			want: "it is no program for this machine, or a script without #! in its first line",
 		},
 		{name: "a storage.conf for root only", err: &storageconf.ConfError{Err: fs.ErrPermission}, want: "root may be needed"},
-		{name: "no ostree", err: ostree(wrapper.ExitNotFound, fs.ErrNotExist), want: "images of the ostree repository are read with ostree; install it"},
-		{name: "ostree that cannot be executed", err: ostree(wrapper.ExitNotExecutable, fs.ErrPermission), want: "images of the ostree repository are read with ostree; install it"},
 		{name: "moved on", err: fmt.Errorf("%w: %w", plan.ErrNoSource, plan.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
 		{name: "no name with a tag", err: transfer.ErrNoTag, want: "give it one in podman's own store: podman tag IMAGE NAME:TAG"},
 		{name: "will not fit", err: transfer.ErrNoSpace, want: "make room there, or see whether it fits all the same with --force"},

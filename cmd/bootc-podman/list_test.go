@@ -89,7 +89,6 @@ func newListApp(t *testing.T) (a *testApp, os, app, own *storedImage) {
 	t.Helper()
 	a = newTestApp(t)
 	a.euid = 0
-	a.writeFile(t, "bin/ostree", 0o755, "#!/bin/false\n")
 	os = &storedImage{names: []string{"quay.io/os:1"}, size: 1234567890}
 	app = &storedImage{names: []string{"quay.io/app:latest", "localhost:5000/app:2"}, size: 999}
 	a.writeStore(t, bootcStore, os, app)
@@ -175,7 +174,6 @@ func TestListOfNothing(t *testing.T) {
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			a := newTestApp(t)
-			a.writeFile(t, "bin/ostree", 0o755, "")
 			stdout, stderr, code := a.onHost(t, strings.Fields(tt.args)...)
 			checkOutput(t, stdout, stderr, code, tt.want)
 		})
@@ -433,21 +431,10 @@ func TestListPrintsEachProblemOnALine(t *testing.T) {
 	}
 }
 
-func TestListWithoutOSTreeHasTheStores(t *testing.T) {
-	a := newTestApp(t)
-	a.writeStore(t, bootcStore, &storedImage{names: []string{"quay.io/x:1"}})
-	stdout, stderr, code := a.onHost(t, "list", "--format", "{{.Image}}")
-	const hint = "Hint: images of the ostree repository are read with ostree; install it; --lenient makes this a warning\n"
-	if stdout != "quay.io/x:1\n" || code != 1 || !strings.Contains(stderr, "program ostree needed") || !strings.HasSuffix(stderr, hint) {
-		t.Errorf("exit status %d, %q and\n%s", code, stdout, stderr)
-	}
-}
-
 func TestListOfWhatIsNoHost(t *testing.T) {
 	const (
 		hostHint      = "name the root of a bootc host with --sysroot"
 		containerHint = "run it on the bootc host itself, or name a host's root with --sysroot"
-		ostreeHint    = "images of the ostree repository are read with ostree; install it"
 	)
 	for _, tt := range []struct {
 		name, args string
@@ -464,7 +451,6 @@ func TestListOfWhatIsNoHost(t *testing.T) {
 			failure: failure{code: 1, message: "no such file or directory", hint: sysrootHint},
 		},
 		{name: "container", args: "list --type unified", here: true, failure: failure{code: 1, message: "list unified images: a container has no deployments", hint: containerHint}},
-		{name: "no ostree", args: "list", failure: failure{code: 1, message: "program ostree needed", hint: ostreeHint}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newTestApp(t)

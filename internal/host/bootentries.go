@@ -11,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,7 +66,7 @@ func parseLoaderEntry(file, text string) loaderEntry {
 // readLoaderEntries reads the entries in dir, ordered by file name. match tells
 // by a file's name whether it is one.
 func readLoaderEntries(root *os.File, dir string, match func(name string) bool) (entries []loaderEntry, problems []error, err error) {
-	names, err := listIn(root, dir)
+	names, err := rooted.Names(root, dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -76,9 +75,9 @@ func readLoaderEntries(root *os.File, dir string, match func(name string) bool) 
 			continue
 		}
 		file := filepath.Join(root.Name(), dir, name)
-		data, err := readIn(root, path.Join(dir, name))
+		data, err := readFile(root, path.Join(dir, name))
 		if err != nil {
-			problems = append(problems, fmt.Errorf("read boot entry %q: %w", file, withoutPath(err)))
+			problems = append(problems, fmt.Errorf("read boot entry %q: %w", file, err))
 			continue
 		}
 		entries = append(entries, parseLoaderEntry(file, string(data)))
@@ -128,16 +127,4 @@ func compareVersions(a, b string) int {
 func leadingDigits(s string) (digits, rest string) {
 	rest = strings.TrimLeft(s, "0123456789")
 	return s[:len(s)-len(rest)], rest
-}
-
-// listIn returns the sorted names in a directory below root.
-func listIn(root *os.File, dir string) ([]string, error) {
-	f, err := rooted.Open(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	slices.Sort(names)
-	return names, err
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/ini"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -94,14 +95,14 @@ func boundImage(root, dir *os.File, name string) (string, error) {
 	default:
 		return "", errors.New("name ends in neither .image nor .container")
 	}
-	data, err := readIn(root, path.Join(boundImagesDir, name))
+	data, err := readFile(root, path.Join(boundImagesDir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", storageconf.ErrDangling
 	}
 	if err != nil {
 		return "", err
 	}
-	unit, err := parseTini(data)
+	unit, err := ini.ParseTini(data)
 	if err != nil {
 		return "", err
 	}

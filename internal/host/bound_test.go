@@ -150,7 +150,7 @@ func TestBoundImagesReportsEachBadEntry(t *testing.T) {
 		"continued line":             {"x.container", "[Container]\nImage=a\nExec=sh \\\n  -c true\n", `line 4: neither section, comment nor key with "="`},
 		"empty key":                  {"x.image", "[Image]\n=a\n", `line 2: nothing before "="`},
 		"not UTF-8":                  {"x.image", "[Image]\nImage=a\xff\n", "line 2: not UTF-8"},
-		"too large":                  {"x.image", good + strings.Repeat("#", maxFile), "file of "},
+		"too large":                  {"x.image", good + strings.Repeat("#", maxFile), "more than 1048576 bytes"},
 		"other extension":            {"x.volume", good, "name ends in neither .image nor .container"},
 		"no extension":               {"image", good, "name ends in neither .image nor .container"},
 		"nothing but an extension":   {".image", good, "name ends in neither .image nor .container"},
@@ -175,7 +175,7 @@ func TestBoundImagesReportsLinksToNoFile(t *testing.T) {
 		"/dir":         "not a regular file",
 		"/fifo":        "not a regular file",
 		"/file/nested": "not a directory",
-		"/huge":        "file of 1099511627776 bytes is larger than 1048576",
+		"/huge":        "more than 1048576 bytes",
 	} {
 		t.Run(target, func(t *testing.T) {
 			root := boundRoot(t, map[string]string{"good": good, "file": "", "huge": ""},

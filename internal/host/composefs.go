@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const (
@@ -77,13 +79,13 @@ func (r *sysrootReader) composefsRoot() string {
 	if r.running == nil {
 		return ""
 	}
-	data, err := readProc(r.running, "proc/self/mountinfo")
+	data, err := readFile(r.running, "proc/self/mountinfo")
 	var mounts []*mountinfo.Info
 	if err == nil {
 		mounts, err = mountinfo.GetMountsFromReader(bytes.NewReader(data), mountinfo.SingleEntryFilter("/"))
 	}
 	if err != nil {
-		r.problem("read %q: %w", filepath.Join(r.Running, "proc/self/mountinfo"), withoutPath(err))
+		r.problem("read %q: %w", filepath.Join(r.Running, "proc/self/mountinfo"), err)
 	}
 	for _, mount := range mounts {
 		for _, prefix := range []string{"composefs:", "transient:composefs="} {
@@ -156,7 +158,7 @@ func (r *sysrootReader) systemdBoot() bool {
 
 // composefsDirs returns the digests of all deployments that have state.
 func (r *sysrootReader) composefsDirs() []string {
-	names, err := listIn(r.phys, composefsState)
+	names, err := rooted.Names(r.phys, composefsState)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.problem("read deployments: %w", err)
 	}
@@ -167,7 +169,7 @@ func (r *sysrootReader) composefsDirs() []string {
 // false for a deployment that bootc would not list, as it has no origin.
 func (r *sysrootReader) readState(d *Deployment) bool {
 	file := path.Join(composefsState, d.Verity, d.Verity+".origin")
-	data, err := readIn(r.phys, file)
+	data, err := readFile(r.phys, file)
 	missing := errors.Is(err, fs.ErrNotExist)
 	var origin Origin
 	if err == nil {
@@ -188,7 +190,7 @@ func (r *sysrootReader) readState(d *Deployment) bool {
 // manifest is not among it: it was written anew there.
 func (r *sysrootReader) readImageInfo(d *Deployment) {
 	file := path.Join(composefsState, d.Verity, d.Verity+".imginfo")
-	data, err := readIn(r.phys, file)
+	data, err := readFile(r.phys, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

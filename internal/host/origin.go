@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/bootc-podman/bootc-podman/internal/ini"
 )
 
 // Origin is what the origin file of a deployment says.
@@ -36,7 +38,7 @@ const originKey = "container-image-reference"
 // GKeyFile; see ostree-admin-pin(1) and, for the image, ostree-ext's
 // container/deploy.rs. Errors do not name the file.
 func ParseOSTreeOrigin(data []byte) (Origin, error) {
-	file, err := parseKeyFile(data)
+	file, err := ini.ParseKeyFile(data)
 	if err != nil {
 		return Origin{}, err
 	}
@@ -68,7 +70,7 @@ func ParseOSTreeOrigin(data []byte) (Origin, error) {
 // bootc_composefs/status.rs and state.rs. As for bootc, a file without boot
 // type is an error. Errors do not name the file.
 func ParseComposefsOrigin(data []byte) (Origin, error) {
-	file, err := parseTini(data)
+	file, err := ini.ParseTini(data)
 	if err != nil {
 		return Origin{}, err
 	}

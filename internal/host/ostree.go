@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -95,7 +96,7 @@ func (r *sysrootReader) bootLink(arg string) (Deployment, error) {
 	if err != nil {
 		return Deployment{}, err
 	}
-	if !existsIn(r.phys, d.Root) {
+	if !rooted.Exists(r.phys, d.Root) {
 		return Deployment{}, fmt.Errorf("open %q: %w", filepath.Join(r.phys.Name(), d.Root), fs.ErrNotExist)
 	}
 	return d, nil
@@ -103,14 +104,14 @@ func (r *sysrootReader) bootLink(arg string) (Deployment, error) {
 
 // ostreeDirs returns the deployments that have a directory and an origin.
 func (r *sysrootReader) ostreeDirs() []Deployment {
-	stateroots, err := listIn(r.phys, ostreeDeploy)
+	stateroots, err := rooted.Names(r.phys, ostreeDeploy)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.problem("read deployments: %w", err)
 	}
 	var deployments []Deployment
 	for _, stateroot := range stateroots {
 		dir := path.Join(ostreeDeploy, stateroot, "deploy")
-		names, err := listIn(r.phys, dir)
+		names, err := rooted.Names(r.phys, dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			r.problem("read deployments: %w", err)
 		}
@@ -161,19 +162,19 @@ func (r *sysrootReader) ostreeStaged() (Deployment, bool) {
 }
 
 func parseStaged(data []byte) (Deployment, error) {
-	file, err := parseVardict(data)
+	file, err := ostree.ParseDict(data)
 	if err != nil {
 		return Deployment{}, err
 	}
-	target, err := file["target"].vardict()
+	target, err := file["target"].Dict()
 	if err != nil {
 		return Deployment{}, err
 	}
-	name, err := target["name"].text()
+	name, err := target.Text("name")
 	if err != nil {
 		return Deployment{}, err
 	}
-	stateroot, err := target["osname"].text()
+	stateroot, err := target.Text("osname")
 	if err != nil {
 		return Deployment{}, err
 	}
@@ -191,11 +192,11 @@ func (r *sysrootReader) markBooted(deployments []Deployment) {
 	// The directory is the better witness: after a soft reboot the kernel's
 	// command line is still the old one.
 	root, _ := identify(r.running, ".")
-	if dict, err := parseVardict(file); err != nil {
+	if dict, err := ostree.ParseDict(file); err != nil {
 		r.problem("parse %q: %w", filepath.Join(r.Running, ostreeBooted), err)
-	} else if dev, ino, err := dict["backing-root-device-inode"].pair(); err == nil {
+	} else if dev, ino, err := dict["backing-root-device-inode"].Pair(); err == nil {
 		// What "/" was made from where it is a composefs or an overlay.
-		root = identity{dev: dev, ino: ino}
+		root = rooted.ID{Dev: dev, Ino: ino}
 	}
 	booted := func(d Deployment) bool {
 		id, ok := identify(r.phys, d.Root)
@@ -218,7 +219,7 @@ func (r *sysrootReader) markBooted(deployments []Deployment) {
 // readOrigin adds what the origin file says, a sibling of the root directory.
 func (r *sysrootReader) readOrigin(d *Deployment) {
 	file := d.Root + ".origin"
-	data, err := readIn(r.phys, file)
+	data, err := readFile(r.phys, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -227,7 +228,7 @@ func (r *sysrootReader) readOrigin(d *Deployment) {
 		origin, err = ParseOSTreeOrigin(data)
 	}
 	if err != nil {
-		r.problem("read origin %q: %w", filepath.Join(r.phys.Name(), file), withoutPath(err))
+		r.problem("read origin %q: %w", filepath.Join(r.phys.Name(), file), err)
 		return
 	}
 	d.Image, d.Incompatible, d.Layered, d.Pinned = origin.Image, origin.Incompatible, origin.Layered, origin.Pinned

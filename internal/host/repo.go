@@ -4,13 +4,10 @@
 package host
 
 import (
-	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,30 +15,14 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/bootc-podman/bootc-podman/internal/rooted"
-	"github.com/bootc-podman/bootc-podman/wrapper"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
-var (
-	// ErrNoRepo says that a sysroot has no ostree repository.
-	ErrNoRepo = errors.New("no ostree repository")
-	// ErrNoOSTree says that the program ostree is missing.
-	ErrNoOSTree = errors.New("program ostree needed")
-	// ErrParent says that a repository takes objects from another one.
-	ErrParent = errors.New("parent repositories are not supported")
-	// ErrNoManifest says that a commit was not made from a container image.
-	ErrNoManifest = errors.New("not the commit of a container image")
-)
+// ErrNoManifest is the error for a commit that was not made from a container image.
+var ErrNoManifest = errors.New("not the commit of a container image")
 
-// Repo is the ostree repository of a sysroot, read with the program ostree.
-type Repo struct {
-	dir     *os.File
-	program string
-	env     []string
-	runner  wrapper.Runner
-}
+// Repo is the ostree repository of a sysroot.
+type Repo struct{ *ostree.Repo }
 
 // RepoImage is a container image in an ostree repository.
 type RepoImage struct {
@@ -100,8 +81,8 @@ type ImageConfig struct {
 	} `json:"rootfs"`
 }
 
-// RepoPath is where the sysroot's ostree repository is, or would be, in the
-// words of the user's sysroot, for messages.
+// RepoPath is the path of the sysroot's ostree repository, which need not exist, for
+// messages.
 func (s Sysroot) RepoPath() string {
 	phys, err := s.openPhysical()
 	if err != nil {
@@ -111,126 +92,56 @@ func (s Sysroot) RepoPath() string {
 	return filepath.Join(phys.Name(), ostreeRepo)
 }
 
-// OpenRepo opens the sysroot's ostree repository. Programs are looked up in
-// the PATH of env. The error is ErrNoRepo or ErrNoOSTree where one of the two
-// is missing.
-func (s Sysroot) OpenRepo(runner wrapper.Runner, env []string) (*Repo, error) {
+// OpenRepo opens the sysroot's ostree repository. Errors are those of ostree.Open.
+func (s Sysroot) OpenRepo() (*Repo, error) {
 	phys, err := s.openPhysical()
 	if err != nil {
 		return nil, err
 	}
 	defer phys.Close()
-	dir, err := rooted.Open(phys, ostreeRepo, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), ostreeRepo), ErrNoRepo)
-	}
+	repo, err := ostree.Open(phys, ostreeRepo)
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseEscape(dir); err != nil {
-		dir.Close()
-		return nil, err
-	}
-	program, err := wrapper.LookPath("ostree", env)
-	if err != nil {
-		dir.Close()
-		return nil, fmt.Errorf("read %q: %w: %w", dir.Name(), ErrNoOSTree, err)
-	}
-	return &Repo{dir: dir, program: program, env: ostreeEnv(env), runner: runner}, nil
+	return &Repo{repo}, nil
 }
 
-// refuseEscape refuses a repository that would make ostree read, or wait for,
-// something outside of it; ostree knows nothing of a sysroot's limits.
-func refuseEscape(repo *os.File) error {
-	for _, name := range []string{"objects", "refs", "refs/heads"} {
-		dir, err := rooted.Open(repo, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-		if err != nil {
-			return err
-		}
-		dir.Close()
-	}
-	path := filepath.Join(repo.Name(), "config")
-	data, err := readIn(repo, "config")
-	if err != nil {
-		return fmt.Errorf("read %q: %w", path, withoutPath(err))
-	}
-	config, err := parseKeyFile(data)
-	if err != nil {
-		return fmt.Errorf("read %q: %w", path, err)
-	}
-	if parent := config["core"]["parent"]; parent != "" {
-		return fmt.Errorf("read %q: %w: %q", path, ErrParent, parent)
-	}
-	return nil
+// Images returns the container images in the repository, ordered by ref, and an error for
+// each ref that has no readable image. A ref that an upgrade removes or replaces meanwhile
+// is no error.
+func (r *Repo) Images() (images []RepoImage, problems []error) {
+	return r.imagesOf(func() ([]ostree.Ref, error) { return r.Refs(strings.TrimSuffix(ostree.ImageRefPrefix, "/")) })
 }
 
-// Close closes the repository.
-func (r *Repo) Close() { r.dir.Close() }
-
-// ostreeEnv is the environment for ostree. Nothing else of the caller's is
-// handed on: G_MESSAGES_DEBUG, for one, makes GLib write to standard output.
-func ostreeEnv(env []string) []string {
-	return []string{
-		"PATH=" + wrapper.Getenv(env, "PATH"),
-		"LC_ALL=C",
-		// Where this is not set, GLib prints "?" for all that is not ASCII.
-		"CHARSET=UTF-8",
-	}
-}
-
-// ostree runs a subcommand of ostree on the repository.
-func (r *Repo) ostree(ctx context.Context, subcommand string, args ...string) ([]byte, error) {
-	return r.runner.Output(ctx, wrapper.Cmd{
-		Path: r.program,
-		// By descriptor, so that no link leads out of the sysroot.
-		Args:  append([]string{"ostree", subcommand, "--repo=/proc/self/fd/3"}, args...),
-		Env:   r.env,
-		Files: []*os.File{r.dir},
-	})
-}
-
-// Images returns the container images in the repository, ordered by ref, and
-// what is wrong with those that are left out. Refs that an upgrade removes
-// meanwhile are not missed.
-func (r *Repo) Images(ctx context.Context) (images []RepoImage, problems []error) {
+// imagesOf returns the images of the refs that list returns.
+func (r *Repo) imagesOf(list func() ([]ostree.Ref, error)) (images []RepoImage, problems []error) {
 	const tries = 5
-	var err error
-	for range tries {
-		var refs []string
-		// Listing itself fails when a directory of refs goes away under it.
-		if refs, err = r.imageRefs(ctx); err != nil {
-			continue
+	var before []ostree.Ref
+	for try := range tries {
+		refs, err := list()
+		if err != nil {
+			return nil, []error{err}
 		}
-		images, problems = r.images(ctx, refs)
-		if len(problems) == 0 {
-			return images, nil
+		same := func(a, b ostree.Ref) bool { return a.Name == b.Name && a.Commit == b.Commit }
+		if try > 0 && slices.EqualFunc(before, refs, same) {
+			break
 		}
-		now, err := r.imageRefs(ctx)
-		if err == nil && slices.Equal(now, refs) {
-			return images, problems
+		before = refs
+		if images, problems = r.images(refs); len(problems) == 0 {
+			break
 		}
-	}
-	if err != nil {
-		return nil, []error{fmt.Errorf("list images in %q: %w", r.dir.Name(), err)}
 	}
 	return images, problems
 }
 
-func (r *Repo) imageRefs(ctx context.Context) ([]string, error) {
-	out, err := r.ostree(ctx, "refs", "--list", strings.TrimSuffix(ImageRefPrefix, "/"))
-	refs := strings.Fields(string(out))
-	slices.Sort(refs)
-	return refs, err
-}
-
-func (r *Repo) images(ctx context.Context, refs []string) (images []RepoImage, problems []error) {
+func (r *Repo) images(refs []ostree.Ref) (images []RepoImage, problems []error) {
 	found, errs := make([]RepoImage, len(refs)), make([]error, len(refs))
 	parallel(len(refs), func(i int) {
-		found[i], errs[i] = r.image(ctx, refs[i])
+		found[i], errs[i] = r.image(refs[i])
 	})
 	for i, err := range errs {
 		if err != nil {
-			problems = append(problems, fmt.Errorf("read ref %q in %q: %w", refs[i], r.dir.Name(), err))
+			problems = append(problems, fmt.Errorf("read ref %q in %q: %w", refs[i].Name, r.Path(), err))
 			continue
 		}
 		images = append(images, found[i])
@@ -238,9 +149,9 @@ func (r *Repo) images(ctx context.Context, refs []string) (images []RepoImage, p
 	return images, problems
 }
 
-// image reads the image that a ref stands for.
-func (r *Repo) image(ctx context.Context, ref string) (RepoImage, error) {
-	name, err := UnescapeRef(strings.TrimPrefix(ref, ImageRefPrefix))
+// image reads the image of a ref.
+func (r *Repo) image(ref ostree.Ref) (RepoImage, error) {
+	name, err := ostree.UnescapeRef(strings.TrimPrefix(ref.Name, ostree.ImageRefPrefix))
 	if err != nil {
 		return RepoImage{}, err
 	}
@@ -248,82 +159,101 @@ func (r *Repo) image(ctx context.Context, ref string) (RepoImage, error) {
 	if err != nil {
 		return RepoImage{}, err
 	}
-	commit, err := r.show(ctx, ref)
-	return RepoImage{Image: image, RepoCommit: commit}, err
-}
-
-// Commit reads the commit made of an image by its checksum. The error is
-// ErrNoManifest when it was made of something else.
-func (r *Repo) Commit(ctx context.Context, checksum string) (RepoCommit, error) {
-	if !isHex(checksum, commitDigits) {
-		return RepoCommit{}, fmt.Errorf("read commit %q: no checksum", checksum)
+	if ref.Err != nil {
+		return RepoImage{}, ref.Err
 	}
-	commit, err := r.show(ctx, checksum)
+	commit, err := r.Commit(ref.Commit)
 	if err != nil {
-		return RepoCommit{}, fmt.Errorf("read commit %s in %q: %w", checksum, r.dir.Name(), err)
+		return RepoImage{}, err
 	}
-	return commit, nil
+	described, err := newRepoCommit(ref.Commit.String(), commit)
+	return RepoImage{Image: image, RepoCommit: described}, err
 }
 
-// show reads a commit by a ref of an image or a checksum; neither can be
-// taken for an option.
-func (r *Repo) show(ctx context.Context, rev string) (RepoCommit, error) {
-	out, err := r.ostree(ctx, "show", "--raw", rev)
+// ImageCommit reads the commit made of an image by its checksum. The error is
+// ErrNoManifest for another commit.
+func (r *Repo) ImageCommit(checksum string) (RepoCommit, error) {
+	commit, err := r.named(checksum)
+	var image RepoCommit
+	if err == nil {
+		image, err = newRepoCommit(checksum, commit)
+	}
 	if err != nil {
-		return RepoCommit{}, err
+		return RepoCommit{}, fmt.Errorf("read commit %.80q in %q: %w", checksum, r.Path(), err)
 	}
-	return parseCommit(string(out))
+	return image, nil
 }
 
-// parseCommit reads what "ostree show --raw" prints of the commit of an image.
-func parseCommit(out string) (RepoCommit, error) {
-	checksum, parent, meta, err := commitMeta(out)
+// named reads the commit with a checksum.
+func (r *Repo) named(checksum string) (*ostree.Commit, error) {
+	sum, err := ostree.ParseChecksum(checksum)
 	if err != nil {
-		return RepoCommit{}, err
+		return nil, err
 	}
-	return imageCommit(checksum, parent, meta)
+	return r.Commit(sum)
 }
 
-// commitMeta reads what "ostree show --raw" prints: a line with the checksum,
-// then the commit as GVariant text, type (a{sv}aya(say)sstayay), then perhaps
-// more.
-func commitMeta(out string) (checksum, parent string, meta map[string]any, err error) {
-	line, text, _ := strings.Cut(out, "\n")
-	checksum, ok := strings.CutPrefix(line, "commit ")
-	if !ok || !isHex(checksum, commitDigits) {
-		return "", "", nil, fmt.Errorf("parse commit: unexpected %.80q", line)
-	}
-	v, err := (&variantText{text: text}).value()
+// CommitTree returns the root directory of a commit.
+func (r *Repo) CommitTree(checksum string) (ostree.TreeDir, error) {
+	commit, err := r.named(checksum)
 	if err != nil {
-		return "", "", nil, fmt.Errorf("parse commit: %w", err)
+		return ostree.TreeDir{}, err
 	}
-	fields, _ := v.([]any)
-	if len(fields) < 2 {
-		return "", "", nil, fmt.Errorf("parse commit: %w", errVariant)
-	}
-	meta, ok = fields[0].(map[string]any)
-	below, err := byteArray(fields[1])
-	if !ok || err != nil {
-		return "", "", nil, fmt.Errorf("parse commit: %w", errVariant)
-	}
-	return checksum, hex.EncodeToString(below), meta, nil
+	return commit.Root, nil
 }
 
-// imageCommit reads an image's metadata in a commit. Version and time are by
+// ManifestDigest returns the manifest digest of the image that a commit was made of. No
+// other part of the commit needs to be valid.
+func (r *Repo) ManifestDigest(checksum string) (string, error) {
+	commit, err := r.named(checksum)
+	if err != nil {
+		return "", err
+	}
+	return commit.Metadata.Text(digestKey)
+}
+
+// LayerCommits returns the commits of the layers of an image by their
+// refs. The error for a missing one names the ref.
+func (r *Repo) LayerCommits(digests []string) ([]string, error) {
+	commits := make([]string, len(digests))
+	for i, digest := range digests {
+		escaped, err := ostree.EscapeRef(digest)
+		var sum ostree.Checksum
+		if err == nil {
+			sum, err = r.Resolve(ostree.LayerRefPrefix + escaped)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find layers in %q: %w", r.Path(), err)
+		}
+		commits[i] = sum.String()
+	}
+	return commits, nil
+}
+
+// The keys in the metadata of a commit that ostree-ext makes of an image.
+const (
+	manifestKey = "ostree.manifest"
+	digestKey   = "ostree.manifest-digest"
+	configKey   = "ostree.container.image-config"
+)
+
+// newRepoCommit returns the image in the metadata of a commit. Version and time are by
 // the rules of bootc status.
-func imageCommit(checksum, parent string, meta map[string]any) (RepoCommit, error) {
-	c := RepoCommit{Checksum: checksum, Parent: parent}
-	var ok bool
-	c.ManifestText, ok = meta["ostree.manifest"].(string)
-	c.ManifestDigest, _ = meta["ostree.manifest-digest"].(string)
-	if !ok || c.ManifestDigest == "" {
+func newRepoCommit(checksum string, commit *ostree.Commit) (RepoCommit, error) {
+	c := RepoCommit{Checksum: checksum}
+	if commit.Parent != (ostree.Checksum{}) {
+		c.Parent = commit.Parent.String()
+	}
+	var err error
+	c.ManifestText, err = commit.Metadata.Text(manifestKey)
+	c.ManifestDigest, _ = commit.Metadata.Text(digestKey)
+	if err != nil || c.ManifestDigest == "" {
 		return RepoCommit{}, ErrNoManifest
 	}
 	if err := json.Unmarshal([]byte(c.ManifestText), &c.Manifest); err != nil {
 		return RepoCommit{}, fmt.Errorf("parse manifest: %w", err)
 	}
-	c.ConfigText, ok = meta["ostree.container.image-config"].(string)
-	if ok {
+	if c.ConfigText, err = commit.Metadata.Text(configKey); err == nil {
 		if err := json.Unmarshal([]byte(c.ConfigText), &c.Config); err != nil {
 			return RepoCommit{}, fmt.Errorf("parse image configuration: %w", err)
 		}
@@ -364,7 +294,7 @@ func parseTime(s string) time.Time {
 // images, and returns what is wrong with those that it cannot describe: all of
 // them when repo is nil. known are images that were read already; commits has those
 // of the deployments.
-func Describe(ctx context.Context, repo *Repo, host *Host, known []RepoImage) (commits []RepoCommit, problems []error) {
+func Describe(repo *Repo, host *Host, known []RepoImage) (commits []RepoCommit, problems []error) {
 	users := map[string][]*Deployment{}
 	var names []string
 	for i := range host.Deployments {
@@ -380,14 +310,14 @@ func Describe(ctx context.Context, repo *Repo, host *Host, known []RepoImage) (c
 	found, errs := make([]RepoCommit, len(names)), make([]error, len(names))
 	parallel(len(names), func(i int) {
 		if repo == nil {
-			errs[i] = ErrNoRepo
+			errs[i] = ostree.ErrNoRepo
 			return
 		}
 		if k := slices.IndexFunc(known, func(img RepoImage) bool { return img.Checksum == names[i] }); k >= 0 {
 			found[i] = known[k].RepoCommit
 			return
 		}
-		found[i], errs[i] = repo.Commit(ctx, names[i])
+		found[i], errs[i] = repo.ImageCommit(names[i])
 	})
 	for i, name := range names {
 		if errs[i] == nil {

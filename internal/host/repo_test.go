@@ -4,7 +4,6 @@
 package host
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,9 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/bootc-podman/bootc-podman/wrapper"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 // ostreeCmd runs ostree and returns what it prints.
@@ -66,16 +63,16 @@ func commitImage(t testing.TB, phys, ref string, meta map[string]string, options
 
 func imageRef(t testing.TB, image string) string {
 	t.Helper()
-	escaped, err := EscapeRef(image)
+	escaped, err := ostree.EscapeRef(image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ImageRefPrefix + escaped
+	return ostree.ImageRefPrefix + escaped
 }
 
 func openRepo(t testing.TB, phys string) *Repo {
 	t.Helper()
-	repo, err := Sysroot{Dir: phys}.OpenRepo(wrapper.System{}, os.Environ())
+	repo, err := Sysroot{Dir: phys}.OpenRepo()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +126,7 @@ func TestImagesReadsWhatTheCommitSays(t *testing.T) {
 		"ostree.container.image-config": config, "ostree.importer.version": "0.15",
 	}, "--parent="+base)
 
-	images, problems := openRepo(t, phys).Images(t.Context())
+	images, problems := openRepo(t, phys).Images()
 	oneLineNaming(t, problems)
 	if len(images) != 1 {
 		t.Fatalf("got %d images", len(images))
@@ -151,6 +148,8 @@ func TestImagesReadsWhatTheCommitSays(t *testing.T) {
 }
 
 func TestImagesTakesVersionAndTimeByTheRulesOfBootc(t *testing.T) {
+	phys := newRepo(t)
+	repo := openRepo(t, phys)
 	const noon = "2026-08-01T12:00:00Z"
 	for _, test := range []struct {
 		config, version string
@@ -167,11 +166,11 @@ func TestImagesTakesVersionAndTimeByTheRulesOfBootc(t *testing.T) {
 		{config: `{"created": "x", "config": {"Labels": {"org.opencontainers.image.created": "` + noon + `"}}}`, created: true},
 		{config: `{"created": "` + noon + `", "config": {"Labels": {"org.opencontainers.image.created": "x"}}}`},
 	} {
-		meta := map[string]any{"ostree.manifest": "{}", "ostree.manifest-digest": "sha256:abc"}
+		meta := map[string]string{"ostree.manifest": "{}", "ostree.manifest-digest": "sha256:abc"}
 		if test.config != "" {
 			meta["ostree.container.image-config"] = test.config
 		}
-		c, err := imageCommit("", "", meta)
+		c, err := repo.ImageCommit(commitImage(t, phys, "test", meta))
 		if err != nil || c.Version != test.version || c.Created.IsZero() == test.created {
 			t.Errorf("%s: got version %q, created %s, %v", test.config, c.Version, c.Created, err)
 		}
@@ -186,14 +185,14 @@ func TestImagesTellsWhichRefsAreBroken(t *testing.T) {
 	commitImage(t, phys, imageRef(t, "docker://b/d-bad-manifest"), map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": "["})
 	commitImage(t, phys, imageRef(t, "docker://b/e-huge"), map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": `{"layers": [{"size": 9223372036854775807}, {"size": 1}]}`})
 	commitImage(t, phys, imageRef(t, "docker://b/f-bad-config"), map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": "{}", "ostree.container.image-config": "[]"})
-	commitImage(t, phys, ImageRefPrefix+"g_unfinished", ok)
-	commitImage(t, phys, ImageRefPrefix+"h/no-transport", ok)
+	commitImage(t, phys, ostree.ImageRefPrefix+"g_unfinished", ok)
+	commitImage(t, phys, ostree.ImageRefPrefix+"h/no-transport", ok)
 	writeFile(t, phys, "ostree/repo/refs/heads/"+imageRef(t, "docker://b/i-missing"), strings.Repeat("1", 64)+"\n")
 	// Others are none of our business.
 	commitImage(t, phys, "ostree/container/imagex", nil)
 	commitImage(t, phys, "ostree/container/blob/x", nil)
 
-	images, problems := openRepo(t, phys).Images(t.Context())
+	images, problems := openRepo(t, phys).Images()
 	oneLineNaming(t, problems, "c-no-manifest", "d-bad-manifest", "e-huge", "f-bad-config", "i-missing", "g_unfinished", "h/no-transport")
 	if len(images) != 1 || images[0].Image.String() != "docker://b/good" {
 		t.Errorf("got %+v", images)
@@ -204,26 +203,8 @@ func TestImagesTellsWhichRefsAreBroken(t *testing.T) {
 }
 
 func TestImagesOfAnEmptyRepositoryAreNone(t *testing.T) {
-	images, problems := openRepo(t, newRepo(t)).Images(t.Context())
+	images, problems := openRepo(t, newRepo(t)).Images()
 	if oneLineNaming(t, problems); len(images) != 0 {
-		t.Errorf("got %+v", images)
-	}
-}
-
-func TestImagesIgnoresTheCallersEnvironment(t *testing.T) {
-	phys := newRepo(t)
-	commitImage(t, phys, imageRef(t, "docker://a/ü"), map[string]string{"ostree.manifest-digest": "sha256:é", "ostree.manifest": "{}"})
-	env := append(
-		os.Environ(), "OSTREE_REPO=/nonexistent", "OSTREE_SYSROOT=/nonexistent", "G_MESSAGES_DEBUG=all", "OSTREE_DEBUG_HTTP=1",
-		"LC_ALL=de_DE.ISO-8859-1", "LANG=C", "CHARSET=ISO-8859-1",
-	)
-	repo, err := Sysroot{Dir: phys}.OpenRepo(wrapper.System{}, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer repo.Close()
-	images, problems := repo.Images(t.Context())
-	if oneLineNaming(t, problems); len(images) != 1 || images[0].ManifestDigest != "sha256:é" {
 		t.Errorf("got %+v", images)
 	}
 }
@@ -247,10 +228,10 @@ func TestReadingLeavesTheRepositoryAlone(t *testing.T) {
 	}
 	before := list()
 	repo := openRepo(t, phys)
-	if _, problems := repo.Images(t.Context()); problems != nil {
+	if _, problems := repo.Images(); problems != nil {
 		t.Fatal(problems)
 	}
-	if _, err := repo.Commit(t.Context(), commit); err != nil {
+	if _, err := repo.ImageCommit(commit); err != nil {
 		t.Fatal(err)
 	}
 	if after := list(); !slices.Equal(before, after) {
@@ -261,32 +242,22 @@ func TestReadingLeavesTheRepositoryAlone(t *testing.T) {
 func TestCommitRefusesWhatIsNoChecksum(t *testing.T) {
 	repo := openRepo(t, newRepo(t))
 	for _, checksum := range []string{"", "--version", "main", strings.Repeat("A", 64), strings.Repeat("1", 64) + "^"} {
-		if c, err := repo.Commit(t.Context(), checksum); err == nil {
+		if c, err := repo.ImageCommit(checksum); err == nil {
 			t.Errorf("%q: got %+v", checksum, c)
 		}
 	}
-	_, err := repo.Commit(t.Context(), strings.Repeat("1", 64))
-	var exit *wrapper.ExitError
-	if !errors.As(err, &exit) {
+	_, err := repo.ImageCommit(strings.Repeat("1", 64))
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing commit: got %v", err)
 	}
 }
 
-func TestOpenRepoTellsWhatIsMissing(t *testing.T) {
+func TestOpenRepoReportsAMissingRepository(t *testing.T) {
 	phys := t.TempDir()
 	makeDirs(t, phys, "ostree/deploy")
-	_, err := Sysroot{Dir: phys}.OpenRepo(wrapper.System{}, os.Environ())
-	if !errors.Is(err, ErrNoRepo) {
-		t.Errorf("no repository: got %v", err)
+	if _, err := (Sysroot{Dir: phys}).OpenRepo(); !errors.Is(err, ostree.ErrNoRepo) {
+		t.Errorf("got %v", err)
 	}
-	makeDirs(t, phys, "ostree/repo/objects", "ostree/repo/refs/heads")
-	writeFile(t, phys, "ostree/repo/config", "[core]\nmode=bare\n")
-	_, err = Sysroot{Dir: phys}.OpenRepo(wrapper.System{}, []string{"PATH=" + phys})
-	var lookup *wrapper.LookupError
-	if !errors.Is(err, ErrNoOSTree) || !errors.As(err, &lookup) {
-		t.Errorf("no program: got %v", err)
-	}
-	oneLineNaming(t, []error{err}, "ostree")
 }
 
 func TestOpenRepoStaysInTheSysroot(t *testing.T) {
@@ -296,74 +267,29 @@ func TestOpenRepoStaysInTheSysroot(t *testing.T) {
 	if err := os.Symlink(filepath.Join(outside, "ostree/repo"), filepath.Join(phys, "ostree/repo")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Sysroot{Dir: phys}).OpenRepo(wrapper.System{}, os.Environ()); !errors.Is(err, ErrNoRepo) {
+	if _, err := (Sysroot{Dir: phys}).OpenRepo(); !errors.Is(err, ostree.ErrNoRepo) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestOpenRepoRefusesARepositoryThatLeadsOutOfIt(t *testing.T) {
-	outside := filepath.Join(newRepo(t), "ostree/repo")
-	for name, harm := range map[string]func(repo string) error{
-		"objects": func(repo string) error {
-			return errors.Join(os.RemoveAll(repo+"/objects"), os.Symlink(outside+"/objects", repo+"/objects"))
-		},
-		"refs": func(repo string) error {
-			return errors.Join(os.RemoveAll(repo+"/refs"), os.Symlink(outside+"/refs", repo+"/refs"))
-		},
-		"config": func(repo string) error {
-			return os.WriteFile(repo+"/config", []byte("[core]\nmode=bare-user-only\nparent="+outside+"\n"), 0o644)
-		},
-		// ostree would wait for a writer.
-		"a FIFO": func(repo string) error {
-			return errors.Join(os.Remove(repo+"/config"), unix.Mkfifo(repo+"/config", 0o644))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			phys := newRepo(t)
-			if err := harm(filepath.Join(phys, "ostree/repo")); err != nil {
-				t.Fatal(err)
-			}
-			if repo, err := (Sysroot{Dir: phys}).OpenRepo(wrapper.System{}, os.Environ()); err == nil {
-				repo.Close()
-				t.Error("it was opened")
-			}
-		})
-	}
-}
-
-// vanishing is a runner for which a ref goes away after the first listing.
-type vanishing struct {
-	wrapper.System
-	t     *testing.T
-	phys  string
-	ref   string
-	lists int
-}
-
-func (v *vanishing) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
-	out, err := v.System.Output(ctx, cmd)
-	if cmd.Args[1] == "refs" {
-		if v.lists++; v.lists == 1 {
-			ostreeCmd(v.t, "--repo="+filepath.Join(v.phys, "ostree/repo"), "refs", "--delete", v.ref)
-		}
-	}
-	return out, err
 }
 
 func TestImagesDoesNotMissARefThatIsRemovedMeanwhile(t *testing.T) {
 	phys := newRepo(t)
 	meta := map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": "{}"}
 	commitImage(t, phys, imageRef(t, "docker://quay.io/example/stays:1"), meta)
-	commitImage(t, phys, imageRef(t, "docker://quay.io/example/goes:1"), meta)
-	repo, err := Sysroot{Dir: phys}.OpenRepo(&vanishing{t: t, phys: phys, ref: imageRef(t, "docker://quay.io/example/goes:1")}, os.Environ())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer repo.Close()
-	images, problems := repo.Images(t.Context())
+	gone := commitImage(t, phys, imageRef(t, "docker://quay.io/example/goes:1"), meta, "--subject=other")
+	repo := openRepo(t, phys)
+	lists := 0
+	images, problems := repo.imagesOf(func() ([]ostree.Ref, error) {
+		refs, err := repo.Refs("")
+		if lists++; lists == 1 {
+			ostreeCmd(t, "--repo="+filepath.Join(phys, "ostree/repo"), "refs", "--delete", imageRef(t, "docker://quay.io/example/goes:1"))
+			ostreeCmd(t, "--repo="+filepath.Join(phys, "ostree/repo"), "prune", "--delete-commit="+gone)
+		}
+		return refs, err
+	})
 	oneLineNaming(t, problems)
-	if len(images) != 1 || images[0].Image.Name != "quay.io/example/stays:1" {
-		t.Errorf("got %+v", images)
+	if len(images) != 1 || images[0].Image.Name != "quay.io/example/stays:1" || lists != 2 {
+		t.Errorf("got %+v after %d lists", images, lists)
 	}
 }
 
@@ -382,7 +308,7 @@ func TestDescribeFillsInWhatTheCommitsSay(t *testing.T) {
 		{Role: Other, Stateroot: "default", Commit: plain, Serial: 2},
 		{Role: Other, Stateroot: "old", Commit: strings.Repeat("1", 64), Image: image},
 	}}
-	_, problems := Describe(t.Context(), openRepo(t, phys), h, nil)
+	_, problems := Describe(openRepo(t, phys), h, nil)
 	oneLineNaming(t, problems, h.Deployments[2].ID(), h.Deployments[4].ID())
 	for i, d := range h.Deployments {
 		want := Deployment{Role: d.Role, Stateroot: d.Stateroot, Commit: d.Commit, Serial: d.Serial, Image: d.Image}
@@ -394,6 +320,51 @@ func TestDescribeFillsInWhatTheCommitsSay(t *testing.T) {
 			t.Errorf("deployment %d: got %+v, want %+v", i, d, want)
 		}
 	}
-	_, problems = Describe(t.Context(), nil, &Host{Deployments: h.Deployments[2:4]}, nil)
+	_, problems = Describe(nil, &Host{Deployments: h.Deployments[2:4]}, nil)
 	oneLineNaming(t, problems, h.Deployments[2].ID())
+}
+
+func TestLayerCommitsNamesAMissingRef(t *testing.T) {
+	phys := newRepo(t)
+	repo := openRepo(t, phys)
+	commit := commitImage(t, phys, ostree.LayerRefPrefix+"sha256_3A_1", nil)
+	got, err := repo.LayerCommits([]string{"sha256:1", "sha256:1"})
+	if err != nil || !slices.Equal(got, []string{commit, commit}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	_, err = repo.LayerCommits([]string{"sha256:1", "sha256:2"})
+	if !errors.Is(err, ostree.ErrNoRef) || !strings.Contains(err.Error(), "sha256_3A_2") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := repo.LayerCommits([]string{""}); err == nil {
+		t.Error("no digest, no error")
+	}
+}
+
+func TestImageDocumentsAreThoseOfTheCommit(t *testing.T) {
+	phys := newRepo(t)
+	repo := openRepo(t, phys)
+	for config, want := range map[string]string{`{"x": "é'\"<\\"}`: `{"x": "é'\"<\\"}`, "null": ""} {
+		commit, err := repo.ImageCommit(commitImage(t, phys, "test", map[string]string{
+			"ostree.manifest": `{ "a": 1 }`, "ostree.manifest-digest": "sha256:1", "ostree.container.image-config": config,
+		}))
+		if err != nil || commit.ManifestText != `{ "a": 1 }` || commit.ConfigText != want {
+			t.Errorf("got %q, %q, %v, want %q", commit.ManifestText, commit.ConfigText, err, want)
+		}
+	}
+}
+
+func TestManifestDigestNeedsNoOtherMetadata(t *testing.T) {
+	phys := newRepo(t)
+	repo := openRepo(t, phys)
+	checksum := commitImage(t, phys, "test", map[string]string{"ostree.manifest": "[", "ostree.manifest-digest": "sha256:1"})
+	if got, err := repo.ManifestDigest(checksum); got != "sha256:1" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	without := commitImage(t, phys, "test", map[string]string{"a": "b"})
+	for _, checksum := range []string{without, "", strings.Repeat("1", 64)} {
+		if got, err := repo.ManifestDigest(checksum); err == nil {
+			t.Errorf("%q: got %q", checksum, got)
+		}
+	}
 }

@@ -101,7 +101,7 @@ func TestReadSysrootTellsWhatBootcTells(t *testing.T) {
 			}
 			got, problems := ReadSysroot(s)
 			oneLineNaming(t, problems)
-			_, problems = Describe(t.Context(), openRepo(t, s.Dir), got, nil)
+			_, problems = Describe(openRepo(t, s.Dir), got, nil)
 			oneLineNaming(t, problems)
 			for i := range got.Deployments {
 				// Of these bootc says no more than that they are incompatible.

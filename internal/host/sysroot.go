@@ -4,10 +4,9 @@
 package host
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +67,7 @@ func At(dir string) Sysroot {
 func ReadSysroot(s Sysroot) (*Host, []error) {
 	r := sysrootReader{Sysroot: s, host: &Host{}}
 	var err error
-	if r.dir, err = openRoot(s.Dir); err != nil {
+	if r.dir, err = rooted.OpenRoot(s.Dir); err != nil {
 		return nil, []error{fmt.Errorf("open sysroot: %w", err)}
 	}
 	defer r.dir.Close()
@@ -77,13 +76,13 @@ func ReadSysroot(s Sysroot) (*Host, []error) {
 	}
 	defer r.phys.Close()
 	if s.Running != "" {
-		if r.running, err = openRoot(s.Running); err != nil {
+		if r.running, err = rooted.OpenRoot(s.Running); err != nil {
 			return nil, []error{fmt.Errorf("open root directory: %w", err)}
 		}
 		defer r.running.Close()
-		cmdline, err := readProc(r.running, "proc/cmdline")
+		cmdline, err := readFile(r.running, "proc/cmdline")
 		if err != nil {
-			r.problem("read %q: %w", filepath.Join(s.Running, "proc/cmdline"), withoutPath(err))
+			r.problem("read %q: %w", filepath.Join(s.Running, "proc/cmdline"), err)
 		}
 		r.cmdline = string(cmdline)
 	}
@@ -91,9 +90,9 @@ func ReadSysroot(s Sysroot) (*Host, []error) {
 	switch {
 	case composefs:
 		r.readComposefs(verity)
-	case existsIn(r.phys, ostreeRepo), existsIn(r.phys, ostreeDeploy):
+	case rooted.Exists(r.phys, ostreeRepo), rooted.Exists(r.phys, ostreeDeploy):
 		r.readOSTree()
-	case existsIn(r.phys, "composefs") && existsIn(r.phys, composefsState):
+	case rooted.Exists(r.phys, "composefs") && rooted.Exists(r.phys, composefsState):
 		r.readComposefs("")
 	default:
 		return nil, []error{fmt.Errorf("read deployments in %q: %w", s.Dir, storageconf.ErrNotBootcHost)}
@@ -122,54 +121,40 @@ func (s Sysroot) OpenRoot(d Deployment) (*os.File, error) {
 // openPhysical opens the physical root as storageconf.Locate finds it, but does
 // not mind in what state the store is.
 func (s Sysroot) openPhysical() (*os.File, error) {
-	root, err := openRoot(s.Dir)
+	root, err := rooted.OpenRoot(s.Dir)
 	if err != nil {
 		return nil, err
 	}
-	if !existsIn(root, "sysroot/ostree") && !existsIn(root, "sysroot/composefs") {
+	if !rooted.Exists(root, "sysroot/ostree") && !rooted.Exists(root, "sysroot/composefs") {
 		return root, nil
 	}
 	defer root.Close()
 	return rooted.Open(root, "sysroot", unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
-// openRoot opens a directory to resolve paths in.
-func openRoot(dir string) (*os.File, error) {
-	return os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+// maxFile bounds the files of a host that are read whole, in bytes. Real ones
+// have a few lines.
+const maxFile = 1 << 20
+
+// readFile returns the content of a regular file below root. Errors do not
+// name the file, so that the caller can do it in its own words.
+func readFile(root *os.File, path string) ([]byte, error) {
+	data, err := rooted.ReadFile(root, path, maxFile)
+	return data, withoutPath(err)
 }
 
-// readProc is readIn for a file below /proc that ends: they are of size 0.
-func readProc(root *os.File, path string) ([]byte, error) {
-	f, err := rooted.Open(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
-	if err != nil {
-		return nil, err
+// withoutPath returns the cause in an error of package os.
+func withoutPath(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
 	}
-	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return nil, cmp.Or(err, errors.New("not a regular file"))
-	}
-	return io.ReadAll(io.LimitReader(f, maxFile))
+	return err
 }
 
-func existsIn(root *os.File, path string) bool {
-	_, ok := identify(root, path)
-	return ok
-}
-
-// identity names a file on the running system.
-type identity struct{ dev, ino uint64 }
-
-func identify(root *os.File, path string) (identity, bool) {
-	f, err := rooted.Open(root, path, unix.O_PATH)
-	if err != nil {
-		return identity{}, false
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return identity{}, false
-	}
-	return identity{dev: st.Dev, ino: st.Ino}, true
+// identify returns the identity of the file that path leads to below root.
+func identify(root *os.File, path string) (rooted.ID, bool) {
+	st, err := rooted.Stat(root, path, 0)
+	return rooted.ID{Dev: st.Dev, Ino: st.Ino}, err == nil
 }
 
 // isHex tells whether s is a number of just so many lower-case hexadecimal
@@ -198,10 +183,10 @@ func (r *sysrootReader) readRunning(path string) ([]byte, bool) {
 	if r.running == nil {
 		return nil, false
 	}
-	data, err := readIn(r.running, path)
+	data, err := readFile(r.running, path)
 	if err != nil {
 		if !errors.Is(err, os.ErrNotExist) {
-			r.problem("read %q: %w", filepath.Join(r.Running, path), withoutPath(err))
+			r.problem("read %q: %w", filepath.Join(r.Running, path), err)
 		}
 		return nil, false
 	}

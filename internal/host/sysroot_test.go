@@ -109,7 +109,10 @@ func backingRoot(t testing.TB, dir string) string {
 	}
 	data := binary.NativeEndian.AppendUint64(nil, st.Dev)
 	data = binary.NativeEndian.AppendUint64(data, st.Ino)
-	return string(vardict(map[string]variant{"backing-root-device-inode": {kind: "(tt)", data: data}}))
+	// A dictionary of one entry, whose value is at a multiple of eight.
+	const key = "backing-root-device-inode\x00"
+	entry := fmt.Sprintf("%s%s%s\x00(tt)%c", key, make([]byte, 32-len(key)), data, len(key))
+	return entry + string(rune(len(entry)))
 }
 
 func TestReadSysrootOrdersAsTheBootLoader(t *testing.T) {
@@ -483,7 +486,7 @@ func TestOpenRootOpensWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := readIn(f, "run/ostree-booted"); err != nil {
+	if _, err := readFile(f, "run/ostree-booted"); err != nil {
 		t.Errorf("booted composefs: %v", err)
 	}
 	if _, err := composefs.OpenRoot(Deployment{Role: Rollback, Verity: verityOf("c")}); !errors.Is(err, ErrNoRoot) {
@@ -498,7 +501,7 @@ func TestOpenRootOpensWhatThereIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := readIn(f, "usr/x"); err != nil {
+	if _, err := readFile(f, "usr/x"); err != nil {
 		t.Errorf("ostree: %v", err)
 	}
 }
@@ -596,7 +599,7 @@ func TestReadSysrootAgreesWithOSTree(t *testing.T) {
 	if got := statusLines(h); !slices.Equal(got, want) || len(got) != 4 {
 		t.Errorf("got %q, ostree says %q", got, want)
 	}
-	_, problems = Describe(t.Context(), openRepo(t, phys), h, nil)
+	_, problems = Describe(openRepo(t, phys), h, nil)
 	oneLineNaming(t, problems)
 	for i, d := range h.Deployments {
 		if n := fmt.Sprint(2 - i); d.Image == nil || d.Image.Image.Name != "quay.io/example/os"+n || d.ManifestDigest != "sha256:"+n {
@@ -605,7 +608,7 @@ func TestReadSysrootAgreesWithOSTree(t *testing.T) {
 	}
 	if f, err := At(phys).OpenRoot(h.Deployments[0]); err != nil {
 		t.Error(err)
-	} else if version, _ := readIn(f, "usr/lib/version"); string(version) != "2" {
+	} else if version, _ := readFile(f, "usr/lib/version"); string(version) != "2" {
 		t.Errorf("root of version %q", version)
 	}
 }

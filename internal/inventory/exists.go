@@ -17,7 +17,7 @@ import (
 // the ostree repository, which podman does not know, an image is also found by
 // the name it has there ("docker://quay.io/os:42"). A store that does not exist
 // has no images; an error means that this cannot be told.
-func Exists(ctx context.Context, o Options, in StoreName, name string) (bool, error) {
+func Exists(_ context.Context, o Options, in StoreName, name string) (bool, error) {
 	inv := newInventory(o)
 	defer inv.close()
 	var problems []error
@@ -28,7 +28,7 @@ func Exists(ctx context.Context, o Options, in StoreName, name string) (bool, er
 	case o.inContainer():
 		return false, fmt.Errorf("look into %s store: %w", in, ErrNotOnHost)
 	case in == OSTreeStore:
-		return inv.existsInRepo(ctx, name)
+		return inv.existsInRepo(name)
 	}
 	located, err := storageconf.Locate(inv.Sysroot.Dir)
 	if err != nil {
@@ -55,8 +55,8 @@ func first(problems []error) error {
 	return problems[0]
 }
 
-func (inv *inventory) existsInRepo(ctx context.Context, name string) (bool, error) {
-	problems := inv.readRepo(ctx)
+func (inv *inventory) existsInRepo(name string) (bool, error) {
+	problems := inv.readRepo()
 	wanted, err := host.ParseImageReference(name)
 	withTransport := err == nil
 	var images []*cstorage.Image

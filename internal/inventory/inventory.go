@@ -23,6 +23,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -132,13 +133,13 @@ func (o Options) inContainer() bool {
 // error that names a file, ref or image which could not be read, and whose
 // absence from the list bootc would not tolerate; the rest is listed
 // all the same.
-func List(ctx context.Context, o Options) (list []Image, problems []error) {
+func List(_ context.Context, o Options) (list []Image, problems []error) {
 	inv := newInventory(o)
 	if o.inContainer() {
 		return inv.listContainer()
 	}
 	defer inv.close()
-	inv.read(ctx)
+	inv.read()
 	if inv.wants(Logical) {
 		inv.problems = append(inv.problems, inv.runningProblems...)
 	}
@@ -199,7 +200,7 @@ func newInventory(o Options) *inventory {
 }
 
 // read reads all sources at once; they are independent.
-func (inv *inventory) read(ctx context.Context) {
+func (inv *inventory) read() {
 	var err error
 	inv.located, err = storageconf.Locate(inv.Sysroot.Dir)
 	if errors.Is(err, storageconf.ErrNotBootcHost) || inv.located.Physical == "" {
@@ -217,7 +218,7 @@ func (inv *inventory) read(ctx context.Context) {
 		}
 	}
 	start(0, true, inv.readHost)
-	start(1, inv.wants(Host), func() []error { return inv.readRepo(ctx) })
+	start(1, inv.wants(Host), inv.readRepo)
 	start(2, !inv.bootcUnread && (inv.wants(Unified) || inv.wants(Logical)), inv.readBootcStore)
 	start(3, inv.wants(Default), inv.readDefaultStore)
 	wg.Wait()
@@ -296,9 +297,9 @@ func (inv *inventory) readBoundIn(dir string) (bound []host.BoundImage, problems
 	return bound, problems
 }
 
-func (inv *inventory) readRepo(ctx context.Context) []error {
-	repo, err := inv.Sysroot.OpenRepo(inv.Runner, inv.Env)
-	if errors.Is(err, host.ErrNoRepo) {
+func (inv *inventory) readRepo() []error {
+	repo, err := inv.Sysroot.OpenRepo()
+	if errors.Is(err, ostree.ErrNoRepo) {
 		return nil
 	}
 	if err != nil {
@@ -306,7 +307,7 @@ func (inv *inventory) readRepo(ctx context.Context) []error {
 	}
 	defer repo.Close()
 	var problems []error
-	inv.repo, problems = repo.Images(ctx)
+	inv.repo, problems = repo.Images()
 	if len(problems) == 0 && inv.repo == nil {
 		inv.repo = []host.RepoImage{}
 	}
@@ -463,7 +464,7 @@ func (inv *inventory) describeUsers() {
 	if inv.bootc == nil || !inv.wants(Unified) && !inv.wants(Logical) || inv.host.Kind != host.OSTree {
 		return
 	}
-	repo, err := inv.Sysroot.OpenRepo(inv.Runner, inv.Env)
+	repo, err := inv.Sysroot.OpenRepo()
 	if err != nil {
 		return
 	}

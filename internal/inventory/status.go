@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -110,7 +111,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
 	defer inv.close()
-	inv.read(ctx)
+	inv.read()
 	if inv.located == (storageconf.Store{}) {
 		return nil, inv.problems
 	}
@@ -124,7 +125,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 		s.Source = FromBootc
 		inv.host = h
 	} else {
-		inv.describe(ctx)
+		inv.describe()
 	}
 	s.Kind, s.SourceReason, s.RollbackQueued = inv.host.Kind, reason, inv.host.RollbackQueued
 	s.setDeployments(inv.host)
@@ -146,16 +147,16 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 }
 
 // describe completes what was read of the deployments by what their images say.
-func (inv *inventory) describe(ctx context.Context) {
-	repo, err := inv.Sysroot.OpenRepo(inv.Runner, inv.Env)
-	if err != nil && !errors.Is(err, host.ErrNoRepo) {
+func (inv *inventory) describe() {
+	repo, err := inv.Sysroot.OpenRepo()
+	if err != nil && !errors.Is(err, ostree.ErrNoRepo) {
 		return // reading the repository said so already
 	}
 	if repo == nil {
 		return // on a composefs host all that is known was read already
 	}
 	defer repo.Close()
-	commits, problems := host.Describe(ctx, repo, inv.host, inv.repo)
+	commits, problems := host.Describe(repo, inv.host, inv.repo)
 	inv.commits, inv.problems = commits, append(inv.problems, problems...)
 }
 

@@ -20,9 +20,9 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// bootcRunner is bootc that prints out, or fails. Other programs are real.
+// bootcRunner is bootc that prints out, or fails. No other program may start.
 type bootcRunner struct {
-	wrapper.System
+	noPrograms
 	out string
 	err error
 	// ran are the command lines of bootc.
@@ -31,7 +31,7 @@ type bootcRunner struct {
 
 func (r *bootcRunner) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error) {
 	if filepath.Base(cmd.Path) != "bootc" {
-		return r.System.Output(ctx, cmd)
+		return r.noPrograms.Output(ctx, cmd)
 	}
 	r.ran = append(r.ran, cmd.Args)
 	return []byte(r.out), r.err
@@ -42,7 +42,7 @@ func (h *scratchHost) withBootc(status string) (Options, *bootcRunner) {
 	h.t.Helper()
 	h.write("bin/bootc", "")
 	must(h.t, os.Chmod(h.path("bin/bootc"), 0o755))
-	r := &bootcRunner{out: status}
+	r := &bootcRunner{noPrograms: noPrograms{h.t}, out: status}
 	o := h.options()
 	o.Env = []string{"PATH=" + h.path("bin") + ":" + os.Getenv("PATH")}
 	o.Runner = r
@@ -340,7 +340,7 @@ func TestStatusIsTheSameFromBothSources(t *testing.T) {
 func TestStatusOfHosts(t *testing.T) {
 	composefs := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42", "c": "docker://quay.io/example/os:41"})
 	fresh := newHost(t)
-	ostree(t, "--repo="+fresh.path("sysroot/ostree/repo"), "init", "--mode=bare-user-only")
+	runOSTree(t, "--repo="+fresh.path("sysroot/ostree/repo"), "init", "--mode=bare-user-only")
 	for _, test := range []struct {
 		name   string
 		host   *scratchHost
@@ -387,12 +387,11 @@ func TestStatusNamesACommitThatIsNoImage(t *testing.T) {
 	}
 }
 
-func TestStatusWithoutOSTreeTellsOfDeploymentsAllTheSame(t *testing.T) {
+func TestStatusWithADamagedRepositoryHasItsDeploymentsAllTheSame(t *testing.T) {
 	h, _, _ := nativeHost(t)
-	o := h.options()
-	o.Env = []string{"PATH=" + h.dir}
-	status, problems := ReadStatus(t.Context(), o)
-	wantProblems(t, problems, host.ErrNoOSTree.Error())
+	h.write("sysroot/ostree/repo/config", "[core")
+	status, problems := ReadStatus(t.Context(), h.options())
+	wantProblems(t, problems, "ostree/repo/config")
 	if status.Booted == nil || status.Booted.Image != "docker://quay.io/example/os:42" || status.Booted.Digest != "" || len(status.Stores) != 2 {
 		t.Errorf("got %+v", status)
 	}

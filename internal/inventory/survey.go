@@ -43,16 +43,16 @@ type Survey struct {
 // NewSurvey reads a host; it has to be closed. Any problem is an error, as what
 // could not be read may be what matters, but for those of single images in one of the
 // containers-storages: see Damaged.
-func NewSurvey(ctx context.Context, o Options) (*Survey, error) {
+func NewSurvey(_ context.Context, o Options) (*Survey, error) {
 	if o.inContainer() {
 		return nil, fmt.Errorf("read host: %w", ErrNotOnHost)
 	}
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
-	inv.read(ctx)
+	inv.read()
 	inv.problems = grave(inv.problems)
 	if len(inv.problems) == 0 {
-		inv.describe(ctx)
+		inv.describe()
 	}
 	err := first(inv.problems)
 	var fs *Filesystem

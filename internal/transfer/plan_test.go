@@ -23,6 +23,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
@@ -173,13 +174,13 @@ func (h *scratchHost) commit() (checksum string) {
 	makeDir(h, repo)
 	run(h, "ostree", "--repo="+repo, "init", "--mode=bare-user-only")
 	makeDir(h, h.path("tree"))
-	escaped, err := host.EscapeRef("docker://" + imageName)
+	escaped, err := ostree.EscapeRef("docker://" + imageName)
 	if err != nil {
 		h.Fatal(err)
 	}
 	return run(
 		h, "ostree", "--repo="+repo, "commit", "--no-bindings", "--tree=dir="+h.path("tree"),
-		"--branch="+host.ImageRefPrefix+escaped,
+		"--branch="+ostree.ImageRefPrefix+escaped,
 		"--add-metadata-string=ostree.manifest-digest="+bootedDigest,
 		`--add-metadata-string=ostree.manifest={"config":{"digest":"sha256:config"},"layers":[{"digest":"sha256:1","size":1000},{"digest":"sha256:2","size":20}]}`,
 		`--add-metadata-string=ostree.container.image-config={"architecture":"amd64"}`,

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 const (
@@ -61,8 +62,8 @@ func (h *scratchHost) exportable(layers ...map[string]string) (commit string) {
 	need(h.TB, "ostree")
 	repo := h.path("sysroot/ostree/repo")
 	makeDir(h, repo)
-	ostree := func(args ...string) string { return run(h, "ostree", append([]string{"--repo=" + repo}, args...)...) }
-	ostree("init", "--mode=bare")
+	runOSTree := func(args ...string) string { return run(h, "ostree", append([]string{"--repo=" + repo}, args...)...) }
+	runOSTree("init", "--mode=bare")
 	manifest, diffIDs := host.Manifest{}, []string{}
 	merged := h.TempDir()
 	for i, files := range layers {
@@ -76,16 +77,16 @@ func (h *scratchHost) exportable(layers ...map[string]string) (commit string) {
 			}
 		}
 		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, "blob", i)))
-		escaped, err := host.EscapeRef(digest)
+		escaped, err := ostree.EscapeRef(digest)
 		if err != nil {
 			h.Fatal(err)
 		}
-		ostree("refs", "--create="+host.LayerRefPrefix+escaped, ostree("commit", "--no-bindings", "--orphan", "--tree=dir="+tree))
+		runOSTree("refs", "--create="+ostree.LayerRefPrefix+escaped, runOSTree("commit", "--no-bindings", "--orphan", "--tree=dir="+tree))
 		manifest.Layers = append(manifest.Layers, host.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip", Digest: digest, Size: 100})
 		diffIDs = append(diffIDs, fmt.Sprintf("sha256:%x", sha256.Sum256(fmt.Append(nil, "diff", i))))
 	}
 	config := map[string]any{"architecture": "amd64", "os": "linux", "created": created, "rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs}}
-	return ostree("commit", "--no-bindings", "--branch="+host.ImageRefPrefix+"docker_3A__2F__2F_quay_2E_io/example/os_3A_42", "--tree=dir="+merged,
+	return runOSTree("commit", "--no-bindings", "--branch="+ostree.ImageRefPrefix+"docker_3A__2F__2F_quay_2E_io/example/os_3A_42", "--tree=dir="+merged,
 		"--add-metadata-string=ostree.manifest-digest=sha256:original",
 		"--add-metadata-string=ostree.manifest="+string(h.encode(manifest)),
 		"--add-metadata-string=ostree.container.image-config="+string(h.encode(config)))

@@ -244,7 +244,7 @@ func (o Options) checkPlan(ctx context.Context, p *plan.Plan) error {
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the
 // ostree repository, by its commit. None of them is read.
 func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, err error) {
-	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
+	repo, err := o.Sysroot.OpenRepo()
 	if err != nil {
 		return 0, err
 	}

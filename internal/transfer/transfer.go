@@ -728,12 +728,12 @@ func (o Options) export(ctx context.Context, commit, name string, into plan.Dest
 		args, env := export.PullCommand(filepath.Join(o.Dir, exportDir), name)
 		return "", pull(args, env)
 	}
-	repo, err := o.Sysroot.OpenRepo(o.Runner, o.Env)
+	repo, err := o.Sysroot.OpenRepo()
 	if err != nil {
 		return "", err
 	}
 	defer repo.Close()
-	found, err := repo.Commit(ctx, commit)
+	found, err := repo.ImageCommit(commit)
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 var (
@@ -82,7 +83,7 @@ type Image struct {
 // The root of the exported image equals the tree of the image's commit, but for
 // times, labels of SELinux, and /usr/etc, which is /etc again.
 //
-// Errors are host.ErrRepoMode, host.ErrCorruptObject, ErrNoConfig, ErrNoLayers,
+// Errors are ostree.ErrMode, ostree.ErrCorruptObject, ErrNoConfig, ErrNoLayers,
 // ErrBothEtc, ErrWhiteoutName and ErrXattrName, and those of package os for a missing
 // object.
 func New(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Image, error) {
@@ -115,9 +116,9 @@ type Unread struct {
 }
 
 // Open is the part of New that comes before reading the layers, of an image
-// by the checksum of its commit. Errors are those of host.Repo.Commit, too.
+// by the checksum of its commit. Errors are those of host.Repo.ImageCommit, too.
 func Open(ctx context.Context, repo *host.Repo, checksum string) (*Unread, error) {
-	u, err := openCommit(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.Commit(ctx, checksum) })
+	u, err := openCommit(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.ImageCommit(checksum) })
 	if err != nil {
 		return nil, fmt.Errorf("export image of commit %s: %w", checksum, err)
 	}
@@ -159,7 +160,7 @@ func findLayers(ctx context.Context, repo *host.Repo, find func() (host.RepoComm
 	for i, l := range u.manifest.Layers {
 		digests[i] = l.Digest
 	}
-	commits, err = repo.LayerCommits(ctx, digests)
+	commits, err = repo.LayerCommits(digests)
 	return u, commits, err
 }
 
@@ -175,8 +176,8 @@ func (u *Unread) IsDir(layer, entry int) bool { return u.export.tree[layer][entr
 
 // Open opens an entry. file is nil for a directory and a hard link; that of a regular file has to be
 // read to its end, which compares it with the name of its object
-// (host.ErrCorruptObject). Several goroutines may call it.
-func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *host.File, err error) {
+// (ostree.ErrCorruptObject). Several goroutines may call it.
+func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *ostree.File, err error) {
 	e := u.export.tree[layer][entry]
 	if hdr, file, err = openEntry(u.export.repo, e, true); err != nil {
 		return nil, nil, fmt.Errorf("%q: %w", e.path, err)
@@ -267,8 +268,8 @@ func readLayers(ctx context.Context, trees *forest, commit string, commits []str
 // readChunks tells which layer of an ostree base has a file object. A chunk's
 // commit is a flat directory of files named by their own objects; what it does
 // not name is in the first layer.
-func readChunks(trees *forest, commits []string) (map[host.Checksum]int, error) {
-	owner := map[host.Checksum]int{}
+func readChunks(trees *forest, commits []string) (map[ostree.Checksum]int, error) {
+	owner := map[ostree.Checksum]int{}
 	for i, commit := range commits[1:] {
 		root, err := trees.repo.CommitTree(commit)
 		if err != nil {
@@ -282,7 +283,7 @@ func readChunks(trees *forest, commits []string) (map[host.Checksum]int, error) 
 			return nil, fmt.Errorf("read commit %s: not the chunk of an ostree base: it has directories", commit)
 		}
 		for _, f := range tree.Files {
-			sum, err := host.ParseChecksum(f.Name)
+			sum, err := ostree.ParseChecksum(f.Name)
 			if err != nil {
 				return nil, fmt.Errorf("read commit %s: not the chunk of an ostree base: %w", commit, err)
 			}

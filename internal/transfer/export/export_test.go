@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 const imageName = "quay.io/example/os:42"
@@ -479,32 +479,32 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 			path := f.object("usr/lib/big")
 			f.replace(path, flipLast)
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"shorter content": {plain, func(f *fixture) string {
 			path := f.object("usr/lib/big")
 			f.replace(path, func(data []byte) []byte { return data[1:] })
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"emptied file": {plain, func(f *fixture) string {
 			path := f.object("usr/lib/big")
 			f.replace(path, func([]byte) []byte { return nil })
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"changed mode": {plain, func(f *fixture) string {
 			path := f.object("usr/bin/su")
 			os.Chmod(path, 0o755)
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"changed owner of a link": {plain, func(f *fixture) string {
 			path := f.object("usr/lib/link")
 			os.Lchown(path, 0, 0)
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"added attribute": {plain, func(f *fixture) string {
 			path := f.object("usr/bin/su")
 			unix.Setxattr(path, "user.added", []byte("x"), 0)
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"FIFO": {plain, func(f *fixture) string {
 			path := f.object("usr/bin/su")
 			os.Remove(path)
@@ -515,13 +515,13 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 			path := f.metadata("dirtree")
 			f.replace(path, flipLast)
 			return path
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"changed metadata of a directory": {plain, func(f *fixture) string {
 			for _, path := range []string{f.metadata("dirmeta")} {
 				f.replace(path, flipLast)
 			}
 			return ".dirmeta"
-		}, host.ErrCorruptObject},
+		}, ostree.ErrCorruptObject},
 		"missing ref of a layer": {plain, func(f *fixture) string {
 			ref := f.layerRef(f.manifest.Layers[1].Digest)
 			f.ostree("refs", "--delete", ref)
@@ -530,7 +530,7 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 		"repository of another mode": {plain, func(f *fixture) string {
 			f.ostree("config", "set", "core.mode", "bare-user")
 			return f.repo + `/config": mode "bare-user"`
-		}, host.ErrRepoMode},
+		}, ostree.ErrMode},
 		"no configuration": {func(f *fixture) {
 			plain(f)
 			delete(f.config, "architecture")

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/wrapper"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 // need skips a test for which a program, or root, is missing.
@@ -167,11 +167,11 @@ func (f *fixture) addLayer(commit string) {
 }
 
 func (f *fixture) layerRef(digest string) string {
-	escaped, err := host.EscapeRef(digest)
+	escaped, err := ostree.EscapeRef(digest)
 	if err != nil {
 		f.Fatal(err)
 	}
-	return host.LayerRefPrefix + escaped
+	return ostree.LayerRefPrefix + escaped
 }
 
 func (f *fixture) commitTree(dir string, args ...string) string {
@@ -249,7 +249,7 @@ func (f *fixture) commitImage(dir string) string {
 	if err != nil {
 		f.Fatal(err)
 	}
-	return f.ostree("commit", "--no-bindings", "--branch="+host.ImageRefPrefix+"docker_3A__2F__2F_quay_2E_io/example/os_3A_42", "--tree=dir="+dir,
+	return f.ostree("commit", "--no-bindings", "--branch="+ostree.ImageRefPrefix+"docker_3A__2F__2F_quay_2E_io/example/os_3A_42", "--tree=dir="+dir,
 		"--add-metadata-string=ostree.manifest-digest=sha256:original",
 		"--add-metadata-string=ostree.manifest="+string(manifest),
 		"--add-metadata-string=ostree.container.image-config="+string(config))
@@ -258,12 +258,12 @@ func (f *fixture) commitImage(dir string) string {
 // open opens the repository and reads its image.
 func (f *fixture) open() (*host.Repo, host.RepoCommit) {
 	f.Helper()
-	repo, err := host.Sysroot{Dir: f.dir}.OpenRepo(wrapper.System{}, os.Environ())
+	repo, err := host.Sysroot{Dir: f.dir}.OpenRepo()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { repo.Close() })
-	images, problems := repo.Images(context.Background())
+	images, problems := repo.Images()
 	if len(images) != 1 || len(problems) != 0 {
 		f.Fatalf("images %v, problems %v", images, problems)
 	}

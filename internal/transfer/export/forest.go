@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 // treeReaders is how many directories are read at a time: where nothing is in memory,
@@ -21,17 +22,17 @@ const treeReaders = 16
 type forest struct {
 	repo  *host.Repo
 	mu    sync.Mutex
-	trees map[host.Checksum]host.Tree
+	trees map[ostree.Checksum]ostree.Tree
 }
 
 func newForest(repo *host.Repo) *forest {
-	return &forest{repo: repo, trees: map[host.Checksum]host.Tree{}}
+	return &forest{repo: repo, trees: map[ostree.Checksum]ostree.Tree{}}
 }
 
 // read reads all directories of commits, one that several of them have once, until ctx
 // ends. Other methods must not be called meanwhile.
 func (f *forest) read(ctx context.Context, commits ...string) {
-	next := map[host.Checksum]bool{}
+	next := map[ostree.Checksum]bool{}
 	for _, commit := range commits {
 		if root, err := f.repo.CommitTree(commit); err == nil {
 			next[root.Tree] = true
@@ -43,8 +44,8 @@ func (f *forest) read(ctx context.Context, commits ...string) {
 }
 
 // readLevel reads directories, and returns those in them that are not in the forest.
-func (f *forest) readLevel(level map[host.Checksum]bool) (below map[host.Checksum]bool) {
-	below = map[host.Checksum]bool{}
+func (f *forest) readLevel(level map[ostree.Checksum]bool) (below map[ostree.Checksum]bool) {
+	below = map[ostree.Checksum]bool{}
 	var group errgroup.Group
 	group.SetLimit(treeReaders)
 	for sum := range level {
@@ -71,8 +72,8 @@ func (f *forest) readLevel(level map[host.Checksum]bool) (below map[host.Checksu
 	return below
 }
 
-// tree returns a directory. Errors are those of host.Repo.Tree.
-func (f *forest) tree(sum host.Checksum) (host.Tree, error) {
+// tree returns a directory. Errors are those of ostree.Repo.Tree.
+func (f *forest) tree(sum ostree.Checksum) (ostree.Tree, error) {
 	if tree, ok := f.trees[sum]; ok {
 		return tree, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
 var (
@@ -45,7 +46,7 @@ type entry struct {
 	// path is relative, "." for the root.
 	path string
 	// sum is that of a "dirmeta" object when isDir, else of a "file" object.
-	sum   host.Checksum
+	sum   ostree.Checksum
 	isDir bool
 	// link, if not empty, is the earlier path of the layer that has the same file
 	// object; the entry is a hard link to it.
@@ -55,7 +56,7 @@ type entry struct {
 // dirNode is a directory on the way from the root to what the walker looks at.
 type dirNode struct {
 	path   string
-	meta   host.Checksum
+	meta   ostree.Checksum
 	parent *dirNode
 	// added tells which layers have an entry for the directory already.
 	added []bool
@@ -66,23 +67,23 @@ type walker struct {
 	trees  *forest
 	merged *mergedTree
 	// dirs, if not nil, has the metadata of directories in place of the commit's.
-	dirs   map[string]host.Checksum
+	dirs   map[string]ostree.Checksum
 	layers [][]entry
 	// first is the layer of what owner does not name, and of all directories.
 	first int
 	// owner tells which layer has a file object, for chunks of an ostree base.
-	owner map[host.Checksum]int
+	owner map[ostree.Checksum]int
 	// rootEtc tells that the root has an "etc".
 	rootEtc bool
 	// opaqueEtc is the whiteout of layers below in /usr when it is that of /etc,
 	// too.
-	opaqueEtc *host.Checksum
+	opaqueEtc *ostree.Checksum
 }
 
 // mergedTree is what we need of the tree that all layers make together.
 type mergedTree struct {
 	// dirs has the "dirmeta" object of each directory.
-	dirs map[string]host.Checksum
+	dirs map[string]ostree.Checksum
 	// injected has the files for which injectedFile is true.
 	injected map[string]bool
 }
@@ -94,7 +95,7 @@ func injectedFile(p string) bool { return p == "etc/hostname" || p == "etc/resol
 
 // readMerged reads the tree of the commit made of an image.
 func readMerged(ctx context.Context, trees *forest, commit string) (*mergedTree, error) {
-	m := &mergedTree{dirs: map[string]host.Checksum{}, injected: map[string]bool{}}
+	m := &mergedTree{dirs: map[string]ostree.Checksum{}, injected: map[string]bool{}}
 	w := walker{trees: trees, layers: make([][]entry, 1)}
 	if err := w.commit(ctx, commit); err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (w *walker) commit(ctx context.Context, commit string) error {
 // maxDepth bounds the recursion. Paths are no longer than 4096 bytes on Linux.
 const maxDepth = 2048
 
-func (w *walker) dir(ctx context.Context, node *dirNode, sum host.Checksum, depth int) error {
+func (w *walker) dir(ctx context.Context, node *dirNode, sum ostree.Checksum, depth int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -169,9 +170,9 @@ func (w *walker) dir(ctx context.Context, node *dirNode, sum host.Checksum, dept
 	return nil
 }
 
-func has(tree host.Tree, name string) bool {
-	return slices.ContainsFunc(tree.Files, func(f host.TreeFile) bool { return f.Name == name }) ||
-		slices.ContainsFunc(tree.Dirs, func(d host.TreeDir) bool { return d.Name == name })
+func has(tree ostree.Tree, name string) bool {
+	return slices.ContainsFunc(tree.Files, func(f ostree.TreeFile) bool { return f.Name == name }) ||
+		slices.ContainsFunc(tree.Dirs, func(d ostree.TreeDir) bool { return d.Name == name })
 }
 
 // place returns where in the image a name of a directory belongs: in ostree /etc
@@ -201,7 +202,7 @@ func (w *walker) addDir(layer int, node *dirNode) {
 }
 
 // addFile adds what is no directory to the layer it belongs to.
-func (w *walker) addFile(dir *dirNode, name string, sum host.Checksum) {
+func (w *walker) addFile(dir *dirNode, name string, sum ostree.Checksum) {
 	dir, p := place(dir, name)
 	if w.merged != nil && injectedFile(p) && !w.merged.injected[p] {
 		return
@@ -243,7 +244,7 @@ func linkGroup(p string) (group string, ok bool) {
 func linkRepeated(repo *host.Repo, layer []entry) error {
 	type object struct {
 		group string
-		sum   host.Checksum
+		sum   ostree.Checksum
 	}
 	type target struct {
 		path  string
@@ -293,7 +294,7 @@ func omitRoot(repo *host.Repo, layer []entry) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	foreign := func(x host.Xattr) bool { return x.Name != selinuxXattr }
+	foreign := func(x ostree.Xattr) bool { return x.Name != selinuxXattr }
 	if meta.UID == 0 && meta.GID == 0 && meta.Mode == importedRoot && !slices.ContainsFunc(meta.Xattrs, foreign) {
 		layer = layer[1:]
 	}
@@ -308,7 +309,7 @@ const copyBuffer = 256 << 10
 // records "SCHILY.xattr.". file is nil for a directory and for a hard link. When check is
 // set, the entry is compared with the name of its object, a regular file when its end is
 // read.
-func openEntry(repo *host.Repo, e entry, check bool) (hdr *tar.Header, file *host.File, err error) {
+func openEntry(repo *host.Repo, e entry, check bool) (hdr *tar.Header, file *ostree.File, err error) {
 	if e.isDir {
 		meta, err := repo.DirMeta(e.sum)
 		if err != nil {
@@ -375,7 +376,7 @@ func writeEntry(tw *tar.Writer, repo *host.Repo, e entry, check bool, buf []byte
 	return tw.Flush()
 }
 
-func header(name string, uid, gid, mode uint32, xattrs []host.Xattr) (*tar.Header, error) {
+func header(name string, uid, gid, mode uint32, xattrs []ostree.Xattr) (*tar.Header, error) {
 	hdr := &tar.Header{
 		Name:    name,
 		Uid:     int(uid),

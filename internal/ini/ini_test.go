@@ -1,23 +1,17 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package ini
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // The expected results were all seen from libglib 2.74.
 func TestParseKeyFileReadsAsGLib(t *testing.T) {
-	for in, want := range map[string]ini{
+	for in, want := range map[string]File{
 		"":                             {},
 		"\n# c\n  # c\n \n":            {},
 		"[g]\nk=v":                     {"g": {"k": "v"}},
@@ -37,7 +31,7 @@ func TestParseKeyFileReadsAsGLib(t *testing.T) {
 		"[g]\nk=v\r":                   {"g": {"k": "v\r"}},
 		"[g]\nk=\xff\n":                {"g": {"k": "\xff"}},
 	} {
-		got, err := parseKeyFile([]byte(in))
+		got, err := ParseKeyFile([]byte(in))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
@@ -63,13 +57,13 @@ func TestParseKeyFileNamesTheLineOfAnError(t *testing.T) {
 		"\ufeff[g]\nk=v\n":  "line 1: neither section, comment nor key",
 		"[g]\rk=v\n":        "line 1: malformed group header",
 	} {
-		checkLineError(t, parseKeyFile, in, want)
+		checkLineError(t, ParseKeyFile, in, want)
 	}
 }
 
 // The expected results were all seen from tini 1.3.0.
 func TestParseTiniReadsAsTini(t *testing.T) {
-	for in, want := range map[string]ini{
+	for in, want := range map[string]File{
 		"":                             {"": {}},
 		"\n# c\n ; c\n \n":             {"": {}},
 		"k=v\n[s]\nk=w":                {"": {"k": "v"}, "s": {"k": "w"}},
@@ -89,7 +83,7 @@ func TestParseTiniReadsAsTini(t *testing.T) {
 		"[s]\nk=v\\\nl=w\n":            {"": {}, "s": {"k": "v\\", "l": "w"}},
 		"[s]\nk=a\rb\n":                {"": {}, "s": {"k": "a\rb"}},
 	} {
-		got, err := parseTini([]byte(in))
+		got, err := ParseTini([]byte(in))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
@@ -110,11 +104,11 @@ func TestParseTiniNamesTheLineOfAnError(t *testing.T) {
 		"[s]\nk=v # \xff\n":       "line 2: not UTF-8",
 		"\ufeff[s]\n":             "line 1: neither section, comment nor key",
 	} {
-		checkLineError(t, parseTini, in, want)
+		checkLineError(t, ParseTini, in, want)
 	}
 }
 
-func checkLineError(t *testing.T, parse func([]byte) (ini, error), in, want string) {
+func checkLineError(t *testing.T, parse func([]byte) (File, error), in, want string) {
 	t.Helper()
 	got, err := parse([]byte(in))
 	if err == nil || got != nil || !strings.HasPrefix(err.Error(), want) {
@@ -131,7 +125,7 @@ func FuzzParseINI(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for name, parse := range map[string]func([]byte) (ini, error){"GKeyFile": parseKeyFile, "tini": parseTini} {
+		for name, parse := range map[string]func([]byte) (File, error){"GKeyFile": ParseKeyFile, "tini": ParseTini} {
 			file, err := parse(data)
 			if err != nil {
 				if file != nil || strings.ContainsAny(err.Error(), "\n\r") || !strings.HasPrefix(err.Error(), "line ") {
@@ -164,61 +158,4 @@ func FuzzParseINI(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestReadInReadsOnlyRegularFilesOfModestSize(t *testing.T) {
-	top := t.TempDir()
-	root, err := os.Open(top)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	outside := filepath.Join(t.TempDir(), "secret")
-	for _, err := range []error{
-		os.WriteFile(filepath.Join(top, "good"), []byte("text"), 0o600),
-		os.WriteFile(filepath.Join(top, "largest"), make([]byte, maxFile), 0o600),
-		os.WriteFile(filepath.Join(top, "large"), make([]byte, maxFile+1), 0o600),
-		os.WriteFile(outside, []byte("secret"), 0o600),
-		os.Symlink(outside, filepath.Join(top, "absolute")),
-		os.Symlink("../good", filepath.Join(top, "climbs")),
-		os.Symlink("/dir/../good", filepath.Join(top, "link")),
-		os.Symlink("loop", filepath.Join(top, "loop")),
-		os.Mkdir(filepath.Join(top, "dir"), 0o700),
-		unix.Mkfifo(filepath.Join(top, "fifo"), 0o600),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for path, want := range map[string]string{"good": "text", "link": "text", "climbs": "text", "largest": string(make([]byte, maxFile))} {
-		if got, err := readIn(root, path); err != nil || string(got) != want {
-			t.Errorf("%s: %d bytes, %v; want %d", path, len(got), err, len(want))
-		}
-	}
-	for path, want := range map[string]string{
-		"absolute": "no such file or directory",
-		"loop":     "too many levels of symbolic links",
-		"dir":      "not a regular file",
-		"fifo":     "not a regular file",
-		"large":    "file of 1048577 bytes is larger than 1048576",
-	} {
-		if got, err := readIn(root, path); err == nil || err.Error() != want || got != nil {
-			t.Errorf("%s: %q, %v; want %s", path, got, err, want)
-		}
-	}
-	if _, err := readIn(root, "missing"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing: %v", err)
-	}
-}
-
-// Some regular files below /proc wait for content (/proc/kmsg) instead of ending.
-func TestReadInReadsNoMoreThanTheSizeOfAFile(t *testing.T) {
-	root, err := os.Open("/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	if got, err := readIn(root, "proc/self/status"); err != nil || len(got) != 0 {
-		t.Errorf("%q, %v; want nothing", got, err)
-	}
 }

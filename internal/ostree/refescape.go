@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package ostree
 
 import (
 	"fmt"
@@ -10,28 +10,17 @@ import (
 	"unicode/utf8"
 )
 
-// What ostree-ext puts before the escaped names of its refs in the ostree
-// repository.
+// The prefixes of the refs of ostree-ext. An escaped name follows.
 const (
-	// ImageRefPrefix is that of images, which point to merge commits. An
-	// escaped ImageReference follows.
+	// ImageRefPrefix is that of images, which point to merge commits. The name is that of
+	// the image with its transport.
 	ImageRefPrefix = "ostree/container/image/"
-	// LayerRefPrefix is that of single layers. An escaped digest follows.
+	// LayerRefPrefix is that of single layers. The name is the digest.
 	LayerRefPrefix = "ostree/container/blob/"
-	// BaseImageRefPrefix is that of commits which are kept though no image
-	// refers to them. A project and a number follow, not escaped.
-	BaseImageRefPrefix = "ostree/container/baseimage/"
 )
 
-// ImageRef is the ref of an image in an ostree repository. bootc mostly gives an
-// image the ref of its Canonical reference.
-func ImageRef(r ImageReference) (string, error) {
-	escaped, err := EscapeRef(r.String())
-	if err != nil {
-		return "", err
-	}
-	return ImageRefPrefix + escaped, nil
-}
+// alnum are the characters that are the same in an escaped name.
+const alnum = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // EscapeRef writes s in the characters that ostree allows in a ref, by the rules
 // of ostree-ext: "_" is doubled, and what is neither a letter or digit of ASCII
