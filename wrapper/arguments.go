@@ -10,13 +10,12 @@ import (
 	"strings"
 )
 
-// ErrOtherStore says that an argument would lead podman to another store.
+// ErrOtherStore reports that an argument selects another store.
 var ErrOtherStore = errors.New("it leads podman to another store")
 
-// storeOptions are global options of podman that it takes after a command, too, and
-// that change which store it opens or what it writes into that one's database:
-// another store would get paths that exist in our namespace only, and podman by
-// itself would refuse it from then on.
+// storeOptions are global options that podman also accepts after a command, and that change
+// which store it opens or what it writes to the database there: another store would get paths
+// that exist in our namespace only, and podman outside would refuse it from then on.
 func storeOptions() []string {
 	return strings.Fields("db-backend imagestore root runroot storage-driver storage-opt tmpdir transient-store volumepath")
 }
@@ -98,20 +97,20 @@ func letters(command string) (value, plain string) {
 	return "", ""
 }
 
-// inspectArguments reads the arguments of "podman image" as podman would, as far as
-// to find out whether they ask for help, for which podman opens no store, and whether
-// one of them leads podman to another store. The value of an option is neither. What
-// an option that we do not know does is taken for granted in neither case.
+// inspectArguments reads the arguments of "podman image" as podman does. It reports whether
+// they ask for help, for which podman opens no store, and returns an error if one of them
+// selects another store. The value of an option is neither. After an unknown option, a word
+// that may be its value is no request for help, but is refused as an option.
 func inspectArguments(args []string) (help bool, err error) {
 	if len(args) == 0 || args[0] == "help" {
 		return true, nil
 	}
-	// What is run in a loop gets no further.
+	// The common case, for scripts that run it in a loop.
 	if !slices.ContainsFunc(args, suspicious) {
 		return false, nil
 	}
 	command, commands := "", 0
-	unknown := false // the word before was an option that we do not know
+	unknown := false // the word before was an unknown option
 	for i := 0; i < len(args); i++ {
 		word, before := args[i], unknown
 		unknown = false
@@ -139,7 +138,7 @@ func inspectArguments(args []string) (help bool, err error) {
 			return false, fmt.Errorf("pass on %s: %w", word[:2], ErrOtherStore)
 		default:
 			value, plain := letters(command)
-			// The first with a value has the rest of the word for one.
+			// The rest of the word is the value of the first that takes one.
 			switch end := strings.TrimLeft(word[1:], plain+"h"); {
 			case len(end) == 1 && strings.Contains(value, end):
 				i++
@@ -151,8 +150,8 @@ func inspectArguments(args []string) (help bool, err error) {
 	return help, nil
 }
 
-// suspicious tells whether a word is one that inspectArguments looks for, if it is not
-// the value of an option.
+// suspicious reports whether inspectArguments looks for a word, unless it is the value of an
+// option.
 func suspicious(word string) bool {
 	if len(word) < 2 || word[0] != '-' {
 		return false

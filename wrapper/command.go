@@ -30,7 +30,7 @@ type Cmd struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
-	// Podman tells that it is podman, which must not come to call us for the same
+	// Podman reports that the program is podman, which must not call us to run the same
 	// podman again.
 	Podman bool
 	// Files become descriptors 3 and up. Used by a Runner only.
@@ -42,8 +42,8 @@ func (c Cmd) String() string {
 	return Quote(append([]string{c.Path}, c.Args[1:]...)...)
 }
 
-// Quote returns words as a POSIX shell would have to read them. It is ours because
-// libraries for it compile regular expressions before main.
+// Quote returns words quoted for a POSIX shell. It is written here because libraries for it
+// compile regular expressions before main.
 func Quote(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {
@@ -54,13 +54,13 @@ func Quote(words ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// special tells whether a character needs quoting, or might.
+// special reports whether a character may need quoting.
 func special(r rune) bool {
 	plain := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
 	return !plain
 }
 
-// environ is Env with a note of the podman that this is.
+// environ returns Env with the podman that this is in envBecame.
 func (c Cmd) environ() []string {
 	if !c.Podman {
 		return c.Env
@@ -87,7 +87,7 @@ type Runner interface {
 	Output(ctx context.Context, cmd Cmd) ([]byte, error)
 }
 
-// ExitError says how a program that a Runner started ended.
+// ExitError is the end of a program that a Runner started and that failed.
 type ExitError struct {
 	Cmd Cmd
 	// Code is the exit status; for a killed program 128 plus the signal, which
@@ -122,14 +122,14 @@ func (System) Exec(cmd Cmd) error {
 	return &LookupError{Program: cmd.Path, Podman: cmd.Podman, Code: code, Err: err}
 }
 
-// patience is how long a program may take to end when it is asked to.
+// patience is how long a program may take to end after SIGTERM.
 const patience = 10 * time.Second
 
-// Run implements Runner. The program is asked to end when ctx ends, and killed when
-// it does not or this process dies, so that nothing half-started outlives us.
+// Run implements Runner. The program gets SIGTERM when ctx ends, and is killed if it does not
+// end, or if this process dies.
 func (System) Run(ctx context.Context, cmd Cmd) error {
 	c := exec.CommandContext(ctx, cmd.Path)
-	// exec takes no environment for ours.
+	// Package exec takes an empty environment for that of this process.
 	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.environ()...), cmd.Files
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -176,7 +176,7 @@ func (t *tailBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// reason is podman's error line, else the last line.
+// reason returns podman's error line, else the last line.
 func (t *tailBuffer) reason() string {
 	lines := strings.Split(strings.TrimRight(string(t.buf), "\n"), "\n")
 	for _, line := range slices.Backward(lines) {

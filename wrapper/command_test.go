@@ -79,7 +79,7 @@ func TestRunIsOverBeforeItStartsWhenTheContextIs(t *testing.T) {
 	}
 }
 
-// writerFunc is told of everything a program writes.
+// writerFunc is called with everything that a program writes.
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
@@ -287,7 +287,7 @@ func TestTailBufferKeepsTheEnd(t *testing.T) {
 	}
 }
 
-// TestPodmanIsNoted is about the variable by which FindPodman knows who called.
+// TestPodmanIsNoted is about the variable by which FindPodman recognises a loop.
 func TestPodmanIsNoted(t *testing.T) {
 	self := testBinary(t)
 	for _, tt := range []struct {

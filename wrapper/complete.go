@@ -18,7 +18,7 @@ const (
 	// podmanComplete is podman's hidden command for shell completion. Podman
 	// looks for it in its second argument only.
 	podmanComplete = "__complete"
-	// noStore is where no store can be, nor be made.
+	// noStore is a path where no store can exist or be made.
 	noStore = "/proc/none"
 )
 
@@ -29,7 +29,7 @@ const (
 // only what needs no store. The error is ErrOtherStore as of BecomePodman. Complete
 // makes no store, and may leave the calling thread in the store's namespace.
 func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
-	h.DryRun = nil // That is about the command being typed.
+	h.DryRun = nil // it belongs to the command that is typed
 	if _, err := inspectPassthrough(args); err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Else podman would offer the images of its own store.
+	// Without it podman would complete the images of its own store.
 	argv := append(podman, podmanComplete, "--root", noStore, "--runroot", noStore)
 	return h.Runner.Output(ctx, Cmd{
 		Path: podman[0], Args: append(argv, args...), Env: dropped(h.Env).apply(h.Env), Podman: true,

@@ -25,16 +25,16 @@ const (
 	bootcTmpName = "storage.tmp"
 )
 
-// storeTmpName is where we do. bootc removes what is at its own name, and so did we to it.
+// storeTmpName is where we fill one: bootc removes a directory of its own name at any time.
 const storeTmpName = "storage.bootc-podman.tmp"
 
-// abandoned is how long bootc's directory must have been left alone to be removed.
+// abandoned is how long bootc's directory must have been unchanged to be removed.
 const abandoned = time.Hour
 
 // create makes the store the way bootc does: podman initialises a temporary directory,
-// bound on GraphRoot and called with bootc's own words, then it is renamed. It
-// can be killed anywhere: a store that exists is whole, and a stale directory
-// is removed by the next run. It sets s.created unless another process was faster.
+// bound on GraphRoot and called with bootc's own options, then it is renamed. It
+// can be killed at any time: a store that exists is complete, and the next run removes
+// a stale directory. It sets s.created unless another process was faster.
 func (s *Session) create(ctx context.Context, ns *namespace) error {
 	cmd, err := s.createCmd()
 	if err != nil {
@@ -50,7 +50,7 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 		return err
 	}
 	defer root.Close()
-	// bootc takes no lock here; this one is for two of us.
+	// bootc takes no lock here; this one is for two processes of ours.
 	if err := unix.Flock(int(parent.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %q: %w", parent.Name(), err)
 	}
@@ -78,8 +78,8 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	return parent.Sync()
 }
 
-// removeTemporary removes what an interrupted run of ours left, and of bootc if it has not
-// been touched for long: bootc may be filling it at the moment.
+// removeTemporary removes what an interrupted run of ours left, and what bootc left if it has
+// not changed for long: bootc may be filling it.
 func removeTemporary(parent *os.File, root *os.Root) error {
 	for _, name := range []string{storeTmpName, bootcTmpName} {
 		if name == bootcTmpName && !isAbandoned(root, name) {
@@ -171,8 +171,8 @@ func (s *Session) openBootcRoot() (*os.File, error) {
 }
 
 // createCmd is the command that initialises a new store. bootc names no driver
-// and no options in it. Podman records what it is told in the new database, so
-// neither do we.
+// and no options in it. Podman records those of its command line in the new database, so
+// this command has none either.
 func (s *Session) createCmd() (Cmd, error) {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *Session) createCmd() (Cmd, error) {
 	}, nil
 }
 
-// initialise has podman fill the temporary directory and puts the result on disk.
+// initialise makes podman fill the temporary directory, and syncs it.
 func (s *Session) initialise(ctx context.Context, ns *namespace, parent *os.File, cmd Cmd) error {
 	tmp, err := storageconf.OpenIn(parent, storeTmpName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {

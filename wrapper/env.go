@@ -13,7 +13,7 @@ import (
 
 // WriteEnv writes lines for a POSIX shell to evaluate: where the store is, and a
 // function that runs any command on it. options are our own global options that
-// the function repeats. Exporting the private storage.conf instead would not do:
+// the function repeats. Exporting the private storage.conf is not enough:
 // outside the namespace its paths name no store, or a wrong one.
 func (h Host) WriteEnv(w io.Writer, options []string) error {
 	st, err := storageconf.Locate(h.Sysroot)

@@ -18,14 +18,14 @@ const (
 	envAuthFile    = "REGISTRY_AUTH_FILE"
 )
 
-// Dropped are the variables of the caller that would lead podman to another
-// store, host or process than the one asked for. bootc-podman(8) documents each.
+// Dropped are the variables of the caller that select another store, host or
+// process. bootc-podman(8) documents each.
 func Dropped() []string {
 	return append(remote(),
 		// Another storage configuration; the first is replaced by ours.
 		envStorageConf, "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", storageconf.EnvStorageOpts,
-		// Another user's store: left over from a rootless podman or buildah
-		// unshare, they make podman believe that it is not root.
+		// Another user's store: those of a rootless podman or buildah unshare
+		// make podman behave as if it were not root.
 		"_CONTAINERS_USERNS_CONFIGURED", "_CONTAINERS_ROOTLESS_UID", "_CONTAINERS_ROOTLESS_GID",
 		// Replaced by the credentials bootc uses.
 		envAuthFile,
@@ -89,7 +89,7 @@ func changeEnv(env []string, conf, auth string) EnvChange {
 	return c
 }
 
-// dropped is the change for a podman that opens no store.
+// dropped returns the change for a podman that opens no store.
 func dropped(env []string) (c EnvChange) {
 	for _, name := range Dropped() {
 		prefix := name + "="

@@ -11,13 +11,13 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// ExplainStore writes, in a dry run, how the store is made that is missing. Every
-// command of the session that would make it writes it too, once.
+// ExplainStore writes, in a dry run, how a missing store is made. Every
+// command of the session that would make it writes it, too, once.
 func (s *Session) ExplainStore() error {
 	if s.host.DryRun == nil || s.Store.Exists {
 		return nil
 	}
-	s.Store.Exists = true // as far as a dry run goes
+	s.Store.Exists = true // for the rest of the dry run
 	cmd, err := s.createCmd()
 	if err != nil {
 		return err
@@ -30,7 +30,7 @@ func (s *Session) ExplainStore() error {
 	return err
 }
 
-// words are the change as arguments of env(1).
+// words returns the change as arguments of env(1).
 func (c EnvChange) words() (words []string) {
 	for _, name := range c.Unset {
 		words = append(words, "-u", name)
@@ -38,15 +38,14 @@ func (c EnvChange) words() (words []string) {
 	return append(words, c.Set...)
 }
 
-// explainRun writes what it is to run cmd on a store: comments for what no
-// command does, and the command line with its environment, arguments of env(1), in
-// shell words.
+// explainRun writes how cmd runs on a store: comments for the steps that no command does,
+// and the command line with its environment, arguments of env(1), in shell words.
 func (s *Session) explainRun(store string, env []string, cmd Cmd) error {
 	auth := "{}, no credentials found"
 	if s.Auth.Path != "" {
 		auth = fmt.Sprintf("the content of %q", s.Auth.Path)
 	}
-	// Paths are quoted as in Go, which leaves no newline to end the comment.
+	// Paths are quoted as in Go: a newline would end the comment.
 	_, err := fmt.Fprintf(s.host.DryRun, `# in a private mount namespace: %q bound on %s
 # descriptor %d: the directory %s under that mount
 # the file %q: %s
@@ -62,8 +61,8 @@ func (s *Session) explainRun(store string, env []string, cmd Cmd) error {
 	return explainWords(s.host.DryRun, append(words, cmd.Args[1:]...))
 }
 
-// Explain writes the command line of cmd in shell words, for a program that runs as
-// any other does; env is what has to be in its environment.
+// Explain writes the command line of cmd in shell words, for a program that runs outside
+// the namespace; env is what has to be in its environment.
 func Explain(w io.Writer, cmd Cmd, env ...string) error {
 	var words []string
 	if len(env) > 0 {

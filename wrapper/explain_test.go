@@ -55,7 +55,7 @@ env -u STORAGE_DRIVER REGISTRY_AUTH_FILE=CREDENTIALS HOME=/root DIR/bin/podman -
 	m.removeStore(t)
 	writeFile(t, filepath.Join(m.Sysroot, "etc/ostree/auth.json"), 0o600, "{}")
 	// Options of the host are for podman on the finished store: podman records
-	// in a new database what it is told.
+	// the options of its command line in a new database.
 	m.configure(t, "[storage.options.overlay]\nmountopt = \"nodev\"\n")
 	m.Env = []string{m.Env[0], "STORAGE_DRIVER=vfs"}
 	s := m.open(t)
@@ -87,7 +87,7 @@ func runShell(t *testing.T, script string, env []string) []byte {
 	return stdout.Bytes()
 }
 
-// useDumpingPodman replaces the machine's podman by one that tells how it was
+// useDumpingPodman replaces the machine's podman by one that prints how it was
 // called.
 func (m *machine) useDumpingPodman(t *testing.T) {
 	t.Helper()

@@ -24,7 +24,7 @@ const (
 	ExitNotFound      = 127
 )
 
-// Variables that name podman, in the order they are looked at.
+// Variables that name podman, in the order they are read.
 const (
 	// EnvPodman is a command line: "podman --log-level=debug" works.
 	EnvPodman = "BOOTC_PODMAN_PODMAN"
@@ -34,21 +34,21 @@ const (
 
 var (
 	errSelf = errors.New("that is bootc-podman itself")
-	// ErrLoop says that podman is a program that called us.
+	// ErrLoop reports that podman is a program that called us.
 	ErrLoop = errors.New("it called bootc-podman, which would run it again")
 )
 
 // envBecame lists the programs that were run as podman on the way here.
 const envBecame = "_BOOTC_PODMAN_BECAME"
 
-// LookupError says that a program cannot be run.
+// LookupError reports that a program cannot be run.
 type LookupError struct {
 	// Program is what was looked for; Source is the environment variable that
 	// named it, if one did.
 	Program, Source string
-	// Podman tells that it is podman that was looked for.
+	// Podman reports that the program is podman.
 	Podman bool
-	// Code is the exit status that says so: ExitNotFound or ExitNotExecutable.
+	// Code is the exit status: ExitNotFound or ExitNotExecutable.
 	Code int
 	Err  error
 }
@@ -66,7 +66,7 @@ func (e *LookupError) Unwrap() error { return e.Err }
 // appended to, its first word resolved to a file. It is $BOOTC_PODMAN_PODMAN, a
 // command line in shell words; else bootc's $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL;
 // else podman in PATH. self is our own executable ("" for unknown): a PATH entry
-// that is the same file is passed over, a variable that names it is an error. So is
+// that is the same file is ignored, a variable that names it is an error. So is
 // a program that called us as podman, ErrLoop.
 // Errors are *LookupError, or plain for a malformed command line.
 func FindPodman(env []string, self string) ([]string, error) {
@@ -74,7 +74,7 @@ func FindPodman(env []string, self string) ([]string, error) {
 	if line := Getenv(env, EnvPodman); line != "" {
 		parser := shellwords.NewParser()
 		parsed, err := parser.Parse(line)
-		// The parser stops, content, at a shell operator.
+		// The parser stops at a shell operator without an error.
 		if err == nil && parser.Position >= 0 {
 			err = fmt.Errorf("unquoted shell operator at byte %d", parser.Position)
 		}
@@ -104,10 +104,10 @@ func FindPodman(env []string, self string) ([]string, error) {
 	return append([]string{path}, words[1:]...), nil
 }
 
-// defaultPath is what execvp(3) takes for a PATH that is not set.
+// defaultPath is what execvp(3) uses where PATH is not set.
 const defaultPath = "/bin:/usr/bin"
 
-// LookPath finds the file of a program as execvp(3) would, in the PATH of env.
+// LookPath finds the file of a program as execvp(3) does, in the PATH of env.
 // Errors are *LookupError.
 func LookPath(program string, env []string) (string, error) {
 	return lookPath(program, env, "")
@@ -143,7 +143,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 			}
 			continue
 		}
-		// As execvp(3): remember that one was there, and go on looking.
+		// As execvp(3): note that it exists, and continue.
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			missing, problem = path, err
 		}
@@ -173,8 +173,8 @@ func executable(path string) error {
 	if fi.IsDir() {
 		return unix.EISDIR
 	}
-	// Not access(2): for root it calls a file executable only if any bit says so,
-	// which is what execve(2) wants too.
+	// Not access(2): for root a file is executable if any of its bits is set, as for
+	// execve(2).
 	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
 }
 

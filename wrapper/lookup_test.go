@@ -150,7 +150,7 @@ func TestFindPodmanSaysWhyNot(t *testing.T) {
 		{name: "a directory", env: []string{pathOf(dir, "directory")}, code: ExitNotExecutable, program: in("directory/podman")},
 		{name: "a link to a directory", env: []string{pathOf(dir, "to-directory")}, code: ExitNotExecutable, program: in("to-directory/podman")},
 		{name: "a link to itself", env: []string{pathOf(dir, "loop")}, code: ExitNotExecutable, program: in("loop/podman")},
-		{name: "nobody but ourselves", env: []string{pathOf(dir, "symbolic", "hard")}, code: ExitNotFound, program: "podman"},
+		{name: "no program but ourselves", env: []string{pathOf(dir, "symbolic", "hard")}, code: ExitNotFound, program: "podman"},
 		{name: "a missing file", env: []string{path, EnvPodman + "=/missing/podman x"}, code: ExitNotFound, program: "/missing/podman", source: EnvPodman},
 		{
 			name: "a missing file of bootc's variable", env: []string{path, envBootcTool + "=podman x"},

@@ -21,13 +21,13 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// ReadOnlyError says that the filesystem of a store cannot be written.
+// ReadOnlyError reports that the filesystem of a store cannot be written.
 type ReadOnlyError struct {
-	// Path is what should be written, Mountpoint where its filesystem is
-	// mounted, Source and FSType what is mounted there.
+	// Path is the store, Mountpoint where its filesystem is mounted, Source and
+	// FSType what is mounted there.
 	Path, Mountpoint, Source, FSType string
-	// Medium tells whether the block device itself is read-only, as on a live
-	// ISO, and not only the way its filesystem is mounted.
+	// Medium reports that the block device itself is read-only, as of a live ISO,
+	// and not only the mount.
 	Medium bool
 }
 
@@ -39,18 +39,18 @@ func (e *ReadOnlyError) Error() string {
 	return fmt.Sprintf("open %q for writing: %s (%s, %s, on %q)", e.Path, what, e.Source, e.FSType, e.Mountpoint)
 }
 
-// ErrChroot says that "/" is not a mount point, so that mounts below it cannot
-// be kept from the host.
+// ErrChroot reports that "/" is not a mount point, so that mounts below it would
+// reach the host.
 var ErrChroot = errors.New(`"/" is not a mount point`)
 
-// ErrNotPrivileged says that root lacks the capability to mount.
+// ErrNotPrivileged reports that root lacks the capability to mount.
 var ErrNotPrivileged = errors.New("CAP_SYS_ADMIN is needed")
 
 // namespace is a private mount namespace of the calling thread. A Go process
-// cannot move all its threads into one; it need not either, because execve(2)
+// cannot move all its threads into one, and does not have to: execve(2)
 // ends every thread but the calling one, and a forked child has the namespace
-// of the thread that forked it. So the goroutine that enters is bound to its
-// thread for good.
+// of the thread that forked it. So the goroutine that enters stays locked to its
+// thread.
 type namespace struct {
 	// runRoot is the directory GraphRoot that the store's mount covers.
 	runRoot *os.File
@@ -58,11 +58,11 @@ type namespace struct {
 	bound bool
 }
 
-// enterNamespace moves the calling thread into a namespace that lets no mount out to the
-// host, with the run root and the credentials in place, and nothing mounted on GraphRoot
-// unless it is the store. private is the directory for the files of the namespace. A
-// namespace that the process is in is used when it is that store's: a second one is made
-// only for other credentials, to hide those that are there.
+// enterNamespace moves the calling thread into a namespace whose mounts do not reach the
+// host, with the run root and the credentials in place, and with nothing but the store mounted
+// on GraphRoot. private is the directory for the files of the namespace. If the process is in a
+// namespace of that store, it is used: a second one is made only for other credentials, to hide
+// the first.
 func enterNamespace(st storageconf.Store, private string, auth storageconf.Auth) (*namespace, error) {
 	ns := &namespace{}
 	if runRoot := inside(st, private); runRoot != nil {
@@ -73,7 +73,7 @@ func enterNamespace(st storageconf.Store, private string, auth storageconf.Auth)
 		runRoot.Close()
 		ns.bound = true
 	}
-	// Not before: the first such call makes Go start a thread, 0.05 ms.
+	// Not earlier: the first such call makes Go start a thread, 0.05 ms.
 	runtime.LockOSThread()
 	if err := makeAll(storageconf.GraphRoot); err != nil {
 		return nil, fmt.Errorf("make run root: %w", err)
@@ -143,7 +143,7 @@ func (*namespace) bind(dir *os.File) error {
 	return nil
 }
 
-// unbind undoes bind, with whatever podman mounted below it.
+// unbind undoes bind, and unmounts what podman mounted below it.
 func (*namespace) unbind() error {
 	if err := unix.Unmount(storageconf.GraphRoot, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
 		return fmt.Errorf("unmount %q: %w", storageconf.GraphRoot, err)
@@ -151,8 +151,8 @@ func (*namespace) unbind() error {
 	return nil
 }
 
-// placeRunRoot makes the run root descriptor 3, to be inherited. Whatever the
-// caller had there is gone; so it is with bootc.
+// placeRunRoot makes the run root descriptor 3, to be inherited. A descriptor 3 of the
+// caller is closed, as by bootc.
 func (ns *namespace) placeRunRoot() error {
 	fd := int(ns.runRoot.Fd())
 	var err error
@@ -169,12 +169,12 @@ func (ns *namespace) placeRunRoot() error {
 
 // inside opens the run root if this process is in a namespace of this very store, made by
 // enterNamespace, where the store can be written. It returns nil if not. Descriptor 3 is
-// not looked at: shells and sudo close or reuse it.
+// not checked: shells and sudo close or reuse it.
 func inside(st storageconf.Store, private string) (runRoot *os.File) {
 	if !isMountpoint(storageconf.GraphRoot) {
 		return nil
 	}
-	// A store mounted there in the host's own namespace is somebody's leak, and
+	// A store mounted there in the host's own namespace was leaked by another program, and
 	// podman would add its mounts to it.
 	if leaked, err := mountedByHost(storageconf.GraphRoot); err != nil || leaked {
 		return nil
@@ -202,8 +202,8 @@ func inside(st storageconf.Store, private string) (runRoot *os.File) {
 	return runRoot
 }
 
-// uncoverRunRoot takes every mount off GraphRoot in this namespace: what bootc or
-// we put there, in a namespace that we were started in or, leaked, in the host's.
+// uncoverRunRoot unmounts everything on GraphRoot in this namespace: mounts of bootc or
+// ours, of a namespace that we were started in or, leaked, of the host's.
 func uncoverRunRoot() error {
 	for isMountpoint(storageconf.GraphRoot) {
 		if err := (*namespace)(nil).unbind(); err != nil {
@@ -213,10 +213,10 @@ func uncoverRunRoot() error {
 	return nil
 }
 
-// mountedByHost tells whether what is mounted on path is one of the host's own
-// mounts. No mount is in two namespaces, so it is enough to compare those: hosts
-// can have hundreds of mounts, and reading their table then takes longer than all
-// the rest. Only root without CAP_SYS_PTRACE has to.
+// mountedByHost reports whether the mount on path is one of the host's own mounts. No
+// mount is in two namespaces, so comparing the namespaces is enough: hosts
+// can have hundreds of mounts, and reading their table takes longer than everything
+// else. Only root without CAP_SYS_PTRACE has to.
 func mountedByHost(path string) (bool, error) {
 	var own, host unix.Stat_t
 	if unix.Stat("/proc/self/ns/mnt", &own) == nil && unix.Stat("/proc/1/ns/mnt", &host) == nil {
@@ -227,7 +227,7 @@ func mountedByHost(path string) (bool, error) {
 		return false, err
 	}
 	table, err := os.ReadFile("/proc/1/mountinfo")
-	// Mostly there is none, and then there is nothing to parse.
+	// Mostly there is no mount.
 	if err != nil || !bytes.Contains(table, []byte(" "+path+" ")) {
 		return false, err
 	}
@@ -271,8 +271,8 @@ func ensureWritable(dir *os.File) error {
 	return nil
 }
 
-// ReadOnlyMount is where the filesystem of path is mounted if that mount is read-only,
-// else "".
+// ReadOnlyMount returns the mount point of the filesystem of path if that mount is
+// read-only, else "".
 func ReadOnlyMount(path string) string {
 	if writable(path) {
 		return ""
@@ -290,8 +290,8 @@ func ReadOnlyMount(path string) string {
 	return mounts[0].Mountpoint
 }
 
-// refuseMounts returns an error when anything is mounted on name in dir, or
-// below it: what is to be removed must be ours alone.
+// refuseMounts returns an error if anything is mounted on name in dir or
+// below it: only files of ours may be removed.
 func refuseMounts(dir *os.File, name string) error {
 	path, err := os.Readlink(procFD(dir))
 	if err != nil {
@@ -336,8 +336,7 @@ func openDir(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
-// procFD is the path of an open file; it leads to the very mount the file was
-// opened on.
+// procFD returns the path of an open file, on the mount that it was opened on.
 func procFD(f *os.File) string {
 	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
 }

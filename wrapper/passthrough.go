@@ -44,8 +44,8 @@ func (h Host) BecomePodman(ctx context.Context, options, args []string) error {
 	return s.Become(ctx, cmd)
 }
 
-// createFirst makes the missing store and opens it anew: what podman made it with,
-// its driver above all, is known only then.
+// createFirst makes the missing store and opens it again, as the driver that podman chose
+// is known only then.
 func (s *Session) createFirst(ctx context.Context) (*Session, error) {
 	if _, err := s.Create(ctx); err != nil {
 		return s, err
@@ -79,7 +79,8 @@ func inspectPassthrough(args []string) (help bool, err error) {
 
 // BecomeProgram makes this process the program argv[0], found in PATH, inside
 // the namespace of the store, which must exist. It returns only on failure, or
-// after a dry run. What cannot work there is a *ContainerError, a *LoginError or ErrScp.
+// after a dry run. For commands that cannot work there, the error is a *ContainerError, a
+// *LoginError or ErrScp.
 func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	s, err := h.Open()
 	if err != nil {
@@ -100,11 +101,10 @@ func (h Host) BecomeProgram(ctx context.Context, argv []string) error {
 	return s.Become(ctx, cmd)
 }
 
-// bringsImage tells whether the arguments of "podman image" are of a command
-// that can put an image into an empty store. Only then is a missing store made:
-// asking what is in it, or removing from it, does not need one. Nor is it made
-// when options come before the command, since we cannot tell their values from
-// it.
+// bringsImage reports whether the arguments of "podman image" are of a command
+// that can put an image into an empty store. Only these make a missing store: commands
+// that list or remove do not need one. A command after options does not make it either, as
+// it could be the value of an option.
 func bringsImage(args []string) bool {
 	return len(args) > 0 && slices.Contains([]string{"build", "import", "load", "pull", "scp"}, args[0])
 }

@@ -42,8 +42,8 @@ func TestArgumentsThatAskForHelp(t *testing.T) {
 		{name: "--help as the value of a letter", args: []string{"ls", "-f", "--help"}},
 		{name: "--help as the value of the last of letters", args: []string{"ls", "-qf", "--help"}},
 		{name: "a letter takes a value, or not, by its command", args: []string{"rm", "-f", "--help"}, want: true},
-		{name: "--help after an option that we do not know", args: []string{"ls", "--new", "--help"}},
-		{name: "--help after a letter that we do not know", args: []string{"ls", "-X", "--help"}},
+		{name: "--help after an unknown option", args: []string{"ls", "--new", "--help"}},
+		{name: "--help after an unknown letter", args: []string{"ls", "-X", "--help"}},
 		{name: "--help with a value", args: []string{"ls", "--help=false"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestArgumentsThatNameAnotherStoreAreRefused(t *testing.T) {
 		{name: "after the command", args: []string{"image", "ls", "--root", "/x"}, want: "--root"},
 		{name: "after an operand", args: []string{"image", "rm", "x", "--storage-driver=vfs"}, want: "--storage-driver"},
 		{name: "after an option", args: []string{"image", "ls", "-a", "--storage-opt", "x"}, want: "--storage-opt"},
-		{name: "after an option that we do not know", args: []string{"image", "ls", "--new", "--imagestore", "/x"}, want: "--imagestore"},
+		{name: "after an unknown option", args: []string{"image", "ls", "--new", "--imagestore", "/x"}, want: "--imagestore"},
 		{name: "after the command of a command", args: []string{"image", "trust", "show", "--root", "/x"}, want: "--root"},
 		{name: "what would go into the database", args: []string{"image", "ls", "--volumepath", "/x"}, want: "--volumepath"},
 		{name: "a database of another kind", args: []string{"image", "--db-backend", "sqlite", "ls"}, want: "--db-backend"},

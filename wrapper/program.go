@@ -18,8 +18,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// ContainerError says that containers cannot run from the store: podman passes the run root
-// as text to conmon(8), whose descriptor 3 is another file.
+// ContainerError reports that containers cannot run from the store: podman passes the run
+// root as text to conmon(8), whose descriptor 3 is another file.
 type ContainerError struct {
 	// Command is podman's, Store the directory that has the images.
 	Command, Store string
@@ -29,7 +29,7 @@ func (e *ContainerError) Error() string {
 	return fmt.Sprintf("run %q: containers cannot run from the bootc store", e.Command)
 }
 
-// LoginError says that a command would change credentials that end with the namespace.
+// LoginError reports that a command would change credentials that end with the namespace.
 type LoginError struct {
 	// Command is the program's, File what the credentials were copied from or, without
 	// any, where bootc looks for them.
@@ -40,12 +40,12 @@ func (e *LoginError) Error() string {
 	return fmt.Sprintf("run %q: the credentials inside exec are a copy that ends with it", e.Command)
 }
 
-// ErrScp says that podman starts another podman to copy an image between the users of this
-// host, with the paths of the store, but without its configuration.
+// ErrScp reports that podman starts another podman to copy an image between the users of
+// this host, with the paths of the store, but without its configuration.
 var ErrScp = errors.New("podman starts another one for it, which cannot open the bootc store")
 
-// refuseScp is ErrScp for a command line of podman that copies an image between users of
-// this host. In podman's words their stores are USER@localhost::.
+// refuseScp returns ErrScp for a command line of podman that copies an image between users
+// of this host, whose stores podman calls USER@localhost::.
 func refuseScp(p program) error {
 	local := func(word string) bool { return strings.Contains(word, "@localhost::") }
 	if p.name != "podman" || !p.is("image scp") || !slices.ContainsFunc(p.args, local) {
@@ -54,8 +54,8 @@ func refuseScp(p program) error {
 	return fmt.Errorf("copy image to or from another user: %w", ErrScp)
 }
 
-// program is a command line of podman, buildah or skopeo, as far as we read it: what is
-// not recognised is left to the program.
+// program is the part that we read of a command line of podman, buildah or skopeo. Other
+// words are for the program.
 type program struct {
 	name string
 	// words are the first two that are neither options nor their values.
@@ -105,8 +105,7 @@ func (p program) option(name string) (value string, set bool) {
 	return value, set
 }
 
-// elsewhere reports whether an option leads the program to another store, or it only prints
-// help.
+// elsewhere reports whether an option selects another store, or the program only prints help.
 func (p program) elsewhere() bool {
 	if root, set := p.option("root"); set && withoutLinks(root) != storageconf.GraphRoot {
 		return true
@@ -149,7 +148,7 @@ func Resets(argv []string) bool {
 }
 
 // mayBe reports whether the command has these words, if each word after an option can be
-// its value: podman has options that we do not know.
+// its value: a later podman may have further options.
 func (p program) mayBe(command ...string) bool {
 	afterOption := false
 	for _, word := range p.args {
@@ -171,8 +170,8 @@ func (p program) mayBe(command ...string) bool {
 	return false
 }
 
-// refuse returns why a program that was started in the namespace would fail, or would be in
-// vain: *ContainerError, *LoginError or ErrScp.
+// refuse returns why a program would fail in the namespace, or have no lasting effect:
+// *ContainerError, *LoginError or ErrScp.
 func (s *Session) refuse(argv []string) error {
 	p := readProgram(argv)
 	if p.name == "" || p.elsewhere() {
@@ -199,11 +198,11 @@ func (s *Session) refuse(argv []string) error {
 	return refuseScp(p)
 }
 
-// ensureDatabase has podman make its database in a store without one, as bootc would: a
-// program that calls podman without our options would record other paths, which bootc's
-// podman then refuses. Which database podman uses depends on its version. So it is not
-// asked again only where both are there, or when this podman was asked before. An error is
-// no reason not to run the program, which may be there to repair the store.
+// ensureDatabase makes podman write its database to a store without one, with bootc's
+// options: a program that calls podman without them would record other paths, which bootc's
+// podman refuses. Which database podman uses depends on its version. So podman runs unless
+// both exist, or this podman has run before. The program runs also after an error, as it may
+// be there to repair the store.
 func (s *Session) ensureDatabase(ctx context.Context) error {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {

@@ -153,7 +153,7 @@ func TestPodmanIsAskedForItsDatabaseOnce(t *testing.T) {
 	if one == none || all {
 		t.Errorf("got %q with one, %q with none; complete %v", one, none, all)
 	}
-	// Another podman may want another.
+	// Another podman may use another.
 	if err := os.Remove(m.podman); err != nil {
 		t.Fatal(err)
 	}

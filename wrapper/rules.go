@@ -17,12 +17,12 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// askTimeout is how long podman may take to answer what rules it goes by.
+// askTimeout is how long podman may take to show its rules.
 const askTimeout = 30 * time.Second
 
 // hostConfig returns what the store inherits from the host's configuration by the rules
 // of the podman that is used. podman is started only if the rules matter on this host
-// and this podman was not asked before. Where it cannot be asked, the rules are those of
+// and those of this podman are not recorded. If podman fails, the rules are those of
 // storageconf.HostConfig.
 func (h Host) hostConfig() (storageconf.Config, error) {
 	if !storageconf.Ambiguous(h.Root) {
@@ -50,10 +50,10 @@ func (h Host) hostConfig() (storageconf.Config, error) {
 	return rules.HostConfig(h.Root)
 }
 
-// askRules finds out the rules of podman: its version does not show them, since distributions
-// build it with other releases of the storage library. podman reads its configuration even
-// for --version, and fails on an error in a file that it reads, or in a key that it knows.
-// It opens no store.
+// askRules determines the rules of podman by its errors. Its version does not show them, since
+// distributions build it with other releases of the storage library. podman reads its
+// configuration also for --version, and fails on an error in a file that it reads, or in a
+// key that it supports. It opens no store.
 func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 	state, err := stateDir(h.ConfPath)
 	if err != nil {

@@ -49,10 +49,10 @@ func (h Host) DefaultPodman(args ...string) (Cmd, error) {
 
 // plainEnv is the environment of plain podman.
 func (h Host) plainEnv() []string {
-	// Where podman is told to use another host's, its own store is still this one's.
+	// Variables that select another host do not change which store of this host is podman's.
 	unset := remote()
-	// So it is in the namespace of the bootc-owned one, where that one's configuration
-	// is in the environment, and credentials that are for it.
+	// The same in the namespace of the bootc-owned store, whose configuration and credentials
+	// are in the environment.
 	if storageconf.IsPrivateConf(Getenv(h.Env, envStorageConf)) {
 		unset = append(unset, envStorageConf, envAuthFile)
 	}

@@ -21,10 +21,10 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// ErrNotRoot says that the store cannot be opened without root.
+// ErrNotRoot reports that the store cannot be opened without root.
 var ErrNotRoot = errors.New("root is needed")
 
-// ErrContainer says that we run in a container, which has no store of its own.
+// ErrContainer reports that this process runs in a container, which has no bootc store.
 var ErrContainer = errors.New("running inside a container")
 
 // Host is the process and machine the wrapper works for.
@@ -34,15 +34,15 @@ type Host struct {
 	Env  []string
 	Euid int
 	Self string
-	// Root is where the host's own files are looked for, "/".
+	// Root is the directory of the host's own files, "/".
 	Root string
-	// Sysroot is the root of the host whose store is meant, "/" or what the
+	// Sysroot is the root of the host whose store is used, "/" or the one that the
 	// user named.
 	Sysroot string
 	// AuthFile is the credentials file the user named, "" for bootc's.
 	AuthFile string
-	// ConfPath is where the private storage.conf of the running host's store
-	// goes; those of other sysroots go beside it.
+	// ConfPath is the private storage.conf of the running host's store; those of
+	// other sysroots are beside it.
 	ConfPath string
 	Execer   Execer
 	Runner   Runner
@@ -51,8 +51,7 @@ type Host struct {
 	DryRun io.Writer
 }
 
-// Session is a decided, not yet opened store: plain data about what will be in
-// effect for a program on it.
+// Session describes how a store is opened for a program, as plain data.
 type Session struct {
 	Store  storageconf.Store
 	Config storageconf.Config
@@ -65,9 +64,9 @@ type Session struct {
 	created bool
 }
 
-// Open decides how the store of h.Sysroot is opened, and refuses where podman
-// could not: inside a container (ErrContainer; a sysroot named by the user is
-// fine), without root (ErrNotRoot; a dry run is fine), on a machine that is no
+// Open decides how the store of h.Sysroot is opened, and fails where podman
+// would: inside a container (ErrContainer, unless the user named a sysroot),
+// without root (ErrNotRoot, except in a dry run), on a machine that is not a
 // bootc host (storageconf.ErrNotBootcHost), with a malformed storage.conf, or
 // with a podman database made with other paths (*storageconf.MismatchError).
 // The store need not exist. Open writes nothing.
@@ -102,7 +101,7 @@ func (h Host) Open() (*Session, error) {
 	return s, nil
 }
 
-// inspectStore completes config with what only the store itself can tell.
+// inspectStore completes config with the facts that only the store has.
 func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.Config, error) {
 	dir, err := st.Open()
 	if err != nil {
@@ -112,7 +111,7 @@ func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.
 	config = config.ForStore(dir)
 	err = storageconf.CheckPodmanDB(dir)
 	if err != nil && !errors.As(err, new(*storageconf.MismatchError)) {
-		// Unreadable: podman will say what is wrong with it.
+		// Unreadable: podman reports the cause.
 		logrus.Debugf("Skipping the check of podman's paths: %v", err)
 		return config, nil
 	}
@@ -148,8 +147,8 @@ func InContainer(root string, env []string) (evidence string) {
 }
 
 // Podman returns the command line that runs podman with args on the store. It has
-// bootc's own words, and podman reads the host's configuration itself: so whatever this
-// podman obeys there, it obeys for bootc and for us alike.
+// bootc's own options, and podman reads the host's configuration itself, so that the same
+// settings apply for bootc and for us.
 func (s *Session) Podman(_ context.Context, args ...string) (Cmd, error) {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {
@@ -164,8 +163,8 @@ func (s *Session) podmanChange() EnvChange {
 	return changeEnv(s.host.Env, "", s.authPath())
 }
 
-// PodmanVersion asks podman for its major and minor version, zero when it does not
-// tell.
+// PodmanVersion returns podman's major and minor version, zero if podman does not print
+// them.
 func (s *Session) PodmanVersion(ctx context.Context) (version [2]int, err error) {
 	podman, err := FindPodman(s.host.Env, s.host.Self)
 	if err != nil {
@@ -174,7 +173,7 @@ func (s *Session) PodmanVersion(ctx context.Context) (version [2]int, err error)
 	return podmanVersion(ctx, s.host, podman)
 }
 
-// PodmanVersion is that of a session, without one.
+// PodmanVersion is Session.PodmanVersion without a session.
 func (h Host) PodmanVersion(ctx context.Context) (version [2]int, err error) {
 	podman, err := FindPodman(h.Env, h.Self)
 	if err != nil {
@@ -197,8 +196,7 @@ func (s *Session) command(path string, argv []string) Cmd {
 	return Cmd{Path: path, Args: argv, Env: s.Change.apply(s.host.Env)}
 }
 
-// podmanVersion returns the major and minor version, zero when podman does not
-// tell.
+// podmanVersion returns the major and minor version, zero if podman does not print them.
 func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int, err error) {
 	out, err := h.Runner.Output(ctx, Cmd{
 		Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: dropped(h.Env).apply(h.Env), Podman: true,
@@ -273,8 +271,8 @@ func (s *Session) enter(ctx context.Context) (*namespace, error) {
 	return ns, ns.bind(dir)
 }
 
-// placeConf writes the private storage.conf for a program that reads it, and removes those
-// of other sysroots that no process needs.
+// placeConf writes the private storage.conf for programs that read it, and removes those
+// of other sysroots that no process uses.
 func (s *Session) placeConf(cmd Cmd) error {
 	if !slices.Contains(cmd.Env, envStorageConf+"="+s.confPath()) {
 		return nil
@@ -283,7 +281,7 @@ func (s *Session) placeConf(cmd Cmd) error {
 	if err != nil {
 		return err
 	}
-	// First: what is there afterwards stays.
+	// First, as later ones stay.
 	for _, path := range []string{s.confPath(), s.databasePath()} {
 		storageconf.Refresh(path)
 	}
@@ -296,9 +294,8 @@ func (s *Session) placeConf(cmd Cmd) error {
 	return nil
 }
 
-// findAuth reads the credentials that are in effect: those that the user named, else those
-// of the namespace that the caller is in, which a program there may have changed, else
-// bootc's.
+// findAuth reads the credentials in effect: those that the user named, else those of the
+// namespace that the caller is in, which a program there may have changed, else bootc's.
 func (s *Session) findAuth() (storageconf.Auth, error) {
 	if s.host.AuthFile != "" {
 		return storageconf.ReadAuth(s.host.AuthFile)
@@ -312,9 +309,9 @@ func (s *Session) findAuth() (storageconf.Auth, error) {
 	return storageconf.FindAuth(s.host.Sysroot)
 }
 
-// confPath is where the private storage.conf goes. Another host's store has a
-// file of its own: it may have another driver, and whoever runs in its namespace
-// reads the file again and again.
+// confPath returns the path of the private storage.conf. Another host's store has a
+// file of its own: it may have another driver, and programs in its namespace
+// read the file many times.
 func (s *Session) confPath() string {
 	if s.Store.Sysroot == "/" {
 		return s.host.ConfPath
@@ -324,17 +321,17 @@ func (s *Session) confPath() string {
 	return strings.TrimSuffix(s.host.ConfPath, ext) + "-" + hex.EncodeToString(sum[:8]) + ext
 }
 
-// databasePath is where the answer of ensureDatabase is kept.
+// databasePath returns the path of the record of ensureDatabase.
 func (s *Session) databasePath() string {
 	return strings.TrimSuffix(s.confPath(), filepath.Ext(s.confPath())) + ".database"
 }
 
-// privateDir is where the files of a namespace are.
+// privateDir returns the directory of the files of a namespace.
 func (s *Session) privateDir() string {
 	return filepath.Join(filepath.Dir(s.host.ConfPath), filepath.Base(storageconf.PrivateDir))
 }
 
-// authPath is the path of the credentials as podman sees it.
+// authPath returns the path of the credentials as podman sees it.
 func (s *Session) authPath() string {
 	return filepath.Join(s.privateDir(), storageconf.PrivateAuth)
 }

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrStateDir says that another user owns the directory for our files, or can write it.
+// ErrStateDir reports that another user owns the directory for our files, or can write to it.
 var ErrStateDir = errors.New("not a directory that only this user can write")
 
 // stateDir returns the directory of confPath, made with mode 0755 if it is missing. It is
-// an error if it is not a directory of the user who runs this, root mostly, that no other
-// user can write: what is in it decides what root's podman reads.
+// an error if it is not a directory of the user who runs this, mostly root, or if another
+// user can write to it: its files decide what root's podman reads.
 func stateDir(confPath string) (string, error) {
 	dir := filepath.Dir(confPath)
 	if err := makeAll(dir); err != nil {
