@@ -30,11 +30,10 @@ const (
 	vendorConf = "/usr/share/containers/storage.conf"
 )
 
-// ErrNoConf says that a host has no storage.conf.
+// ErrNoConf reports that a host has no storage.conf.
 var ErrNoConf = fmt.Errorf("neither %s nor %s exists", AdminConf, vendorConf)
 
-// DriverError says that the default store has a driver that takes no additional image
-// stores.
+// DriverError reports that the default store has a driver without additional image stores.
 type DriverError struct{ Driver string }
 
 func (e *DriverError) Error() string {
@@ -46,10 +45,10 @@ func (e *DriverError) Error() string {
 // ErrNoConf or a *DriverError if it does not, and another one where this cannot be
 // determined.
 //
-// The storage library looks at STORAGE_OPTS only once it has found a main file: an empty
+// The storage library reads STORAGE_OPTS only once it has found a main file: an empty
 // one is enough, a drop-in is not (skopeo 1.9.3, 1.18.0 and 1.22.0). Only the overlay
-// driver takes additional image stores. CONTAINERS_STORAGE_CONF and XDG_CONFIG_HOME are
-// not considered: those of the environment that bootc will run in are not known.
+// driver has additional image stores. CONTAINERS_STORAGE_CONF and XDG_CONFIG_HOME are
+// ignored: the environment that bootc will run in is not known.
 func CheckAdditional(root string) error {
 	if err := findConf(root); err != nil {
 		return err

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAuthFile bounds what is read as credentials; the format,
-// containers-auth.json(5), is a few hundred bytes a registry.
+// maxAuthFile is the largest file of credentials that is read; the format,
+// containers-auth.json(5), has a few hundred bytes a registry.
 const maxAuthFile = 4 << 20
 
-// ErrCredentials says that a file of credentials cannot be read.
+// ErrCredentials reports that a file of credentials cannot be read.
 var ErrCredentials = errors.New("read credentials")
 
 // Auth is the content of a registry credentials file. The zero value stands for
@@ -29,8 +29,7 @@ type Auth struct {
 	content []byte
 }
 
-// Format implements fmt.Formatter: whatever the verb, only the path is printed,
-// never the secret.
+// Format implements fmt.Formatter: every verb prints the path only, never the secret.
 func (a Auth) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials %q", a.Path) }
 
 // FindAuth looks for the credentials bootc uses: run/ostree/auth.json, then
@@ -83,8 +82,8 @@ func (a Auth) IsIn(path string) bool {
 	return Holds(path, a.Bytes())
 }
 
-// Bytes is the file to hand to podman. It is never empty: without credentials,
-// or for an empty file, it is "{}", which keeps podman from falling back to files
+// Bytes returns the content of the file that podman gets. It is never empty: without
+// credentials, or for an empty file, it is "{}", so that podman does not read files
 // of its own.
 func (a Auth) Bytes() []byte {
 	if len(a.content) == 0 {

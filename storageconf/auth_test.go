@@ -156,7 +156,7 @@ func TestReadAuthReadsAPipe(t *testing.T) {
 		written <- errors.Join(err, w.Close())
 	}()
 	got, err := storageconf.ReadAuth(procFD(r))
-	// Lets the writer go on to its end if nobody has read everything.
+	// The writer fails, and ends, if not everything was read.
 	r.Close()
 	if err != nil || !bytes.Equal(want, got.Bytes()) {
 		t.Errorf("want %d bytes, got %d, %v", len(want), len(got.Bytes()), err)

@@ -11,9 +11,9 @@ import (
 	"io"
 )
 
-// As little of BoltDB as one bucket of a few short strings needs. The library,
+// The part of BoltDB that one bucket of a few short strings needs. The library,
 // go.etcd.io/bbolt, maps the file and trusts it: a damaged one overflows the
-// stack or is read past its end, which cannot be recovered from, and opening
+// stack or is read past its end, which is fatal, and opening
 // takes the lock that a running podman waits for. Layout: bbolt's
 // internal/common/{page,meta,bucket}.go; numbers are in the machine's order.
 

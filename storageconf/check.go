@@ -42,15 +42,15 @@ func Effective(root, sysroot string) ([]byte, error) {
 }
 
 // Diff writes to w, as a unified diff, what would have to change in the file at
-// path to become want, and tells whether nothing would.
-func Diff(w io.Writer, path string, want []byte) (same bool, err error) {
+// path to become conf, and reports whether nothing would.
+func Diff(w io.Writer, path string, conf []byte) (same bool, err error) {
 	have, err := os.ReadFile(path)
 	if err != nil {
 		return false, fmt.Errorf("check storage.conf: %w", err)
 	}
-	if bytes.Equal(have, want) {
+	if bytes.Equal(have, conf) {
 		return true, nil
 	}
-	_, err = w.Write(diff.Diff(path, have, "bootc-podman storage-conf", want))
+	_, err = w.Write(diff.Diff(path, have, "bootc-podman storage-conf", conf))
 	return false, err
 }

@@ -267,7 +267,7 @@ func TestRulesDecideWhatCounts(t *testing.T) {
 			newer: "error", older: "error", oldest: "error", unknown: "error",
 		},
 		{
-			name: "a number for a key that the oldest does not know", files: map[string]string{adminFile: "[storage]\nimagestore = 7\n"},
+			name: "a number for a key that the oldest does not have", files: map[string]string{adminFile: "[storage]\nimagestore = 7\n"},
 			newer: "error", older: "error",
 		},
 		{

@@ -33,8 +33,8 @@ const (
 
 // ContainersConfBefore6 lists the files that podman before release 6, run by root, takes
 // its configuration from, in the order it reads them: each main file, and drop-ins of two
-// directories. assumed is a drop-in that is in the list, there or not, unless another
-// takes its place; "" for none.
+// directories. assumed is a drop-in that is listed even if it does not exist, unless another
+// one replaces it; "" for none.
 func ContainersConfBefore6(root *os.File, assumed string) ([]string, error) {
 	admins, err := dropIns(root, assumed, ContainersConfDir)
 	if err != nil {
@@ -47,9 +47,9 @@ func ContainersConfBefore6(root *os.File, assumed string) ([]string, error) {
 	return slices.Concat([]string{vendorContainersConf, adminContainersConf}, admins, []string{rootsContainersConf}, roots), nil
 }
 
-// ContainersConfSince6 is the same for podman 6: the first main file that is there, and
-// then drop-ins of all directories by their names, one that is there twice from the later
-// of these; see package configfile in the storage library.
+// ContainersConfSince6 is the same for podman 6: the first main file that exists, and
+// then drop-ins of all directories by their names; of two with the same name the one of the
+// later directory. See package configfile in the storage library.
 func ContainersConfSince6(root *os.File, assumed string) (files []string, err error) {
 	for _, file := range []string{rootsContainersConf, adminContainersConf, vendorContainersConf} {
 		_, err := rooted.Stat(root, file, 0)
@@ -70,7 +70,7 @@ func ContainersConfSince6(root *os.File, assumed string) (files []string, err er
 func rootful(conf string) string { return strings.TrimSuffix(conf, ".conf") + ".rootful.conf.d" }
 
 // dropIns lists the files in directories of drop-ins by their names. One that is in
-// several counts where it is last. Directories are none, but links to one are: podman
+// several counts where it is last. Directories are not listed, but links to them are: podman
 // fails on them.
 func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err error) {
 	byName := map[string]string{}
@@ -118,7 +118,7 @@ var ErrRelativeTmpDir = errors.New("image_copy_tmp_dir is a relative path")
 // ImageCopyTmpDir returns the value of image_copy_tmp_dir that a release of podman, run by
 // root, takes from containers.conf(5), "" for none, as "podman info" shows it where TMPDIR
 // is not set: an absolute path, or "storage", the directory tmp of the graph root that
-// storage.conf names, whatever --root says. conf and override are the values of
+// storage.conf names, also with --root. conf and override are the values of
 // CONTAINERS_CONF, which names the only file to read, and of CONTAINERS_CONF_OVERRIDE,
 // which podman before 4.4 does not have.
 func ImageCopyTmpDir(root string, podman [2]int, conf, override string) (value string, err error) {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Variables of the caller that lead plain podman to another store.
+// Variables of the caller that select another store for plain podman.
 const (
 	EnvStorageConf = "CONTAINERS_STORAGE_CONF"
 	EnvStorageOpts = "STORAGE_OPTS"
@@ -26,7 +26,7 @@ const (
 
 // DefaultStores returns the directories of the store that plain podman uses when
 // the user uid runs it: the graph root first, or the image store if there is
-// one, then those that podman only reads images from. It goes by the rules of
+// one, then those that podman only reads images from. It follows the rules of
 // containers-storage.conf(5) with the files below root; for the running host,
 // whose root is "/", also by CONTAINERS_STORAGE_CONF and STORAGE_OPTS of this
 // process, unless the first names a private storage.conf of ours. The paths are
@@ -37,7 +37,7 @@ func DefaultStores(root string, uid int) ([]string, error) {
 	return append(own, additional...), err
 }
 
-// OwnStores returns those of DefaultStores that podman writes to. What others hold is
+// OwnStores returns those of DefaultStores that podman writes to. Images of the others are
 // not in podman's own store.
 func OwnStores(root string, uid int) ([]string, error) {
 	own, _, err := defaultStores(root, uid)
@@ -81,8 +81,8 @@ func defaultStores(root string, uid int) (own, additional []string, err error) {
 }
 
 // readDefaultConf reads the configuration of podman's own store by the rules of the
-// host's podman. If they are not known, what only newer podmans read is passed over if
-// it is damaged.
+// host's podman. If they are not known, a damaged file that only newer podmans read is
+// ignored.
 func readDefaultConf(where configfile.File, root string) (storageTable, error) {
 	if rules, ok := KnownRules(root); ok {
 		return readConf(where, rules)
@@ -99,8 +99,8 @@ func readDefaultConf(where configfile.File, root string) (storageTable, error) {
 	return conf, err
 }
 
-// envOfConf is the variable that names the configuration of podman's own store, "" for
-// none: in the namespace of the bootc-owned store it names that one's.
+// envOfConf returns the value of the variable that names the configuration of podman's own
+// store, "" in the namespace of the bootc-owned store, where it names that store's.
 func envOfConf() string {
 	if IsPrivateConf(os.Getenv(EnvStorageConf)) {
 		return ""
@@ -108,13 +108,13 @@ func envOfConf() string {
 	return EnvStorageConf
 }
 
-// IsPrivateConf tells whether path is that of a private storage.conf, ConfPath or the
+// IsPrivateConf reports whether path is that of a private storage.conf, ConfPath or the
 // one of another sysroot beside it.
 func IsPrivateConf(path string) bool {
 	return filepath.Dir(path) == filepath.Dir(ConfPath)
 }
 
-// DefaultStore is what it takes to open the store that plain podman uses when root
+// DefaultStore describes how to open the store that plain podman uses when root
 // runs it on this host. Paths need not exist.
 type DefaultStore struct {
 	GraphRoot, RunRoot string
@@ -124,14 +124,13 @@ type DefaultStore struct {
 	// Options are driver options in the form of podman --storage-opt, additional
 	// image stores among them.
 	Options []string
-	// ImageStore is the directory of the images if it is not the graph root, "" mostly.
+	// ImageStore is the directory of the images if it is not the graph root, mostly "".
 	ImageStore string
 }
 
-// WithoutImageStores are options of podman with which it does not see the additional
-// image stores of its configuration, none where there are none. A pull, or a new name,
-// otherwise makes a record in podman's own store of an image whose layers are in
-// another (podman 4.3.1 to 6.1.1).
+// WithoutImageStores returns options of podman that hide the additional image stores of its
+// configuration, nil without such stores. Otherwise a pull, or a new name, makes a record in
+// podman's own store of an image whose layers are in another (podman 4.3.1 to 6.1.1).
 func (s DefaultStore) WithoutImageStores() (args []string) {
 	names := false
 	for _, option := range s.Options {
@@ -151,7 +150,7 @@ func (s DefaultStore) WithoutImageStores() (args []string) {
 }
 
 // ReadDefaultStore returns the store that plain podman uses when root runs it on the
-// host whose root is root. It goes by the same rules as DefaultStores.
+// host whose root is root. It follows the same rules as DefaultStores.
 func ReadDefaultStore(root string) (DefaultStore, error) {
 	where, own := configfile.File{RootForImplicitAbsolutePaths: root}, root == "/"
 	if own {
@@ -186,7 +185,7 @@ func ReadDefaultStore(root string) (DefaultStore, error) {
 	return s, nil
 }
 
-// driverOptions are the options of the configuration as the storage library passes
+// driverOptions returns the options of the configuration as the storage library passes
 // them to the driver.
 func (s storageTable) driverOptions() (options []string) {
 	o := s.Options
@@ -216,7 +215,7 @@ func (s storageTable) driverOptions() (options []string) {
 	return append(options, storage.GetGraphDriverOptions(o)...)
 }
 
-// graphRoot is where podman keeps what the user uid does not only read.
+// graphRoot returns the directory that podman of the user uid writes to.
 func (s storageTable) graphRoot(uid int) (string, error) {
 	path := s.GraphRoot
 	if path == "" && uid != 0 {

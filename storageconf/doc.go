@@ -1,13 +1,13 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package storageconf knows the bootc-owned containers-storage as files: where
-// it lies below a sysroot, the private storage.conf that describes it to
-// podman, the credentials bootc would use with it, and what podman has recorded
+// Package storageconf locates the bootc-owned containers-storage and describes it: its
+// path below a sysroot, the private storage.conf that describes it to
+// podman, the credentials that bootc uses with it, and what podman has recorded
 // about it in its own database.
 //
-// It reads, renders and writes files. It starts no program, mounts nothing and
-// never creates a store; that is what package wrapper does.
+// It reads, renders and writes files. Package wrapper starts programs, mounts, and
+// creates a store.
 package storageconf
 
 // The strings below are written by podman into its database inside the store
@@ -25,13 +25,13 @@ const (
 
 // PrivateDir is an empty directory on the host. In the mount namespace of a store a
 // filesystem in memory is mounted on it, for the files of that namespace alone, which end
-// with it; only root may look into it.
+// with it; only root can read it.
 const PrivateDir = "/run/bootc-podman/private"
 
-// OtherRunRoot is the run root of the private storage.conf. Podman takes RunRoot instead,
-// from its database of the store; buildah and skopeo take this one, and so does podman when
-// an option names another graph root. RunRoot here would make it one with the bootc store's,
-// and "system reset" of another store would empty it.
+// OtherRunRoot is the run root of the private storage.conf. Podman uses RunRoot instead,
+// from its database of the store; buildah and skopeo use this one, and so does podman when
+// an option names another graph root. With RunRoot here that podman would share the bootc
+// store's run root, and "system reset" of another store would empty it.
 const OtherRunRoot = PrivateDir + "/run"
 
 // Names in PrivateDir.
@@ -43,7 +43,7 @@ const (
 	PrivateRunRoot = "run-root"
 )
 
-// ConfPath is where the private storage.conf is kept. It is a stable path, not
+// ConfPath is the path of the private storage.conf. It is a stable path, not
 // a temporary file: conmon keeps the environment of the podman that started it
 // and opens the file again when the container ends.
 const ConfPath = "/run/bootc-podman/storage.conf"

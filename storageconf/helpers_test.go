@@ -79,8 +79,7 @@ func isolate(t testing.TB) {
 	}
 }
 
-// unsetenv is t.Setenv for no value: the storage library tells a variable that
-// is empty from one that is not there.
+// unsetenv is t.Setenv for no value: for the storage library an empty variable is set.
 func unsetenv(t testing.TB, name string) {
 	t.Helper()
 	t.Setenv(name, "")

@@ -23,19 +23,19 @@ const (
 )
 
 var (
-	// ErrNotBootcHost says that a sysroot holds neither an ostree nor a
+	// ErrNotBootcHost reports that a sysroot holds neither an ostree nor a
 	// composefs deployment tree.
 	ErrNotBootcHost = errors.New("no ostree or composefs directory")
-	// ErrSysroot says that a sysroot cannot be opened.
+	// ErrSysroot reports that a sysroot cannot be opened.
 	ErrSysroot = errors.New("open sysroot")
-	// ErrNoStore says that a bootc host has no bootc-owned store (yet).
+	// ErrNoStore reports that a bootc host has no bootc-owned store (yet).
 	ErrNoStore = errors.New("no bootc-owned store")
-	// ErrDangling says that a link stands where the store, or the directory it
-	// lies in, should be.
+	// ErrDangling reports a dangling link in the place of the store, or of the directory
+	// that it lies in.
 	ErrDangling = errors.New("symbolic link to nothing")
 )
 
-// Store says where the bootc-owned store of a sysroot is, or would be made.
+// Store is the place where the bootc-owned store of a sysroot is, or would be made.
 // It holds names, not descriptors: a descriptor belongs to the mount namespace
 // it was opened in, and the store is bind-mounted in another one.
 type Store struct {
@@ -48,16 +48,15 @@ type Store struct {
 	// root: "ostree/bootc" (which is a symbolic link on most composefs hosts)
 	// or "composefs/bootc" where that link is missing.
 	BootcRoot string
-	// Exists tells whether the store is there.
+	// Exists reports whether the store exists.
 	Exists bool
 }
 
 // Locate finds the store below sysroot. Symbolic links are followed as if the
 // directory that the path starts from, sysroot or the physical root in it, were
 // "/", so they never lead out of sysroot. A missing store is not an error: the
-// result then says where it belongs. It returns ErrNotBootcHost when sysroot is no
-// bootc host. With an error about the store alone it says where the store belongs,
-// too.
+// result is where it belongs. The error is ErrNotBootcHost if sysroot is not a
+// bootc host. The result is valid also with an error about the store alone.
 func Locate(sysroot string) (Store, error) {
 	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
 	root, err := openDir(st.Sysroot)
@@ -98,7 +97,7 @@ func Locate(sysroot string) (Store, error) {
 	return st, nil
 }
 
-// Path is the store's absolute path in the words of the user's sysroot, for
+// Path returns the store's absolute path below the sysroot that the user named, for
 // messages. Symbolic links in it are not resolved.
 func (st Store) Path() string {
 	return filepath.Join(st.Sysroot, st.Physical, st.BootcRoot, storeName)

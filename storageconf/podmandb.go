@@ -30,7 +30,7 @@ type podmanDB struct {
 	read func(*os.File) (PodmanDB, error)
 }
 
-// podmanDBs are all of them: SQLite, podman 4.8 and later, table DBConfig, and BoltDB,
+// podmanDBs returns all of them: SQLite, podman 4.8 and later, table DBConfig, and BoltDB,
 // bucket runtime-config. The file layouts are those of podman's
 // libpod/sqlite_state_internal.go and libpod/boltdb_state_internal.go.
 func podmanDBs() []podmanDB {
@@ -38,9 +38,9 @@ func podmanDBs() []podmanDB {
 }
 
 // CheckPodmanDB returns a *MismatchError when podman, started as bootc starts it,
-// would refuse the store in dir for its database. Where there are both, it depends on
-// podman which one that is (BoltDB for 4.3 and 5.4, SQLite for 5.8), so that one which
-// agrees is enough. No database is no error; one that cannot be read is.
+// would refuse the store in dir for its database. If both databases exist, the release of
+// podman decides which one it uses (BoltDB for 4.3 and 5.4, SQLite for 5.8), so one that
+// agrees is enough. A missing database is not an error; one that cannot be read is.
 func CheckPodmanDB(dir *os.File) error {
 	var refused error
 	for _, file := range podmanDBs() {
@@ -62,7 +62,7 @@ func CheckPodmanDB(dir *os.File) error {
 }
 
 // PodmanDatabases returns the databases that the store in dir has, and whether these are
-// all that any podman would look for.
+// all that any podman uses.
 func PodmanDatabases(dir *os.File) (names []string, all bool) {
 	for _, db := range podmanDBs() {
 		if existsIn(dir, db.path) {
@@ -105,10 +105,10 @@ func readBoltDB(f *os.File) (PodmanDB, error) {
 	return db, nil
 }
 
-// MismatchError says that podman's database was made with a path that is not
+// MismatchError reports that podman's database was made with a path that is not
 // the one by which bootc opens the store.
 type MismatchError struct {
-	// Database is the file, Name the setting in podman's words.
+	// Database is the file, Name the setting as podman calls it.
 	Database, Name string
 	// Recorded is the path in the database, Canonical the one bootc uses.
 	Recorded, Canonical string
@@ -120,9 +120,9 @@ func (e *MismatchError) Error() string {
 }
 
 // Check returns a *MismatchError when podman, started as bootc starts it, would
-// refuse this database. Like podman it takes an unset value as agreeing and
-// compares paths with their symbolic links resolved. Static directory and volume path
-// are left to podman: a containers.conf can name others, and then does for bootc, too.
+// refuse this database. As for podman, an unset value agrees, and paths are
+// compared with their symbolic links resolved. Static directory and volume path
+// are not checked: a containers.conf can name others, for bootc, too.
 func (db PodmanDB) Check() error {
 	for _, field := range []struct{ name, recorded, canonical string }{
 		{"graph root", db.GraphRoot, GraphRoot},

@@ -18,20 +18,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rules is how a podman that root runs finds its storage.conf, and which keys that
-// matter here it obeys. podman 4.3.1 has neither, 5.4.2 ImageStore, 5.8.6 and 6.1.1 both.
+// Rules is how a podman that root runs finds its storage.conf, and which of the keys that
+// differ between releases it supports. podman 4.3.1 has neither rule, 5.4.2 ImageStore, 5.8.6
+// and 6.1.1 both.
 type Rules struct {
 	// DropIns is true if it reads drop-in directories and, without XDG_CONFIG_HOME,
 	// the home directory.
 	DropIns bool `json:"drop_ins"`
-	// ImageStore is true if it obeys imagestore.
+	// ImageStore is true if it supports imagestore.
 	ImageStore bool `json:"image_store"`
 }
 
 // newest are the rules of the podman of this project's storage library.
 var newest = Rules{DropIns: true, ImageStore: true}
 
-// noFile stands for a main file where there is none.
+// noFile is the main file where none exists.
 const noFile = "/proc/none"
 
 // olderMainFile is the one file that a podman without drop-ins reads for root. That of
@@ -57,7 +58,7 @@ func olderMainFile(where configfile.File, rules Rules) string {
 	}
 	for _, file := range files {
 		_, err := os.Stat(file)
-		// Where the administrator's cannot be reached, they warn and take the next.
+		// If the administrator's cannot be reached, they warn and use the next.
 		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || file == admins && err != nil
 		if !missing {
 			return file
@@ -66,8 +67,8 @@ func olderMainFile(where configfile.File, rules Rules) string {
 	return noFile
 }
 
-// Ambiguous reports whether the host's configuration below root means different
-// things to the supported podmans.
+// Ambiguous reports whether the supported podmans read different settings from the host's
+// configuration below root.
 func Ambiguous(root string) bool {
 	want, err := newest.HostConfig(root)
 	if err == nil && want.ImageStore == "" && !contestedFiles(root) {
@@ -82,8 +83,8 @@ func Ambiguous(root string) bool {
 	return false
 }
 
-// contestedFiles reports whether there are files that not every podman reads, or not at
-// the same rank.
+// contestedFiles reports whether there are files that not every podman reads, or not in
+// the same order.
 func contestedFiles(root string) bool {
 	if root == "/" {
 		root = ""
@@ -103,7 +104,7 @@ func contestedFiles(root string) bool {
 		if err != nil {
 			continue
 		}
-		names, _ := f.Readdirnames(1) // an unreadable directory is as good as empty
+		names, _ := f.Readdirnames(1) // an unreadable directory counts as empty
 		f.Close()
 		if len(names) > 0 {
 			return true
@@ -112,10 +113,10 @@ func contestedFiles(root string) bool {
 	return false
 }
 
-// RulesPath is where the rules of podmans that were asked are kept.
+// RulesPath is the record of the rules of podmans.
 const RulesPath = "/run/bootc-podman/podman.json"
 
-// remembered is a podman that was asked for its rules: the file it was, and the answer.
+// remembered is a podman whose rules were determined: its file, and the rules.
 type remembered struct {
 	Path   string `json:"path"`
 	Device uint64 `json:"device"`
@@ -126,13 +127,13 @@ type remembered struct {
 	Rules   Rules `json:"rules"`
 }
 
-// maxRemembered bounds the podmans that are remembered, maxRulesFile their file.
+// maxRemembered is how many podmans are recorded, maxRulesFile the size of their file.
 const (
 	maxRemembered = 16
 	maxRulesFile  = 1 << 20
 )
 
-// identify returns the file that path is now.
+// identify returns the identity of the file at path.
 func identify(path string) (remembered, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -141,16 +142,16 @@ func identify(path string) (remembered, error) {
 	return remembered{Path: path, Device: st.Dev, Inode: st.Ino, Size: st.Size, ModTime: st.Mtim.Nano()}, nil
 }
 
-// holds reports whether the file is still the one that was asked.
+// holds reports whether the file is still the recorded one.
 func (r remembered) holds() bool {
 	now, err := identify(r.Path)
 	now.Rules = r.Rules
 	return err == nil && now == r
 }
 
-// KnownRules returns the rules that every remembered podman of the host goes by, false
-// if they are not known. root is the host's, "/" for the running one: no podman is
-// asked about another host's files.
+// KnownRules returns the rules of every recorded podman of the host, false if they are not
+// known or differ. root is the host's, "/" for the running one: no podman runs for another
+// host's files.
 func KnownRules(root string) (rules Rules, known bool) {
 	if root != "/" && root != "" {
 		return rules, false
@@ -167,7 +168,7 @@ func KnownRules(root string) (rules Rules, known bool) {
 	return rules, known
 }
 
-// RulesOf returns the remembered rules of one podman in the file at path.
+// RulesOf returns the recorded rules of one podman in the file at path.
 func RulesOf(path, podman string) (Rules, bool) {
 	for _, r := range readRemembered(path) {
 		if r.Path == podman && r.holds() {
@@ -178,7 +179,7 @@ func RulesOf(path, podman string) (Rules, bool) {
 }
 
 // RememberRules adds the rules of a podman to the file at path, whose directory must
-// exist. Podmans that are no longer there are removed from it.
+// exist. Podmans that do not exist any more are removed from it.
 func RememberRules(path, podman string, rules Rules) error {
 	added, err := identify(podman)
 	if err != nil {
@@ -194,8 +195,8 @@ func RememberRules(path, podman string, rules Rules) error {
 	return writeFile(path, content, 0o644)
 }
 
-// readRemembered reads the file at path; anything but a file that is root's, or this
-// user's, and that no other user can write is as good as none.
+// readRemembered reads the file at path. A file that root or this user does not own, or that
+// another user can write to, counts as missing.
 func readRemembered(path string) (all []remembered) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {

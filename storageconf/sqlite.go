@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// The few lines of SQLite that one small row needs. The pure-Go SQLite engines
-// would cost a tenth of the start-up budget before main and far more to open a
+// The part of SQLite that one small row needs. The pure-Go SQLite engines
+// take a tenth of the start-up budget before main and far more to open a
 // file, on every command; this reads two or three pages. Format:
 // https://www.sqlite.org/fileformat2.html, sections 1.3, 1.6, 2.1 and 2.6.
 
@@ -30,7 +30,7 @@ const (
 )
 
 // firstRow returns the first row of a table by lower-case column name, text
-// columns only. Rows that do not fit a page are passed over.
+// columns only. Rows that do not fit a page are skipped.
 func firstRow(r io.ReaderAt, table string) (map[string]string, error) {
 	head := make([]byte, sqliteHeader)
 	if _, err := r.ReadAt(head, 0); err != nil || string(head[:16]) != sqliteMagic || binary.BigEndian.Uint32(head[56:]) != 1 {
@@ -154,7 +154,7 @@ func (db *sqliteFile) visitCell(cell []byte, visit func([]sqliteValue) bool) (bo
 	if n == 0 || m == 0 {
 		return false, errSQLite
 	}
-	// A larger payload continues on overflow pages; no row we want does.
+	// A larger payload continues on overflow pages; the row of podman's table is small.
 	if size > uint64(db.pageSize)-uint64(db.reserved)-35 {
 		return true, nil
 	}

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// staleAfter is how long a file must have been left alone to be stale: a program that gets
+// staleAfter is how long a file must have been unchanged to be stale: a program that gets
 // the file as its configuration starts long before.
 const staleAfter = time.Hour
 
@@ -42,7 +42,7 @@ func interrupted(name string) bool {
 // Refresh marks the file at path as in use, so that RemoveStale keeps it, if it is there.
 func Refresh(path string) {
 	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
-	// Of a file system that cannot be written, nothing is removed either.
+	// An error does not matter: on a file system that cannot be written, no file is removed.
 	_ = unix.UtimesNanoAt(unix.AT_FDCWD, path, now, unix.AT_SYMLINK_NOFOLLOW)
 }
 
@@ -63,7 +63,7 @@ func RemoveStale(dir, proc string) error {
 		if conf != "" {
 			used, err := inEnvironment(proc, filepath.Join(dir, conf))
 			if used || err != nil {
-				Refresh(path) // so that not every program that starts searches the processes
+				Refresh(path) // so that the next programs that start need not read all processes
 				continue
 			}
 			if !stale(path) { // refreshed in the meantime

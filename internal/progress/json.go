@@ -21,27 +21,27 @@ const (
 	// lossy is the least time from the last event to one that may be left out, as
 	// in bootc.
 	lossy = 200 * time.Millisecond
-	// alive is the most time without an event while something runs. Watchdogs are
-	// promised 5 s; the rest is for a busy machine.
+	// alive is the most time without an event while something runs. The schema promises
+	// 5 s; the rest is for a busy machine.
 	alive = 4 * time.Second
-	// backlog is the most that waits for a reader, in bytes.
+	// backlog is how many bytes may wait for a reader.
 	backlog = 1 << 20
-	// grace is what a reader that is behind gets at the end.
+	// grace is the time that a slow reader has at the end.
 	grace = 2 * time.Second
-	// pipeBuf is PIPE_BUF: a pipe that is ready takes so much without waiting.
+	// pipeBuf is PIPE_BUF: a write of so many bytes to a pipe that is ready does not wait.
 	pipeBuf = 4096
 )
 
-// ErrSlowReader says that nobody read the progress for so long that it was given
-// up.
+// ErrSlowReader reports that no progress is written any more, as no process read it for too
+// long.
 var ErrSlowReader = errors.New("reader is too slow")
 
 // jsonLines writes the events of "bootc --progress-fd": see
 // docs/progress-v0.schema.json, and crates/lib/src/progress_jsonl.rs of bootc.
 // Events are canonical JSON: members sorted, no whitespace.
 //
-// bootc waits for a reader that is behind, and the pull with it. Here what must
-// be told waits in memory, what may be left out is, and nobody is held up.
+// bootc waits for a slow reader, and the pull with it. Here events that must be sent wait in
+// memory, others are left out, and no transfer waits.
 type jsonLines struct {
 	fd      int
 	grace   time.Duration
@@ -52,7 +52,7 @@ type jsonLines struct {
 	err     error
 }
 
-// mark is what was last said of a job.
+// mark is the last event of a job.
 type mark struct {
 	at    time.Time
 	bytes int64
@@ -60,7 +60,7 @@ type mark struct {
 
 // JSON writes to the pipe that is file descriptor fd, and takes it over: Close
 // closes it, and programs started meanwhile do not inherit it. The descriptors 0
-// to 2, and what is no pipe to write to, are refused.
+// to 2 are refused, and those that are not a pipe open for writing.
 func JSON(fd int) (Output, error) {
 	if fd <= 2 {
 		return nil, fmt.Errorf("use file descriptor %d for progress: 3 is the lowest allowed", fd)
@@ -131,9 +131,9 @@ type stepsSubtask struct {
 }
 
 func (o *jsonLines) event(now time.Time, what change, job *Job, part *Part) {
-	// bootc has no event for the end of a task: its last part was that, unless not
-	// all bytes are those of parts. A part that was stopped is missing from the
-	// next event.
+	// bootc has no event for the end of a task: the end of the last part is that, unless
+	// some bytes belong to no part. A part that was stopped is missing from the next
+	// event.
 	if what == started || what == done && (part != nil || job.bytes() != o.sent[job].bytes) {
 		o.send(now, job)
 	}
@@ -223,7 +223,7 @@ func eventOf(job *Job) any {
 
 func unsigned(n int64) uint64 { return uint64(max(n, 0)) }
 
-// put adds a line to what waits.
+// put adds a line to the backlog.
 func (o *jsonLines) put(event any) {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
@@ -239,9 +239,9 @@ func (o *jsonLines) put(event any) {
 	o.pending = append(o.pending, line.Bytes()...)
 }
 
-// write gives the pipe what it takes, and waits so long for it to take anything.
-// Not waiting is done with poll(2), as O_NONBLOCK would also be seen by others
-// that have the pipe from whom we got it.
+// write writes what the pipe accepts, and waits for at most the given time until it accepts
+// anything. It uses poll(2): O_NONBLOCK would also apply to other processes that share the
+// pipe.
 func (o *jsonLines) write(wait time.Duration) {
 	for len(o.pending) > 0 && o.err == nil {
 		ready := []unix.PollFd{{Fd: int32(o.fd), Events: unix.POLLOUT}}

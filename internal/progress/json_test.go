@@ -28,7 +28,7 @@ type reader struct {
 	t *testing.T
 }
 
-// jsonPipe returns an output to a pipe that nobody reads yet.
+// jsonPipe returns an output to a pipe that no process reads yet.
 func jsonPipe(t *testing.T) (*jsonLines, reader) {
 	t.Helper()
 	var fds [2]int
@@ -197,7 +197,7 @@ func TestJSONDoesNotWaitForAReaderThatIsSlow(t *testing.T) {
 				starts = n
 			}
 		}
-		// All that must be told arrived, and what fitted the pipe at first.
+		// All events that must be sent arrived, and those that fitted the pipe at first.
 		if len(events) < 1+1+100 || len(events) > 150 || events[len(events)-1]["steps"] != 50.0 {
 			t.Errorf("got %d events, the last %v", len(events), events[len(events)-1])
 		}

@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// summaryPeriod is the least time between two lines that only tell that things
-// go on.
+// summaryPeriod is the least time between two lines about tasks that run.
 const summaryPeriod = 5 * time.Second
 
-// lines writes a line for everything that begins or ends.
+// lines writes a line for each task and part that begins or ends.
 type lines struct {
 	w    io.Writer
 	last time.Time
-	// next is the index of the job whose turn it is to be summed up.
+	// next is the index of the job that the next summary is about.
 	next int
 	err  error
 }

@@ -1,16 +1,16 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package progress tells how far transfers are: bars on a terminal, lines in a
+// Package progress reports how far transfers are: bars on a terminal, lines in a
 // log, JSON lines for a program.
 //
 // A Reporter has tasks (a pull, an export), and those have subtasks (layers,
-// named steps). Counting is one atomic addition, so it may be done for every
-// buffer copied; the outputs look at the counters when it suits them. All of it
+// named steps). Counting is one atomic addition, cheap enough for every
+// buffer copied; the outputs read the counters periodically. All of it
 // is safe for concurrent use.
 //
 // No output changes the state of a terminal, the flags of a file or the handling
-// of a signal, so there is nothing to restore, not even after SIGKILL.
+// of a signal, so there is nothing to restore after SIGKILL.
 package progress
 
 import (
@@ -22,21 +22,21 @@ import (
 	"time"
 )
 
-// period is the time between two looks at the counters: 10 Hz is the most that
-// bars are drawn.
+// period is the time between two readings of the counters: bars are drawn at 10 Hz at
+// most.
 const period = 100 * time.Millisecond
 
-// Output is one way of telling; Terminal, Lines and JSON make them. It belongs to
-// the Reporter it was given to.
+// Output is a form of progress; Terminal, Lines and JSON make one. It belongs to
+// the Reporter that it was passed to.
 type Output interface {
-	// event tells that something began or ended. part is nil when it is the job.
+	// event is called when a job or, if it is not nil, a part of it begins or ends.
 	event(now time.Time, what change, job *Job, part *Part)
 	// tick is called every period with the jobs that run.
 	tick(now time.Time, jobs []*Job)
-	// message writes text of somebody else to w, which may be where the output
-	// itself writes.
+	// message writes text of another source to w, which may be the file that the
+	// output itself writes to.
 	message(w io.Writer, text []byte) (int, error)
-	// close says what is left to say. It returns the first error of all writes.
+	// close writes what is left. It returns the first error of all writes.
 	close() error
 }
 
@@ -50,8 +50,8 @@ const (
 	stopped
 )
 
-// Reporter tells its outputs how far tasks are. A nil Reporter tells nobody
-// (--quiet), as do the nil Job and the nil Part that come of it.
+// Reporter passes the progress of tasks to its outputs. A nil Reporter has no output
+// (--quiet), nor have the nil Job and the nil Part that it returns.
 type Reporter struct {
 	outputs []Output
 	ticker  sync.WaitGroup
@@ -71,17 +71,16 @@ func New(outputs ...Output) *Reporter {
 	return &Reporter{outputs: outputs}
 }
 
-// Task describes something that takes its time. Its text may come from anywhere:
-// outputs for people show the ASCII of it, without control characters.
+// Task describes a task. Its text may contain any character: outputs for people show only
+// ASCII without control characters.
 type Task struct {
 	// Name is for programs: "pulling". Description is for people.
 	Name, Description string
-	// ID tells tasks of one name apart, as a digest or an image name does.
+	// ID identifies the task among those of one name: a digest, an image name.
 	ID string
-	// Steps and Bytes are what there is to do, without what is Cached; 0 is
-	// unknown.
+	// Steps and Bytes are to be done, without the cached ones; 0 is unknown.
 	Steps, Bytes int64
-	// StepsCached and BytesCached need not be done, as they were done before.
+	// StepsCached and BytesCached were done before.
 	StepsCached, BytesCached int64
 }
 
@@ -89,11 +88,11 @@ type Task struct {
 type Subtask struct {
 	// Name is the kind of part, for programs: "layer". Description is for people.
 	Name, Description string
-	// ID tells parts of one name apart.
+	// ID identifies the part among those of one name.
 	ID string
-	// Bytes is what there is to do, 0 when unknown. Steps of a sequence have none.
+	// Bytes are to be done, 0 when unknown. Steps of a sequence have none.
 	Bytes int64
-	// BytesCached need not be done, as they were done before.
+	// BytesCached were done before.
 	BytesCached int64
 }
 
@@ -119,7 +118,7 @@ func (r *Reporter) start(task Task, transfer bool) *Job {
 		r.stop = make(chan struct{})
 		r.ticker.Go(r.run)
 	}
-	r.tell(now, started, job, nil)
+	r.notify(now, started, job, nil)
 	return job
 }
 
@@ -155,8 +154,8 @@ func (r *Reporter) tick(now time.Time) {
 	}
 }
 
-// tell is called with the lock held.
-func (r *Reporter) tell(now time.Time, what change, job *Job, part *Part) {
+// notify is called with the lock held.
+func (r *Reporter) notify(now time.Time, what change, job *Job, part *Part) {
 	for _, output := range r.outputs {
 		output.event(now, what, job, part)
 	}
@@ -191,9 +190,9 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(text []byte) (int, error) { return f(text) }
 
-// Close stops what still runs, waits for the last words of the outputs and returns
-// the first error of each of them; an output that fails says nothing more, and
-// nobody else is disturbed. No goroutine is left.
+// Close stops the jobs that still run, waits until the outputs have written, and returns
+// the first error of each of them. An output that fails writes nothing more; the others
+// continue. No goroutine is left.
 func (r *Reporter) Close() error {
 	if r == nil {
 		return nil
@@ -237,7 +236,7 @@ type Job struct {
 	meter    meter
 }
 
-// SetTotal tells what there is to do, once it is known (or known better); 0 is
+// SetTotal sets the steps and bytes to do, once they are known or known better; 0 is
 // unknown.
 func (j *Job) SetTotal(steps, bytes int64) {
 	if j == nil {
@@ -248,7 +247,7 @@ func (j *Job) SetTotal(steps, bytes int64) {
 	j.task.Steps, j.task.Bytes = steps, bytes
 }
 
-// SetCached tells what need not be done, once it is known.
+// SetCached sets the steps and bytes that were done before, once they are known.
 func (j *Job) SetCached(steps, bytes int64) {
 	if j == nil {
 		return
@@ -258,8 +257,8 @@ func (j *Job) SetCached(steps, bytes int64) {
 	j.task.StepsCached, j.task.BytesCached = steps, bytes
 }
 
-// Set tells that n bytes of the task were done so far, where that is more than what
-// its parts tell.
+// Set sets the bytes of the task that were done so far. The sum of its parts counts if it is
+// larger.
 func (j *Job) Set(n int64) {
 	if j != nil {
 		j.count.Store(n)
@@ -280,12 +279,12 @@ func (j *Job) Start(sub Subtask) *Part {
 	part := &Part{job: j, sub: sub, started: now, meter: meter{start: now}}
 	part.total.Store(sub.Bytes)
 	j.parts = append(j.parts, part)
-	j.r.tell(now, started, j, part)
+	j.r.notify(now, started, j, part)
 	return part
 }
 
-// Done tells that the task was done, and Stop that it will not be. Only the first
-// of them counts, so Stop can be deferred. Parts that still run are stopped.
+// Done ends the task as done, Stop as not done. Only the first call
+// counts, so Stop can be deferred. Parts that still run are stopped.
 func (j *Job) Done() { j.finish(done) }
 
 // Stop is described at Done.
@@ -305,9 +304,9 @@ func (j *Job) end(what change) {
 	if j.ended {
 		return
 	}
-	// The output shows how far the job was, so it is told before the parts that
-	// still ran are forgotten.
-	j.r.tell(time.Now(), what, j, nil)
+	// The output shows how far the job was, so the event comes before the parts that
+	// still ran are removed.
+	j.r.notify(time.Now(), what, j, nil)
 	j.ended = true
 	j.r.jobs = slices.DeleteFunc(j.r.jobs, func(other *Job) bool { return other == j })
 	for _, part := range j.parts {
@@ -347,7 +346,7 @@ func (p *Part) Add(n int64) {
 	}
 }
 
-// Set tells that n bytes were done so far. It may be less than before, as when a
+// Set sets the bytes that were done so far. It may be less than before, as when a
 // download starts again.
 func (p *Part) Set(n int64) {
 	if p != nil {
@@ -355,7 +354,7 @@ func (p *Part) Set(n int64) {
 	}
 }
 
-// SetTotal tells how many bytes there are, once it is known; 0 is unknown.
+// SetTotal sets the number of bytes, once it is known; 0 is unknown.
 func (p *Part) SetTotal(n int64) {
 	if p != nil {
 		p.total.Store(n)
@@ -379,10 +378,9 @@ func (p *Part) Writer(dst io.Writer) io.Writer {
 	return &countingWriter{p, dst}
 }
 
-// Done tells that the part was done, all of it: sizes that were not known exactly
-// now are. Stop tells that it was not, and that its bytes do not count, as they
-// will have to be done again. Only the first of them counts, so Stop can be
-// deferred.
+// Done ends the part as done: an estimated size becomes the size that was counted. Stop ends
+// it as not done: its bytes do not count, as they have to be done again. Only the first call
+// counts, so Stop can be deferred.
 func (p *Part) Done() { p.end(done) }
 
 // Stop is described at Done.
@@ -400,7 +398,7 @@ func (p *Part) end(what change) {
 	}
 	p.ended = true
 	if what == done {
-		// Equal numbers are how readers of the JSON lines know a finished part.
+		// Readers of the JSON lines recognise a finished part by equal numbers.
 		n := max(p.count.Load(), p.total.Load())
 		p.count.Store(n)
 		p.total.Store(n)
@@ -409,7 +407,7 @@ func (p *Part) end(what change) {
 	} else {
 		j.parts = slices.DeleteFunc(j.parts, func(other *Part) bool { return other == p })
 	}
-	j.r.tell(time.Now(), what, j, p)
+	j.r.notify(time.Now(), what, j, p)
 }
 
 type countingReader struct {
@@ -434,11 +432,11 @@ func (w *countingWriter) Write(buf []byte) (int, error) {
 	return n, err
 }
 
-// memory is how far back a rate looks.
+// memory is the period that a rate is the mean of.
 const memory = 5 * time.Second
 
-// meter measures a rate in bytes per second: the mean at first, and later one
-// that forgets what is longer ago than memory.
+// meter measures a rate in bytes per second: the mean at first, later a mean that is weighted
+// towards the last period of memory.
 type meter struct {
 	start, at time.Time
 	bytes     int64
@@ -459,8 +457,7 @@ func (m *meter) update(now time.Time, bytes int64) {
 	m.at, m.bytes = now, bytes
 }
 
-// left estimates how long the bytes up to total take; ok is false when nobody
-// knows.
+// left estimates how long the bytes up to total take; ok is false when that is unknown.
 func (m *meter) left(total int64) (d time.Duration, ok bool) {
 	if total <= m.bytes || m.rate < 1 {
 		return 0, false

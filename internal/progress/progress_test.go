@@ -33,7 +33,7 @@ func sleep(d time.Duration) {
 func TestNilReporterIsQuiet(t *testing.T) {
 	reporter := New()
 	if reporter != nil {
-		t.Fatal("a reporter to nobody is not nil")
+		t.Fatal("a reporter without outputs is not nil")
 	}
 	job := reporter.Transfer(Task{Name: "pulling"})
 	job.SetTotal(1, 2)

@@ -15,11 +15,11 @@ import (
 
 // terminal draws a block of lines, a few for each job, again and again.
 //
-// The bars are our own because of what importing a library costs every run of the
-// program, also those that draw nothing. With mpb v8 that is 30 ms, as its
-// go-runewidth fills tables before main, and go.podman.io/common wants a version
-// of it that does; ours is not to be measured. Nor is there much to draw: ASCII
-// has no character widths to know.
+// The bars are written here because a library slows the start of every run of the
+// program, also of those that draw nothing. mpb v8 takes 30 ms, as its
+// go-runewidth fills tables before main, and go.podman.io/common requires that
+// version; this takes no time that can be measured. The bars are ASCII, where every
+// character has the same width.
 type terminal struct {
 	w    io.Writer
 	size func() (columns, rows int)
@@ -29,17 +29,17 @@ type terminal struct {
 }
 
 // Terminal draws bars on the terminal f, as long as term (the environment's TERM)
-// is one where the cursor can be moved, and writes Lines to everything else.
+// is one where the cursor can be moved, and writes Lines to other files.
 //
 // Bars are ASCII, so they look the same in every locale, and without colours, so
-// there is nothing for NO_COLOR to switch off.
+// NO_COLOR does not apply.
 func Terminal(f *os.File, term string) Output {
 	fd := int(f.Fd())
 	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil || term == "" || term == "dumb" {
 		return Lines(f)
 	}
 	return &terminal{w: f, size: func() (columns, rows int) {
-		// Asking each time needs no handler of SIGWINCH.
+		// Reading the size each time needs no handler of SIGWINCH.
 		if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil && size.Col > 0 && size.Row > 0 {
 			return int(size.Col), int(size.Row)
 		}
@@ -48,7 +48,7 @@ func Terminal(f *os.File, term string) Output {
 }
 
 func (o *terminal) event(now time.Time, what change, job *Job, part *Part) {
-	// Parts are seen at the next tick; one that is done leaves the screen then.
+	// Parts are drawn at the next tick; a finished one is removed then.
 	if part == nil && what != started {
 		o.write(o.erase() + ending(now, what, job) + "\n")
 	}
@@ -91,7 +91,7 @@ func (o *terminal) up() string {
 	return fmt.Sprintf("\r\x1b[%dA", rows)
 }
 
-// draw puts the block on the screen in the place of the one before.
+// draw writes the block over the previous one.
 func (o *terminal) draw(block []string, columns int) {
 	changed := len(block) != len(o.drawn)
 	var frame strings.Builder
@@ -159,8 +159,8 @@ const (
 	minBar, maxBar   = 8, 40
 )
 
-// bar returns name, bar, bytes, rate and time left. What matters less is further
-// to the right, where a narrow screen cuts it off.
+// bar returns name, bar, bytes, rate and time left, in the order of their importance: a
+// narrow screen cuts the right end off.
 func bar(name string, m *meter, n, total int64, columns int) string {
 	eta := "--"
 	if left, ok := m.left(total); ok {

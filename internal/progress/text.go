@@ -12,9 +12,9 @@ import (
 	"github.com/docker/go-units"
 )
 
-// clean drops control characters and puts a question mark where a character is
-// not ASCII: a byte is a column then, in every locale, and nothing can steer a
-// terminal. Names of images and digests lose nothing.
+// clean removes control characters and replaces each character that is not ASCII by a
+// question mark, so that a byte is a column in every locale, and no text controls the
+// terminal. Names of images and digests are ASCII.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -34,7 +34,7 @@ func duration(d time.Duration) string { return d.Round(time.Second).String() }
 
 func rate(m *meter) string { return size(int64(m.rate)) + "/s" }
 
-// amount is "12MB of 45MB", or "12MB" when nobody knows of how many.
+// amount is "12MB of 45MB", or "12MB" when the total is unknown.
 func amount(n, total int64) string {
 	if total <= 0 {
 		return size(n)

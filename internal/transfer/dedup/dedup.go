@@ -1,16 +1,16 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dedup has files that lie in both stores of a host share their extents.
+// Package dedup makes files that lie in both stores of a host share their extents.
 //
 // The kernel compares two ranges and shares them in one step (FIDEDUPERANGE,
-// ioctl_fideduperange(2)), so that nothing changes but where bytes lie on the disk:
-// no lock of a store is needed, a layer may be removed meanwhile, and a run that was
-// killed has done no half of anything.
+// ioctl_fideduperange(2)), so that only the place of bytes on the disk changes:
+// no lock of a store is needed, a layer may be removed meanwhile, and a run that is
+// killed leaves every file complete.
 //
-// The files of podman's own store are those that get other extents. Their
-// filesystem is mounted writable, which that of the bootc-owned store often is not,
-// and of a file that is only read nobody asks that.
+// The files of podman's own store get the extents of the bootc-owned store. The file that
+// changes must be on a writable mount, and the mount of the bootc-owned store is often
+// read-only, which does not matter for a file that is only read.
 package dedup
 
 import (
@@ -29,29 +29,29 @@ import (
 )
 
 var (
-	// ErrFilesystems says that the stores lie on two filesystems.
+	// ErrFilesystems reports that the stores lie on two filesystems.
 	ErrFilesystems = errors.New("different filesystems share nothing")
-	// ErrNoReflink says that a filesystem cannot share extents.
+	// ErrNoReflink reports that a filesystem cannot share extents.
 	ErrNoReflink = errors.New("the filesystem cannot share extents between files")
-	// ErrDriver says that a store is not one of overlay layers.
+	// ErrDriver reports that a store does not use the overlay driver.
 	ErrDriver = errors.New("only stores of the overlay driver are supported")
-	// ErrMounts says that a kernel before 5.18 wants both files on one mount, or
-	// any kernel a writable one, and that there is none.
+	// ErrMounts reports that no mount has both stores, which kernels before 5.18 need, or
+	// that no such mount is writable, which every kernel needs.
 	ErrMounts = errors.New("no mount has both stores")
 )
 
-// Options say for which host files are shared.
+// Options name the host, and how its files are shared.
 type Options struct {
 	inventory.Options
-	// DryRun looks at sizes and extents only, and changes nothing.
+	// DryRun compares sizes and extents only, and changes nothing.
 	DryRun   bool
 	Progress *progress.Reporter
-	// Warn is called with what was left out: a file that differs, or that cannot
-	// be read. Calls do not overlap.
+	// Warn is called for each file that differs, or that cannot be read. Calls do not
+	// overlap.
 	Warn func(error)
 }
 
-// Result is what was found and done.
+// Result describes a run.
 type Result struct {
 	DryRun bool `json:"dry_run"`
 	// Complete is false when the run was stopped.
@@ -60,26 +60,26 @@ type Result struct {
 	// Files how many regular files in them were compared, hard links counted once.
 	Layers int64 `json:"layers"`
 	Files  int64 `json:"files"`
-	// Bytes is what the compared files of podman's own store take on the disk;
-	// Shared is how much of it was shared with the other store before. Content
-	// that the filesystem keeps with its metadata is in neither.
+	// Bytes is the size of the compared files of podman's own store on the disk;
+	// Shared is how much of it was shared with the other store before. Neither counts
+	// content that the filesystem keeps with its metadata.
 	Bytes  int64 `json:"bytes"`
 	Shared int64 `json:"bytes_shared"`
-	// Saved is how many bytes of the disk are free now. Where a filesystem
-	// compresses, they are those before compression. What a third file shares,
-	// in a snapshot for example, is not counted, since it does not become free.
-	// After a dry run it is how much there would be at most.
+	// Saved is how many bytes of the disk were freed. Where a filesystem
+	// compresses, they are those before compression. Extents that a third file shares,
+	// in a snapshot for example, are not counted, since they are not freed.
+	// After a dry run it is the most that a run would free.
 	Saved int64 `json:"bytes_saved"`
 	// Different is the number of files whose content is not that of the other
-	// store, though the layer is the same: one of them is damaged. They were left
-	// alone, and so were those that could not be shared: Failed.
+	// store, though the layer is the same: one of them is damaged. They are left
+	// unchanged, as are those that could not be shared: Failed.
 	Different int64 `json:"files_different"`
 	Failed    int64 `json:"files_failed"`
 }
 
 // Run shares the files of all layers that podman's own store and the bootc-owned
 // one have both. A store that does not exist has no layers. It can be repeated, and
-// goes on where one before it was stopped.
+// continues where a run before it was stopped.
 //
 // The result is nil only if nothing was begun. Errors are inventory.ErrNotOnHost,
 // wrapper.ErrNotRoot, storageconf.ErrNotBootcHost, ErrFilesystems, ErrNoReflink,
@@ -138,7 +138,7 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 			total += max(c.size, 0)
 		}
 	}
-	// One of several directories, an additional image store perhaps, may lie elsewhere.
+	// One of several directories, such as an additional image store, may lie elsewhere.
 	if refused != nil && len(work) == 0 {
 		return nil, refused
 	}
@@ -162,7 +162,7 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 	return result, err
 }
 
-// maxWorkers bounds how many files are compared at a time: more only make a disk
+// maxWorkers is how many files are compared at a time: more only make a disk
 // seek.
 const maxWorkers = 8
 
@@ -204,7 +204,7 @@ func pairs(from, to *cstorage.Store) (list []pair, err error) {
 	return list, nil
 }
 
-// contentKey is equal for layers of equal content, "" where nobody knows.
+// contentKey is equal for layers of equal content, "" where that is unknown.
 func contentKey(l cstorage.Layer) string {
 	if l.DiffID == "" && l.TOCDigest != "" {
 		return "toc " + l.TOCDigest

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What linux/fiemap.h and linux/fs.h define. The number of the ioctl is the same on
+// Constants of linux/fiemap.h and linux/fs.h. The number of the ioctl is the same on
 // all architectures.
 const (
 	ioctlFiemap = 0xc020660b
@@ -41,7 +41,7 @@ type fiemap struct {
 }
 
 // extents appends to list where the first size bytes of a file lie, in the order of the
-// file. Holes are left out, and so is what is kept among metadata.
+// file, without holes and content that is kept among metadata.
 func (m *fiemap) extents(fd int, size uint64, list []extent) ([]extent, error) {
 	for start := uint64(0); start < size; {
 		m.start, m.length, m.flags, m.mapped, m.count = start, size-start, 0, 0, uint32(len(m.found))
@@ -50,7 +50,7 @@ func (m *fiemap) extents(fd int, size uint64, list []extent) ([]extent, error) {
 		case errno == unix.EINTR:
 			continue
 		case errno != 0:
-			return nil, fmt.Errorf("look at extents: %w", errno)
+			return nil, fmt.Errorf("read extents: %w", errno)
 		case m.mapped == 0:
 			return list, nil
 		}
@@ -93,7 +93,7 @@ func apart(from, to, list []extent) []extent {
 	return list
 }
 
-// samePlace tells whether a and b lie at the same place where they overlap in the
+// samePlace reports whether a and b lie at the same place where they overlap in the
 // file.
 func samePlace(a, b extent) bool {
 	switch {

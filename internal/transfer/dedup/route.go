@@ -22,10 +22,10 @@ import (
 // tree is the directory of all layers in one directory of a store.
 type tree struct {
 	home cstorage.Home
-	// dir is nil where err says why.
+	// dir is nil after err.
 	dir *os.File
 	err error
-	// mount is what dir lies on.
+	// mount is the mount that dir lies on.
 	mount *mountinfo.Info
 }
 
@@ -37,7 +37,7 @@ type route struct {
 	err   error
 }
 
-// routes knows the ways from the directories of one store to those of another.
+// routes has the ways from the directories of one store to those of another.
 type routes struct {
 	from, to []*tree
 	mounts   []*mountinfo.Info
@@ -46,7 +46,7 @@ type routes struct {
 }
 
 func newRoutes(from, to *cstorage.Store, dryRun bool) (*routes, error) {
-	// What is mounted changes with every container, but not where stores lie.
+	// Read once: mounts change with every container, but not those of stores.
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return nil, fmt.Errorf("read mounts: %w", err)
@@ -99,8 +99,8 @@ func (r *routes) close() {
 	}
 }
 
-// sync has the kernel put on the disk what was written, or only planned, before:
-// until then nobody knows where it will lie.
+// sync makes the kernel write earlier data to the disk: until then the data has no place
+// there.
 func (r *routes) sync() error {
 	for _, way := range r.known {
 		if way != nil && way.err == nil {
@@ -113,7 +113,7 @@ func (r *routes) sync() error {
 }
 
 // find returns the way from a layer of one store to one of the other, nil when a
-// layer is gone, or when both are one.
+// layer was removed, or when both are the same.
 func (r *routes) find(from, to string) (*route, error) {
 	a, errA := holder(r.from, from)
 	b, errB := holder(r.to, to)
@@ -133,8 +133,8 @@ func (r *routes) find(from, to string) (*route, error) {
 	return way, way.err
 }
 
-// holder returns the tree that a layer lies in, nil if none has it. The error says
-// which one could not be looked into.
+// holder returns the tree that a layer lies in, nil if none has it. The error names the
+// tree that could not be read.
 func holder(trees []*tree, id string) (*tree, error) {
 	var failed error
 	for _, t := range trees {
@@ -158,7 +158,7 @@ func same(a, b *os.File) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// open finds out how the files of a and b can share extents.
+// open determines how the files of a and b can share extents.
 func (r *routes) open(a, b *tree) *route {
 	way := &route{from: a.dir, to: b.dir}
 	// The subvolumes of a Btrfs have numbers of their own; their mounts do not.
@@ -174,7 +174,7 @@ func (r *routes) open(a, b *tree) *route {
 	}
 	switch {
 	case err != nil:
-		way.err = fmt.Errorf("look at filesystem of %q: %w", b.dir.Name(), err)
+		way.err = fmt.Errorf("read filesystem of %q: %w", b.dir.Name(), err)
 		return way
 	case fs.Reflink == inventory.No:
 		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrNoReflink)
@@ -192,14 +192,14 @@ func (r *routes) open(a, b *tree) *route {
 	return way
 }
 
-// String is the tree with its filesystem, for messages.
+// String returns the tree with its filesystem, for messages.
 func (t *tree) String() string {
 	return fmt.Sprintf("%q (%s, %s, on %q)", t.home.Dir.Name(), t.mount.Source, t.mount.FSType, t.mount.Mountpoint)
 }
 
-// probe asks the kernel whether files of a and b could share extents, for all it
-// knows of their mounts, without there being any. It looks at the mounts of both
-// before it sees that a directory has none: EISDIR, the error that means yes.
+// probe determines whether the mounts of a and b let files share extents. It calls the kernel
+// with directories: the kernel checks both mounts first, and then fails with EISDIR, the error
+// that means yes.
 func probe(a, b *tree) error {
 	f, err := rooted.Open(a.home.Dir, "overlay-layers/layers.json", unix.O_RDONLY)
 	if err != nil {
@@ -213,10 +213,10 @@ func probe(a, b *tree) error {
 	return err
 }
 
-// onOneMount opens the trees on a mount that both are on and that is writable: a
-// detached copy of one which the host has (open_tree(2)). Nobody else sees it, it
-// needs no mount namespace, and it goes with its descriptors. What is mounted below
-// it is not part of it.
+// onOneMount opens the trees on a mount that has both and that is writable: a
+// detached copy of a mount of the host (open_tree(2)). No other process sees it, it
+// needs no mount namespace, and it ends with its descriptors. It does not contain mounts
+// below it.
 func (r *routes) onOneMount(a, b *tree) (from, to *os.File, err error) {
 	pathA, errA := a.pathInFilesystem()
 	pathB, errB := b.pathInFilesystem()
@@ -231,7 +231,7 @@ func (r *routes) onOneMount(a, b *tree) (from, to *os.File, err error) {
 			continue
 		}
 		if from, to, err := openClone(m.Mountpoint, relA, relB); err == nil {
-			// Something else may be mounted over it.
+			// Another filesystem may be mounted over it.
 			if same(from, a.dir) && same(to, b.dir) {
 				return from, to, nil
 			}
@@ -245,7 +245,7 @@ func (r *routes) onOneMount(a, b *tree) (from, to *os.File, err error) {
 	return nil, nil, fmt.Errorf("share files of %s with %s: %w", a, b, err)
 }
 
-// pathInFilesystem is the path from the root of the filesystem.
+// pathInFilesystem returns the path from the root of the filesystem.
 func (t *tree) pathInFilesystem() (string, error) {
 	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(t.dir.Fd())))
 	if err != nil {

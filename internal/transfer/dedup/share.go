@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// chunk is how much the kernel is asked to compare at a time. Btrfs takes no
-	// more, and a signal need not be waited for any longer.
+	// chunk is how much the kernel compares in one call. Btrfs accepts no
+	// more, and a signal ends the run after one call.
 	chunk = 16 << 20
 	// batchFiles is how many files of a directory a worker takes at a time.
 	batchFiles = 64
-	// readAhead is from what size on the kernel is told to read a range before it
-	// compares it, which it does page by page.
+	// readAhead is the size from which on a range is read ahead (posix_fadvise(2)): the
+	// kernel compares page by page.
 	readAhead = 16 << 10
 )
 
@@ -39,7 +39,7 @@ type layerPair struct {
 type pass struct {
 	Options
 	result *Result
-	// stop ends the walk with an error that would meet every file.
+	// stop ends the walk with an error that every file would cause.
 	stop context.CancelCauseFunc
 	mu   sync.Mutex // for Warn
 }
@@ -52,18 +52,18 @@ func (p *pass) warn(err error) {
 	}
 }
 
-// layer is one that is being walked.
+// layer is a layer whose files are walked.
 type layer struct {
 	from, to *os.File
 	// block is the size of a block of the filesystem.
 	block uint64
 	part  *progress.Part
-	// linked has the inodes with several names that were met.
+	// linked has the inodes with several names that were seen.
 	mu     sync.Mutex
 	linked map[uint64]bool
 }
 
-// first tells whether a file with several names is met for the first time.
+// first reports whether a file with several names is seen for the first time.
 func (l *layer) first(inode uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -72,7 +72,7 @@ func (l *layer) first(inode uint64) bool {
 	return !met
 }
 
-// directory is one that both layers have. It is closed with the last batch.
+// directory is a directory that both layers have. It is closed with the last batch.
 type directory struct {
 	layer    *layer
 	path     string
@@ -94,7 +94,7 @@ type batch struct {
 }
 
 // run walks over the layers, one after the other, with several workers. The error is
-// that of ctx, or one that all files met.
+// that of ctx, or one that every file causes.
 func (p *pass) run(ctx context.Context, job *progress.Job, work []layerPair, workers int) error {
 	ctx, p.stop = context.WithCancelCause(ctx)
 	defer p.stop(nil)
@@ -148,8 +148,8 @@ func (p *pass) layer(ctx context.Context, job *progress.Job, lp layerPair, worke
 	}
 }
 
-// walk hands out the regular files of a layer. It remembers paths, not
-// descriptors, of directories still to come: their number has no limit.
+// walk passes the regular files of a layer to the workers. It keeps paths, not
+// descriptors, of the directories that follow: their number has no limit.
 func (p *pass) walk(ctx context.Context, l *layer, batches chan<- batch) {
 	for todo := []string{"."}; len(todo) > 0 && ctx.Err() == nil; {
 		path := todo[len(todo)-1]
@@ -175,7 +175,7 @@ func (p *pass) walk(ctx context.Context, l *layer, batches chan<- batch) {
 	}
 }
 
-// list hands out the regular files of a directory and returns the paths of the
+// list passes the regular files of a directory to the workers and returns the paths of the
 // directories in it.
 func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (below []string, err error) {
 	for {
@@ -207,7 +207,7 @@ func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (belo
 	}
 }
 
-// worker is what one worker uses again and again.
+// worker has the buffers that one worker reuses.
 type worker struct {
 	fiemap         fiemap
 	from, to, rest []extent
@@ -215,8 +215,8 @@ type worker struct {
 
 var errDiffers = errors.New("content differs between the stores, though the layer is the same")
 
-// file has a file share its extents with the one of the same name in the other
-// store, and counts what came of it.
+// file makes a file share its extents with the one of the same name in the other
+// store, and counts the result.
 func (p *pass) file(ctx context.Context, w *worker, d *directory, name string) {
 	err := p.shareFile(ctx, w, d, name)
 	switch {
@@ -224,7 +224,7 @@ func (p *pass) file(ctx context.Context, w *worker, d *directory, name string) {
 	case errors.Is(err, errDiffers):
 		atomic.AddInt64(&p.result.Different, 1)
 		p.warn(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
-	// Not this file's fault.
+	// Every file would cause this error.
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EXDEV), errors.Is(err, unix.EROFS), errors.Is(err, unix.ENOSPC):
 		p.stop(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
 	default:
@@ -232,8 +232,8 @@ func (p *pass) file(ctx context.Context, w *worker, d *directory, name string) {
 	}
 }
 
-// skip counts and tells what was left out. What is not there was removed meanwhile,
-// or is for others to notice.
+// skip counts a file that was left out, and warns. A missing file was removed meanwhile, and
+// is not counted.
 func (p *pass) skip(err error) {
 	if !errors.Is(err, unix.ENOENT) {
 		atomic.AddInt64(&p.result.Failed, 1)
@@ -304,11 +304,11 @@ func (p *pass) shareFile(ctx context.Context, w *worker, d *directory, name stri
 	return nil
 }
 
-// openRegular opens a regular file; the descriptor is -1 if it is something else by
+// openRegular opens a regular file; the descriptor is -1 if it is another kind of file
 // now.
 func openRegular(dir *os.File, name string) (fd int, stat unix.Stat_t, err error) {
 	for {
-		// A FIFO would else be waited for.
+		// Opening a FIFO would wait.
 		fd, err = unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 		if !errors.Is(err, unix.EINTR) {
 			break
@@ -324,12 +324,12 @@ func openRegular(dir *os.File, name string) (fd int, stat unix.Stat_t, err error
 	return fd, stat, nil
 }
 
-// shareRange has the kernel compare a range of two files and, if it is equal, share
+// shareRange makes the kernel compare a range of two files and, if it is equal, share
 // it. It returns how many bytes from its beginning on are shared now; the error is
 // errDiffers if they are not equal.
 func shareRange(from, to int, at, length uint64) (uint64, error) {
 	if length > readAhead {
-		// No more than advice.
+		// Only advice: an error does not matter.
 		_ = unix.Fadvise(from, int64(at), int64(length), unix.FADV_WILLNEED)
 		_ = unix.Fadvise(to, int64(at), int64(length), unix.FADV_WILLNEED)
 	}
