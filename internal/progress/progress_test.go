@@ -15,7 +15,7 @@ import (
 
 // Tests run in bubbles of package synctest, where sleeping takes no time: the
 // clock jumps to when the next goroutine wakes up. They sleep half a period past
-// the tick they want to see.
+// the tick they need.
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -307,7 +307,7 @@ func TestFilesOfAReadOnlyMountShareTheirExtents(t *testing.T) {
 	}
 }
 
-// Kernels before 5.18 want it so.
+// Kernels before 5.18 need both on one mount.
 func TestOneMountForBothStores(t *testing.T) {
 	m, _ := twins(t, "xfs")
 	for _, path := range []string{bootcStore, podmanStore} {
