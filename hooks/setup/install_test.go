@@ -446,8 +446,10 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "bad JSON", with: edit(theirs, "{", ""), want: "no container starts: parsing hook"},
 		{name: "a list", with: edit(theirs, good, "[]"), want: theirs + ": no container starts: parsing hook: not a JSON object"},
 		{name: "a text in place of a number", with: edit(theirs, `"timeout":5`, `"timeout":"5"`), want: theirs + `: no container starts: parsing hook: field "hook.timeout" is a string`},
-		{name: "a dangling link among the drop-ins", podman: "4.3.1", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") },
-			want: dropInDir + "/20-x.conf: is a link to nothing, on which podman before 5.4 fails"},
+		{
+			name: "a dangling link among the drop-ins", podman: "4.3.1", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") },
+			want: dropInDir + "/20-x.conf: is a link to nothing, on which podman before 5.4 fails",
+		},
 		{name: "a dangling link for any podman", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") }, want: "is a link to nothing"},
 		{name: "nothing in a dangling link that podman passes over", podman: "5.4.2", with: func(h *testHost) { h.link("/nowhere", dropInDir+"/20-x.conf") }},
 		{name: "nothing in a main file that is a dangling link", podman: "4.3.1", with: func(h *testHost) { h.link("/nowhere", "etc/containers/containers.conf") }},
