@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -134,12 +135,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// messages returns the lines of err, each once: several may come from one file.
+// messages returns the lines of err, each once.
 func messages(err error) (lines []string) {
-	for _, one := range sideBySide(err) {
-		if line := printable(one.Error()); !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
+	for _, f := range health.Unread(sideBySide(err)) {
+		lines = append(lines, printable(f.String()))
 	}
 	return lines
 }

@@ -133,7 +133,7 @@ func (a *app) verifyHooks(ctx context.Context, root string) error {
 		return orCode(err, exitUnknown)
 	}
 	for _, f := range findings {
-		fmt.Fprintf(a.stdout, "%s: %s\n", printable(f.File), printable(f.Problem))
+		fmt.Fprintf(a.stdout, "%s\n", printable(f.String()))
 	}
 	if len(findings) > 0 {
 		return &exitError{code: exitNo}

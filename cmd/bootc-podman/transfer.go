@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
@@ -214,7 +215,7 @@ type transferEvents struct {
 func (e *transferEvents) Waiting() { fmt.Fprintln(e.talk, "Waiting for another transfer to end.") }
 
 func (e *transferEvents) Damaged(d inventory.Damage) {
-	if line := damageLine(d); !e.damaged[line] {
+	if line := health.Damaged(d).String(); !e.damaged[line] {
 		e.damaged[line] = true
 		fmt.Fprintf(e.talk, "Warning: %s\n", printable(line))
 	}
@@ -244,19 +245,6 @@ func (e *transferEvents) Journal(message string, fields map[string]string) {
 	if e.journal != nil {
 		e.journal(message, fields)
 	}
-}
-
-// damageLine names the damaged image, its store, and the command that removes it.
-func damageLine(d inventory.Damage) string {
-	store, podman := "podman's own store", "podman"
-	if d.Store == inventory.BootcStore {
-		store, podman = "the bootc-owned store", "bootc-podman"
-	}
-	name := "without a name"
-	if len(d.Image.Names) > 0 {
-		name = d.Image.Names[0]
-	}
-	return fmt.Sprintf("image %.12s, %s, of %s is damaged and not used: %v; \"%s image rm %.12s\" removes it", d.Image.ID, name, store, d.Err, podman, d.Image.ID)
 }
 
 // printUnified prints what was done, and whether that makes storage unified, as status

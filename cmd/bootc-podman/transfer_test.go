@@ -6,14 +6,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
@@ -236,23 +234,6 @@ func TestPlanAsJSONIsThePlan(t *testing.T) {
 	var got bytes.Buffer
 	if err := json.Compact(&got, out.Bytes()); err != nil || got.String() != string(want) {
 		t.Errorf("got %s, %v, want %s", &got, err, want)
-	}
-}
-
-func TestDamagedImagesAreNamedWithTheirStore(t *testing.T) {
-	img := &cstorage.Image{ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"localhost/x:1", "localhost/y:1"}}
-	for _, tt := range []struct {
-		store inventory.StoreName
-		names []string
-		want  string
-	}{
-		{inventory.DefaultStore, img.Names, `image 0123456789ab, localhost/x:1, of podman's own store is damaged and not used: why; "podman image rm 0123456789ab" removes it`},
-		{inventory.BootcStore, nil, `image 0123456789ab, without a name, of the bootc-owned store is damaged and not used: why; "bootc-podman image rm 0123456789ab" removes it`},
-	} {
-		img.Names = tt.names
-		if got := damageLine(inventory.Damage{Store: tt.store, Image: img, Err: errors.New("why")}); got != tt.want {
-			t.Errorf("got %q, want %q", got, tt.want)
-		}
 	}
 }
 

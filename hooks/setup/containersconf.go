@@ -106,13 +106,17 @@ func (c configuration) all() []hooksDirs {
 	return append(list, c.after...)
 }
 
-// read reads the configuration of the host whose root is root by one of the orders.
-func (p Podman) read(root string, order confOrder) (c configuration, err error) {
-	dir, err := rooted.OpenRoot(root)
-	if err != nil {
-		return c, err
+// olderThan reports whether a version is below MAJOR.MINOR.
+func olderThan(version string, major, minor int) bool {
+	var x, y int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &x, &y); n < 2 {
+		return false
 	}
-	defer dir.Close()
+	return x < major || x == major && y < minor
+}
+
+// read reads the configuration below a root by one of the orders.
+func (p Podman) read(dir *os.File, order confOrder) (c configuration, err error) {
 	files, err := order(dir)
 	if err != nil {
 		return c, err

@@ -34,31 +34,31 @@ type Effect struct {
 // Effects describes our hooks on the host whose root is root, in the order of hooks.Table,
 // those with InStatus. podman is not asked for its version: a hook must run with each that is known.
 // It is what a glance needs; Verify looks at more.
-func Effects(root string) ([]Effect, error) {
-	dir, err := rooted.OpenRoot(root)
+func Effects(root string) (effects []Effect, err error) {
+	err = inRoot(root, "read hooks", func(dir *os.File) error {
+		booted := bootTime(dir)
+		for _, h := range hooks.Table() {
+			if h.InStatus {
+				effects = append(effects, Effect{Hook: h.Name, hook: h, Installed: true, Since: booted})
+			}
+		}
+		for _, order := range (Podman{}).orders() {
+			c, err := Podman{}.read(dir, order)
+			if err != nil {
+				return err
+			}
+			all, err := configuredIn(dir, effective(c.all()))
+			if err != nil {
+				return err
+			}
+			for i := range effects {
+				effects[i].look(dir, all)
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read hooks: %w", err)
-	}
-	defer dir.Close()
-	booted := bootTime(dir)
-	var effects []Effect
-	for _, h := range hooks.Table() {
-		if h.InStatus {
-			effects = append(effects, Effect{Hook: h.Name, hook: h, Installed: true, Since: booted})
-		}
-	}
-	for _, order := range (Podman{}).orders() {
-		c, err := Podman{}.read(root, order)
-		if err != nil {
-			return nil, fmt.Errorf("read hooks: %w", err)
-		}
-		all, err := configuredIn(dir, effective(c.all()))
-		if err != nil {
-			return nil, fmt.Errorf("read hooks: %w", err)
-		}
-		for i := range effects {
-			effects[i].look(dir, all)
-		}
+		return nil, err
 	}
 	return effects, nil
 }

@@ -121,38 +121,37 @@ func dropIn(dirs []string) []byte {
 // Do installs the hooks. It may be repeated, with another mode for example. podman
 // sees all of them or none: what names the directory is written last.
 func (i Install) Do() error {
-	if !slices.Contains(hooks.Modes(), i.Mode) {
-		return fmt.Errorf("install hooks: unknown mode %q", i.Mode)
-	}
-	if err := i.checkProgram(); err != nil {
-		return fmt.Errorf("install hooks: %w", err)
-	}
-	unlock, err := lockRoot(i.Root)
-	if err != nil {
-		return fmt.Errorf("install hooks: %w", err)
-	}
-	defer unlock()
-	dirs, err := i.directories()
-	if err != nil {
-		return fmt.Errorf("install hooks: %w", err)
-	}
-	files, err := i.Files()
-	if err != nil {
-		return fmt.Errorf("install hooks: %w", err)
-	}
-	files[DropIn] = dropIn(dirs)
-	if err := i.write(files); err != nil {
-		return fmt.Errorf("install hooks: %w", err)
-	}
-	return nil
+	return inRoot(i.Root, "install hooks", func(root *os.File) error {
+		if !slices.Contains(hooks.Modes(), i.Mode) {
+			return fmt.Errorf("unknown mode %q", i.Mode)
+		}
+		if err := i.checkProgram(root); err != nil {
+			return err
+		}
+		unlock, err := lock(root)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		dirs, err := i.directories(root)
+		if err != nil {
+			return err
+		}
+		files, err := i.Files()
+		if err != nil {
+			return err
+		}
+		files[DropIn] = dropIn(dirs)
+		return write(root, files)
+	})
 }
 
 // directories are those for our drop-in to name: what is in force before it, and ours.
-func (i Install) directories() (dirs []string, err error) {
+func (i Install) directories(root *os.File) (dirs []string, err error) {
 	var read []configuration
 	adds := true
 	for _, order := range i.Podman.orders() {
-		c, err := i.Podman.read(i.Root, order)
+		c, err := i.Podman.read(root, order)
 		if err != nil {
 			return nil, err
 		}
@@ -176,10 +175,10 @@ func (i Install) directories() (dirs []string, err error) {
 	return dirs, nil
 }
 
-// lockRoot keeps others from installing into, or uninstalling from, the same root
+// lock excludes other processes that install into, or uninstall from, the same root
 // directory, without a file that would stay.
-func lockRoot(root string) (unlock func(), err error) {
-	dir, err := os.Open(root)
+func lock(root *os.File) (unlock func(), err error) {
+	dir, err := rooted.Open(root, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -190,21 +189,16 @@ func lockRoot(root string) (unlock func(), err error) {
 	}
 	if err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("lock %q: %w", root, err)
+		return nil, fmt.Errorf("lock %q: %w", root.Name(), err)
 	}
 	return func() { dir.Close() }, nil
 }
 
-func (i Install) checkProgram() error {
+func (i Install) checkProgram(dir *os.File) error {
 	if !filepath.IsAbs(i.Program) {
 		return fmt.Errorf("program %q is no absolute path", i.Program)
 	}
-	dir, err := rooted.OpenRoot(i.Root)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	err = checkProgram(dir, i.Program)
+	err := checkProgram(dir, i.Program)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %q in %q", ErrNoProgram, i.Program, i.Root)
 	}
@@ -222,12 +216,8 @@ func (i Install) checkProgram() error {
 	return nil
 }
 
-func (i Install) write(files map[string][]byte) error {
-	in, err := rooted.OpenRoot(i.Root)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
+// write writes the files by their paths, and a record of the directories that it makes.
+func write(in *os.File, files map[string][]byte) error {
 	record, known, err := readRecord(in)
 	if err != nil {
 		return err
@@ -244,18 +234,14 @@ func (i Install) write(files map[string][]byte) error {
 		}
 	}
 	sweepWritten(in)
-	if err := i.writeAll(in, &record, files); err != nil {
-		if isNew { // nothing stays of an installation that failed
-			_ = remove(in, files)
-			_ = removeFile(in, recordPath)
-			removeDirs(in, record.Directories)
-		}
-		return err
+	if err = writeAll(in, &record, files); err != nil && isNew { // nothing stays of it
+		_ = remove(in, append(written(), recordPath))
+		removeDirs(in, record.Directories)
 	}
-	return nil
+	return err
 }
 
-func (i Install) writeAll(in *os.File, record *installed, files map[string][]byte) error {
+func writeAll(in *os.File, record *installed, files map[string][]byte) error {
 	made := func(dir string) { record.Directories = append(record.Directories, dir) }
 	for _, dir := range []string{PrivateDir, dropInDir} {
 		if err := rooted.MakeDirs(in, dir, made); err != nil {
@@ -321,47 +307,38 @@ func isOurs(in *os.File, path string) bool {
 // Uninstall removes what Do wrote and the directories that it made, if there is
 // nothing else in them. Where nothing is installed it does nothing.
 func Uninstall(root string) error {
-	unlock, err := lockRoot(root)
-	if err != nil {
-		return fmt.Errorf("uninstall hooks: %w", err)
-	}
-	defer unlock()
-	in, err := rooted.OpenRoot(root)
-	if err != nil {
-		return fmt.Errorf("uninstall hooks: %w", err)
-	}
-	defer in.Close()
-	record, known, err := readRecord(in)
-	if err != nil {
-		return fmt.Errorf("uninstall hooks: %w", err)
-	}
-	files := map[string][]byte{}
-	for _, path := range written() {
-		if known || isOurs(in, path) {
-			files[path] = nil
+	return inRoot(root, "uninstall hooks", func(in *os.File) error {
+		unlock, err := lock(in)
+		if err != nil {
+			return err
 		}
-	}
-	if !known {
-		if _, err := rooted.Stat(in, recordPath, unix.AT_SYMLINK_NOFOLLOW); err != nil && len(files) == 0 {
-			return nil
+		defer unlock()
+		record, known, err := readRecord(in)
+		if err != nil {
+			return err
 		}
-		record.Directories = ownDirectories()
-	}
-	sweepWritten(in)
-	// The record goes last, so that what was begun can be ended.
-	err = remove(in, files)
-	if err == nil {
-		err = removeFile(in, recordPath)
-	}
-	if err != nil {
-		return fmt.Errorf("uninstall hooks: %w", err)
-	}
-	removeDirs(in, record.Directories)
-	return nil
+		files := written()
+		if !known {
+			files = slices.DeleteFunc(files, func(path string) bool { return !isOurs(in, path) })
+			if _, err := rooted.Stat(in, recordPath, unix.AT_SYMLINK_NOFOLLOW); err != nil && len(files) == 0 {
+				return nil
+			}
+			record.Directories = ownDirectories()
+		}
+		sweepWritten(in)
+		// The record goes last, so that a second run completes this one.
+		if err = remove(in, files); err == nil {
+			err = remove(in, []string{recordPath})
+		}
+		if err == nil {
+			removeDirs(in, record.Directories)
+		}
+		return err
+	})
 }
 
-// written are the files that we write, the drop-in first: before the hooks go, nobody
-// must be told of them any more.
+// written are the files that Install writes, the drop-in first: podman must not read the
+// directory of hooks that are being removed.
 func written() []string {
 	paths := []string{DropIn}
 	for _, h := range hooks.Table() {
@@ -370,20 +347,12 @@ func written() []string {
 	return paths
 }
 
-// remove removes files of ours, as many as can be.
-func remove(in *os.File, files map[string][]byte) (err error) {
-	for _, path := range written() {
-		if _, ok := files[path]; ok {
-			err = errors.Join(err, removeFile(in, path))
+// remove removes files, as many as can be. One that is not there is no error.
+func remove(in *os.File, files []string) (err error) {
+	for _, path := range files {
+		if failed := rooted.Remove(in, path); !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
 		}
-	}
-	return err
-}
-
-func removeFile(in *os.File, path string) error {
-	err := rooted.Remove(in, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
 	}
 	return err
 }

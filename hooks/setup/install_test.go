@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // installHost is a host with our program.
@@ -131,7 +133,12 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 			t.Errorf("%s: stages %v", name, hook.Stages)
 		}
 	}
-	c, err := Podman{}.read(h.root, orderBefore6)
+	dir, err := rooted.OpenRoot(h.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	c, err := Podman{}.read(dir, orderBefore6)
 	if got := effective(c.all()); err != nil || !slices.Equal(got, []string{DefaultHooksDir, PrivateDir}) {
 		t.Errorf("directories %v, %v", got, err)
 	}
@@ -567,7 +574,7 @@ func TestVerifyFinds(t *testing.T) {
 		}, podman: "5.4.2", want: "/x/50-bootc-podman-mount-guard.json: program \"/missing/bootc-podman\" is missing"},
 		{name: "a hook of ours of before", with: func(h *testHost) {
 			h.write(fileOf(hooks.MountGuard), strings.Replace(h.read(fileOf(hooks.MountGuard)), `"always": true`, `"hasBindMounts": true`, 1))
-		}, want: "repeat \"hooks install\""},
+		}, want: "is not the hook mount-guard: it is for other containers; \"bootc-podman hooks install --root"},
 		{name: "a hook of ours with other arguments", with: func(h *testHost) {
 			h.write(fileOf(hooks.BoundGate), strings.Replace(h.read(fileOf(hooks.BoundGate)), `"bound-gate"`, `"ledger"`, 1))
 		}, want: "is not the hook bound-gate: its arguments are"},
@@ -622,15 +629,30 @@ func TestVerifyFinds(t *testing.T) {
 			findings, err := Verify(h.root, Podman{Version: tt.podman, Conf: tt.confEnv, Override: tt.override})
 			var text []string
 			for _, f := range findings {
-				text = append(text, f.File+": "+f.Problem)
+				text = append(text, f.String())
+				if strings.Contains(f.Where+f.What+f.Why, h.root) {
+					t.Errorf("%q has our own path in it", f)
+				}
 			}
 			if err != nil || tt.want == "" && text != nil || tt.want != "" && (len(text) == 0 || len(text) > 1 != tt.many || !strings.Contains(text[0], tt.want)) {
 				t.Errorf("got %q, %v, want one with %q", text, err, tt.want)
 			}
-			if strings.Contains(strings.Join(text, ""), h.root) {
-				t.Errorf("%q has our own path in it", text)
-			}
 		})
+	}
+}
+
+// TestVerifyNamesTheCommandThatInstallsThemAsTheyWere: not in the default mode.
+func TestVerifyNamesTheCommandThatInstallsThemAsTheyWere(t *testing.T) {
+	h, install := installHost(t)
+	install.Mode = hooks.Deny
+	if err := install.Do(); err != nil {
+		t.Fatal(err)
+	}
+	_ = os.Remove(h.path(fileOf(hooks.BoundGate)))
+	findings, err := Verify(h.root, Podman{})
+	want := "bootc-podman hooks install --root " + h.root + " --mode deny --program /usr/bin/bootc-podman"
+	if err != nil || len(findings) != 1 || findings[0].Fix != want || findings[0].Severity != health.Failing || findings[0].Where != fileOf(hooks.BoundGate) {
+		t.Errorf("got %+v, %v, want the fix %q", findings, err, want)
 	}
 }
 
