@@ -4,10 +4,12 @@
 package cstorage
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,17 +26,23 @@ func (e *ImageError) Error() string { return e.err.Error() }
 
 func (e *ImageError) Unwrap() error { return e.err }
 
-// LayerError reports that a part of a layer with a record is missing.
+// LayerError reports that a part of a layer with a record is missing, or is not that of the
+// layer.
 type LayerError struct {
 	// Layer is the ID of the layer, Part what is missing: TarSplit or another.
 	Layer, Part string
 	// Empty reports that there is a file, with nothing in it.
 	Empty bool
+	// Wrong reports that the part does not match the record.
+	Wrong bool
 }
 
 func (e *LayerError) Error() string {
-	if e.Empty {
+	switch {
+	case e.Empty:
 		return fmt.Sprintf("%s of layer %q is empty", e.Part, e.Layer)
+	case e.Wrong:
+		return fmt.Sprintf("%s of layer %q does not match its parents", e.Part, e.Layer)
 	}
 	return fmt.Sprintf("%s of layer %q is missing", e.Part, e.Layer)
 }
@@ -48,10 +56,11 @@ const (
 	TarSplit      = "tar-split file"
 )
 
-// Damage tells why an image cannot be used, nil if nothing is known: a record of a
-// layer is missing, or a part of a layer (a *LayerError), or the configuration is not
-// what it was. podman image exists does not look at the latter two. What may not be read
-// is not damaged. A missing tar-split file is reported if nothing else is missing.
+// Damage returns why an image cannot be used, nil if no reason was found: a record of a
+// layer is missing, a part of a layer is missing or wrong (a *LayerError), the
+// configuration does not have its digest, or the layers are not those that it names.
+// podman image exists looks at the first only. What may not be read is not damaged. A
+// missing tar-split file is reported if nothing else is wrong.
 func (s *Store) Damage(img *Image) error {
 	if img.damage != nil && s.layersErr == nil {
 		return img.damage
@@ -67,17 +76,54 @@ func (s *Store) Damage(img *Image) error {
 	if img.configErr != nil {
 		return img.configErr
 	}
+	layers := s.LayersOf(img)
 	var found *LayerError
-	for _, l := range s.LayersOf(img) {
+	for _, l := range layers {
 		err := s.layerDamage(s.layers[l.ID])
 		if err != nil && (found == nil || found.Part == TarSplit && err.Part != TarSplit) {
 			found = err
+		}
+	}
+	if found == nil || found.Part == TarSplit {
+		if err := img.otherLayers(layers); err != nil {
+			return err
 		}
 	}
 	if found == nil {
 		return nil
 	}
 	return found
+}
+
+// otherLayers returns why the layers of an image are not those of its configuration. An
+// image without a configuration, or whose configuration names no layers, is not compared,
+// nor is a layer without a diff ID.
+func (img *Image) otherLayers(layers []Layer) error {
+	want := img.config.diffIDs()
+	if len(want) == 0 || len(layers) == 0 {
+		return nil
+	}
+	if len(layers) != len(want) {
+		return fmt.Errorf("image %q has %d layers, and %d in its configuration", img.ID, len(layers), len(want))
+	}
+	for i, l := range layers {
+		// Both are digests of one algorithm, or they say nothing about each other.
+		if have, _, _ := strings.Cut(l.DiffID, ":"); strings.HasPrefix(want[i], have+":") && l.DiffID != want[i] {
+			return fmt.Errorf("layer %q has the diff ID %s, and %s in the configuration of image %q", l.ID, l.DiffID, want[i], img.ID)
+		}
+	}
+	return nil
+}
+
+// diffIDs are those of the layers, lowest first, nil if there are none.
+func (c *Config) diffIDs() []string {
+	var rootfs struct {
+		DiffIDs []string `json:"diff_ids"`
+	}
+	if c == nil || json.Unmarshal(c.RootFS, &rootfs) != nil {
+		return nil
+	}
+	return rootfs.DiffIDs
 }
 
 // LayerDamage returns a *LayerError if a part of a layer of the store is missing.
@@ -106,85 +152,112 @@ func (s *Store) HasFiles(layer string) bool {
 	return l != nil && s.layerDamage(l) == nil
 }
 
-// layerDamage returns what is missing of a layer, as far as that can be seen. It is
+// layerDamage returns what is wrong with a layer, as far as that can be seen. It is
 // looked for once.
 func (s *Store) layerDamage(l *layer) *LayerError {
-	if !l.examined {
-		l.examined, l.damage = true, &LayerError{Layer: l.ID, Part: directoryPart}
-		for _, h := range s.homes {
-			if !h.mayHave(l.ID) {
-				continue
-			}
-			l.damage = h.missing(l)
-			break
+	if l.examined {
+		return l.damage
+	}
+	l.examined = true
+	g := s.graphOf(l.ID)
+	switch {
+	case g == nil:
+		l.damage = &LayerError{Layer: l.ID, Part: directoryPart}
+	case g.isAdditional(l.ID): // its own store has the rest
+	default:
+		l.damage = g.missing(l)
+		if l.damage == nil && s.hasOtherLower(g, l) {
+			l.damage = &LayerError{Layer: l.ID, Part: lowerPart, Wrong: true}
 		}
 	}
 	return l.damage
 }
 
-// mayHave tells whether the files of a layer are in a directory of a store, or may be.
-func (h *home) mayHave(layer string) bool {
-	switch h.driver {
-	case "overlay":
-		return h.mayHaveDir("overlay/"+layer+"/diff") || h.isAdditional(layer)
-	case "vfs":
-		return h.mayHaveDir("vfs/dir/" + layer)
-	case "btrfs":
-		return h.mayHaveDir("btrfs/subvolumes/" + layer)
+// hasOtherLower reports whether the list of lower layers of a layer is not that of its
+// parents. The driver writes the link of the parent and then the list of the parent
+// (getLower in drivers/overlay of the storage library). Two links to a layer are one name
+// for it as the other. A layer whose parents are not all known is not compared.
+func (s *Store) hasOtherLower(g *Graph, l *layer) bool {
+	links, err := g.Lower(l.ID)
+	if err != nil {
+		return errors.Is(err, errUnlikely)
 	}
-	return h.driver != "" // zfs has them elsewhere
+	for id := l.Parent; id != ""; links = links[1:] {
+		parent := s.layers[id]
+		if parent == nil {
+			return false
+		}
+		link := s.link(parent)
+		switch {
+		case link == "":
+			return false
+		case len(links) == 0:
+			return true
+		case links[0] != link && !slices.ContainsFunc(s.graphs, func(g *Graph) bool { return g.Linked(links[0]) == id }):
+			return true
+		}
+		id = parent.Parent
+	}
+	return len(links) > 0
+}
+
+// link is the name of a layer in lists of lower layers, "" when not known.
+func (s *Store) link(l *layer) string {
+	if !l.linkRead {
+		l.linkRead = true
+		if g := s.graphOf(l.ID); g != nil && g.Driver == Overlay && !g.isAdditional(l.ID) {
+			if link, err := rooted.ReadFile(g.Dir, g.Driver.Dir(l.ID, "link"), maxLower); err == nil && len(link) > 0 {
+				l.link = "l/" + strings.TrimSpace(string(link))
+			}
+		}
+	}
+	return l.link
+}
+
+// mayHave reports whether the files of a layer are in a graph root, or may be.
+func (g *Graph) mayHave(layer string) bool {
+	files := g.Driver.Files(layer)
+	if files == "" {
+		return g.Driver != "" // zfs has them elsewhere
+	}
+	st, err := rooted.Stat(g.Dir, files, 0)
+	return !isGone(err) && (err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) || g.isAdditional(layer)
 }
 
 // isAdditional reports whether the files of a layer are in an additional layer store,
 // or may be.
-func (h *home) isAdditional(layer string) bool {
-	_, err := h.stat("overlay/" + layer + "/additionallayer")
+func (g *Graph) isAdditional(layer string) bool {
+	if g.Driver != Overlay {
+		return false
+	}
+	_, err := rooted.Stat(g.Dir, g.Driver.Dir(layer, "additionallayer"), 0)
 	return !isGone(err)
-}
-
-// mayHaveDir reports whether a directory of a store is there, or may be.
-func (h *home) mayHaveDir(path string) bool {
-	st, err := h.stat(path)
-	return !isGone(err) && (err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR)
 }
 
 // isGone reports whether there is no file, as opposed to one that may not be read.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
-// stat is stat(2) of a file of a store.
-func (h *home) stat(path string) (st unix.Stat_t, err error) {
-	f, err := rooted.Open(h.dir, path, unix.O_PATH)
-	if err != nil {
-		return st, err
-	}
-	defer f.Close()
-	return st, unix.Fstat(int(f.Fd()), &st)
-}
-
 // missing returns which part of a layer is missing beside its directory, nil for none. A
 // file that is empty was not written out when the machine went down.
-func (h *home) missing(l *layer) *LayerError {
-	var parts []struct{ path, name string }
-	if h.driver == "overlay" {
-		// The store of an additional layer keeps the rest.
-		if h.isAdditional(l.ID) {
-			return nil
-		}
+func (g *Graph) missing(l *layer) *LayerError {
+	type part struct{ path, name string }
+	var parts []part
+	if g.Driver == Overlay {
 		// A layer upon this one would be made of the link. The one in overlay/l is
 		// made again by podman.
-		parts = append(parts, struct{ path, name string }{"overlay/" + l.ID + "/link", linkPart})
+		parts = append(parts, part{g.Driver.Dir(l.ID, "link"), linkPart})
 		if l.Parent != "" {
-			parts = append(parts, struct{ path, name string }{"overlay/" + l.ID + "/lower", lowerPart})
+			parts = append(parts, part{g.Driver.Dir(l.ID, "lower"), lowerPart})
 		}
 	}
 	// Layers without a digest were not made of an archive.
-	if l.DiffDigest != "" {
-		parts = append(parts, struct{ path, name string }{h.driver + "-layers/" + l.ID + ".tar-split.gz", TarSplit})
+	if l.DiffID != "" {
+		parts = append(parts, part{g.Driver.layers(l.ID + ".tar-split.gz"), TarSplit})
 	}
-	for _, part := range parts {
-		st, err := h.stat(part.path)
+	for _, p := range parts {
+		st, err := rooted.Stat(g.Dir, p.path, 0)
 		if isGone(err) || err == nil && st.Size == 0 {
-			return &LayerError{Layer: l.ID, Part: part.name, Empty: err == nil}
+			return &LayerError{Layer: l.ID, Part: p.name, Empty: err == nil}
 		}
 	}
 	return nil

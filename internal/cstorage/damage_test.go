@@ -6,6 +6,7 @@ package cstorage
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +48,11 @@ func TestPartsOfLayersAreThoseOfTheDriver(t *testing.T) {
 			for path := range parts {
 				for _, path := range []string{path, strings.ReplaceAll(path, base, top)} {
 					if !slices.Contains(strings.Fields(missing), path) {
-						write(path, []byte("something"))
+						content := "something"
+						if strings.HasSuffix(path, "/lower") {
+							content = "l/something"
+						}
+						write(path, []byte(content))
 					}
 				}
 			}
@@ -108,5 +113,122 @@ func TestPartsThatAreNotWhatTheyWere(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, got, tt.want)
 		}
 		s.Close()
+	}
+}
+
+// chain is the graph root of an image of three layers, whose links are A, B and C.
+func chain(t *testing.T, driver Driver, spoil func(layers []object, config object, write func(path, content string))) string {
+	t.Helper()
+	dir, ids := t.TempDir(), []string{id("1a"), id("1b"), id("1c")}
+	write := func(path, content string) {
+		must(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o700))
+		must(t, os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600))
+	}
+	var layers []object
+	var diffIDs []string
+	for i, layer := range ids {
+		must(t, os.MkdirAll(filepath.Join(dir, driver.Files(layer)), 0o700))
+		write(driver.layers(layer+".tar-split.gz"), "recipe")
+		if driver == Overlay {
+			write("overlay/"+layer+"/link", string("ABC"[i]))
+			must(t, os.MkdirAll(filepath.Join(dir, "overlay/l"), 0o700))
+			must(t, os.Symlink("../"+layer+"/diff", filepath.Join(dir, "overlay/l", string("ABC"[i]))))
+		}
+		layers = append(layers, layerRecord(layer, ids[max(i, 1)-1], 1))
+		diffIDs = append(diffIDs, "sha256:"+layer)
+	}
+	layers[0]["parent"] = ""
+	if driver == Overlay {
+		write("overlay/"+ids[1]+"/lower", "l/A")
+		write("overlay/"+ids[2]+"/lower", "l/B:l/A")
+	}
+	config := object{"rootfs": object{"diff_ids": diffIDs}}
+	spoil(layers, config, write)
+	content := encode(t, config)
+	digest := digestOf(content)
+	image := imageRecord(strings.TrimPrefix(digest, "sha256:"), ids[2])
+	image["big-data-digests"] = object{digest: digest}
+	write(driver.images("images.json"), string(encode(t, []object{image})))
+	write(driver.layers("layers.json"), string(encode(t, layers)))
+	path, err := driver.BigData(strings.TrimPrefix(digest, "sha256:"), digest)
+	must(t, err)
+	write(path, string(content))
+	return dir
+}
+
+// TestLayersThatAreNotTheirParents: podman mounts what the list of lower layers says, and
+// copies the layers of the records.
+func TestLayersThatAreNotTheirParents(t *testing.T) {
+	a, b, c := id("1a"), id("1b"), id("1c")
+	lower := func(layer, links string) func([]object, object, func(path, content string)) {
+		return func(_ []object, _ object, write func(path, content string)) { write("overlay/"+layer+"/lower", links) }
+	}
+	parent := func(layer int, id string) func([]object, object, func(path, content string)) {
+		return func(layers []object, _ object, _ func(path, content string)) { layers[layer]["parent"] = id }
+	}
+	wrong := func(layer string) string {
+		return fmt.Sprintf("list of lower layers of layer %q does not match its parents", layer)
+	}
+	const fewer = "has 2 layers, and 3 in its configuration"
+	for what, tt := range map[string]struct {
+		spoil   func(layers []object, config object, write func(path, content string))
+		overlay string
+		vfs     string
+	}{
+		"whole":                    {func([]object, object, func(path, content string)) {}, "", ""},
+		"grandparent for parent":   {parent(2, a), wrong(c), fewer},
+		"no parent":                {parent(2, ""), wrong(c), "has 1 layers"},
+		"lowest with a parent":     {parent(1, c), "layer", "layer"},
+		"lower: parent only":       {lower(c, "l/B"), wrong(c), ""},
+		"lower: other order":       {lower(c, "l/A:l/B"), wrong(c), ""},
+		"lower: one more":          {lower(c, "l/B:l/A:l/A"), wrong(c), ""},
+		"lower: no such link":      {lower(b, "l/X"), wrong(b), ""},
+		"lower: not a link":        {lower(c, "../../etc"), wrong(c), ""},
+		"lower: of the lowest":     {lower(a, "l/B"), wrong(a), ""},
+		"a second link to a layer": {func(_ []object, _ object, write func(path, content string)) { write("overlay/"+b+"/link", "B2") }, "", ""},
+		"layers changed places": {func(layers []object, _ object, write func(path, content string)) {
+			layers[0]["diff-digest"], layers[1]["diff-digest"] = layers[1]["diff-digest"], layers[0]["diff-digest"]
+		}, "has the diff ID", "has the diff ID"},
+		"only digests of tables of contents": {func(layers []object, _ object, _ func(path, content string)) {
+			layers[1]["diff-digest"], layers[1]["toc-digest"] = "", "sha256:"+id("2b")
+		}, "", ""},
+		"diff IDs of another algorithm": {func(_ []object, config object, _ func(path, content string)) {
+			config["rootfs"] = object{"diff_ids": []string{"sha512:1", "sha512:2", "sha512:3"}}
+		}, "", ""},
+		"configuration of an artifact": {func(_ []object, config object, _ func(path, content string)) { delete(config, "rootfs") }, "", ""},
+		"rootfs of another kind":       {func(_ []object, config object, _ func(path, content string)) { config["rootfs"] = "x" }, "", ""},
+		"additional layer": {func(_ []object, _ object, write func(path, content string)) {
+			write("overlay/"+b+"/additionallayer", "/x")
+			write("overlay/"+c+"/lower", "l/X:l/Y")
+		}, "", ""},
+	} {
+		for driver, want := range map[Driver]string{Overlay: tt.overlay, "vfs": tt.vfs} {
+			dir := chain(t, driver, tt.spoil)
+			f, err := os.Open(dir)
+			must(t, err)
+			s, _ := Read(f)
+			got := ""
+			if err := s.Damage(s.Images[0]); err != nil {
+				got = err.Error()
+			}
+			if !strings.Contains(got, want) || want == "" && got != "" {
+				t.Errorf("%s, %s: %q, want %q", what, driver, got, want)
+			}
+			s.Close()
+		}
+	}
+}
+
+// TestImagesThatCannotBeCompared: schema 1 has no configuration blob.
+func TestImagesThatCannotBeCompared(t *testing.T) {
+	for what, manifest := range map[string]string{"schema 1": `{"schemaVersion":1}`, "no configuration": `{"config":{"digest":"sha256:x"}}`} {
+		dir := chain(t, Overlay, func(layers []object, _ object, _ func(path, content string)) { layers[2]["diff-digest"] = "sha256:x" })
+		image := imageRecord(id("a"), id("1c"))
+		must(t, os.WriteFile(filepath.Join(dir, "overlay-images/images.json"), encode(t, []object{image}), 0o600))
+		addBlob(t, dir, id("a"), "manifest", []byte(manifest))
+		s := readGood(t, dir)
+		if err := s.Damage(s.Images[0]); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -145,7 +145,7 @@ func TestLookupPrefersTheImageOfAListForThisMachine(t *testing.T) {
 		{"digest":%q,"platform":{"os":"linux","architecture":"pdp11"}},
 		{"digest":%q},
 		{"digest":%q,"platform":{"os":"linux","architecture":%q}}]}`, "sha256:"+id("a"), "sha256:"+id("c"), "sha256:"+id("b"), runtime.GOARCH)
-	path, err := BigDataPath("overlay", id("a"), "manifest-"+list)
+	path, err := Overlay.BigData(id("a"), "manifest-"+list)
 	must(t, err)
 	for _, image := range []string{"a", "b", "c"} {
 		addBlob(t, dir, id(image), path[strings.LastIndexByte(path, '/')+1:], index)

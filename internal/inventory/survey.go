@@ -170,7 +170,7 @@ func (s *Survey) SharesExtents() bool {
 	}
 	defer dir.Close()
 	var own, other unix.Stat_t
-	return unix.Fstat(int(dir.Fd()), &own) == nil && unix.Fstat(int(s.Default.Homes()[0].Dir.Fd()), &other) == nil && own.Dev == other.Dev
+	return unix.Fstat(int(dir.Fd()), &own) == nil && unix.Fstat(int(s.Default.Graphs()[0].Dir.Fd()), &other) == nil && own.Dev == other.Dev
 }
 
 // Find finds the image that podman means by name in one of the two

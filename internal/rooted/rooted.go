@@ -118,6 +118,15 @@ func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
+// ReadRegular is ReadFile for an open file, from where it is read next.
+func ReadRegular(f *os.File, limit int64) ([]byte, error) {
+	content, err := readRegular(int(f.Fd()), limit)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
+	}
+	return content, nil
+}
+
 // readRegular reads with read(2): package os would wait for a descriptor that has
 // nothing to read at the moment.
 func readRegular(fd int, limit int64) ([]byte, error) {

@@ -444,7 +444,7 @@ func (o Options) initDefaultStore(ctx context.Context) error {
 	}
 	if store != nil {
 		defer store.Close()
-		if store.Homes()[0].Driver != "" {
+		if store.Graphs()[0].Driver != "" {
 			return nil
 		}
 	}

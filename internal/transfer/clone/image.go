@@ -391,7 +391,7 @@ func (d *destination) placeData(src *source) (remove func(), err error) {
 		return remove, nil
 	}
 	for _, data := range src.data {
-		name, err := cstorage.BigDataPath("overlay", src.image.ID, data.Key)
+		name, err := cstorage.Overlay.BigData(src.image.ID, data.Key)
 		if err != nil {
 			return nil, err
 		}

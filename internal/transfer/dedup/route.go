@@ -21,7 +21,7 @@ import (
 
 // tree is the directory of all layers in one directory of a store.
 type tree struct {
-	home cstorage.Home
+	home *cstorage.Graph
 	// dir is nil after err.
 	dir *os.File
 	err error
@@ -57,7 +57,7 @@ func newRoutes(from, to *cstorage.Store, dryRun bool) (*routes, error) {
 }
 
 func (r *routes) trees(store *cstorage.Store) (list []*tree) {
-	for _, home := range store.Homes() {
+	for _, home := range store.Graphs() {
 		if home.Driver == "" {
 			continue
 		}

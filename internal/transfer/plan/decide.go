@@ -573,7 +573,7 @@ func (v *View) uncloneable(stores map[string]*cstorage.Store) error {
 		if store == nil {
 			continue
 		}
-		for _, home := range store.Homes() {
+		for _, home := range store.Graphs() {
 			if home.Driver != overlayDriver && home.Driver != "" {
 				return fmt.Errorf("%s has the driver %s", name, home.Driver)
 			}
