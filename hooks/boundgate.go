@@ -85,7 +85,7 @@ func (v *Invocation) previewBoundGate(raw []byte, _ []string) []string {
 type gateVerdict struct {
 	id        string
 	require   string
-	container *container
+	container *cstorage.Container
 }
 
 // admit returns why a container may not start, nil when it may. It tells what is
@@ -116,7 +116,7 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 	}
 	defer own.close()
 	// The record has its ID for certain, whatever the configuration looks like.
-	verdict.id, verdict.container = cmp.Or(c.id, verdict.id), &c
+	verdict.id, verdict.container = cmp.Or(c.ID, verdict.id), &c
 	tell(verdict)
 	if asked != RequireBound && asked != RequireBoundWarn {
 		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)
@@ -126,7 +126,7 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 
 // checkBound returns why a container is not just the image that is bound to the booted
 // deployment.
-func (v *Invocation) checkBound(own *graph, c container, d *document) error {
+func (v *Invocation) checkBound(own *graph, c cstorage.Container, d *document) error {
 	bound, problems, err := v.boundImages()
 	if err != nil {
 		return err
@@ -138,17 +138,17 @@ func (v *Invocation) checkBound(own *graph, c container, d *document) error {
 	defer store.Close()
 	all := v.lookedInto(own)
 	defer all.close()
-	name, img := v.findBound(bound, store, c.image)
+	name, img := v.findBound(bound, store, c)
 	if img == nil {
-		return refuse("image %s, %s, is not bound to the booted deployment%s", c.image.Name, short(c.image.ID), alsoProblems(problems))
+		return refuse("image %s, %s, is not bound to the booted deployment%s", c.ImageName, short(c.Image), alsoProblems(problems))
 	}
-	if img.ID != c.image.ID {
-		if other, err := all.shadow(func(r imageRecord) bool { return r.ID == c.image.ID }); err == nil && other != "" {
-			return refuse("image %s is shadowed: %s has another of its name, %s, and the bound one is %s", name, other, short(c.image.ID), short(img.ID))
+	if img.ID != c.Image {
+		if other, err := all.shadow(func(r cstorage.ImageRecord) bool { return r.ID == c.Image }); err == nil && other != "" {
+			return refuse("image %s is shadowed: %s has another of its name, %s, and the bound one is %s", name, other, short(c.Image), short(img.ID))
 		}
-		return refuse("image %s is %s, and the bound one is %s", name, short(c.image.ID), short(img.ID))
+		return refuse("image %s is %s, and the bound one is %s", name, short(c.Image), short(img.ID))
 	}
-	shadow, err := all.shadow(func(r imageRecord) bool {
+	shadow, err := all.shadow(func(r cstorage.ImageRecord) bool {
 		return r.ID == img.ID || slices.ContainsFunc(r.Names, func(n string) bool { return slices.Contains(img.Names, n) })
 	})
 	if err != nil {
@@ -248,16 +248,16 @@ func (v *Invocation) shortNames() (cstorage.ShortNames, error) {
 
 // findBound finds the bound image that a container runs, or else the one of the
 // same name.
-func (v *Invocation) findBound(bound []host.BoundImage, store *cstorage.Store, running Image) (name string, img *cstorage.Image) {
+func (v *Invocation) findBound(bound []host.BoundImage, store *cstorage.Store, c cstorage.Container) (name string, img *cstorage.Image) {
 	for _, b := range bound {
 		candidate, err := store.Lookup(b.Image, v.shortNames)
 		if err != nil {
 			continue
 		}
-		if candidate.ID == running.ID {
+		if candidate.ID == c.Image {
 			return b.Image, candidate
 		}
-		if b.Image == running.Name || slices.Contains(candidate.Names, running.Name) {
+		if b.Image == c.ImageName || slices.Contains(candidate.Names, c.ImageName) {
 			name, img = b.Image, candidate
 		}
 	}

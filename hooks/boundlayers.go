@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -25,25 +26,25 @@ import (
 // The kernel's word counts, which directories the root was mounted of. One that was
 // given by a number or below the driver's directory, as many layers are, goes by the
 // link that stands for it; so do all where nothing is mounted.
-func (v *Invocation) checkLayers(all *stores, bootc *graph, c container, want []string) error {
+func (v *Invocation) checkLayers(all *stores, bootc *graph, c cstorage.Container, want []string) error {
 	own := all.all[0]
-	if own.driver != "overlay" {
+	if own.Driver != cstorage.Overlay {
 		if all.kind(own) == BootcStore {
 			return nil
 		}
-		return refuse("its files are a copy in %s, whose driver is %s", own.path, own.driver)
+		return refuse("its files are a copy in %s, whose driver is %s", own.path, own.Driver)
 	}
-	links, err := own.lower(c.layer)
+	links, err := own.Lower(c.Layer)
 	if err != nil {
 		return fmt.Errorf("find its layers: %w", err)
 	}
-	dirs, err := v.mountedOf(own, c.layer)
+	dirs, err := v.mountedOf(own, c.Layer)
 	if err != nil {
 		return fmt.Errorf("find its layers: %w", err)
 	}
 	switch {
 	case dirs != nil:
-	case rooted.Exists(own.dir, "overlay/"+c.layer+"/diff1"):
+	case rooted.Exists(own.Dir, own.Driver.Dir(c.Layer, "diff1")):
 		// Nothing is mounted, and would be with this.
 		return refuse("its files were copied to %s, as for a user namespace of its own", own.path)
 	default:
@@ -58,18 +59,18 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c container, want []
 			return refuse("it has more layers than the bound image")
 		case filepath.IsAbs(dir):
 			if !v.isLayer(bootc, dir, want[i]) {
-				return refuse("its files are in %s, not in the bootc-owned store%s", dir, forUser(own, c.layer, dir))
+				return refuse("its files are in %s, not in the bootc-owned store%s", dir, forUser(own, c.Layer, dir))
 			}
 			continue
 		case i >= len(links):
 			return refuse("it has more layers than the storage library knows of")
 		}
 		for _, g := range all.all {
-			if id := readLayerLink(g.dir, "overlay/"+links[i]); id != "" && (all.kind(g) != BootcStore || id != want[i]) {
+			if id := g.Linked(links[i]); id != "" && (all.kind(g) != BootcStore || id != want[i]) {
 				return refuse("its layer %s is in %s, not in the bootc-owned store", short(id), g.path)
 			}
 		}
-		if readLayerLink(bootc.dir, "overlay/"+links[i]) == "" {
+		if bootc.Linked(links[i]) == "" {
 			return refuse("its layer %s is not in the bootc-owned store", links[i])
 		}
 	}
@@ -82,7 +83,7 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c container, want []
 // forUser says why files of a container may be where they are: for one in a user
 // namespace of its own the storage library copies them, or mounts them elsewhere.
 func forUser(own *graph, layer, dir string) string {
-	if rest, ok := below(dir, own.path+"/overlay/"+layer); ok && (strings.HasPrefix(rest, "diff") || strings.HasPrefix(rest, "mapped/")) {
+	if rest, ok := below(dir, own.path+"/"+own.Driver.Dir(layer)); ok && (strings.HasPrefix(rest, "diff") || strings.HasPrefix(rest, "mapped/")) {
 		return ", as for a user namespace of its own"
 	}
 	return ""
@@ -91,14 +92,14 @@ func forUser(own *graph, layer, dir string) string {
 // isLayer reports whether a directory of the host is the one that a layer of the store
 // has its files in.
 func (v *Invocation) isLayer(g *graph, path, layer string) bool {
-	if !isLayerID(layer) {
+	if !cstorage.IsID(layer) {
 		return false
 	}
 	is, err := v.identify(path)
 	if err != nil {
 		return false
 	}
-	want, err := rooted.Stat(g.dir, "overlay/"+layer+"/diff", unix.AT_SYMLINK_NOFOLLOW)
+	want, err := rooted.Stat(g.Dir, g.Driver.Files(layer), unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil && want.Mode&unix.S_IFMT == unix.S_IFDIR && is == rooted.ID{Dev: want.Dev, Ino: want.Ino}
 }
 
@@ -118,7 +119,7 @@ func (v *Invocation) mountOptions(own *graph, layer string) (options string, err
 	if err != nil {
 		return "", err
 	}
-	at := filepath.Join(own.canonical(v.Root), "overlay", layer, "merged")
+	at := filepath.Join(own.canonical(v.Root), own.Driver.Dir(layer, "merged"))
 	for _, m := range table { // the last one is on top
 		if m.Mountpoint == at && m.FSType == "overlay" {
 			options = m.VFSOptions
@@ -129,7 +130,7 @@ func (v *Invocation) mountOptions(own *graph, layer string) (options string, err
 
 // canonical is the path of the graph root without links.
 func (g *graph) canonical(root string) string {
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(g.dir.Fd())))
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(g.Dir.Fd())))
 	if err != nil {
 		return g.path
 	}
@@ -240,7 +241,7 @@ func (v *Invocation) ofParent(name string) []string {
 
 // shadow returns the path of a store other than the bootc-owned one in which podman
 // finds an image, "" for none.
-func (s *stores) shadow(match func(imageRecord) bool) (path string, err error) {
+func (s *stores) shadow(match func(cstorage.ImageRecord) bool) (path string, err error) {
 	own := s.all[0]
 	if s.kind(own) == BootcStore {
 		return "", nil // what is in there comes first
@@ -249,12 +250,12 @@ func (s *stores) shadow(match func(imageRecord) bool) (path string, err error) {
 		if s.kind(g) == BootcStore {
 			continue
 		}
-		var r imageRecord
-		err := findRecord(g.dir, own.driver+"-images/images.json", &r, func() bool { return match(r) })
+		// podman looks into a store of its own driver only.
+		_, err := cstorage.Graph{Dir: g.Dir, Driver: own.Driver}.Image(match)
 		if err == nil {
 			return g.path, nil
 		}
-		if !errors.Is(err, errNoRecord) {
+		if !errors.Is(err, cstorage.ErrNoRecord) {
 			return "", err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -34,15 +35,15 @@ const maxAccounts = 1 << 20
 // 4.3.1 to 6.1.1 with any runtime: the directory /etc, in it the link mtab to
 // /proc/mounts, and passwd and group as in the image, with lines added for users who are
 // not in them. layers are those of the image in the store bootc, the topmost first.
-func (v *Invocation) checkUpper(own, bootc *graph, c container, layers []string) error {
-	if own.driver != "overlay" {
-		return refuse("with the storage driver %s the container's own files cannot be told from the image's; annotation %s=true allows them", own.driver, AllowChanges)
+func (v *Invocation) checkUpper(own, bootc *graph, c cstorage.Container, layers []string) error {
+	if own.Driver != cstorage.Overlay {
+		return refuse("with the storage driver %s the container's own files cannot be told from the image's; annotation %s=true allows them", own.Driver, AllowChanges)
 	}
-	dir := "overlay/" + c.layer + "/diff"
-	if err := v.checkMountedUpper(own, c.layer, dir); err != nil {
+	dir := own.Driver.Files(c.Layer)
+	if err := v.checkMountedUpper(own, c.Layer, dir); err != nil {
 		return err
 	}
-	upper, err := rooted.Open(own.dir, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	upper, err := rooted.Open(own.Dir, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return fmt.Errorf("read the container's own layer: %w", err)
 	}
@@ -74,7 +75,7 @@ func (v *Invocation) checkMountedUpper(own *graph, layer, dir string) error {
 		if err != nil {
 			return fmt.Errorf("find the container's own layer: %w", err)
 		}
-		if st, err := rooted.Stat(own.dir, dir, unix.AT_SYMLINK_NOFOLLOW); err != nil || is != (rooted.ID{Dev: st.Dev, Ino: st.Ino}) {
+		if st, err := rooted.Stat(own.Dir, dir, unix.AT_SYMLINK_NOFOLLOW); err != nil || is != (rooted.ID{Dev: st.Dev, Ino: st.Ino}) {
 			return refuse("the container's own layer is %s, not one of %s", at, own.path)
 		}
 	}
@@ -246,12 +247,12 @@ func (u upperLayer) isExtended(name string) (bool, error) {
 // links; nil for none.
 func (u upperLayer) inImage(name string) (*os.File, error) {
 	for _, layer := range u.layers {
-		below := filepath.Join("overlay", layer, "diff")
+		below := u.bootc.Driver.Files(layer)
 		hidden, err := u.hides(below, path.Dir(name))
 		if err != nil {
 			return nil, err
 		}
-		st, err := rooted.Stat(u.bootc.dir, filepath.Join(below, name), unix.AT_SYMLINK_NOFOLLOW)
+		st, err := rooted.Stat(u.bootc.Dir, filepath.Join(below, name), unix.AT_SYMLINK_NOFOLLOW)
 		switch {
 		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0:
 			return nil, nil // a whiteout
@@ -260,7 +261,7 @@ func (u upperLayer) inImage(name string) (*os.File, error) {
 			if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
 				flags = unix.O_PATH | unix.O_NOFOLLOW
 			}
-			return rooted.Open(u.bootc.dir, filepath.Join(below, name), flags)
+			return rooted.Open(u.bootc.Dir, filepath.Join(below, name), flags)
 		case hidden:
 			return nil, nil
 		case !errors.Is(err, fs.ErrNotExist):
@@ -275,7 +276,7 @@ func (u upperLayer) hides(layer, dir string) (bool, error) {
 	if dir == "." {
 		return false, nil
 	}
-	st, err := rooted.Stat(u.bootc.dir, filepath.Join(layer, dir), unix.AT_SYMLINK_NOFOLLOW)
+	st, err := rooted.Stat(u.bootc.Dir, filepath.Join(layer, dir), unix.AT_SYMLINK_NOFOLLOW)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -285,7 +286,7 @@ func (u upperLayer) hides(layer, dir string) (bool, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return true, nil
 	}
-	f, err := rooted.Open(u.bootc.dir, filepath.Join(layer, dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	f, err := rooted.Open(u.bootc.Dir, filepath.Join(layer, dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return false, err
 	}

@@ -4,15 +4,11 @@
 package hooks
 
 import (
-	"bufio"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,24 +16,16 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-const (
-	// maxRecords bounds the files of a store that a hook reads through.
-	maxRecords = 64 << 20
-	// maxManifest is what podman reads of a manifest.
-	maxManifest = 4 << 20
-)
+// maxRecords bounds the mount table and other lists of the kernel.
+const maxRecords = 64 << 20
 
-var (
-	// errForeign says that a container is none of podman's.
-	errForeign   = errors.New("not in a containers-storage")
-	errNoRecord  = errors.New("no record")
-	errUnlikely  = errors.New("not a name that the storage library makes")
-	errDiscarded = errors.New("storage driver without lower links")
-)
+// errForeign says that a container is none of podman's.
+var errForeign = errors.New("not in a containers-storage")
 
 // Image is what a container runs.
 type Image struct {
@@ -66,109 +54,66 @@ const (
 	OtherStore   StoreKind = "other"
 )
 
-// container is what a store knows of a container.
-type container struct {
-	id, name string
-	image    Image
-	layer    string
-}
-
-// containerRecord is a record of containers.json, see Container in the storage
-// library. Metadata is JSON of podman's own.
-type containerRecord struct {
-	ID       string   `json:"id"`
-	Names    []string `json:"names"`
-	Image    string   `json:"image"`
-	Layer    string   `json:"layer"`
-	Metadata string   `json:"metadata"`
-}
-
-type containerMetadata struct {
-	ImageName string `json:"image-name"`
-	Name      string `json:"name"`
-}
-
-// imageRecord is a record of images.json.
-type imageRecord struct {
-	ID     string   `json:"id"`
-	Digest string   `json:"digest"`
-	Names  []string `json:"names"`
-}
-
 // graph is a containers-storage that a container is in.
 type graph struct {
-	dir    *os.File
-	path   string
-	driver string
+	cstorage.Graph
+	path string
 }
 
-// graphOfBundle finds the store by the directory that podman makes for the
-// runtime, GRAPHROOT/DRIVER-containers/ID/userdata.
+// graphOfBundle finds the store by the bundle of a container.
 func (v *Invocation) graphOfBundle(bundle, id string) (*graph, error) {
-	rest, ok := strings.CutSuffix(filepath.Clean(bundle), "/"+id+"/userdata")
-	root, containers := path.Split(rest)
-	driver, isContainers := strings.CutSuffix(containers, "-containers")
-	if !ok || !isContainers || !filepath.IsAbs(bundle) {
+	root, driver, ok := cstorage.ParseBundle(bundle, id)
+	if !ok {
 		return nil, fmt.Errorf("bundle %q: %w", bundle, errForeign)
 	}
 	return v.openGraph(root, driver)
 }
 
-// graphOfRoot finds the store, and the layer, by the root directory of a
-// container: GRAPHROOT/overlay/LAYER/merged, GRAPHROOT/vfs/dir/LAYER,
-// GRAPHROOT/btrfs/subvolumes/LAYER.
+// graphOfRoot finds the store, and the layer, by the root directory of a container.
 func (v *Invocation) graphOfRoot(rootfs string) (g *graph, layer string, err error) {
-	parts := strings.Split(filepath.Clean(rootfs), "/")
-	n := len(parts)
-	if n < 4 || parts[0] != "" {
+	root, driver, layer, ok := cstorage.ParseRootfs(rootfs)
+	if !ok {
 		return nil, "", fmt.Errorf("root %q: %w", rootfs, errForeign)
 	}
-	driver, layer := parts[n-3], parts[n-1]
-	if layer == "merged" || driver == "zfs" {
-		layer = parts[n-2]
-	}
-	if !slices.Contains([]string{"overlay", "vfs", "btrfs", "zfs"}, driver) || !isLayerID(layer) {
-		return nil, "", fmt.Errorf("root %q: %w", rootfs, errForeign)
-	}
-	g, err = v.openGraph(strings.Join(parts[:n-3], "/"), driver)
+	g, err = v.openGraph(root, driver)
 	return g, layer, err
 }
 
-func (v *Invocation) openGraph(root, driver string) (*graph, error) {
+func (v *Invocation) openGraph(root string, driver cstorage.Driver) (*graph, error) {
 	root = filepath.Clean(root)
 	dir, err := v.open(root, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
-	return &graph{dir: dir, path: root, driver: driver}, nil
+	return &graph{cstorage.Graph{Dir: dir, Driver: driver}, root}, nil
 }
 
-func (g *graph) close() { g.dir.Close() }
+func (g *graph) close() { g.Dir.Close() }
 
 // is tells whether both are the same directory.
 func (g *graph) is(other *graph) bool {
-	id, err := rooted.Identify(g.dir)
-	otherID, otherErr := rooted.Identify(other.dir)
+	id, err := rooted.Identify(g.Dir)
+	otherID, otherErr := rooted.Identify(other.Dir)
 	return err == nil && otherErr == nil && id == otherID
 }
 
 // containerOfRoot finds a container, and its store, by the root directory in its
 // configuration.
-func (v *Invocation) containerOfRoot(d *document) (*graph, container, error) {
+func (v *Invocation) containerOfRoot(d *document) (*graph, cstorage.Container, error) {
 	own, layer, err := v.graphOfRoot(d.rootfs)
 	if err != nil {
-		return nil, container{}, fmt.Errorf("find its image: %w", err)
+		return nil, cstorage.Container{}, fmt.Errorf("find its image: %w", err)
 	}
-	match := func(r containerRecord) bool { return r.Layer == layer }
+	match := func(r cstorage.ContainerRecord) bool { return r.Layer == layer }
 	c, err := own.container(match)
-	if errors.Is(err, errNoRecord) {
+	if errors.Is(err, cstorage.ErrNoRecord) {
 		if volatile, ok := v.transientContainer(own, d, match); ok {
 			c, err = volatile, nil
 		}
 	}
 	if err != nil {
 		own.close()
-		return nil, container{}, fmt.Errorf("find its image: %w", err)
+		return nil, c, fmt.Errorf("find its image: %w", err)
 	}
 	return own, c, nil
 }
@@ -187,160 +132,41 @@ func (v *Invocation) isOfImage(d *document, annotation string) (bool, error) {
 	all := v.openStores(own)
 	defer all.close()
 	for _, g := range all.all {
-		if !isLayerID(c.image.ID) {
+		if !cstorage.IsID(c.Image) {
 			break
 		}
-		dir, err := rooted.Open(g.dir, g.driver+"-images/"+c.image.ID, unix.O_RDONLY|unix.O_DIRECTORY)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		has, err := g.HasAnnotation(c.Image, annotation)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return has, err
 		}
-		if err != nil {
-			return false, err
-		}
-		defer dir.Close()
-		return manifestHas(dir, annotation)
 	}
 	return false, nil
 }
 
-// manifestHas tells whether one of the manifests of an image has an annotation.
-func manifestHas(dir *os.File, annotation string) (bool, error) {
-	names, err := dir.Readdirnames(-1)
+// container finds a container of the store by its record.
+func (g *graph) container(match func(cstorage.ContainerRecord) bool) (cstorage.Container, error) {
+	c, err := g.Container(match)
 	if err != nil {
-		return false, err
+		err = fmt.Errorf("find container in %q: %w", g.path, err)
 	}
-	for _, name := range names {
-		// A manifest's key is "manifest", or begins with it; one that has more than
-		// letters is in base64.
-		key := name
-		if encoded, ok := strings.CutPrefix(name, "="); ok {
-			decoded, err := base64.StdEncoding.DecodeString(encoded)
-			if err != nil {
-				continue
-			}
-			key = string(decoded)
-		}
-		if !strings.HasPrefix(key, "manifest") {
-			continue
-		}
-		var manifest struct {
-			Annotations map[string]string `json:"annotations"`
-		}
-		content, err := rooted.ReadFile(dir, name, maxManifest)
-		if err == nil {
-			err = json.Unmarshal(content, &manifest)
-		}
-		if err != nil {
-			return false, fmt.Errorf("read manifest: %w", err)
-		}
-		if _, ok := manifest.Annotations[annotation]; ok {
-			return true, nil
-		}
-	}
-	return false, nil
+	return c, err
 }
 
-// isLayerID tells whether id is one that the storage library gives layers.
-func isLayerID(id string) bool {
-	return len(id) == 64 && strings.Trim(id, "0123456789abcdef") == ""
-}
-
-// container finds a container by its record, and then what is known of its image
-// among the stores, which g is one of.
-func (g *graph) container(match func(containerRecord) bool) (container, error) {
-	var found containerRecord
-	files := []string{"containers.json", "volatile-containers.json"}
-	var err error
-	for _, file := range files {
-		err = findRecord(g.dir, g.driver+"-containers/"+file, &found, func() bool { return match(found) })
-		if err == nil {
-			return found.container(), nil
-		}
-		if !errors.Is(err, errNoRecord) {
-			break
-		}
-	}
-	return container{}, fmt.Errorf("find container in %q: %w", g.path, err)
-}
-
-// transientContainer finds a container of a transient store, transient_store in
-// containers-storage.conf(5): its record is below the run root, everything else of it
-// below the graph root.
-func (v *Invocation) transientContainer(g *graph, d *document, match func(containerRecord) bool) (container, bool) {
-	var found containerRecord
-	for _, root := range d.runRoots(g.driver) {
-		dir, err := v.open(root, unix.O_PATH|unix.O_DIRECTORY)
+// transientContainer finds a container of a transient store, whose record is below the
+// run root.
+func (v *Invocation) transientContainer(g *graph, d *document, match func(cstorage.ContainerRecord) bool) (cstorage.Container, bool) {
+	for _, root := range d.runRoots(g.Driver) {
+		run, err := v.openGraph(root, g.Driver)
 		if err != nil {
 			continue
 		}
-		err = findRecord(dir, g.driver+"-containers/volatile-containers.json", &found, func() bool { return match(found) })
-		dir.Close()
+		c, err := run.VolatileContainer(match)
+		run.close()
 		if err == nil {
-			return found.container(), true
+			return c, true
 		}
 	}
-	return container{}, false
-}
-
-func (r containerRecord) container() container {
-	c := container{id: r.ID, image: Image{ID: r.Image}, layer: r.Layer}
-	var meta containerMetadata
-	if json.Unmarshal([]byte(r.Metadata), &meta) == nil {
-		c.name, c.image.Name = meta.Name, meta.ImageName
-	}
-	if c.name == "" && len(r.Names) > 0 {
-		c.name = r.Names[0]
-	}
-	return c
-}
-
-// findRecord reads a JSON list into record, one element after the other, until
-// it is the wanted one. The library replaces files as a whole; one that it was
-// truncated or written in place for is read twice.
-func findRecord[T any](dir *os.File, path string, record *T, wanted func() bool) error {
-	var err error
-	for range 2 {
-		var f *os.File
-		f, err = rooted.Open(dir, path, unix.O_RDONLY|unix.O_NONBLOCK)
-		if errors.Is(err, fs.ErrNotExist) {
-			return errNoRecord
-		}
-		if err != nil {
-			return err
-		}
-		err = scanRecords(f, record, wanted)
-		f.Close()
-		if err == nil || errors.Is(err, errNoRecord) {
-			return err
-		}
-	}
-	return fmt.Errorf("decode %q: %w", path, err)
-}
-
-func scanRecords[T any](f *os.File, record *T, wanted func() bool) error {
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return errors.New("not a regular file")
-	}
-	dec := json.NewDecoder(bufio.NewReader(io.LimitReader(f, maxRecords)))
-	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
-		if errors.Is(err, io.EOF) {
-			return errNoRecord // an empty file is like an empty list
-		}
-		return errors.New("not a list")
-	}
-	for dec.More() {
-		*record = *new(T)
-		if err := dec.Decode(record); err != nil {
-			return err
-		}
-		if wanted() {
-			return nil
-		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return err
-	}
-	return errNoRecord
+	return cstorage.Container{}, false
 }
 
 // stores are those that a container's layers may lie in.
@@ -384,7 +210,7 @@ func (v *Invocation) openHostPath(path string) *graph {
 	if err != nil {
 		return nil
 	}
-	return &graph{dir: dir, path: path, driver: "overlay"}
+	return &graph{cstorage.Graph{Dir: dir, Driver: cstorage.Overlay}, path}
 }
 
 // add adds a store unless it is there already.
@@ -392,7 +218,7 @@ func (s *stores) add(g *graph, kind StoreKind) {
 	if g == nil {
 		return
 	}
-	id, err := rooted.Identify(g.dir)
+	id, err := rooted.Identify(g.Dir)
 	if _, known := s.kinds[id]; known || err != nil {
 		g.close()
 		return
@@ -412,7 +238,7 @@ func (s *stores) close() {
 }
 
 func (s *stores) kind(g *graph) StoreKind {
-	id, _ := rooted.Identify(g.dir)
+	id, _ := rooted.Identify(g.Dir)
 	if kind, ok := s.kinds[id]; ok {
 		return kind
 	}
@@ -432,44 +258,20 @@ func (s *stores) bootc() *graph {
 // digest finds the manifest digest of an image, "" when no store tells.
 func (s *stores) digest(id string) string {
 	for _, g := range s.all {
-		var r imageRecord
-		if err := findRecord(g.dir, g.driver+"-images/images.json", &r, func() bool { return r.ID == id }); err == nil {
-			return r.Digest
+		if img, err := g.Image(func(r cstorage.ImageRecord) bool { return r.ID == id }); err == nil {
+			return img.Digest
 		}
 	}
 	return ""
 }
 
-// lower lists the links of the layers below one of the store, from the topmost down,
-// that the overlay driver of the storage library keeps: "l/LINK" in its directory of
-// this store, or of another one that this one's layers are built upon.
-func (g *graph) lower(layer string) ([]string, error) {
-	if g.driver != "overlay" {
-		return nil, fmt.Errorf("read layers in %q: %w", g.path, errDiscarded)
-	}
-	if !isLayerID(layer) {
-		return nil, fmt.Errorf("read layer %q: %w", layer, errUnlikely)
-	}
-	lower, err := rooted.ReadFile(g.dir, "overlay/"+layer+"/lower", maxState)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read layer %q: %w", layer, err)
-	}
-	links := strings.Split(strings.TrimSpace(string(lower)), ":")
-	for _, link := range links {
-		if name, ok := strings.CutPrefix(link, "l/"); !ok || strings.ContainsAny(name, "/.") || name == "" {
-			return nil, fmt.Errorf("read link %q: %w", link, errUnlikely)
-		}
-	}
-	return links, nil
-}
-
 // layers lists the layers below one of the store g, from the topmost down, by their
 // links or else by what is mounted.
 func (s *stores) layers(g *graph, layer string, mounted func(*graph, string) ([]string, error)) ([]Layer, error) {
-	links, err := g.lower(layer)
+	links, err := g.Lower(layer)
+	if errors.Is(err, cstorage.ErrNoLinks) {
+		err = fmt.Errorf("read layers in %q: %w", g.path, err)
+	}
 	if links == nil {
 		return nil, err
 	}
@@ -483,7 +285,7 @@ func (s *stores) layers(g *graph, layer string, mounted func(*graph, string) ([]
 	dirs, err := mounted(g, layer)
 	for i, dir := range dirs {
 		if i < len(layers) && layers[i].ID == "" {
-			layers[i] = mountedLayer(dir)
+			layers[i].ID, layers[i].Path = cstorage.MountedLayer(dir)
 		}
 	}
 	return layers, err
@@ -492,34 +294,11 @@ func (s *stores) layers(g *graph, layer string, mounted func(*graph, string) ([]
 // follow finds the layer that a link stands for in the stores that we know of.
 func (s *stores) follow(link string) Layer {
 	for _, g := range s.all {
-		if id := readLayerLink(g.dir, "overlay/"+link); id != "" {
+		if id := g.Linked(link); id != "" {
 			return Layer{ID: id, Store: s.kind(g), Path: g.path}
 		}
 	}
 	return Layer{Store: OtherStore}
-}
-
-// mountedLayer tells which layer a lower directory of a container's mount is, by its
-// link or by its own name: GRAPHROOT/overlay/l/LINK or GRAPHROOT/overlay/LAYER/diff.
-func mountedLayer(lower string) Layer {
-	l := Layer{Store: OtherStore}
-	root, rest, ok := strings.Cut(lower, "/overlay/l/")
-	if ok {
-		f, err := rooted.OpenRoot(root)
-		if err != nil {
-			return l
-		}
-		defer f.Close()
-		l.ID = readLayerLink(f, "overlay/l/"+rest)
-	} else if root, rest, ok = strings.Cut(lower, "/overlay/"); ok {
-		if id := strings.TrimSuffix(rest, "/diff"); isLayerID(id) {
-			l.ID = id
-		}
-	}
-	if l.ID != "" {
-		l.Path = root
-	}
-	return l
 }
 
 // lowerDirs are the lower directories in the options of an overlay mount, of
@@ -533,20 +312,6 @@ func lowerDirs(options string) (dirs []string) {
 		}
 	}
 	return dirs
-}
-
-// readLayerLink returns the layer of a link to "../LAYER/diff", "" when it is none.
-func readLayerLink(dir *os.File, path string) string {
-	target := make([]byte, 256)
-	n, err := unix.Readlinkat(int(dir.Fd()), path, target)
-	if err != nil {
-		return ""
-	}
-	id := strings.TrimSuffix(strings.TrimPrefix(string(target[:n]), "../"), "/diff")
-	if !isLayerID(id) {
-		return ""
-	}
-	return id
 }
 
 // mounts reads the mount table of this process.

@@ -12,6 +12,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 const (
@@ -35,14 +37,14 @@ type Denial struct {
 }
 
 // deny tells why a container may not start.
-func (v *Invocation) deny(id, hook, reason string, c *container) {
+func (v *Invocation) deny(id, hook, reason string, c *cstorage.Container) {
 	denial := Denial{Schema: 1, ID: id, Hook: hook, Reason: reason, Time: v.Now().UTC()}
 	fields := map[string]string{"MESSAGE_ID": messageDenied, "BOOTC_PODMAN_HOOK": hook, "CONTAINER_ID_FULL": id}
 	name := short(id)
 	if c != nil {
-		denial.Name, denial.Image = c.name, &c.image
-		maps.Copy(fields, map[string]string{"CONTAINER_NAME": c.name, "IMAGE_ID": c.image.ID, "IMAGE_NAME": c.image.Name})
-		name = cmp.Or(c.name, name)
+		denial.Name, denial.Image = c.Name, &Image{ID: c.Image, Name: c.ImageName}
+		maps.Copy(fields, map[string]string{"CONTAINER_NAME": c.Name, "IMAGE_ID": c.Image, "IMAGE_NAME": c.ImageName})
+		name = cmp.Or(c.Name, name)
 	}
 	v.tell(Error, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
 	if err := v.writeDenial(denial); err != nil && !errors.Is(err, fs.ErrPermission) {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // document is the configuration of a container, config.json in the OCI runtime
@@ -213,12 +215,12 @@ func (d *document) with(edits []edit) ([]byte, error) {
 func (d *document) containerID() string {
 	// Some prefix and the ID, by several names.
 	id := strings.TrimSuffix(d.cgroupsPath, ".scope")
-	if id = id[max(0, len(id)-64):]; isLayerID(id) {
+	if id = id[max(0, len(id)-64):]; cstorage.IsID(id) {
 		return id
 	}
 	for _, m := range d.mounts {
 		rest, ok := strings.CutSuffix(m.Source, "/userdata/.containerenv")
-		if id := rest[strings.LastIndexByte(rest, '/')+1:]; ok && m.Destination == "/run/.containerenv" && isLayerID(id) {
+		if id := rest[strings.LastIndexByte(rest, '/')+1:]; ok && m.Destination == "/run/.containerenv" && cstorage.IsID(id) {
 			return id
 		}
 	}
@@ -243,9 +245,9 @@ const defaultRunRoot = "/run/containers/storage"
 
 // runRoots are the run roots that the container's store may have: the one that podman
 // takes files from that it makes for each container, and the usual one.
-func (d *document) runRoots(driver string) []string {
+func (d *document) runRoots(driver cstorage.Driver) []string {
 	roots := []string{defaultRunRoot}
-	rest := "/" + driver + "-containers/" + d.containerID() + "/userdata/.containerenv"
+	rest := "/" + driver.Containers(d.containerID(), "userdata/.containerenv")
 	for _, m := range d.mounts {
 		root, ok := strings.CutSuffix(m.Source, rest)
 		if ok && m.Destination == "/run/.containerenv" && root != defaultRunRoot {

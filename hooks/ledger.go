@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"strconv"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -122,12 +123,12 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 	}
 	defer own.close()
 	lease.Store = own.path
-	c, err := own.container(func(r containerRecord) bool { return r.ID == state.ID })
+	c, err := own.container(func(r cstorage.ContainerRecord) bool { return r.ID == state.ID })
 	if err != nil {
 		return "", err
 	}
-	lease.Name, lease.Image = c.name, c.image
-	if own.driver == "overlay" && isLayerID(c.layer) && !rooted.Exists(own.dir, "overlay/"+c.layer) {
+	lease.Name, lease.Image = c.Name, Image{ID: c.Image, Name: c.ImageName}
+	if own.Driver == cstorage.Overlay && cstorage.IsID(c.Layer) && !rooted.Exists(own.Dir, own.Driver.Dir(c.Layer)) {
 		// The bundle and the record of a container of a transient store are below the run
 		// root. Its configuration, which is large, names the graph root.
 		graph, err := v.graphOfConfig(state.Bundle)
@@ -139,8 +140,8 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 	}
 	all := v.openStores(own)
 	defer all.close()
-	lease.Image.Digest = all.digest(c.image.ID)
-	layers, err := all.layers(own, c.layer, v.mountedOf)
+	lease.Image.Digest = all.digest(c.Image)
+	layers, err := all.layers(own, c.Layer, v.mountedOf)
 	if layers != nil {
 		lease.Layers = layers
 	}

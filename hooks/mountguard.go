@@ -16,6 +16,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // Mode is what mount-guard does about a mount.
@@ -313,7 +315,7 @@ func (v *Invocation) isPodmans(source, id string) bool {
 // the container, as for /etc/hosts: GRAPHROOT/overlay-containers/ID/userdata/NAME.
 // It lies in the bootc-owned store for a container that does.
 func isUserdata(canonical, id string) bool {
-	return isLayerID(id) && strings.Contains(canonical, "-containers/"+id+"/userdata/")
+	return cstorage.IsID(id) && strings.Contains(canonical, "-containers/"+id+"/userdata/")
 }
 
 // isWritable reads mount options as runtimes do: the last word counts.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -26,10 +27,10 @@ func (v *Invocation) hasSELinux() bool {
 // content containers may not read by its SELinux type, "" when there is none.
 func unlabelledLayer(bootc *graph, layers []Layer) string {
 	for _, l := range layers {
-		if l.Store != BootcStore || !isLayerID(l.ID) {
+		if l.Store != BootcStore || !cstorage.IsID(l.ID) {
 			continue
 		}
-		diff, err := rooted.Open(bootc.dir, "overlay/"+l.ID+"/diff", unix.O_RDONLY|unix.O_DIRECTORY)
+		diff, err := rooted.Open(bootc.Dir, bootc.Driver.Files(l.ID), unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			continue
 		}
