@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +16,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -283,16 +283,13 @@ func (v *Invocation) checkLock(name string, img *cstorage.Image) error {
 	return nil
 }
 
-// isGateOff tells whether somebody opened the gate by hand.
+// isGateOff reports whether root opened the gate by hand.
 func (v *Invocation) isGateOff() bool {
 	dir, err := openState(v.Root, ".", false)
 	if err != nil {
 		return false
 	}
-	defer dir.close()
-	var st unix.Stat_t
-	return unix.Fstatat(int(dir.dir.Fd()), gateOff, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	defer dir.Close()
+	_, err = rooted.Stat(dir, gateOff, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil
 }
-
-// GateOffPath is the file that opens the gate.
-func GateOffPath() string { return strings.Join([]string{"", stateRoot, gateOff}, "/") }

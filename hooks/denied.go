@@ -10,10 +10,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const (
@@ -60,52 +62,31 @@ func (v *Invocation) writeDenial(denial Denial) error {
 	if err != nil {
 		return err
 	}
-	defer dir.close()
-	if names, err := dir.names(); err == nil && len(names) >= maxDenied {
-		dir.sweep(v.Now(), func(string) bool { return false })
-		slices.SortFunc(names, func(a, b string) int { return cmp.Compare(dir.age(a, v.Now()), dir.age(b, v.Now())) })
+	defer dir.Close()
+	if names, err := recordNames(dir); err == nil && len(names) >= maxDenied {
+		sweep(dir, v.Now(), func(string) bool { return false })
+		slices.SortFunc(names, func(a, b string) int { return cmp.Compare(age(dir, a, v.Now()), age(dir, b, v.Now())) })
 		for _, name := range names[maxDenied-1:] {
-			_ = dir.remove(name)
+			_ = removeRecord(dir, name)
 		}
 	}
 	content, err := json.MarshalIndent(denial, "", "  ")
 	if err != nil {
 		return err
 	}
-	return dir.write(leaseName(denial.ID), append(content, '\n'), 0o600)
+	return rooted.WriteVolatile(dir, leaseName(denial.ID), append(content, '\n'), 0o600)
 }
 
 // Denials reads why containers were not let start since the boot, the last one first, on
 // the host whose root is root. Each problem names a record that could not be read.
 func Denials(root string) (denials []Denial, problems []error) {
-	dir, err := openState(root, deniedDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, []error{fmt.Errorf("read denials: %w", err)}
-	}
-	defer dir.close()
-	names, err := dir.names()
-	if err != nil {
-		problems = append(problems, fmt.Errorf("read denials: %w", err))
-	}
-	for _, name := range names {
-		denial, err := readDenial(dir, name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
-		case err != nil:
-			problems = append(problems, fmt.Errorf("read denial: %w", err))
-		default:
-			denials = append(denials, denial)
-		}
-	}
+	denials, problems = records(root, deniedDir, "denial", "denials", readDenial)
 	slices.SortStableFunc(denials, func(a, b Denial) int { return b.Time.Compare(a.Time) })
 	return denials, problems
 }
 
-func readDenial(dir *stateDir, name string) (denial Denial, err error) {
-	content, err := dir.read(name, maxLease)
+func readDenial(dir *os.File, name string) (denial Denial, err error) {
+	content, err := rooted.ReadFile(dir, name, maxLease)
 	if err != nil {
 		return denial, err
 	}

@@ -6,8 +6,10 @@ package hooks
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const identityName = "host.json"
@@ -39,16 +41,15 @@ func NewIdentity(root string, kind host.Kind) Identity {
 // WriteIdentity writes the identity of the running host for containers and hooks.
 // Only root can.
 func WriteIdentity(root string, id Identity) error {
-	dir, err := openState(root, ".", true)
-	if err != nil {
-		return fmt.Errorf("write host identity: %w", err)
-	}
-	defer dir.close()
 	content, err := json.MarshalIndent(id, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write host identity: %w", err)
+	if err == nil {
+		var dir *os.File
+		if dir, err = openState(root, ".", true); err == nil {
+			defer dir.Close()
+			err = rooted.WriteVolatile(dir, identityName, append(content, '\n'), 0o644)
+		}
 	}
-	if err := dir.write(identityName, append(content, '\n'), 0o644); err != nil {
+	if err != nil {
 		return fmt.Errorf("write host identity: %w", err)
 	}
 	return nil
@@ -61,8 +62,8 @@ func ReadIdentity(root string) (id Identity) {
 	if err != nil {
 		return Identity{}
 	}
-	defer dir.close()
-	content, err := dir.read(identityName, maxLease)
+	defer dir.Close()
+	content, err := rooted.ReadFile(dir, identityName, maxLease)
 	if err != nil || json.Unmarshal(content, &id) != nil || id.BootID != bootID(root) {
 		return Identity{}
 	}

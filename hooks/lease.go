@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
+	"os"
+	"slices"
 	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const (
@@ -62,36 +65,16 @@ var ErrBadLease = errors.New("not a lease")
 // too. Each problem names a lease that could not be read; without the hook, or
 // without any container, there are none.
 func Leases(root string) (leases []Lease, problems []error) {
-	dir, err := openState(root, leasesDir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, []error{fmt.Errorf("read leases: %w", err)}
-	}
-	defer dir.close()
-	names, err := dir.names()
-	if err != nil {
-		problems = append(problems, fmt.Errorf("read leases: %w", err))
-	}
+	leases, problems = records(root, leasesDir, "lease", "leases", readLease)
 	boot := bootID(root)
-	for _, name := range names {
-		lease, err := readLease(dir, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it was removed meanwhile
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read lease: %w", err))
-			continue
-		}
-		lease.State = lease.state(root, boot)
-		leases = append(leases, lease)
+	for i, lease := range leases {
+		leases[i].State = lease.state(root, boot)
 	}
 	return leases, problems
 }
 
-func readLease(dir *stateDir, name string) (lease Lease, err error) {
-	content, err := dir.read(name, maxLease)
+func readLease(dir *os.File, name string) (lease Lease, err error) {
+	content, err := rooted.ReadFile(dir, name, maxLease)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lease, err
 	}
@@ -118,12 +101,9 @@ func (l Lease) state(root, boot string) LeaseState {
 }
 
 // Stores are the kinds of stores that the layers lie in.
-func (l Lease) Stores() []StoreKind {
-	var kinds []StoreKind
-	seen := map[StoreKind]bool{}
+func (l Lease) Stores() (kinds []StoreKind) {
 	for _, layer := range l.Layers {
-		if !seen[layer.Store] {
-			seen[layer.Store] = true
+		if !slices.Contains(kinds, layer.Store) {
 			kinds = append(kinds, layer.Store)
 		}
 	}
@@ -132,12 +112,12 @@ func (l Lease) Stores() []StoreKind {
 
 // sweepLeases removes stale leases, and what is none: of containers whose end nobody
 // told us of, as of one that failed to start.
-func (v *Invocation) sweepLeases(dir *stateDir) {
+func (v *Invocation) sweepLeases(dir *os.File) {
 	boot := bootID(v.Root)
-	dir.sweep(v.Now(), func(name string) bool {
+	sweep(dir, v.Now(), func(name string) bool {
 		lease, err := readLease(dir, name)
 		return err != nil || lease.state(v.Root, boot) != LeaseRunning
 	})
 }
 
-func leaseName(id string) string { return strings.Join([]string{id, "json"}, ".") }
+func leaseName(id string) string { return id + ".json" }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strconv"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
@@ -83,7 +84,7 @@ func (v *Invocation) lend(state containerState) error {
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	lease := Lease{
 		Schema: 1, ID: state.ID, Layers: []Layer{},
 		PID: state.PID, PIDStart: processStart(v.Root, state.PID), BootID: bootID(v.Root), Started: v.Now().UTC(),
@@ -91,9 +92,9 @@ func (v *Invocation) lend(state containerState) error {
 	}
 	// A container that is not podman's, or whose records cannot be read, or not soon
 	// enough, runs too.
-	_ = dir.writeLease(lease) // the second time tells
+	_ = writeLease(dir, lease) // the second time tells
 	unlabelled, described := v.describe(&lease, state)
-	err = dir.writeLease(lease)
+	err = writeLease(dir, lease)
 	v.tellLease(lease, "started", messageStarted)
 	if unlabelled != "" {
 		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
@@ -106,12 +107,12 @@ func (v *Invocation) lend(state containerState) error {
 	return errors.Join(err, described)
 }
 
-func (d *stateDir) writeLease(lease Lease) error {
+func writeLease(dir *os.File, lease Lease) error {
 	content, err := json.Marshal(lease)
 	if err != nil {
 		return err
 	}
-	return d.write(leaseName(lease.ID), append(content, '\n'), 0o600)
+	return rooted.WriteVolatile(dir, leaseName(lease.ID), append(content, '\n'), 0o600)
 }
 
 // describe fills in what the container's store knows. It also returns a layer of
@@ -175,7 +176,7 @@ func (v *Invocation) takeBack(id string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.close()
+	defer dir.Close()
 	defer v.sweepLeases(dir)
 	lease, err := readLease(dir, leaseName(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -187,7 +188,7 @@ func (v *Invocation) takeBack(id string) error {
 	if lease.ID == id {
 		v.tellLease(lease, "stopped", messageStopped)
 	}
-	return dir.remove(leaseName(id))
+	return removeRecord(dir, leaseName(id))
 }
 
 // fields are those of journal records about the container. The first two are

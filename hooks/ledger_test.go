@@ -263,7 +263,7 @@ func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
 func TestRecordsThatAreTooLargeAreNamed(t *testing.T) {
 	h := newTestHost(t)
 	h.write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxLease+1))
-	if _, problems := Denials(h.root); len(problems) != 1 || !strings.Contains(problems[0].Error(), `"x.json"`) {
+	if _, problems := Denials(h.root); len(problems) != 1 || !strings.Contains(problems[0].Error(), "denied/x.json") {
 		t.Errorf("got %v", problems)
 	}
 }

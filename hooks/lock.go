@@ -28,12 +28,7 @@ type Lock struct {
 // ReadLock reads the lock file of the host whose root is root. The error is
 // fs.ErrNotExist where there is none.
 func ReadLock(root string) (lock Lock, err error) {
-	dir, err := rooted.OpenRoot(root)
-	if err != nil {
-		return lock, err
-	}
-	defer dir.Close()
-	content, err := rooted.ReadFile(dir, LockPath, maxLock)
+	content, err := readBelow(root, LockPath, maxLock)
 	if err != nil {
 		return lock, fmt.Errorf("read lock: %w", err)
 	}

@@ -6,12 +6,10 @@ package hooks
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,14 +21,11 @@ import (
 // stateRoot is where hooks keep what they know, until the next boot.
 const stateRoot = "run/bootc-podman"
 
-// stateDir is stateRoot or a directory in it.
-type stateDir struct{ dir *os.File }
-
 // openState opens the directory name in the state of the host whose root is root,
 // "." for the state itself, and makes what is missing if it should. No link is
 // followed, and a directory that somebody else could write to is refused: others
 // may own /run/bootc-podman on a host where we never ran.
-func openState(root, name string, create bool) (*stateDir, error) {
+func openState(root, name string, create bool) (*os.File, error) {
 	dir, err := rooted.OpenRoot(root)
 	if err != nil {
 		return nil, err
@@ -62,7 +57,7 @@ func openState(root, name string, create bool) (*stateDir, error) {
 			return nil, fmt.Errorf("open %q: %w", at, err)
 		}
 	}
-	return &stateDir{dir}, nil
+	return dir, nil
 }
 
 // othersMayWrite tells whether somebody but root, or the user that we run as, may write
@@ -99,86 +94,55 @@ func openSub(dir *os.File, name string, mode uint32, create bool) (*os.File, err
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-func (d *stateDir) close() { d.dir.Close() }
+// records reads the records in a directory of the state, with names as in "lease" and
+// "leases". Each problem names one that cannot be read. There are none where the directory
+// does not exist.
+func records[T any](root, dir, one, many string, read func(dir *os.File, name string) (T, error)) (all []T, problems []error) {
+	d, err := openState(root, dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("read %s: %w", many, err)}
+	}
+	defer d.Close()
+	names, err := recordNames(d)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("read %s: %w", many, err))
+	}
+	for _, name := range names {
+		record, err := read(d, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
+		case err != nil:
+			problems = append(problems, fmt.Errorf("read %s: %w", one, err))
+		default:
+			all = append(all, record)
+		}
+	}
+	return all, problems
+}
 
-// write replaces the file name by one with this content. There is no fsync: what
-// is here is gone with a crash anyway.
-func (d *stateDir) write(name string, content []byte, mode uint32) error {
-	tmp := "." + name + "." + strconv.Itoa(os.Getpid())
-	at := int(d.dir.Fd())
-	fd, err := unix.Openat(at, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-	if errors.Is(err, fs.ErrExist) { // of a process that died, with our number
-		_ = unix.Unlinkat(at, tmp, 0)
-		fd, err = unix.Openat(at, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-	}
-	if err != nil {
-		return fmt.Errorf("write %q: %w", name, err)
-	}
-	f := os.NewFile(uintptr(fd), tmp)
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(os.FileMode(mode)) // whatever the umask
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = unix.Renameat(at, tmp, at, name)
-	}
-	if err != nil {
-		_ = unix.Unlinkat(at, tmp, 0)
-		return fmt.Errorf("write %q: %w", name, err)
+// recordNames lists the records in the directory, NAME.json each, by name.
+func recordNames(dir *os.File) ([]string, error) {
+	names, err := rooted.Names(dir, ".")
+	return slices.DeleteFunc(names, func(name string) bool {
+		return name[0] == '.' || !strings.HasSuffix(name, ".json")
+	}), err
+}
+
+// removeRecord removes a file that need not be there.
+func removeRecord(dir *os.File, name string) error {
+	if err := rooted.Remove(dir, name); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
 
-// read reads a regular file of no more than limit bytes.
-func (d *stateDir) read(name string, limit int64) ([]byte, error) {
-	fd, err := unix.Openat(int(d.dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %q: %w", name, err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("open %q: not a regular file", name)
-	}
-	content, err := rooted.ReadLimited(f, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", name, err)
-	}
-	return content, nil
-}
-
-func (d *stateDir) remove(name string) error {
-	err := unix.Unlinkat(int(d.dir.Fd()), name, 0)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return fmt.Errorf("remove %q: %w", name, err)
-}
-
-// names lists the records in the directory, NAME.json each, by name.
-func (d *stateDir) names() ([]string, error) {
-	names, err := d.entries()
-	names = slices.DeleteFunc(names, func(name string) bool {
-		return name[0] == '.' || !strings.HasSuffix(name, ".json")
-	})
-	slices.Sort(names)
-	return names, err
-}
-
-func (d *stateDir) entries() ([]string, error) {
-	if _, err := d.dir.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	return d.dir.Readdirnames(-1)
-}
-
 // age is how long ago a file was written.
-func (d *stateDir) age(name string, now time.Time) time.Duration {
-	var st unix.Stat_t
-	if unix.Fstatat(int(d.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+func age(dir *os.File, name string, now time.Time) time.Duration {
+	st, err := rooted.Stat(dir, name, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
 		return 0
 	}
 	return now.Sub(time.Unix(st.Mtim.Unix()))
@@ -186,18 +150,15 @@ func (d *stateDir) age(name string, now time.Time) time.Duration {
 
 // sweep removes what processes that died were writing, and those of the records that
 // are stale. It looks at a few records only, at others each time.
-func (d *stateDir) sweep(now time.Time, isStale func(name string) bool) {
+func sweep(dir *os.File, now time.Time, isStale func(name string) bool) {
 	const few = 16
-	entries, _ := d.entries()
-	var records []string
-	for _, name := range entries {
-		switch {
-		case name[0] != '.':
-			records = append(records, name)
-		case d.age(name, now) > time.Minute:
-			_ = d.remove(name)
+	records, _ := rooted.Names(dir, ".")
+	records = slices.DeleteFunc(records, func(name string) bool {
+		if name[0] == '.' && age(dir, name, now) > time.Minute {
+			_ = removeRecord(dir, name)
 		}
-	}
+		return name[0] == '.'
+	})
 	if len(records) == 0 {
 		return
 	}
@@ -205,8 +166,8 @@ func (d *stateDir) sweep(now time.Time, isStale func(name string) bool) {
 	for i := range min(few, len(records)) {
 		// One of a moment ago may be of a container that is being made.
 		name := records[(first+i)%len(records)]
-		if strings.HasSuffix(name, ".json") && d.age(name, now) > time.Minute && isStale(name) {
-			_ = d.remove(name)
+		if strings.HasSuffix(name, ".json") && age(dir, name, now) > time.Minute && isStale(name) {
+			_ = removeRecord(dir, name)
 		}
 	}
 }

@@ -232,6 +232,17 @@ func WriteFile(root *os.File, name string, content []byte) error {
 	if old, err := ReadFile(root, name, int64(len(content))); err == nil && bytes.Equal(old, content) {
 		return nil
 	}
+	return replace(root, name, content, 0o644, true)
+}
+
+// WriteVolatile replaces the file at path below root, with this mode whatever the umask.
+// Readers see the old or the new content; after a crash there may be neither. The
+// directory must exist.
+func WriteVolatile(root *os.File, name string, content []byte, mode uint32) error {
+	return replace(root, name, content, mode, false)
+}
+
+func replace(root *os.File, name string, content []byte, mode uint32, lasting bool) error {
 	dir, err := Open(root, path.Dir(name), unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -243,16 +254,16 @@ func WriteFile(root *os.File, name string, content []byte) error {
 		_ = unix.Unlinkat(int(dir.Fd()), tmp, 0)
 		return &fs.PathError{Op: op, Path: filepath.Join(root.Name(), name), Err: err}
 	}
-	fd, err := unix.Openat(int(dir.Fd()), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	fd, err := unix.Openat(int(dir.Fd()), tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	if err != nil {
 		return fail("write", err)
 	}
 	f := os.NewFile(uintptr(fd), tmp)
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Chmod(0o644)
+		err = f.Chmod(os.FileMode(mode))
 	}
-	if err == nil {
+	if err == nil && lasting {
 		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
@@ -263,6 +274,9 @@ func WriteFile(root *os.File, name string, content []byte) error {
 	}
 	if err := unix.Renameat(int(dir.Fd()), tmp, int(dir.Fd()), path.Base(name)); err != nil {
 		return fail("write", err)
+	}
+	if !lasting {
+		return nil
 	}
 	return dir.Sync()
 }
