@@ -42,7 +42,7 @@ TMPFILES_SOURCES := $(wildcard contrib/tmpfiles.d/*.conf)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/private-program bats/real-tree contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -88,7 +88,7 @@ test-programs:
 
 .PHONY: test-system
 test-system: binary test-programs ## Run the system tests against this machine's podman (needs root)
-	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats
+	$(SUDO) env BATS=$(BATS) BATS_FLAGS='$(BATS_FLAGS)' bats/system-tests
 
 .PHONY: test-podman-matrix
 test-podman-matrix: binary test-programs ## Run the system tests against other podman versions (needs root, debootstrap)
