@@ -7,7 +7,7 @@
 load helpers
 load os-images
 
-TABLE=$BATS_TEST_DIRNAME/../internal/host/testdata/store-names.tsv
+TABLE=$BATS_TEST_DIRNAME/../internal/cstorage/testdata/store-names.tsv
 OWN=/var/lib/containers/storage
 
 setup_file() {

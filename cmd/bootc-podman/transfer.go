@@ -16,8 +16,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/health"
-	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -105,7 +105,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		),
 		Action: func(c *cli.Context) error {
 			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: plan.Source(c.String("from"))}
-			switch target, err := host.ParseStorable(choice.Target); {
+			switch target, err := cstorage.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)
 			case target.Digest != "": // the copy may have another one

@@ -11,8 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-
-	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
 // minPrefix is the shortest prefix of an ID that the containers-storage
@@ -110,19 +108,19 @@ func (s *Store) lookup(name string, short func() (ShortNames, error), m *Match) 
 	}
 	hex, byDigest := strings.CutPrefix(name, "sha256:")
 	switch {
-	case isID(hex):
+	case IsID(hex):
 		return instance(s.byKey(hex))
 	case byDigest:
 		return nil, errors.New("not 64 hexadecimal digits after sha256")
 	}
-	parsed, err := host.ParseName(name)
+	parsed, err := ParseName(name)
 	if err != nil {
 		return nil, err
 	}
 	// Where there is a digest, podman does not look at the tag.
 	repository, suffix := splitName(name)
 	name = repository + suffix
-	full := []host.Name{parsed}
+	full := []Name{parsed}
 	shortName := isShort(name)
 	if shortName {
 		names, err := short()
@@ -189,7 +187,7 @@ func (s *Store) byStorageReference(ref string) (img *Image, ok bool) {
 	named, id := ref, ""
 	if at := strings.LastIndexByte(ref, '@'); at >= 0 && !strings.Contains(ref[at:], ":") {
 		named, id = ref[:at], ref[at+1:]
-		if img = byPrefix(id); img == nil && !isID(id) {
+		if img = byPrefix(id); img == nil && !IsID(id) {
 			return nil, false
 		}
 		if named == "" || img == nil {
@@ -198,7 +196,7 @@ func (s *Store) byStorageReference(ref string) (img *Image, ok bool) {
 	} else if img = byPrefix(ref); img != nil {
 		return img, true
 	}
-	name, err := host.ParseName(named)
+	name, err := ParseName(named)
 	if err != nil {
 		return nil, false
 	}
@@ -250,7 +248,7 @@ func (s *Store) Named(name string) *Image { return s.byName[name] }
 
 // ByFullName finds an image by a name with registry. For one with a digest, it is
 // enough that the image has the digest, and a name of the same repository.
-func (s *Store) ByFullName(name host.Name) *Image {
+func (s *Store) ByFullName(name Name) *Image {
 	if name.Digest == "" && name.Tag == "" {
 		name.Tag = "latest"
 	}
@@ -352,7 +350,7 @@ func (m *manifest) choose() string {
 
 func (img *Image) hasRepository(repository string) bool {
 	return slices.ContainsFunc(img.Names, func(s string) bool {
-		name, err := host.ParseName(s)
+		name, err := ParseName(s)
 		return err == nil && name.Repository() == repository
 	})
 }
@@ -374,11 +372,6 @@ func splitName(name string) (repository, suffix string) {
 // first component without "." and ":" is a namespace.
 func isShort(name string) bool {
 	first, _, found := strings.Cut(name, "/")
-	parsed, err := host.ParseName(name)
+	parsed, err := ParseName(name)
 	return err == nil && (!found || parsed.Domain == "" || first != "localhost" && !strings.ContainsAny(first, ".:"))
-}
-
-// isID tells whether s has the form of a whole image ID.
-func isID(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

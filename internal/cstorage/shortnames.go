@@ -14,8 +14,6 @@ import (
 	"github.com/BurntSushi/toml"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/unshare"
-
-	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
 // ShortNames is what containers-registries.conf(5) says about image names
@@ -102,19 +100,19 @@ func aliasCache(root string, uid int) (string, error) {
 // candidates are the full names that a short name can stand for in a store, the
 // best first: the alias, localhost, the registries to search. Suffix is the tag
 // or digest with its separator, "" for none.
-func (n ShortNames) candidates(repository, suffix string) (names []host.Name, err error) {
+func (n ShortNames) candidates(repository, suffix string) (names []Name, err error) {
 	if alias := n.Aliases[repository]; alias != "" {
-		name, err := host.ParseName(alias)
+		name, err := ParseName(alias)
 		if err != nil || name.Tag != "" || name.Digest != "" || isShort(alias) {
 			return nil, fmt.Errorf("parse alias %q of %q: not a registry and a repository", alias, repository)
 		}
-		if name, err = host.ParseName(alias + suffix); err != nil {
+		if name, err = ParseName(alias + suffix); err != nil {
 			return nil, fmt.Errorf("resolve alias %q of %q: %w", alias, repository, err)
 		}
 		names = append(names, name)
 	}
 	for _, registry := range append([]string{"localhost"}, n.Registries...) {
-		name, err := host.ParseName(strings.TrimRight(registry, "/") + "/" + repository + suffix)
+		name, err := ParseName(strings.TrimRight(registry, "/") + "/" + repository + suffix)
 		if err != nil {
 			return nil, fmt.Errorf("resolve %q at registry %q: %w", repository+suffix, registry, err)
 		}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // bootcStatus is what we read of bootc's host object (host-v1.schema.json of
@@ -161,7 +163,7 @@ func (i *statusImage) describe(d *Deployment) error {
 	if isHex(digest, 64) {
 		digest = "sha256:" + digest
 	}
-	if digest != "" && !validDigest(digest) {
+	if digest != "" && !cstorage.IsDigest(digest) {
 		return fmt.Errorf("invalid imageDigest %q", i.ImageDigest)
 	}
 	if i.Timestamp != "" {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // Transport is where an image is kept, in the words of the bootc status format.
@@ -93,7 +95,7 @@ func (r ImageReference) Canonical() (ImageReference, error) {
 	if r.Transport != Registry {
 		return r, nil
 	}
-	name, err := ParseName(r.Name)
+	name, err := cstorage.ParseName(r.Name)
 	if err != nil {
 		return ImageReference{}, err
 	}

@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// digest256 is a digest.
+var digest256 = "sha256:" + hex64("1")
+
 func TestParseImageReferenceReadsEveryTransport(t *testing.T) {
 	for _, c := range []struct {
 		in, display string
@@ -51,16 +54,16 @@ func TestCanonicalPrefersDigestToTagOnRegistriesOnly(t *testing.T) {
 		transport            Transport
 		name, want, forStore string
 	}{
-		{Registry, "quay.io/e/i:latest@" + sha256, "quay.io/e/i@" + sha256, "quay.io/e/i:latest@" + sha256},
+		{Registry, "quay.io/e/i:latest@" + digest256, "quay.io/e/i@" + digest256, "quay.io/e/i:latest@" + digest256},
 		{Registry, "quay.io/e/i:latest", "quay.io/e/i:latest", "quay.io/e/i:latest"},
 		{Registry, "quay.io/e/i", "quay.io/e/i", "quay.io/e/i"},
-		{Registry, "quay.io/e/i@" + sha256, "quay.io/e/i@" + sha256, "quay.io/e/i@" + sha256},
-		{Registry, "localhost/i:latest@" + sha256, "localhost/i@" + sha256, "localhost/i:latest@" + sha256},
+		{Registry, "quay.io/e/i@" + digest256, "quay.io/e/i@" + digest256, "quay.io/e/i@" + digest256},
+		{Registry, "localhost/i:latest@" + digest256, "localhost/i@" + digest256, "localhost/i:latest@" + digest256},
 		{Registry, "busybox", "busybox", "busybox"},
 		{Registry, "busybox:1", "busybox:1", "busybox:1"},
-		{Registry, "busybox@" + sha256, "busybox@" + sha256, "busybox@" + sha256},
-		{Registry, "busybox:1@" + sha256, "docker.io/library/busybox@" + sha256, "busybox:1@" + sha256},
-		{ContainersStorage, "quay.io/e/i:latest@" + sha256, "quay.io/e/i:latest@" + sha256, "containers-storage:quay.io/e/i:latest@" + sha256},
+		{Registry, "busybox@" + digest256, "busybox@" + digest256, "busybox@" + digest256},
+		{Registry, "busybox:1@" + digest256, "docker.io/library/busybox@" + digest256, "busybox:1@" + digest256},
+		{ContainersStorage, "quay.io/e/i:latest@" + digest256, "quay.io/e/i:latest@" + digest256, "containers-storage:quay.io/e/i:latest@" + digest256},
 		{OCI, "/path/to/dir:latest", "/path/to/dir:latest", "oci:/path/to/dir:latest"},
 		{OCIArchive, "/tmp/repo", "/tmp/repo", "oci-archive:/tmp/repo"},
 		{Dir, "/tmp/D", "/tmp/D", "dir:/tmp/D"},
@@ -132,7 +135,7 @@ func TestParseSignedReferenceRefusesMalformedReferences(t *testing.T) {
 
 func FuzzParseSignedReference(f *testing.F) {
 	for _, s := range []string{
-		"ostree-unverified-registry:quay.io/e/i:t", "ostree-unverified-image:oci:/p", "ostree-image-signed:docker://busybox:1@" + sha256,
+		"ostree-unverified-registry:quay.io/e/i:t", "ostree-unverified-image:oci:/p", "ostree-image-signed:docker://busybox:1@" + digest256,
 		"ostree-remote-image:fedora:containers-storage:x", "ostree-remote-registry:a:b", "ostree-unverified-image:docker:x",
 	} {
 		f.Add(s)

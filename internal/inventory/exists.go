@@ -95,23 +95,23 @@ func fullName(image host.ImageReference) string {
 // StoredName is the name that podman gives an image of this reference in a
 // containers-storage: with a registry, and a tag or a digest. The error says that
 // there is none, as of an image in a directory.
-func StoredName(image host.ImageReference) (host.Name, error) {
-	return storedName(image, host.ParseName)
+func StoredName(image host.ImageReference) (cstorage.Name, error) {
+	return storedName(image, cstorage.ParseName)
 }
 
 // StorableName is StoredName for a name that is to be written. The error is
-// host.ErrUnreadable for one that podman could not read back.
-func StorableName(image host.ImageReference) (host.Name, error) {
-	return storedName(image, host.ParseStorable)
+// cstorage.ErrUnreadable for one that podman could not read back.
+func StorableName(image host.ImageReference) (cstorage.Name, error) {
+	return storedName(image, cstorage.ParseStorable)
 }
 
-func storedName(image host.ImageReference, parse func(string) (host.Name, error)) (host.Name, error) {
+func storedName(image host.ImageReference, parse func(string) (cstorage.Name, error)) (cstorage.Name, error) {
 	if !image.NamesInRegistry() {
-		return host.Name{}, fmt.Errorf("image of transport %s has no name in a store", image.Transport)
+		return cstorage.Name{}, fmt.Errorf("image of transport %s has no name in a store", image.Transport)
 	}
 	name, err := parse(image.Name)
 	if err != nil {
-		return host.Name{}, err
+		return cstorage.Name{}, err
 	}
 	switch {
 	case name.Digest != "": // podman does not look at the tag then.

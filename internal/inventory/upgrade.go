@@ -55,7 +55,7 @@ var errTagAndDigest = errors.New("skopeo refuses a name with a tag and a digest"
 // go.podman.io/image, (*storageReference).resolveImage. What is read of the image comes
 // from the first store that has its ID.
 func upgradeFinds(bootc, own *cstorage.Store, image host.ImageReference) error {
-	parsed, err := host.ParseName(image.Name)
+	parsed, err := cstorage.ParseName(image.Name)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func arrows() map[string][]string {
 		"internal/progress":  nil,
 		"internal/ostree":    files,
 		"internal/composefs": files,
-		"internal/cstorage":  host,
+		"internal/cstorage":  files,
 		"storageconf":        files,
 		"wrapper":            {"storageconf", "internal/rooted"},
 		"internal/host":      programs,

@@ -602,7 +602,7 @@ func (o Options) verifyCopy(img *cstorage.Image, as string) error {
 func (o Options) named(store *cstorage.Store, meant string) (img *cstorage.Image, as string, err error) {
 	m, err := store.LookupMatch(meant, o.shortNames)
 	if errors.Is(err, cstorage.ErrNotFound) {
-		if name, parseErr := host.ParseName(meant); parseErr == nil && name.Digest != "" {
+		if name, parseErr := cstorage.ParseName(meant); parseErr == nil && name.Digest != "" {
 			for _, found := range store.ByDigest(name.Digest) {
 				if name.Tag != "" || len(found.Names) == 0 {
 					m, err = cstorage.Match{Image: found, Names: found.Names}, nil
@@ -629,7 +629,7 @@ func (o Options) named(store *cstorage.Store, meant string) (img *cstorage.Image
 
 // storable is the name as podman stores it. The error is that of inventory.StorableName, or
 // that the next clone would remove an image of this name.
-func storable(name string) (host.Name, error) {
+func storable(name string) (cstorage.Name, error) {
 	stored, err := inventory.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: name})
 	if err == nil && strings.HasPrefix(stored.String(), clonejob.Unfinished) {
 		err = fmt.Errorf("image name %q is kept for unfinished clones, which are removed", name)
@@ -645,7 +645,7 @@ func nameOf(m cstorage.Match, meant string) (string, error) {
 		return m.Name, nil
 	}
 	short, digest, digested := strings.Cut(meant, "@")
-	given, err := host.ParseName(short)
+	given, err := cstorage.ParseName(short)
 	full := err == nil && given.String() == short
 	if digested && full && given.Tag != "" {
 		return short, nil
@@ -656,7 +656,7 @@ func nameOf(m cstorage.Match, meant string) (string, error) {
 	if digested {
 		for _, name := range m.Names {
 			repository, _, _ := strings.Cut(name, "@")
-			tagged, err := host.ParseName(repository)
+			tagged, err := cstorage.ParseName(repository)
 			if err == nil && (name == short || strings.HasSuffix(name, "/"+short)) {
 				return name, nil
 			}

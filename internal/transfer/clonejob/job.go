@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -219,7 +219,7 @@ func ReadJob(r io.Reader) (job Job, err error) {
 		return job, fmt.Errorf("read job: %d blobs, for names or of a commit", len(job.Blobs))
 	}
 	for _, name := range job.Names {
-		if stored, err := host.ParseStorable(name); err != nil {
+		if stored, err := cstorage.ParseStorable(name); err != nil {
 			return job, fmt.Errorf("read job: %w", err)
 		} else if stored.String() != name || (stored.Tag == "") == (stored.Digest == "") {
 			return job, fmt.Errorf("read job: image name %q is not complete", name)

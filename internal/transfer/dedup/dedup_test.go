@@ -495,7 +495,7 @@ func TestNothingToDo(t *testing.T) {
 		"only the bootc-owned":      func(m machine) { m.store(bootcStore, "a 1") },
 		"empty stores":              func(m machine) { m.store(podmanStore); m.store(bootcStore) },
 		"nothing in common":         func(m machine) { m.store(podmanStore, "a 1"); m.store(bootcStore, "a 2") },
-		"layers of unknown content":    func(m machine) { m.store(podmanStore, "a"); m.store(bootcStore, "a") },
+		"layers of unknown content": func(m machine) { m.store(podmanStore, "a"); m.store(bootcStore, "a") },
 		"a digest of another thing": func(m machine) { m.store(podmanStore, "a 1"); m.store(bootcStore, "a toc:1") },
 	} {
 		t.Run(name, func(t *testing.T) {

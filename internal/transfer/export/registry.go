@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 )
 
 // Registry hands one exported image to podman. It is the least of a container
@@ -30,7 +30,7 @@ import (
 // layout they have to be files of the right size.
 type Registry struct {
 	export   *Image
-	name     host.Name
+	name     cstorage.Name
 	dir      string
 	auth     string
 	listener net.Listener
@@ -55,7 +55,7 @@ const (
 // gets a few small files, and the caller removes it. The registry ends with ctx.
 // progress may be nil.
 func (e *Image) Serve(ctx context.Context, dir, name string, progress Progress) (*Registry, error) {
-	named, err := host.ParseName(name)
+	named, err := cstorage.ParseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("serve image: %w", err)
 	}

@@ -8,6 +8,7 @@ package plan
 import (
 	"errors"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -93,7 +94,7 @@ type Plan struct {
 	// Newer reports that another digest will do.
 	Newer bool `json:"-"`
 	// Stored is the name that podman gives the image.
-	Stored host.Name `json:"-"`
+	Stored cstorage.Name `json:"-"`
 	// Layers are those of the booted manifest, nil when not known.
 	Layers []host.Descriptor `json:"-"`
 	// Loan is what podman's own store lends to a pull, nil for nothing.

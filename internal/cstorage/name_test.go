@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package cstorage
 
 import (
 	_ "crypto/sha256" // the reference parser knows only algorithms that are linked in
@@ -15,16 +15,16 @@ import (
 )
 
 var (
-	hex32  = strings.Repeat("0123456789abcdef", 2)
-	sha256 = "sha256:" + hex32 + hex32
-	sha384 = "sha384:" + hex32 + hex32 + hex32
-	sha512 = "sha512:" + hex32 + hex32 + hex32 + hex32
+	hex32     = strings.Repeat("0123456789abcdef", 2)
+	digest256 = "sha256:" + hex32 + hex32
+	digest384 = "sha384:" + hex32 + hex32 + hex32
+	digest512 = "sha512:" + hex32 + hex32 + hex32 + hex32
 )
 
 func TestParseNameSplitsAndCompletesNames(t *testing.T) {
 	for in, want := range map[string]Name{
 		"busybox":                     {Domain: "docker.io", Path: "library/busybox"},
-		"busybox:1@" + sha256:         {Domain: "docker.io", Path: "library/busybox", Tag: "1", Digest: sha256},
+		"busybox:1@" + digest256:      {Domain: "docker.io", Path: "library/busybox", Tag: "1", Digest: digest256},
 		"index.docker.io/busybox":     {Domain: "docker.io", Path: "library/busybox"},
 		"docker.io/user/image":        {Domain: "docker.io", Path: "user/image"},
 		"user/image":                  {Domain: "docker.io", Path: "user/image"},
@@ -34,7 +34,7 @@ func TestParseNameSplitsAndCompletesNames(t *testing.T) {
 		"[::1]:5000/a":                {Domain: "[::1]:5000", Path: "a"},
 		"HOST/a":                      {Domain: "HOST", Path: "a"},
 		"my_site.org/a:t":             {Path: "my_site.org/a", Tag: "t"},
-		"quay.io/e/i@" + sha512:       {Domain: "quay.io", Path: "e/i", Digest: sha512},
+		"quay.io/e/i@" + digest512:    {Domain: "quay.io", Path: "e/i", Digest: digest512},
 	} {
 		got, err := ParseName(in)
 		if err != nil || got != want {
@@ -48,7 +48,7 @@ func TestParseNameSplitsAndCompletesNames(t *testing.T) {
 }
 
 func TestNameRepositoryLeavesOutTagAndDigest(t *testing.T) {
-	n := Name{Domain: "quay.io", Path: "e/i", Tag: "t", Digest: sha256}
+	n := Name{Domain: "quay.io", Path: "e/i", Tag: "t", Digest: digest256}
 	if got, want := n.Repository(), "quay.io/e/i"; got != want {
 		t.Errorf("Repository() = %q; want %q", got, want)
 	}
@@ -106,22 +106,22 @@ func TestParseStorableAcceptsWhatPodmanReadsBack(t *testing.T) {
 // oddNames are at the edges of the grammar.
 func oddNames() []string {
 	names := []string{
-		"", "/", "a/", "/a", "a//b", ":", "@", "a:", "a@", "a:@", ":t", "@" + sha256, sha256,
-		hex32 + hex32, hex32 + hex32 + ":t", hex32 + hex32 + "@" + sha256, "x/" + hex32 + hex32,
-		"A", "a/B", "A/b", "A.b/c", "a.B/C", "a:T", "a/b:T@" + sha256, "É", "é/b", "ß.x/b", "a\n", "a\x00", "\xff/a", "\xff.x/a", "a\xff", "a_\xff",
+		"", "/", "a/", "/a", "a//b", ":", "@", "a:", "a@", "a:@", ":t", "@" + digest256, digest256,
+		hex32 + hex32, hex32 + hex32 + ":t", hex32 + hex32 + "@" + digest256, "x/" + hex32 + hex32,
+		"A", "a/B", "A/b", "A.b/c", "a.B/C", "a:T", "a/b:T@" + digest256, "É", "é/b", "ß.x/b", "a\n", "a\x00", "\xff/a", "\xff.x/a", "a\xff", "a_\xff",
 		"a.b", "a..b", ".a", "a.", "a_b", "a__b", "a___b", "_a", "a_", "a-b", "a---b", "-a", "a-", "a.-b", "a-_b",
 		"a_b.c/d", "a__b.c/d", "a___b.c/d", "a_b.C/d", "a_b:1/d", "-a.b/c", "a-.b/c", "a.-b/c", "a.b-/c", "a..b/c", ".a/b", "a./b", "./b", "../b",
 		"a:1/b", "a:/b", "a:x/b", "a:1:2/b", "a.b:1/c:t", "a.b:1/c:t:u", "a:1/b/c@d@e", "docker.io", "docker.io/", "docker.io/library", "docker.io/library/a", "docker.io:443/a", "index.docker.io/", "index.docker.io/a/b", "registry-1.docker.io/a", "DOCKER.io/a",
 		"localhost", "localhost/", "localhost/A", "localhost:1", "LOCALHOST/a",
 		"[::1]/a", "[::1]:1/a", "[]/a", "[]:1/a", "[::1/a", "[::1]x/a", "[::1]:/a", "[::1]:x/a", "[::g]/a", "[FE80::1]/a", "[::1].x/a", "[1]/a", "x[::1]/a", "[::1%25eth0]/a", "[[::1]]:1/a",
 		"a:" + strings.Repeat("t", 128), "a:" + strings.Repeat("t", 129), "a:.t", "a:-t", "a:_t", "a:t.", "a:t/u", "a:t@", "a:é",
-		"a@" + sha256, "a@" + sha384, "a@" + sha512, "a@sha256:" + hex32, "a@sha1:" + hex32, "a@md5:" + hex32, "a@SHA256:" + hex32 + hex32, "a:t@SHA256:" + hex32 + hex32,
-		"a@sha256:" + strings.ToUpper(hex32+hex32), "a@" + sha256 + "0", "a@sha512:" + hex32 + hex32, "a@" + hex32 + hex32, "a@sha256", "a@" + sha256 + ":t", "a@" + sha256 + "@" + sha256, "a@sha256+b64:" + hex32 + hex32,
+		"a@" + digest256, "a@" + digest384, "a@" + digest512, "a@sha256:" + hex32, "a@sha1:" + hex32, "a@md5:" + hex32, "a@SHA256:" + hex32 + hex32, "a:t@SHA256:" + hex32 + hex32,
+		"a@sha256:" + strings.ToUpper(hex32+hex32), "a@" + digest256 + "0", "a@sha512:" + hex32 + hex32, "a@" + hex32 + hex32, "a@digest256", "a@" + digest256 + ":t", "a@" + digest256 + "@" + digest256, "a@digest256+b64:" + hex32 + hex32,
 		"a b", " a", "a ", "docker://quay.io/a", "oci:/a/b:c", "quay.io/a?b", "a%2fb/c",
 	}
 	for _, n := range []int{246, 247, 248, 254, 255, 256} {
 		long := strings.Repeat("a", n)
-		names = append(names, long, "quay.io/"+long, "a_b.c/"+long, "docker.io/"+long, long+".x/a", "quay.io/"+long+":t@"+sha256)
+		names = append(names, long, "quay.io/"+long, "a_b.c/"+long, "docker.io/"+long, long+".x/a", "quay.io/"+long+":t@"+digest256)
 	}
 	return names
 }
@@ -142,7 +142,7 @@ func TestParseNameAgreesWithReferenceOnAllShortNames(t *testing.T) {
 	var try func(prefix string, more int)
 	try = func(prefix string, more int) {
 		sameAsReference(t, prefix)
-		sameAsReference(t, prefix+"/a:T@"+sha256)
+		sameAsReference(t, prefix+"/a:T@"+digest256)
 		sameAsReference(t, "a.b/"+prefix)
 		if more > 0 && !t.Failed() {
 			for _, c := range "aA0._-/:@[]" {

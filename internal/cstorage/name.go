@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package host
+package cstorage
 
 import (
 	"errors"
@@ -44,7 +44,7 @@ type Name struct {
 // not. It is for reading: podman accepts less, see ParseStorable.
 func ParseName(s string) (Name, error) {
 	fail := func(why string) error { return fmt.Errorf("parse image name %q: %s", s, why) }
-	if isHex(s, 64) {
+	if IsID(s) {
 		return Name{}, fail("64 hexadecimal digits are an image ID")
 	}
 	var n Name
@@ -54,7 +54,7 @@ func ParseName(s string) (Name, error) {
 	switch {
 	case tagged && !validTag(tag):
 		return Name{}, fail("invalid tag")
-	case digested && !validDigest(digest):
+	case digested && !IsDigest(digest):
 		return Name{}, fail("invalid digest")
 	}
 	n.Tag, n.Digest = tag, digest
@@ -89,14 +89,14 @@ var ErrUnreadable = errors.New("podman cannot read it")
 // of a repository includes the registry. 64 hexadecimal digits are a repository.
 func ParseStorable(s string) (Name, error) {
 	full := s
-	if isHex(s, 64) {
+	if IsID(s) {
 		full = dockerHub + "/library/" + s
 	}
 	n, err := ParseName(full)
 	id, byID := strings.CutPrefix(s, "sha256:")
 	switch {
 	case err != nil:
-	case byID && isHex(id, 64):
+	case byID && IsID(id):
 		err = errors.New("an image ID")
 	case strings.HasPrefix(n.Domain, "["):
 		err = errors.New("an IPv6 address as registry")
@@ -203,9 +203,9 @@ func validTag(s string) bool {
 	return s != "" && len(s) <= maxTag && only(s, alnum+"_.-") && s[0] != '.' && s[0] != '-'
 }
 
-// validDigest tells whether s is a digest of an algorithm that the image
+// IsDigest reports whether s is a digest of an algorithm that the image
 // specification registers, as it is always written: in lower case.
-func validDigest(s string) bool {
+func IsDigest(s string) bool {
 	algorithm, hex, _ := strings.Cut(s, ":")
 	var length int
 	switch algorithm {
@@ -216,7 +216,7 @@ func validDigest(s string) bool {
 	case "sha512":
 		length = 128
 	}
-	return length != 0 && isHex(hex, length)
+	return length != 0 && len(hex) == length && only(hex, lowerHex)
 }
 
 // only tells whether every character of s is in set.
