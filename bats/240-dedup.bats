@@ -208,7 +208,7 @@ saves_space() {
 
 @test "dedup: interrupted, it says what it saved" {
     two_stores xfs
-    # A warning that nobody reads stops the run where the signal is to meet it.
+    # A warning that no process reads stops the run until the signal arrives.
     local damaged
     for damaged in /var/lib/containers/storage/overlay/*/diff/tree/*/*; do
         printf x | dd of="$damaged" bs=1 conv=notrunc status=none
@@ -220,10 +220,11 @@ saves_space() {
     local pid=$!
     wait_for writes_to_pipe "$pid"
     kill -INT "$pid"
-    cat <&8 >/dev/null &
+    cat <&8 >err &
     local reader=$!
     status=0
     wait "$pid" || status=$?
+    wait_for grep -aq "^Error: share files of both stores: interrupt signal received; the next run continues from here" err
     kill "$reader"
     exec 8>&-
     rm pipe

@@ -18,7 +18,6 @@ import (
 // maxFileWarnings is how many files dedup names; the result has their number.
 const maxFileWarnings = 10
 
-var errInterrupted = errors.New("share files of both stores: interrupted; the next run goes on from here")
 
 func (a *app) dedupCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
@@ -57,8 +56,8 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 			} else if printErr := a.printDedup(result); printErr != nil {
 				return printErr
 			}
-			if errors.Is(err, context.Canceled) {
-				return errInterrupted
+			if cause := context.Cause(c.Context); errors.Is(err, cause) {
+				return fmt.Errorf("share files of both stores: %w; the next run continues from here", cause)
 			}
 			if err == nil && result.Different > 0 {
 				err = &differError{result.Different}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -200,8 +201,27 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		t.Stderr = talk
 	}
 	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
-	return do(t)
+	return nameSignal(ctx, do(t))
 }
+
+// signalError is an error of a command that a signal ended.
+type signalError struct{ err, cause error }
+
+// nameSignal returns err with the name of the signal that ended ctx in the place of "context
+// canceled", which libraries say.
+func nameSignal(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if err == nil || !errors.Is(err, context.Canceled) || errors.Is(cause, context.Canceled) {
+		return err
+	}
+	return &signalError{err: err, cause: cause}
+}
+
+func (e *signalError) Error() string {
+	return strings.ReplaceAll(e.err.Error(), context.Canceled.Error(), e.cause.Error())
+}
+
+func (e *signalError) Unwrap() []error { return []error{e.err, e.cause} }
 
 // transferEvents implements transfer.Events: it prints lines to talk.
 type transferEvents struct {

@@ -5,7 +5,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -273,5 +275,37 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 				t.Errorf("got %q, %q, want %q, %q", &out, &errs, tt.stdout, tt.stderr)
 			}
 		})
+	}
+}
+
+func TestErrorsNameTheSignal(t *testing.T) {
+	signal := errors.New("interrupt signal received")
+	ended, cancel := context.WithCancelCause(t.Context())
+	cancel(signal)
+	closed, stop := context.WithCancel(t.Context())
+	stop()
+	failed := fmt.Errorf("lock store: %w", context.Canceled)
+	for _, tt := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		{name: "a signal", ctx: ended, err: failed, want: "lock store: interrupt signal received"},
+		{name: "another error after a signal", ctx: ended, err: errors.New("disk full"), want: "disk full"},
+		{name: "without a signal", ctx: closed, err: failed, want: "lock store: context canceled"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := nameSignal(tt.ctx, tt.err)
+			if got.Error() != tt.want || !errors.Is(got, tt.err) {
+				t.Errorf("got %v, want %q", got, tt.want)
+			}
+		})
+	}
+	if got := nameSignal(ended, failed); !errors.Is(got, signal) || !errors.Is(got, context.Canceled) {
+		t.Errorf("%v is not both errors", got)
+	}
+	if err := nameSignal(ended, nil); err != nil {
+		t.Errorf("got %v for no error", err)
 	}
 }
