@@ -44,7 +44,7 @@ func (v *Invocation) boundGate([]string) int {
 	verdict := gateVerdict{require: RequireBound}
 	var known atomic.Pointer[gateVerdict]
 	err := v.bounded(func() error {
-		raw, err := in.all(v.Stdin, MaxConfig)
+		raw, err := in.all(v.Stdin)
 		if err != nil {
 			return err
 		}

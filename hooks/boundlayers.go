@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,19 +151,13 @@ func (v *Invocation) lookedInto(own *graph) *stores {
 	if err != nil {
 		return s
 	}
-	var graphs []*graph
-	isOwn := false
-	for _, path := range configured {
-		if g := v.openHostPath(path); g != nil {
-			graphs = append(graphs, g)
-			isOwn = isOwn || g.is(own)
-		}
-	}
-	for _, g := range graphs {
-		if isOwn {
-			s.add(g, OtherStore)
-		} else {
-			g.close()
+	ownID, err := rooted.Identify(own.Dir)
+	if err == nil && slices.ContainsFunc(configured, func(path string) bool {
+		id, err := v.identify(path)
+		return err == nil && id == ownID
+	}) {
+		for _, path := range configured {
+			s.add(path, OtherStore)
 		}
 	}
 	return s
@@ -177,13 +172,13 @@ func (v *Invocation) addOfParent(s *stores) {
 		if before == "--imagestore" {
 			word = "imagestore=" + word
 		}
-		s.addOptions(v, strings.TrimPrefix(strings.TrimPrefix(word, "--storage-opt="), "--"))
+		s.addOptions(strings.TrimPrefix(strings.TrimPrefix(word, "--storage-opt="), "--"))
 		before = word
 	}
 	for _, kv := range v.ofParent("environ") {
 		switch name, value, _ := strings.Cut(kv, "="); name {
 		case storageconf.EnvStorageOpts:
-			s.addOptions(v, value)
+			s.addOptions(value)
 		case storageconf.EnvStorageConf:
 			v.addOfConf(s, value)
 		}
@@ -206,14 +201,14 @@ func (v *Invocation) addOfConf(s *stores, file string) {
 	}
 	for _, dir := range append(conf.Storage.Options.Stores, conf.Storage.ImageStore) {
 		if dir, _ := dir.(string); filepath.IsAbs(dir) {
-			s.add(v.openHostPath(dir), OtherStore)
+			s.add(dir, OtherStore)
 		}
 	}
 }
 
 // addOptions adds the stores that driver options name: NAME=VALUE,…, where the value
 // may be a list, too.
-func (s *stores) addOptions(v *Invocation, options string) {
+func (s *stores) addOptions(options string) {
 	isStore := false
 	for option := range strings.SplitSeq(options, ",") {
 		dir := option
@@ -222,7 +217,7 @@ func (s *stores) addOptions(v *Invocation, options string) {
 			dir, isStore = value, key == "additionalimagestore" || key == "imagestore"
 		}
 		if isStore && filepath.IsAbs(dir) {
-			s.add(v.openHostPath(dir), OtherStore)
+			s.add(dir, OtherStore)
 		}
 	}
 }

@@ -90,13 +90,6 @@ func (v *Invocation) openGraph(root string, driver cstorage.Driver) (*graph, err
 
 func (g *graph) close() { g.Dir.Close() }
 
-// is tells whether both are the same directory.
-func (g *graph) is(other *graph) bool {
-	id, err := rooted.Identify(g.Dir)
-	otherID, otherErr := rooted.Identify(other.Dir)
-	return err == nil && otherErr == nil && id == otherID
-}
-
 // containerOfRoot finds a container, and its store, by the root directory in its
 // configuration.
 func (v *Invocation) containerOfRoot(d *document) (*graph, cstorage.Container, error) {
@@ -171,6 +164,7 @@ func (v *Invocation) transientContainer(g *graph, d *document, match func(cstora
 
 // stores are those that a container's layers may lie in.
 type stores struct {
+	v   *Invocation
 	all []*graph
 	// kinds are by the place of the graph root in the file system.
 	kinds map[rooted.ID]StoreKind
@@ -180,55 +174,43 @@ type stores struct {
 // host's configuration, as far as they exist.
 func (v *Invocation) openStores(own *graph) *stores {
 	s := v.ownAndBootc(own)
-	configured, err := storageconf.DefaultStores(v.Root, os.Geteuid())
-	if err != nil {
-		configured = nil
-	}
+	configured, _ := storageconf.DefaultStores(v.Root, os.Geteuid())
 	for i, path := range configured {
 		kind := OtherStore
 		if i == 0 {
 			kind = DefaultStore
 		}
-		s.add(v.openHostPath(path), kind)
+		s.add(path, kind)
 	}
 	return s
 }
 
 // ownAndBootc opens the bootc-owned store, if there is one, beside that of a container.
 func (v *Invocation) ownAndBootc(own *graph) *stores {
-	s := &stores{all: []*graph{own}, kinds: map[rooted.ID]StoreKind{}}
+	s := &stores{v: v, all: []*graph{own}, kinds: map[rooted.ID]StoreKind{}}
 	if located, err := storageconf.Locate(v.Root); err == nil && located.Exists {
-		s.add(v.openHostPath(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/"))), BootcStore)
+		s.add(strings.TrimPrefix(located.Path(), strings.TrimSuffix(v.Root, "/")), BootcStore)
 	}
 	return s
 }
 
-// openHostPath opens a graph root whose links are to be followed in the host's
-// root, nil when it cannot be.
-func (v *Invocation) openHostPath(path string) *graph {
-	dir, err := v.open(path, unix.O_PATH|unix.O_DIRECTORY)
+// add adds the store with a graph root of the host, if it can be opened and is not there
+// already.
+func (s *stores) add(path string, kind StoreKind) {
+	g, err := s.v.openGraph(path, cstorage.Overlay)
 	if err != nil {
-		return nil
-	}
-	return &graph{cstorage.Graph{Dir: dir, Driver: cstorage.Overlay}, path}
-}
-
-// add adds a store unless it is there already.
-func (s *stores) add(g *graph, kind StoreKind) {
-	if g == nil {
 		return
 	}
 	id, err := rooted.Identify(g.Dir)
-	if _, known := s.kinds[id]; known || err != nil {
-		g.close()
-		return
+	_, known := s.kinds[id]
+	if !known && err == nil {
+		s.kinds[id] = kind
+		if own, err := rooted.Identify(s.all[0].Dir); err != nil || own != id {
+			s.all = append(s.all, g)
+			return
+		}
 	}
-	s.kinds[id] = kind
-	if g.is(s.all[0]) {
-		g.close()
-		return
-	}
-	s.all = append(s.all, g)
+	g.close()
 }
 
 func (s *stores) close() {

@@ -4,7 +4,6 @@
 package hooks
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -55,8 +53,7 @@ type GuardedMount struct {
 
 // input is what a hook has read of its input, for another goroutine to hand on.
 type input struct {
-	mu   sync.Mutex
-	read bytes.Buffer
+	read []byte
 	// ended is closed when no more is read into it.
 	ended chan struct{}
 }
@@ -64,47 +61,26 @@ type input struct {
 func newInput() *input { return &input{ended: make(chan struct{})} }
 
 // all reads r up to a limit.
-func (in *input) all(r io.Reader, limit int) ([]byte, error) {
+func (in *input) all(r io.Reader) (raw []byte, err error) {
 	defer close(in.ended)
-	chunk := make([]byte, 64<<10)
-	for {
-		n, err := r.Read(chunk)
-		in.mu.Lock()
-		in.read.Write(chunk[:n])
-		size := in.read.Len()
-		in.mu.Unlock()
-		switch {
-		case errors.Is(err, io.EOF):
-			return in.bytes(), nil
-		case err != nil:
-			return nil, fmt.Errorf("read config: %w", err)
-		case size > limit:
-			return nil, errTooLarge
-		}
+	in.read, err = io.ReadAll(io.LimitReader(r, MaxConfig+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read config: %w", err)
+	case len(in.read) > MaxConfig:
+		return nil, errTooLarge
 	}
+	return in.read, nil
 }
 
 // handOn writes all of the input, whatever of it was read from r by now: a part of a
 // configuration is worse than a late one.
 func (in *input) handOn(w io.Writer, r io.Reader) {
 	<-in.ended
-	_, _ = w.Write(in.bytes())
-	if in.isLarge() {
+	_, _ = w.Write(in.read)
+	if len(in.read) > MaxConfig {
 		_, _ = io.Copy(w, r)
 	}
-}
-
-// isLarge tells whether not all was read.
-func (in *input) isLarge() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.read.Len() > MaxConfig
-}
-
-func (in *input) bytes() []byte {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return bytes.Clone(in.read.Bytes())
 }
 
 var errTooLarge = fmt.Errorf("read config: more than %d bytes", MaxConfig)
@@ -117,7 +93,7 @@ func (v *Invocation) mountGuard(options []string) int {
 	decided := make(chan guardVerdict, 1)
 	mode, modeErr := GuardMode(options)
 	err := v.bounded(func() error {
-		raw, err := in.all(v.Stdin, MaxConfig)
+		raw, err := in.all(v.Stdin)
 		if err != nil {
 			return err
 		}

@@ -387,10 +387,10 @@ func TestContainerIDOfAConfiguration(t *testing.T) {
 func TestDepthOfPlaces(t *testing.T) {
 	// A host that booted ostree: what lies where on the disk.
 	p := &places{
-		protected: []protectedPlace{
-			{place{path: "/sysroot/ostree", dev: "8:1", inside: "/ostree"}, "/sysroot/ostree"},
-			{place{path: "/boot", dev: "8:2", inside: "/"}, "/boot"},
-			{place{path: "/sysroot/state/deploy", dev: "9:1", inside: "/state/deploy"}, "/sysroot/state/deploy"},
+		protected: []place{
+			{path: "/sysroot/ostree", dev: "8:1", inside: "/ostree", name: "/sysroot/ostree"},
+			{path: "/boot", dev: "8:2", inside: "/", name: "/boot"},
+			{path: "/sysroot/state/deploy", dev: "9:1", inside: "/state/deploy", name: "/sysroot/state/deploy"},
 		},
 		own: []place{
 			{path: "/", dev: "8:1", inside: "/ostree/deploy/default/deploy/x.0"},

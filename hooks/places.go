@@ -39,6 +39,8 @@ func ownPaths() []string { return []string{"/", "/etc", "/var"} }
 // system, whatever of that is mounted where.
 type place struct {
 	path string
+	// name is the path that messages have for a protected directory.
+	name string
 	// dev is the device, in the numbers of the mount table, and inside the path in
 	// it. dev is "" where the mount table does not have the mount.
 	dev    string
@@ -51,16 +53,10 @@ type place struct {
 type places struct {
 	source    func(path string) (*os.File, error)
 	mounts    map[int]*mountinfo.Info
-	protected []protectedPlace
+	protected []place
 	own       []place
 	// ids are those of protected directories.
 	ids map[rooted.ID]string
-}
-
-type protectedPlace struct {
-	place
-	// name is the path that is told of.
-	name string
 }
 
 // places reads the mount table and finds what is protected. Paths that do not
@@ -81,7 +77,8 @@ func (v *Invocation) places() (*places, error) {
 		}
 		if id, err := rooted.Identify(f); err == nil && p.ids[id] == "" {
 			p.ids[id] = name
-			p.protected = append(p.protected, protectedPlace{at, name})
+			at.name = name
+			p.protected = append(p.protected, at)
 		}
 		f.Close()
 	}
@@ -269,7 +266,7 @@ func (p *places) at(at place) string {
 	// of something in it, or the file system mounted a second time.
 	best, name := -1, ""
 	for _, base := range p.protected {
-		if depth, ok := at.depthIn(base.place); ok && depth > best {
+		if depth, ok := at.depthIn(base); ok && depth > best {
 			best, name = depth, base.name
 		}
 	}
@@ -315,17 +312,13 @@ func (p *places) above(f *os.File, at place) string {
 		if err != nil {
 			return ""
 		}
-		if dir = os.NewFile(uintptr(fd), ".."); sameDir(dir, id) {
+		dir = os.NewFile(uintptr(fd), "..")
+		if above, err := rooted.Identify(dir); err == nil && above == id {
 			break
 		}
 	}
 	dir.Close()
 	return ""
-}
-
-func sameDir(dir *os.File, id rooted.ID) bool {
-	now, err := rooted.Identify(dir)
-	return err == nil && now == id
 }
 
 // writableBelow returns where something is mounted in a directory that can be

@@ -53,11 +53,11 @@ type Podman struct {
 func (p Podman) orders() []confOrder {
 	switch {
 	case p.Version == "":
-		return []confOrder{orderBefore6, orderSince6}
+		return []confOrder{storageconf.ContainersConfBefore6, storageconf.ContainersConfSince6}
 	case olderThan(p.Version, 6, 0):
-		return []confOrder{orderBefore6}
+		return []confOrder{storageconf.ContainersConfBefore6}
 	}
-	return []confOrder{orderSince6}
+	return []confOrder{storageconf.ContainersConfSince6}
 }
 
 // followsDropInDir reports whether podman reads drop-ins of a directory that is a link.
@@ -70,17 +70,9 @@ func isLink(root *os.File, path string) bool {
 }
 
 // confOrder lists the files that podman, run by root, takes its configuration from, in
-// the order it reads them. DropIn is in the list, there or not, unless it is masked.
-type confOrder func(root *os.File) ([]string, error)
-
-// orderBefore6 and orderSince6 are those of storageconf, with the drop-in of ours.
-func orderBefore6(root *os.File) ([]string, error) {
-	return storageconf.ContainersConfBefore6(root, DropIn)
-}
-
-func orderSince6(root *os.File) ([]string, error) {
-	return storageconf.ContainersConfSince6(root, DropIn)
-}
+// the order it reads them. The assumed file is in the list, there or not, unless another
+// is read in its place.
+type confOrder func(root *os.File, assumed string) ([]string, error)
 
 // configuration is what the files of containers.conf(5) say about directories, without
 // those that say nothing: before the drop-in of ours, that one, and after it.
@@ -117,7 +109,7 @@ func olderThan(version string, major, minor int) bool {
 
 // read reads the configuration below a root by one of the orders.
 func (p Podman) read(dir *os.File, order confOrder) (c configuration, err error) {
-	files, err := order(dir)
+	files, err := order(dir, DropIn)
 	if err != nil {
 		return c, err
 	}

@@ -138,7 +138,7 @@ func TestInstallIsWhatPodmanReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	c, err := Podman{}.read(dir, orderBefore6)
+	c, err := Podman{}.read(dir, Podman{}.orders()[0])
 	if got := effective(c.all()); err != nil || !slices.Equal(got, []string{DefaultHooksDir, PrivateDir}) {
 		t.Errorf("directories %v, %v", got, err)
 	}
