@@ -21,7 +21,7 @@ import (
 )
 
 // Require is the annotation by which a container asks to run only as what is bound
-// to the booted deployment. With the second value it only wants to be told of.
+// to the booted deployment. With the second value a difference is only reported.
 const (
 	Require          = "io.bootc-podman.require"
 	RequireBound     = "bound"
@@ -88,10 +88,10 @@ type gateVerdict struct {
 	container *cstorage.Container
 }
 
-// admit returns why a container may not start, nil when it may. It tells what is
-// known of the container as soon as it is: who only wants to be told is to be let
-// start also when there is no time for more.
-func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerdict, err error) {
+// admit returns why a container may not start, nil when it may. It calls learned with
+// what is known of the container so far: with RequireBoundWarn it starts also when there is
+// no time for more.
+func (v *Invocation) admit(raw []byte, learned func(gateVerdict)) (verdict gateVerdict, err error) {
 	verdict.require = RequireBound
 	d, err := parseDocument(raw)
 	if err != nil {
@@ -106,7 +106,7 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 	case asked == RequireBoundWarn:
 		verdict.require = asked
 	}
-	tell(verdict)
+	learned(verdict)
 	own, c, err := v.containerOfRoot(d)
 	if errors.Is(err, errForeign) {
 		return verdict, fmt.Errorf("%w, as with --rootfs or a user namespace of its own", err)
@@ -117,9 +117,9 @@ func (v *Invocation) admit(raw []byte, tell func(gateVerdict)) (verdict gateVerd
 	defer own.close()
 	// The record has its ID for certain, whatever the configuration looks like.
 	verdict.id, verdict.container = cmp.Or(c.ID, verdict.id), &c
-	tell(verdict)
+	learned(verdict)
 	if asked != RequireBound && asked != RequireBoundWarn {
-		return verdict, refuse("annotation %s is %q: want %s or %s", Require, asked, RequireBound, RequireBoundWarn)
+		return verdict, refuse("annotation %s is %q, neither %s nor %s", Require, asked, RequireBound, RequireBoundWarn)
 	}
 	return verdict, v.checkBound(own, c, d)
 }

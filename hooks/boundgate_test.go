@@ -165,7 +165,7 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 			h.container(podmans, 5, 7, "localhost/app:1", 9)
 		}, refuse: "is in " + podmans},
 		{name: "a link of that name in its own store", with: func(h *testHost) { h.layer(podmans, 7) }, refuse: "is in " + podmans},
-		{name: "a layer of nobody's", with: func(h *testHost) { h.container(podmans, 5, 7, "localhost/app:1", 9) }, refuse: "is not in the bootc-owned store"},
+		{name: "a layer that is in no store", with: func(h *testHost) { h.container(podmans, 5, 7, "localhost/app:1", 9) }, refuse: "is not in the bootc-owned store"},
 		{name: "another layer of the store", with: func(h *testHost) {
 			h.layer(bootcRoot, 8)
 			h.container(podmans, 5, 7, "localhost/app:1", 8)
@@ -202,7 +202,7 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 		{name: "mounted for a user namespace", with: func(h *testHost) {
 			mounted(h, podmans+"/overlay/"+id(1005)+"/mapped/0/"+id(7)+"/diff")
 		}, refuse: "as for a user namespace of its own"},
-		{name: "a copy in a further store that podman is told of", with: func(h *testHost) {
+		{name: "a copy in a further store that podman is given", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
 			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+other+"\x00run\x00")
 		}, refuse: "is shadowed: " + other},
@@ -231,7 +231,7 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 			h.image(other, 8, "localhost/app:1")
 			h.write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
 		}, refuse: "is shadowed: " + other},
-		{name: "in a store that podman is not told of", with: func(h *testHost) {
+		{name: "in a store that podman is not given", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
 			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+bootcRoot+"\x00run\x00")
 		}},

@@ -21,7 +21,7 @@ import (
 )
 
 // checkLayers returns why the root directory of a container is not made of just these
-// layers, topmost first, of the bootc-owned store. The image's ID does not tell: the
+// layers, topmost first, of the bootc-owned store. The image's ID is not enough: the
 // storage library takes a layer from the first store that has one of its ID.
 //
 // The kernel's word counts, which directories the root was mounted of. One that was
@@ -64,7 +64,7 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c cstorage.Container
 			}
 			continue
 		case i >= len(links):
-			return refuse("it has more layers than the storage library knows of")
+			return refuse("it has more layers than the storage library records")
 		}
 		for _, g := range all.all {
 			if id := g.Linked(links[i]); id != "" && (all.kind(g) != BootcStore || id != want[i]) {
@@ -142,8 +142,8 @@ func (g *graph) canonical(root string) string {
 }
 
 // lookedInto opens the stores that the podman of a container looks for images in, as
-// far as it can be known: its own, those that it was told of, and those that are
-// configured unless it was told of another graph root. The bootc-owned one is with them.
+// far as that can be determined: its own, those that it was given, and those that are
+// configured unless it was given another graph root. The bootc-owned one is among them.
 func (v *Invocation) lookedInto(own *graph) *stores {
 	s := v.ownAndBootc(own)
 	v.addOfParent(s)
@@ -163,7 +163,7 @@ func (v *Invocation) lookedInto(own *graph) *stores {
 	return s
 }
 
-// addOfParent adds the stores that the podman which runs this hook was told to read
+// addOfParent adds the stores that the podman which runs this hook was given to read
 // images from, by its command line or environment. Words of the container's own
 // command may look like that; more stores do no harm.
 func (v *Invocation) addOfParent(s *stores) {

@@ -37,7 +37,7 @@ const maxAccounts = 1 << 20
 // not in them. layers are those of the image in the store bootc, the topmost first.
 func (v *Invocation) checkUpper(own, bootc *graph, c cstorage.Container, layers []string) error {
 	if own.Driver != cstorage.Overlay {
-		return refuse("with the storage driver %s the container's own files cannot be told from the image's; annotation %s=true allows them", own.Driver, AllowChanges)
+		return refuse("with the storage driver %s the container's own files cannot be distinguished from the image's; annotation %s=true allows them", own.Driver, AllowChanges)
 	}
 	dir := own.Driver.Files(c.Layer)
 	if err := v.checkMountedUpper(own, c.Layer, dir); err != nil {
@@ -205,7 +205,7 @@ func overlayAttributes(f *os.File) (names []string, err error) {
 }
 
 // isExtended reports whether etc/passwd or etc/group is the image's with lines added,
-// none of which is of the user root.
+// no line of which is of the user root.
 func (u upperLayer) isExtended(name string) (bool, error) {
 	if ok, err := u.isPlain("etc/"+name, unix.S_IFREG); err != nil || !ok {
 		return false, err

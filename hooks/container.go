@@ -24,13 +24,13 @@ import (
 // maxRecords bounds the mount table and other lists of the kernel.
 const maxRecords = 64 << 20
 
-// errForeign says that a container is none of podman's.
+// errForeign reports that a container is not podman's.
 var errForeign = errors.New("not in a containers-storage")
 
 // Image is what a container runs.
 type Image struct {
 	ID string `json:"id"`
-	// Name is what podman was asked for, and Digest that of the manifest. Both
+	// Name is the name that podman was given, and Digest that of the manifest. Both
 	// are "" when not known.
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
@@ -111,7 +111,7 @@ func (v *Invocation) containerOfRoot(d *document) (*graph, cstorage.Container, e
 	return own, c, nil
 }
 
-// isOfImage tells whether a container has an annotation, or could have it, from its
+// isOfImage reports whether a container has an annotation, or could have it, from its
 // image: some releases of podman pass on those of an image's manifest.
 func (v *Invocation) isOfImage(d *document, annotation string) (bool, error) {
 	own, c, err := v.containerOfRoot(d)
@@ -237,7 +237,7 @@ func (s *stores) bootc() *graph {
 	return nil
 }
 
-// digest finds the manifest digest of an image, "" when no store tells.
+// digest finds the manifest digest of an image, "" when no store has it.
 func (s *stores) digest(id string) string {
 	for _, g := range s.all {
 		if img, err := g.Image(func(r cstorage.ImageRecord) bool { return r.ID == id }); err == nil {
@@ -273,7 +273,7 @@ func (s *stores) layers(g *graph, layer string, mounted func(*graph, string) ([]
 	return layers, err
 }
 
-// follow finds the layer that a link stands for in the stores that we know of.
+// follow finds the layer that a link stands for in the open stores.
 func (s *stores) follow(link string) Layer {
 	for _, g := range s.all {
 		if id := g.Linked(link); id != "" {

@@ -38,7 +38,7 @@ type Denial struct {
 	Time   time.Time `json:"time"`
 }
 
-// deny tells why a container may not start.
+// deny records why a container may not start.
 func (v *Invocation) deny(id, hook, reason string, c *cstorage.Container) {
 	denial := Denial{Schema: 1, ID: id, Hook: hook, Reason: reason, Time: v.Now().UTC()}
 	fields := map[string]string{"MESSAGE_ID": messageDenied, "BOOTC_PODMAN_HOOK": hook, "CONTAINER_ID_FULL": id}
@@ -48,7 +48,7 @@ func (v *Invocation) deny(id, hook, reason string, c *cstorage.Container) {
 		maps.Copy(fields, map[string]string{"CONTAINER_NAME": c.Name, "IMAGE_ID": c.Image, "IMAGE_NAME": c.ImageName})
 		name = cmp.Or(c.Name, name)
 	}
-	v.tell(Error, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
+	v.record(Error, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
 	if err := v.writeDenial(denial); err != nil && !errors.Is(err, fs.ErrPermission) {
 		v.warn(hook, err)
 	}

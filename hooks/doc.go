@@ -13,6 +13,6 @@
 //   - bound-gate fails, with a reason, unless it has seen that the container may
 //     start; it runs only for containers that ask for it.
 //
-// Containers name their mounts, their annotations and themselves: none of it is
+// Containers name their mounts, their annotations and themselves: nothing of this is
 // trusted. The package starts no programs and never opens a store for writing.
 package hooks

@@ -97,7 +97,7 @@ func parseMount(raw []byte, at span) (m mount, err error) {
 	return m, err
 }
 
-// walkObject calls the function for each field that it knows with where the value
+// walkObject calls the function for each field in the map with where the value
 // is, and returns where the object that begins at from ends. A field that is there
 // twice is an error: readers disagree on which counts.
 func walkObject(raw []byte, from int, fields map[string]func(span) error) (end int, err error) {

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// record is what a hook told the journal.
+// record is what a hook wrote to the journal.
 type record struct {
 	priority Priority
 	message  string

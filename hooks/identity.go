@@ -14,7 +14,7 @@ import (
 
 const identityName = "host.json"
 
-// Identity is what the host booted, for whoever runs in a container on it. It is
+// Identity is what the host booted, for programs in containers. It is
 // in /run/bootc-podman/host.json, which anybody may read.
 type Identity struct {
 	// Schema is 1.

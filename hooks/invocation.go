@@ -119,14 +119,14 @@ func readBelow(root, path string, limit int64) ([]byte, error) {
 	return rooted.ReadFile(dir, path, limit)
 }
 
-// warn tells the journal why a hook did not do its work.
+// warn records why a hook did not do its work.
 func (v *Invocation) warn(hook string, err error) {
-	v.tell(Warning, fmt.Sprintf("hook %s: %v", hook, err), map[string]string{"BOOTC_PODMAN_HOOK": hook})
+	v.record(Warning, fmt.Sprintf("hook %s: %v", hook, err), map[string]string{"BOOTC_PODMAN_HOOK": hook})
 }
 
-// tell writes a record in no more than a moment: a journal that does not answer is
+// record writes to the journal in no more than a moment: a journal that does not answer is
 // not waited for.
-func (v *Invocation) tell(p Priority, message string, fields map[string]string) {
+func (v *Invocation) record(p Priority, message string, fields map[string]string) {
 	if v.deaf.Load() {
 		return
 	}
@@ -154,8 +154,8 @@ func with(fields map[string]string, name, value string) map[string]string {
 	return fields
 }
 
-// validID tells whether a container's ID can be a file name: letters, digits and
-// a few signs, as OCI runtimes want it, and not hidden.
+// validID reports whether a container's ID can be a file name: letters, digits and
+// a few signs, as OCI runtimes allow, and not hidden.
 func validID(id string) bool {
 	if id == "" || len(id) > 128 || id[0] == '.' || id[0] == '-' {
 		return false

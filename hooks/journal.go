@@ -16,7 +16,7 @@ const (
 	Info    = Priority(journal.PriInfo)
 )
 
-// Journal takes records. Send has no error: nobody could be told of it.
+// Journal takes records. Send has no error: there is no place to report it.
 type Journal interface {
 	Send(p Priority, message string, fields map[string]string)
 }

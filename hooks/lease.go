@@ -110,8 +110,8 @@ func (l Lease) Stores() (kinds []StoreKind) {
 	return kinds
 }
 
-// sweepLeases removes stale leases, and what is none: of containers whose end nobody
-// told us of, as of one that failed to start.
+// sweepLeases removes stale leases, and files that are not leases. No poststop hook runs for
+// a container that failed to start.
 func (v *Invocation) sweepLeases(dir *os.File) {
 	boot := bootID(v.Root)
 	sweep(dir, v.Now(), func(name string) bool {

@@ -92,12 +92,12 @@ func (v *Invocation) lend(state containerState) error {
 	}
 	// A container that is not podman's, or whose records cannot be read, or not soon
 	// enough, runs too.
-	_ = writeLease(dir, lease) // the second time tells
+	_ = writeLease(dir, lease) // the second write reports
 	unlabelled, described := v.describe(&lease, state)
 	err = writeLease(dir, lease)
-	v.tellLease(lease, "started", messageStarted)
+	v.recordLease(lease, "started", messageStarted)
 	if unlabelled != "" {
-		v.tell(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
+		v.record(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
 			lease.Name, unlabelled), with(lease.fields(), "MESSAGE_ID", messageLabels))
 	}
 	v.sweepLeases(dir)
@@ -115,7 +115,7 @@ func writeLease(dir *os.File, lease Lease) error {
 	return rooted.WriteVolatile(dir, leaseName(lease.ID), append(content, '\n'), 0o600)
 }
 
-// describe fills in what the container's store knows. It also returns a layer of
+// describe fills in what the container's store has. It also returns a layer of
 // the bootc-owned store that lacks a label.
 func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled string, err error) {
 	own, err := v.graphOfBundle(state.Bundle, state.ID)
@@ -186,7 +186,7 @@ func (v *Invocation) takeBack(id string) error {
 		return nil
 	}
 	if lease.ID == id {
-		v.tellLease(lease, "stopped", messageStopped)
+		v.recordLease(lease, "stopped", messageStopped)
 	}
 	return removeRecord(dir, leaseName(id))
 }
@@ -202,10 +202,10 @@ func (l Lease) fields() map[string]string {
 	return with(fields, "BOOTC_DIGEST", l.BootedDigest)
 }
 
-func (v *Invocation) tellLease(l Lease, what, message string) {
+func (v *Invocation) recordLease(l Lease, what, message string) {
 	name := l.Name
 	if name == "" {
 		name = short(l.ID)
 	}
-	v.tell(Info, fmt.Sprintf("container %s %s, image %s %s", name, what, l.Image.Name, l.Image.Digest), with(l.fields(), "MESSAGE_ID", message))
+	v.record(Info, fmt.Sprintf("container %s %s, image %s %s", name, what, l.Image.Name, l.Image.Digest), with(l.fields(), "MESSAGE_ID", message))
 }

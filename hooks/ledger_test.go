@@ -184,7 +184,7 @@ func TestAJournalThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
 
 func TestLedgerWritesALeaseOfAContainerWhoseStoreDoesNotAnswer(t *testing.T) {
 	h := ledgerHost(t)
-	// Nobody writes into the pipe.
+	// No process writes into the pipe.
 	path := h.path(podmans + "/overlay-containers/containers.json")
 	_ = os.Remove(path)
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -339,7 +339,7 @@ func TestLedgerLooksAtFewLeases(t *testing.T) {
 	v, _ := h.invocation("")
 	later := 0
 	v.Now = func() time.Time { later++; return time.Now().Add(time.Hour + time.Duration(later)*time.Microsecond) }
-	for n := 100; n < 300; n++ { // of none of these anybody tells the end
+	for n := 100; n < 300; n++ { // no poststop hook ran for these
 		h.write("run/bootc-podman/leases/"+id(n)+".json", "")
 	}
 	for want := 200 - 16; want > 8; want -= 16 {

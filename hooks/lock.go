@@ -36,7 +36,7 @@ func ReadLock(root string) (lock Lock, err error) {
 		return lock, fmt.Errorf("decode %s: %w", LockPath, err)
 	}
 	if lock.Schema != 1 {
-		return lock, fmt.Errorf("decode %s: schema %d: want 1", LockPath, lock.Schema)
+		return lock, fmt.Errorf("decode %s: schema %d is not supported", LockPath, lock.Schema)
 	}
 	return lock, nil
 }

@@ -34,11 +34,11 @@ const (
 // Modes are all modes of mount-guard.
 func Modes() []Mode { return []Mode{Warn, Enforce, Deny} }
 
-// AllowHostRW is the annotation by which a container is let alone by mount-guard,
-// with the value "true".
+// AllowHostRW is the annotation that makes mount-guard leave a container unchanged, with the
+// value "true".
 const AllowHostRW = "io.bootc-podman.allow-host-rw"
 
-// ModeOption is how the hook configuration tells the mode.
+// ModeOption is the option of the mode in a hook configuration.
 const ModeOption = "--mode"
 
 // GuardedMount is a mount that lets a container write to what its host boots.
@@ -105,7 +105,7 @@ func (v *Invocation) mountGuard(options []string) int {
 		verdict = <-decided
 	}
 	if err == nil && mode == Deny && len(verdict.found) > 0 {
-		v.tellGuarded(mode, verdict)
+		v.recordGuarded(mode, verdict)
 		v.deny(verdict.id, MountGuard, verdict.found[0].String()+" is writable", nil)
 		return 1
 	}
@@ -114,7 +114,7 @@ func (v *Invocation) mountGuard(options []string) int {
 	} else {
 		in.handOn(v.Stdout, v.Stdin)
 	}
-	v.tellGuarded(mode, verdict)
+	v.recordGuarded(mode, verdict)
 	if err := errors.Join(err, modeErr); err != nil {
 		v.warn(MountGuard, err)
 	}
@@ -273,7 +273,7 @@ func (d *document) suspects() (found []suspect) {
 	return found
 }
 
-// isPodmans tells whether a source is a file that podman made for the container.
+// isPodmans reports whether a source is a file that podman made for the container.
 func (v *Invocation) isPodmans(source, id string) bool {
 	if !isUserdata(filepath.Clean(source), id) {
 		return false
@@ -287,7 +287,7 @@ func (v *Invocation) isPodmans(source, id string) bool {
 	return err == nil && isUserdata(canonical, id)
 }
 
-// isUserdata tells whether a path without links is of a file that podman made for
+// isUserdata reports whether a path without links is of a file that podman made for
 // the container, as for /etc/hosts: GRAPHROOT/overlay-containers/ID/userdata/NAME.
 // It lies in the bootc-owned store for a container that does.
 func isUserdata(canonical, id string) bool {
@@ -319,7 +319,7 @@ func readOnly(options []string, below bool) []string {
 	return append(out, ro)
 }
 
-// recursiveReadOnly tells whether the kernel can make mounts read-only with those
+// recursiveReadOnly reports whether the kernel can make mounts read-only with those
 // below them, see mount_setattr(2).
 func recursiveReadOnly() bool {
 	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
@@ -336,19 +336,19 @@ func (m GuardedMount) containing() string {
 	return fmt.Sprintf("mount of %q on %q, which contains %s,", m.Source, m.Destination, m.Protected)
 }
 
-func (v *Invocation) tellGuarded(mode Mode, verdict guardVerdict) {
+func (v *Invocation) recordGuarded(mode Mode, verdict guardVerdict) {
 	if verdict.doubts != nil {
 		v.warn(MountGuard, verdict.doubts)
 	}
 	what := map[Mode]string{Warn: "is writable", Enforce: "was made read-only", Deny: "is writable, the container may not start"}[mode]
 	for _, m := range verdict.found {
-		v.tell(Warning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
+		v.record(Warning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
 			"MESSAGE_ID": messageGuarded, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
 			"BOOTC_PODMAN_PROTECTED": m.Protected, "CONTAINER_ID_FULL": verdict.id,
 		})
 	}
 	for _, m := range verdict.parents {
-		v.tell(Notice, fmt.Sprintf("container %s: %s is writable, as mounts of parents may be", short(verdict.id), m.containing()), map[string]string{
+		v.record(Notice, fmt.Sprintf("container %s: %s is writable, as mounts of parents may be", short(verdict.id), m.containing()), map[string]string{
 			"MESSAGE_ID": messageParent, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
 			"BOOTC_PODMAN_CONTAINS": m.Protected, "CONTAINER_ID_FULL": verdict.id,
 		})

@@ -196,11 +196,11 @@ func TestMountGuardTellsOfParents(t *testing.T) {
 				got += r.fields["BOOTC_PODMAN_CONTAINS"]
 			}
 			if got != want {
-				t.Errorf("told of %q, want %q: %s", got, want, h.journal.text())
+				t.Errorf("reported %q, want %q: %s", got, want, h.journal.text())
 			}
 			h.journal.records = nil
 			if h.run(strings.Replace(config, `"rw"`, `"ro"`, 1), MountGuard); len(h.journal.records) > 0 {
-				t.Errorf("told of a read-only mount: %s", h.journal.text())
+				t.Errorf("reported a read-only mount: %s", h.journal.text())
 			}
 		})
 	}

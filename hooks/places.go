@@ -49,7 +49,7 @@ type place struct {
 	mount *mountinfo.Info
 }
 
-// places knows the mounts and the protected directories of a host.
+// places has the mounts and the protected directories of a host.
 type places struct {
 	source    func(path string) (*os.File, error)
 	mounts    map[int]*mountinfo.Info
@@ -92,7 +92,7 @@ func (v *Invocation) places() (*places, error) {
 }
 
 // bootPartitions are where EFI system partitions are mounted, wherever that is: FAT file
-// systems on a partition of that type or, where udev does not know the type, with a
+// systems on a partition of that type or, where udev has no type, with a
 // directory EFI at the top.
 func (v *Invocation) bootPartitions(table []*mountinfo.Info) (paths []string) {
 	for _, m := range table {
@@ -278,7 +278,7 @@ func (p *places) at(at place) string {
 	return name
 }
 
-// depthIn tells whether a place is in a directory, by file system, and how deep
+// depthIn reports whether a place is in a directory, by file system, and how deep
 // that directory is in it.
 func (at place) depthIn(dir place) (depth int, ok bool) {
 	if at.dev == "" || at.dev != dir.dev {

@@ -9,7 +9,7 @@ import (
 )
 
 // processStart is when a process started, in clock ticks since the boot, which
-// tells it from a later one of the same number; 0 when it does not run. One that
+// distinguishes it from a later one of the same number; 0 when it does not run. One that
 // ended and was not waited for does not run. See proc_pid_stat(5).
 func processStart(root string, pid int) uint64 {
 	if pid <= 0 {

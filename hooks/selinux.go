@@ -13,7 +13,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
-// hasSELinux tells whether the host confines containers by labels.
+// hasSELinux reports whether the host confines containers by labels.
 func (v *Invocation) hasSELinux() bool {
 	f, err := v.open("sys/fs/selinux/enforce", unix.O_PATH)
 	if err != nil {
@@ -47,7 +47,7 @@ func unlabelledLayer(bootc *graph, layers []Layer) string {
 	return ""
 }
 
-// isContainerLabel tells whether confined containers may read what has this label:
+// isContainerLabel reports whether confined containers may read what has this label:
 // user:role:type:level.
 func isContainerLabel(label string) bool {
 	parts := strings.Split(label, ":")

@@ -18,7 +18,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
-// stateRoot is where hooks keep what they know, until the next boot.
+// stateRoot is where hooks keep their records, until the next boot.
 const stateRoot = "run/bootc-podman"
 
 // openState opens the directory name in the state of the host whose root is root,
@@ -60,13 +60,13 @@ func openState(root, name string, create bool) (*os.File, error) {
 	return dir, nil
 }
 
-// othersMayWrite tells whether somebody but root, or the user that we run as, may write
+// othersMayWrite reports whether somebody but root, or the user that we run as, may write
 // to a directory.
 func othersMayWrite(st *unix.Stat_t) bool {
 	return st.Uid != 0 && int(st.Uid) != os.Geteuid() || st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0
 }
 
-// inUserNamespace tells whether we are not in the host's own user namespace, as with
+// inUserNamespace reports whether we are not in the host's own user namespace, as with
 // rootless podman: that one maps all users to themselves.
 func inUserNamespace(root string) bool {
 	content, err := readBelow(root, "proc/self/uid_map", maxConf)

@@ -20,7 +20,7 @@ import (
 
 // Where podman and buildah find hook configurations. podman run reads
 // DefaultHooksDir only, unless containers.conf says otherwise; podman build always
-// reads both, and knows no stages but those of the OCI runtime specification.
+// reads both, and fails on stages other than those of the OCI runtime specification.
 const (
 	DefaultHooksDir  = "/usr/share/containers/oci/hooks.d"
 	OverrideHooksDir = "/etc/containers/oci/hooks.d"

@@ -23,7 +23,7 @@ type Explained struct {
 	Effects []string
 }
 
-// Explain tells which hooks of the host whose root is root would run for a container
+// Explain returns which hooks of the host whose root is root would run for a container
 // of this configuration, config.json in the OCI runtime specification. For a hook
 // that is for bind mounts, podman goes by what the user asked for; here, a bind mount
 // that podman does not make for every container counts as one, although podman leaves

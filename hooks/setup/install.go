@@ -23,9 +23,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// Where the hooks are installed. PrivateDir is ours alone: a precreate hook in one
-// of the directories that everybody reads would break every podman build, which
-// does not know the stage.
+// Where the hooks are installed. PrivateDir is ours alone: podman build reads
+// the default directories, too, and fails on the stage precreate.
 const (
 	PrivateDir = "/etc/bootc-podman/hooks.d"
 	dropInDir  = storageconf.ContainersConfDir
@@ -34,7 +33,7 @@ const (
 	recordPath = PrivateDir + "/installed"
 )
 
-// The stages that podman knows beyond those of the OCI runtime specification, or
+// The stages that podman accepts beyond those of the OCI runtime specification, or
 // carries out itself.
 func podmanStages() []string { return []string{"precreate", "poststop"} }
 
@@ -282,7 +281,7 @@ func readRecord(in *os.File) (record installed, known bool, err error) {
 // ownDirectories are ours by their names, where no record says who made them.
 func ownDirectories() []string { return []string{filepath.Dir(PrivateDir), PrivateDir} }
 
-// isOurs tells whether a file is as we would write it, with some mode, program and
+// isOurs reports whether a file is as we would write it, with some mode, program and
 // directories.
 func isOurs(in *os.File, path string) bool {
 	if st, err := rooted.Stat(in, path, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {

@@ -226,7 +226,7 @@ func TestUninstallGoesOn(t *testing.T) {
 	if err := install.Do(); err != nil {
 		t.Fatal(err)
 	}
-	// Nobody can remove this file.
+	// No user can remove this file.
 	_ = os.Remove(h.path(DropIn))
 	h.write(DropIn+"/x", "")
 	if err := Uninstall(h.root); err == nil || !strings.Contains(err.Error(), "hooks.conf") {
@@ -501,7 +501,7 @@ func TestVerifyFinds(t *testing.T) {
 		{name: "an appended list", podman: "4.3.1", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
 		}, want: "makes every command of podman 4.3.1 fail"},
-		{name: "an appended list that podman knows", podman: "5.4.2", with: func(h *testHost) {
+		{name: "an appended list that podman accepts", podman: "5.4.2", with: func(h *testHost) {
 			h.write("etc/containers/containers.conf.d/99-x.conf", "[engine]\nhooks_dir=[\"/x\",{append=true}]\n")
 		}},
 		{name: "a list after an appended one", podman: "5.4.2", with: func(h *testHost) {

@@ -269,7 +269,7 @@ func (v *verifier) files(dir string) error {
 	return nil
 }
 
-// checkRead reports whether each user can read a file of configuration, and none but root
+// checkRead reports whether each user can read a file of configuration, and only root can
 // replace it.
 func (v *verifier) checkRead(file string) bool {
 	what := checkRead(v.root, file)

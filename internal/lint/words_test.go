@@ -31,7 +31,7 @@ var banned = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
 
 // rooms are the directories and files that the rule holds for.
 func rooms() []string {
-	return []string{"README.md", "cmd", "contrib", "docs", "internal/lint", "internal/progress", "internal/rooted", "internal/transfer/dedup", "storageconf", "wrapper"}
+	return []string{"README.md", "cmd", "contrib", "docs", "hooks", "internal/health", "internal/lint", "internal/progress", "internal/rooted", "internal/transfer/dedup", "storageconf", "wrapper"}
 }
 
 // allowed are lines that may have a banned word: the file, a part of the line, and why.
