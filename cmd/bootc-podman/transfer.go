@@ -24,6 +24,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -245,7 +246,7 @@ func (e *transferEvents) Missed(source plan.Source, why error) {
 	fmt.Fprintf(e.talk, "Warning: %s; trying the next source\n", printable(fmt.Sprintf("%s: %v", source, why)))
 }
 
-func (e *transferEvents) Retrying(r transfer.Retry) {
+func (e *transferEvents) Retrying(r podman.Retry) {
 	fmt.Fprintf(e.talk, "Warning: pull %s: %s; trying again in %d s (%d of %d)\n", printable(r.Reference), printable(r.Reason), int(r.Delay.Seconds()), r.Number, r.Of)
 }
 

@@ -11,12 +11,9 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
-
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
-	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // CopyChoice is what the user has to say about a copy to podman's own store.
@@ -41,16 +38,13 @@ type Copied struct {
 
 // copying is a copy to podman's own store on its way.
 type copying struct {
-	Options
+	arrival
 	Copied
-	survey *inventory.Survey
-	image  host.ImageReference
-	target string
+	view  *plan.View
+	image host.ImageReference
 	// commit has the image in the ostree repository, "" on composefs hosts.
 	commit string
-	// before are the images of podman's own store, by ID, with their names, and written
-	// the names that the copy gives.
-	before  map[string][]string
+	// written are the names that the copy gives.
 	written []string
 }
 
@@ -59,30 +53,49 @@ type copying struct {
 // repository or bootc exports has another. Errors are ErrNotBooted, ErrNotFromImage,
 // cstorage.ErrNotFound, ErrNoSource, ErrNotVerified and those of an export.
 func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, error) {
-	if o.Host.DryRun == nil {
-		unlock, err := o.lock(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer unlock()
-	}
-	s, err := inventory.NewSurvey(ctx, o.Options)
+	unlock, err := o.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	o.reportDamage(s)
-	target, err := storable(choice.Target)
+	defer unlock()
+	v, at, err := o.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &copying{Options: o, survey: s, target: target.String(), written: []string{target.String()}}
-	if c.before, err = c.ownImages(); err != nil {
+	defer v.Close()
+	defer at.close()
+	o.reportDamage(v)
+	named, err := storable(choice.Target)
+	if err != nil {
 		return nil, err
+	}
+	target := named.String()
+	c := &copying{arrival: arrival{Options: &o, places: at, to: at.own, from: at.bootc, as: target}, view: v, written: []string{target}}
+	before, err := c.to.names()
+	if err != nil {
+		return nil, err
+	}
+	if store := c.to.found; store != nil && store.Err() != nil {
+		return nil, store.Err()
 	}
 	if err := c.find(choice.Image); err != nil {
 		return nil, err
 	}
+	c.what = c.Image
+	switch err = c.fromFirst(ctx, choice.From); {
+	case err == nil:
+		return &c.Copied, c.nameOwn(ctx, v.Host)
+	case errors.Is(err, plan.ErrNoSource):
+		return nil, err
+	case o.Host.DryRun != nil:
+		return &c.Copied, err
+	}
+	return &c.Copied, c.to.undo(ctx, err, before, c.written)
+}
+
+// fromFirst copies the image from the first source that has it. The error is ErrNoSource
+// if there is none.
+func (c *copying) fromFirst(ctx context.Context, from plan.Source) error {
 	var refused []string
 	for _, try := range []struct {
 		source plan.Source
@@ -95,36 +108,27 @@ func CopyToStorage(ctx context.Context, o Options, choice CopyChoice) (*Copied, 
 		{plan.FromComposefs, c.fromComposefs},
 	} {
 		switch {
-		case choice.From != "" && try.source != choice.From:
+		case from != "" && try.source != from:
 			continue
-		case choice.From == "" && try.source == plan.FromRegistry: // of this host only, as bootc does
+		case from == "" && try.source == plan.FromRegistry: // of this host only, as bootc does
 			continue
 		}
 		c.Source = try.source
 		err := try.copy(ctx)
-		switch {
-		case errors.Is(err, plan.ErrNotThere):
+		if errors.Is(err, plan.ErrNotThere) {
 			refused = append(refused, fmt.Sprintf("%s: %v", c.Source, err))
-			continue
-		case errors.Is(err, plan.ErrNotSuch):
-			continue
-		case err == nil:
-			err = c.nameOwn(ctx, s.Host)
-		case o.Host.DryRun == nil:
-			err = undo(err, c.before, c.ownImages, c.written, func(args ...string) error {
-				return c.podman(context.WithoutCancel(ctx), append([]string{"image"}, args...)...)
-			})
+		} else if !errors.Is(err, plan.ErrNotSuch) {
+			return err
 		}
-		return &c.Copied, err
 	}
-	return nil, fmt.Errorf("copy %s, %s: %w: %s", c.Image, c.Original, plan.ErrNoSource, strings.Join(refused, "; "))
+	return fmt.Errorf("copy %s, %s: %w: %s", c.Image, c.Original, plan.ErrNoSource, strings.Join(refused, "; "))
 }
 
 // find finds what is to be copied. What is booted is found by its commit, since a
 // ref of its name can be older.
 func (c *copying) find(image string) error {
 	if image == "" {
-		booted := c.survey.Host.Booted()
+		booted := c.view.Host.Booted()
 		switch {
 		case booted == nil:
 			return plan.ErrNotBooted
@@ -140,14 +144,14 @@ func (c *copying) find(image string) error {
 		return err
 	}
 	c.image, c.Image = ref, ref.String()
-	for _, img := range c.survey.Repo {
+	for _, img := range c.view.Repo {
 		if img.Image == ref {
 			c.Original, c.commit = img.ManifestDigest, img.Checksum
 			return nil
 		}
 	}
-	for _, d := range c.survey.Host.Deployments {
-		if c.survey.Host.Kind == host.Composefs && d.Image != nil && d.Image.Image == ref {
+	for _, d := range c.view.Host.Deployments {
+		if c.view.Host.Kind == host.Composefs && d.Image != nil && d.Image.Image == ref {
 			c.Original = d.ManifestDigest
 			return nil
 		}
@@ -158,8 +162,9 @@ func (c *copying) find(image string) error {
 // fromDefault looks whether podman's own store has the image already, under another
 // name perhaps.
 func (c *copying) fromDefault(ctx context.Context) error {
-	named, err := c.survey.Find(c.survey.Own, c.target)
-	if named != nil && c.survey.Own.Damage(named) != nil {
+	own := c.view.Own
+	named, err := c.view.Find(own, c.as)
+	if named != nil && own.Damage(named) != nil {
 		named = nil
 	}
 	switch {
@@ -167,169 +172,87 @@ func (c *copying) fromDefault(ctx context.Context) error {
 		return err
 	case named != nil && c.Original != "" && named.Is(c.Original):
 		c.Digest = named.Digest
-		return c.tagOwn(ctx, named.ID, c.also(named.ID)...)
-	case c.survey.Own == nil:
+		return c.to.tag(ctx, named.ID, c.others(named.ID)...)
+	case own == nil:
 		return plan.ErrNotThere
 	}
-	found := c.survey.Own.ByDigest(c.Original)
+	found := own.ByDigest(c.Original)
 	if c.Original == "" || len(found) == 0 {
 		return plan.ErrNotThere
 	}
-	if err := c.tagOwn(ctx, found[0].ID, append([]string{c.target}, c.also(found[0].ID)...)...); err != nil {
+	if err := c.to.tag(ctx, found[0].ID, append([]string{c.as}, c.others(found[0].ID)...)...); err != nil {
 		return err
 	}
 	return c.verify(c.Original)
 }
 
-// cloneOut clones an image of the bootc-owned store, or those of its layers that are
-// blobs, to podman's own.
-func (c *copying) cloneOut(ctx context.Context, id string, blobs []clonejob.Blob, as string, also ...string) error {
-	session, err := c.Host.Open()
-	if err != nil {
-		return err
-	}
-	own, err := storageconf.ReadDefaultStore(c.Root)
-	if err != nil {
-		return err
-	}
-	_, err = c.clone(ctx, session.Run, clonejob.Job{
-		Source: clonejob.BootcStore(session.Config), Destination: clonejob.DefaultStore(own), Image: id, Blobs: blobs,
-	}, as, also...)
-	return err
-}
-
-// also are the names that an image has to have in podman's own store besides the target,
+// others are the names that an image has to have in podman's own store besides the target,
 // for bootc to find it in the bootc store.
-func (c *copying) also(id string) []string {
-	names := slices.DeleteFunc(c.survey.UpgradeNames(id), func(name string) bool { return name == c.target })
+func (c *copying) others(id string) []string {
+	names := slices.DeleteFunc(c.view.UpgradeNames(id), func(name string) bool { return name == c.as })
 	c.written = append(c.written, names...)
 	return names
 }
 
 // fromBootc copies the image from the bootc-owned store, where it may be an export.
 func (c *copying) fromBootc(ctx context.Context) error {
-	if c.survey.Bootc == nil || c.Original == "" {
+	bootc := c.view.Bootc
+	if bootc == nil || c.Original == "" {
 		return plan.ErrNotThere
 	}
-	found := c.survey.Bootc.ByDigest(c.Original)
-	if named, err := c.survey.Find(c.survey.Bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) && c.survey.Bootc.Damage(named) == nil {
+	found := bootc.ByDigest(c.Original)
+	if named, err := c.view.Find(bootc, c.image.Name); err == nil && named != nil && named.Is(c.Original) && bootc.Damage(named) == nil {
 		found = append(found, named)
 	}
 	if len(found) == 0 {
 		return plan.ErrNotThere
 	}
-	store, err := c.defaultStore(ctx)
-	if err != nil {
-		return err
-	}
-	layers, also := plan.Descriptors(c.survey.Bootc, found[0]), c.also(found[0].ID)
-	err = c.cloneOr(ctx, func() error {
-		if err := c.checkCopy(ctx, found[0], true); err != nil {
-			return err
-		}
-		return c.cloneOut(ctx, found[0].ID, nil, c.target, also...)
-	}, func() error {
-		if err := c.checkCopy(ctx, found[0], false); err != nil {
-			return err
-		}
-		session, err := c.Host.Open()
-		if err != nil {
-			return err
-		}
-		cmd, err := session.Podman(ctx, "image", "push", "--remove-signatures", "--", found[0].ID, "containers-storage:"+store+c.target)
-		if err != nil {
-			return err
-		}
-		cmd.Stderr = c.Stderr
-		if err := c.runPush(ctx, cmd, c.target, plan.Destination{Store: c.survey.Own}.Missing(layers), session.Run); err != nil {
-			return err
-		}
-		return c.tagOwn(ctx, found[0].ID, also...)
-	})
-	if err != nil {
+	c.also = c.others(found[0].ID)
+	if err := c.copy(ctx, plan.Held{Store: bootc, Image: found[0]}); err != nil {
 		return err
 	}
 	return c.verify(found[0].Digests...)
 }
 
-// checkCopy refuses a copy that would not fit. Layers that podman's own store has are
-// not counted.
-func (c *copying) checkCopy(ctx context.Context, img *cstorage.Image, cloned bool) error {
-	to, err := c.defaultDestination(c.survey.Own)
+// checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
+// the manifest, which are those of compressed layers mostly.
+func (c *copying) checkPull(ctx context.Context, loan *plan.Loan) error {
+	i := slices.IndexFunc(c.view.Commits, func(img host.RepoCommit) bool { return img.ManifestDigest == c.Original })
+	if i < 0 {
+		return nil
+	}
+	layers := c.view.Commits[i].Manifest.Layers
+	to, err := c.to.destination()
 	if err != nil {
 		return err
 	}
 	what := fmt.Sprintf("copy %s to %s", c.Image, to.Name)
-	if err := to.Damaged(what, plan.Descriptors(c.survey.Bootc, img), cloned); err != nil {
+	if err := to.Damaged(what, layers, false); err != nil {
 		return err
 	}
-	return c.checkSpace(what, c.copyNeeds(ctx, to, plan.Held{Store: c.survey.Bootc, Image: img}, cloned)...)
-}
-
-// checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
-// the manifest, which are those of compressed layers mostly.
-func (c *copying) checkPull(ctx context.Context, loan *plan.Loan) error {
-	for _, img := range c.survey.Commits {
-		if img.ManifestDigest == c.Original {
-			to, err := c.defaultDestination(c.survey.Own)
-			if err != nil {
-				return err
-			}
-			if err := to.Damaged(fmt.Sprintf("copy %s to %s", c.Image, to.Name), img.Manifest.Layers, false); err != nil {
-				return err
-			}
-			var shared inventory.Capability
-			if loan != nil {
-				shared = sharing(c.survey.Bootc.Path(), to.Dir)
-			}
-			fetched, written := to.Pulled(img.Manifest.Layers, loan, shared)
-			return c.checkSpace(fmt.Sprintf("copy %s to %s", c.Image, to.Name), demand{to.Name, to.Dir, written}, c.spoolNeed(ctx, fetched))
-		}
+	var shared inventory.Capability
+	if loan != nil {
+		shared = sharing(c.view.Bootc.Path(), to.Dir)
 	}
-	return nil
+	fetched, written := to.Pulled(layers, loan, shared)
+	return c.checkSpace(what, demand{to.Name, to.Dir, written}, c.to.spoolNeed(ctx, fetched))
 }
 
-// checkExport refuses an export by a clone that would not fit: all its files are made
+// checkClone refuses an export by a clone that would not fit: all its files are made
 // before it is known which layers are there.
-func (c *copying) checkExport(ctx context.Context) error {
-	to, err := c.defaultDestination(nil)
+func (c *copying) checkClone() error {
+	to, err := c.to.destination()
 	if err != nil {
 		return err
 	}
 	if c.Force || sharing(c.Sysroot.RepoPath(), to.Dir) != inventory.No {
 		return nil
 	}
-	bytes, err := c.exportedBytes(ctx, c.commit)
+	bytes, err := c.view.ExportedBytes(c.commit)
 	if err != nil {
 		return err
 	}
 	return c.checkSpace(fmt.Sprintf("export %s to %s", c.Image, to.Name), demand{to.Name, to.Dir, bytes})
-}
-
-// defaultStore names podman's own store for containers-transports(5). podman is
-// asked, as what it would use is its own affair, and so that it makes the store
-// itself: it takes one that others made for that of an older podman.
-func (c *copying) defaultStore(ctx context.Context) (string, error) {
-	if c.Host.DryRun != nil && c.survey.Default == nil {
-		paths, err := storageconf.DefaultStores(c.Root, c.Euid)
-		if err != nil {
-			return "", err
-		}
-		return "[" + paths[0] + "]", nil
-	}
-	if c.Host.DryRun != nil { // podman would lock its store to answer
-		own, err := storageconf.ReadDefaultStore(c.Root)
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("[%s@%s+%s]", own.Driver, own.GraphRoot, own.RunRoot), nil
-	}
-	cmd, err := c.Host.DefaultPodman("system", "info", "--format", "[{{.Store.GraphDriverName}}@{{.Store.GraphRoot}}+{{.Store.RunRoot}}]")
-	if err != nil {
-		return "", err
-	}
-	out, err := c.Host.Runner.Output(ctx, cmd)
-	return strings.TrimSpace(string(out)), err
 }
 
 // fromRegistry pulls the exact image.
@@ -344,41 +267,28 @@ func (c *copying) fromRegistry(ctx context.Context) (err error) {
 	name.Tag, name.Digest = "", c.Original
 	exact := name.String()
 	c.written = append(c.written, exact)
-	loan := plan.NewLoan(c.survey.Bootc, c.survey.Own, c.survey.Commits, c.Original)
-	if c.Method == plan.ByPodman {
-		loan = nil
+	var loan *plan.Loan
+	if c.Method != plan.ByPodman {
+		loan = plan.NewLoan(c.view.Bootc, c.view.Own, c.view.Commits, c.Original)
 	}
 	if err := c.checkPull(ctx, loan); err != nil {
 		return err
 	}
-	isPruned := func() bool { return false }
 	if loan != nil {
-		lentIsThere := func() (bool, error) { return c.ownHas(loan.ID()) }
-		switch lent := c.cloneOut(ctx, loan.Image, loan.Blobs, ""); {
-		case lent == nil:
-			isPruned = func() bool {
-				there, err := lentIsThere()
-				return err == nil && !there
-			}
-			defer func() {
-				err = errors.Join(err, returnLoan(lentIsThere, func() error { return c.removeOwn(context.WithoutCancel(ctx), loan.ID()) }))
-			}()
-		default:
-			c.Events.NotLent(lent)
+		if err := c.lend(ctx, loan); err != nil {
+			return err
 		}
+		defer func() { err = errors.Join(err, c.returnLoan(ctx, loan)) }()
 	}
-	commands := [][]string{{"pull", "--", exact}, {"tag", exact, c.target}}
-	// Somebody may have pulled it by its digest before.
-	if own, err := c.survey.Find(c.survey.Own, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
-		commands = append(commands, []string{"untag", c.target, exact})
+	if err := c.pulling(ctx, loan, func() error { return c.to.ImagePull(ctx, nil, "pull", "--", exact) }); err != nil {
+		return err
 	}
-	for i, args := range commands {
-		err := c.podman(ctx, append([]string{"image"}, args...)...)
-		if err != nil && i == 0 && ctx.Err() == nil && isPruned() {
-			c.Events.NotLent(errPruned)
-			err = c.podman(ctx, append([]string{"image"}, args...)...)
-		}
-		if err != nil {
+	if err := c.to.tag(ctx, exact, c.as); err != nil {
+		return err
+	}
+	// It may have been pulled by its digest before.
+	if own, err := c.view.Find(c.view.Own, exact); err != nil || own == nil || !slices.Contains(own.Names, exact) {
+		if err := c.to.image(ctx, "untag", c.as, exact); err != nil {
 			return err
 		}
 	}
@@ -391,17 +301,17 @@ func (c *copying) fromOSTree(ctx context.Context) error {
 	}
 	var exported string
 	err := c.cloneOr(ctx, func() (err error) {
-		if err := c.checkExport(ctx); err != nil {
+		if err := c.checkClone(); err != nil {
 			return err
 		}
-		exported, err = c.cloneCommitOut(ctx)
+		// podman makes its store itself, see OwnTransport.
+		if _, err := c.to.OwnTransport(ctx, c.ownIsMade); err != nil {
+			return err
+		}
+		exported, err = c.cloneCommit(ctx, c.commit)
 		return err
-	}, func() error {
-		into, err := c.defaultDestination(c.survey.Own)
-		if err != nil {
-			return err
-		}
-		exported, err = c.export(ctx, c.commit, c.target, into, func(args, env []string) error { return c.podmanEnv(ctx, env, args...) })
+	}, func() (err error) {
+		exported, err = c.export(ctx, c.commit, c.as)
 		return err
 	})
 	if err != nil {
@@ -410,81 +320,49 @@ func (c *copying) fromOSTree(ctx context.Context) error {
 	return c.verify(exported)
 }
 
-// cloneCommitOut makes the image in podman's own store of the files in the ostree
-// repository.
-func (c *copying) cloneCommitOut(ctx context.Context) (digest string, err error) {
-	own, err := storageconf.ReadDefaultStore(c.Root)
-	if err != nil {
-		return "", err
-	}
-	// podman makes its store itself, see defaultStore.
-	if _, err := c.defaultStore(ctx); err != nil {
-		return "", err
-	}
-	return c.cloneCommit(ctx, c.plainly, c.commit, clonejob.DefaultStore(own), c.target)
-}
-
 func (c *copying) fromComposefs(ctx context.Context) error {
-	if c.survey.Host.Kind != host.Composefs {
+	if c.view.Host.Kind != host.Composefs {
 		return plan.ErrNotSuch
 	}
-	if err := plan.BootcFinds(&plan.View{Survey: c.survey}, c.image, c.Original); err != nil {
+	if err := plan.BootcFinds(c.view, c.image, c.Original); err != nil {
 		return err
 	}
-	if err := c.initDefaultStore(ctx); err != nil {
+	if err := c.to.makeOwn(ctx); err != nil {
 		return err
 	}
-	if err := c.bootcExport(ctx, c.Image, strings.TrimSuffix(c.target, ":latest")); err != nil {
+	err := c.to.BootcExport(ctx, c.Image, c.as)
+	if c.to.changed(); err != nil {
 		return err
 	}
 	return c.verify()
 }
 
-// podman runs plain podman.
-func (c *copying) podman(ctx context.Context, args ...string) error {
-	return c.podmanEnv(ctx, nil, args...)
-}
-
-func (c *copying) podmanEnv(ctx context.Context, env []string, args ...string) error {
-	cmd, err := c.ownPodman(args...)
-	if err != nil {
-		return err
-	}
-	cmd.Env, cmd.Stderr = append(cmd.Env, env...), c.Stderr
-	return c.runPlain(ctx, cmd, env...)
-}
-
-// ownImages are the IDs of the images of podman's own store, with their names.
-func (c *copying) ownImages() (map[string][]string, error) {
-	store, problems := inventory.OpenOwnStore(c.Root, c.Euid)
-	if store == nil {
-		return nil, errors.Join(problems...)
-	}
-	defer store.Close()
-	return namesByID(store), store.Err()
-}
-
 // verify compares what podman's own store has under the name now with the manifest
 // digests that it may have, none where only bootc knows them. A registries.conf of the host
-// may have led podman elsewhere.
+// may have led podman elsewhere. A dry run has nothing to compare.
 func (c *copying) verify(digests ...string) error {
-	if c.Host.DryRun != nil {
+	return c.to.Do("", func() error {
+		store, err := c.to.now()
+		if err == nil && store == nil {
+			err = fmt.Errorf("copy image %q: %w", c.as, cstorage.ErrNotFound)
+		}
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		img, err := store.Lookup(c.as, c.shortNames)
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		if err := plan.Whole(store, false, img); err != nil {
+			return fmt.Errorf("verify %s: %w: %w", c.as, ErrNotVerified, err)
+		}
+		if digests != nil && !slices.ContainsFunc(digests, img.Has) {
+			return fmt.Errorf("verify %s: %w: %s instead of %s", c.as, ErrNotVerified, img.Digest, digests[0])
+		}
+		c.Digest = img.Digest
+		if slices.Contains(img.Digests, c.Original) {
+			c.Digest = c.Original
+		}
 		return nil
-	}
-	store, img, err := c.inStore(inventory.OpenOwnStore, c.target)
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	defer store.Close()
-	if err := plan.Whole(store, false, img); err != nil {
-		return fmt.Errorf("verify %s: %w: %w", c.target, ErrNotVerified, err)
-	}
-	if digests != nil && !slices.ContainsFunc(digests, img.Has) {
-		return fmt.Errorf("verify %s: %w: %s instead of %s", c.target, ErrNotVerified, img.Digest, digests[0])
-	}
-	c.Digest = img.Digest
-	if slices.Contains(img.Digests, c.Original) {
-		c.Digest = c.Original
-	}
-	return nil
+	})
 }

@@ -6,6 +6,7 @@ package transfer
 import (
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 )
 
 // Events is what the caller of a transfer learns while it works. A transfer calls one
@@ -20,7 +21,7 @@ type Events interface {
 	// why it failed.
 	Missed(source plan.Source, why error)
 	// Retrying is called before a pull is tried again.
-	Retrying(retry Retry)
+	Retrying(retry podman.Retry)
 	// Fallback is called before podman copies an image that cannot be cloned.
 	Fallback(why error)
 	// NotLent is called before podman fetches layers that the other store has and that

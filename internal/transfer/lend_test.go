@@ -41,9 +41,11 @@ func (h *scratchHost) chains(path string, chains ...string) *cstorage.Store {
 	}
 	for i, chain := range chains {
 		parent := ""
+		var below []string
 		for j, c := range chain {
 			id := fmt.Sprintf("%064x", chain[:j+1])
-			h.layerFiles(path, id)
+			h.layerFiles(path, id, below...)
+			below = slices.Insert(below, 0, id)
 			layers = append(layers, map[string]any{
 				"id": id, "parent": parent, "diff-digest": digestOf("d", c), "compressed-diff-digest": digestOf("b", c), "diff-size": 1, "created": created,
 			})

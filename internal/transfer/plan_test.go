@@ -101,12 +101,20 @@ func (h *scratchHost) layout(dir string, images map[string]string) {
 	h.write(dir+"/index.json", `{"manifests":[`+strings.Join(manifests, ",")+`]}`)
 }
 
-// layerFiles makes the parts of a layer in a store.
-func (h *scratchHost) layerFiles(store, id string) {
+// layerFiles makes the parts of a layer in a store. below are those it lies on, the
+// topmost first.
+func (h *scratchHost) layerFiles(store, id string, below ...string) {
 	h.Helper()
 	makeDir(h, h.path(store+"/overlay/"+id+"/diff"))
-	for _, file := range []string{"/overlay/" + id + "/link", "/overlay/" + id + "/lower", "/overlay-layers/" + id + ".tar-split.gz"} {
-		h.write(store+file, "something")
+	link := func(layer string) string { return "LINK" + strings.TrimLeft(layer, "0") }
+	h.write(store+"/overlay/"+id+"/link", link(id))
+	h.write(store+"/overlay-layers/"+id+".tar-split.gz", "something")
+	var lower []string
+	for _, layer := range below {
+		lower = append(lower, "l/"+link(layer))
+	}
+	if len(below) > 0 {
+		h.write(store+"/overlay/"+id+"/lower", strings.Join(lower, ":"))
 	}
 }
 
@@ -263,7 +271,7 @@ func (h *scratchHost) plan(choice plan.Choice, known facts) (*plan.Plan, error) 
 	defer s.Close()
 	choice.Alternatives = true
 	return plan.New(&plan.View{
-		Survey: s, Record: known.record, NoProgram: known.noProgram, Repo: h.path("sysroot/ostree/repo"),
+		Survey: s, Record: known.record, NoProgram: known.noProgram, RepoPath: h.path("sysroot/ostree/repo"),
 		Sharing:       func(_, _ string) inventory.Capability { return cmp.Or(known.extents, inventory.No) },
 		ExportedBytes: func(string) (int64, error) { return 3000, nil },
 		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },

@@ -195,7 +195,7 @@ func TestPodmanCopiesWhatItCan(t *testing.T) {
 	} {
 		var why error
 		copied := false
-		err := Options{Events: &heard{fallback: func(err error) { why = err }}}.cloneOr(t.Context(),
+		err := (&Options{Events: &heard{fallback: func(err error) { why = err }}}).cloneOr(t.Context(),
 			func() error { return fmt.Errorf("clone: %w", &clonejob.Failure{Kind: kind, Message: "layer 1"}) },
 			func() error { copied = true; return nil })
 		if copied != want || (err == nil) != want || (why != nil) != want {

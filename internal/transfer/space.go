@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 
 	"github.com/moby/sys/mountinfo"
@@ -22,7 +21,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
-	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 // demand is how many bytes come into a directory at least, which need not exist yet.
@@ -146,65 +144,15 @@ func sharing(from, to string) inventory.Capability {
 	return inventory.No
 }
 
-// bootcDestination is the bootc-owned store; store is what was read of it.
-func (o Options) bootcDestination(store *cstorage.Store) (plan.Destination, error) {
-	located, err := storageconf.Locate(o.Sysroot.Dir)
-	if err != nil {
-		return plan.Destination{}, err
-	}
-	config, err := storageconf.HostConfig(o.Root)
-	if err != nil {
-		return plan.Destination{}, err
-	}
-	p := plan.Destination{Name: "the bootc-owned store", Bootc: true, Dir: located.Path(), Store: store}
-	if config.ImageStore != "" {
-		p.Dir = filepath.Join(o.Root, config.ImageStore)
-	}
-	return p, nil
-}
-
-// defaultDestination is podman's own store; store is what was read of it.
-func (o Options) defaultDestination(store *cstorage.Store) (plan.Destination, error) {
-	dirs, err := storageconf.OwnStores(o.Root, o.Euid)
-	if err != nil {
-		return plan.Destination{}, err
-	}
-	return plan.Destination{Name: "podman's own store", Dir: filepath.Join(o.Root, dirs[0]), Store: store}, nil
-}
-
-// openBootcDestination reads the bootc-owned store; done closes it.
-func (o Options) openBootcDestination() (p plan.Destination, done func(), err error) {
-	if p, err = o.bootcDestination(nil); err != nil {
-		return p, nil, err
-	}
-	located, err := storageconf.Locate(o.Sysroot.Dir)
-	if err != nil {
-		return p, nil, err
-	}
-	var problems []error
-	if p.Store, problems = inventory.OpenBootcStore(located, o.Root); p.Store == nil {
-		return p, func() {}, errors.Join(problems...)
-	}
-	return p, p.Store.Close, nil
-}
-
-// copyNeeds are those of a copy between stores, by a clone or by podman.
-func (o Options) copyNeeds(ctx context.Context, to plan.Destination, from plan.Held, cloned bool) []demand {
-	if cloned {
-		return []demand{{to.Name, to.Dir, to.Written(from, sharing, nil)}}
-	}
-	return o.podmanNeeds(ctx, to, plan.Descriptors(from.Store, from.Image))
-}
-
 // podmanNeeds are those of a copy by podman.
-func (o Options) podmanNeeds(ctx context.Context, to plan.Destination, layers []host.Descriptor) []demand {
+func (a *arrival) podmanNeeds(ctx context.Context, to plan.Destination, layers []host.Descriptor) []demand {
 	bytes := to.Missing(layers)
-	return []demand{{to.Name, to.Dir, bytes}, o.spoolNeed(ctx, bytes)}
+	return []demand{{to.Name, to.Dir, bytes}, a.to.spoolNeed(ctx, bytes)}
 }
 
 // checkAll refuses copies that would not fit together; podman has the temporary files of
 // one at a time. What they are cloned or copied by is seen with each.
-func (o Options) checkAll(ctx context.Context, to plan.Destination, sources []plan.Held) error {
+func (o *Options) checkAll(ctx context.Context, to plan.Destination, at *place, sources []plan.Held) error {
 	if len(sources) < 2 {
 		return nil
 	}
@@ -218,27 +166,50 @@ func (o Options) checkAll(ctx context.Context, to plan.Destination, sources []pl
 		bytes += to.Written(from, func(_, _ string) inventory.Capability { return inventory.No }, counted)
 		most = max(most, to.Missing(plan.Descriptors(from.Store, from.Image)))
 	}
-	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.Name), demand{to.Name, to.Dir, bytes}, o.spoolNeed(ctx, most))
+	return o.checkSpace(fmt.Sprintf("copy %d images to %s", len(sources), to.Name), demand{to.Name, to.Dir, bytes}, at.spoolNeed(ctx, most))
 }
 
 // spoolNeed is that of podman, which has layers in temporary files before it has them
 // in a store.
-func (o Options) spoolNeed(ctx context.Context, bytes int64) demand {
-	dir, _ := o.tmpDir(ctx)
+func (p *place) spoolNeed(ctx context.Context, bytes int64) demand {
+	dir, _ := p.TmpDir(ctx)
 	return demand{fmt.Sprintf("podman's temporary files in %q", dir), dir, bytes}
 }
 
 // checkPlan refuses a plan that would not fit, as far as that is known beforehand. An
 // export by podman is checked once its layers are known.
-func (o Options) checkPlan(ctx context.Context, p *plan.Plan) error {
+func (o *Options) checkPlan(ctx context.Context, into *place, p *plan.Plan) error {
 	if p.Write == nil || p.Method == plan.Reexport {
 		return nil
 	}
-	to, err := o.bootcDestination(nil)
+	to, err := into.destination()
 	if err != nil {
 		return err
 	}
-	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.Name), demand{to.Name, to.Dir, *p.Write}, o.spoolNeed(ctx, p.Spooled))
+	return o.checkSpace(fmt.Sprintf("bring %s into %s", p.Name, to.Name), demand{to.Name, to.Dir, *p.Write}, into.spoolNeed(ctx, p.Spooled))
+}
+
+// checkDamage refuses a plan that would share a damaged layer, before anything is
+// changed. What an export consists of is not known before it is read.
+func (o *Options) checkDamage(v *plan.View, into *place, p *plan.Plan) error {
+	var layers []host.Descriptor
+	switch {
+	case p.Method == plan.Pull:
+		layers = p.Layers
+	case (p.Method == plan.Clone || p.Method == plan.Copy) && p.Source == plan.FromDefault:
+		img, err := v.Default.Lookup(p.Take, o.shortNames)
+		if err != nil {
+			return err
+		}
+		layers = plan.Descriptors(v.Default, img)
+	default:
+		return nil
+	}
+	to, err := into.destination()
+	if err != nil {
+		return err
+	}
+	return to.Damaged(fmt.Sprintf("bring %s into %s", p.Name, to.Name), layers, p.Method == plan.Clone, p.Discards...)
 }
 
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the

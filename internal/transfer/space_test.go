@@ -126,7 +126,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o.Force = tt.force
-			err := o.checkPlan(t.Context(), &tt.plan)
+			err := o.checkPlan(t.Context(), o.places(nil).bootc, &tt.plan)
 			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -180,21 +180,24 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 
 func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 	h := newHost(t)
+	full := func(id string) string { return strings.Repeat(id, 64) }
 	record := func(id, parent, blob string) map[string]any {
-		return map[string]any{"id": id, "parent": parent, "diff-digest": "sha256:" + id, "compressed-diff-digest": blob, "diff-size": 10}
+		return map[string]any{"id": full(id), "parent": full(parent), "diff-digest": "sha256:" + id, "compressed-diff-digest": blob, "diff-size": 10}
 	}
 	o := (&fakePodman{scratchHost: h}).options()
 	h.write(bootcStorage+"/overlay-layers/layers.json", string(h.encode([]any{
-		record("a", "", "sha256:blob"), record("b", "a", ""), record("c", "b", ""), record("d", "", ""), record("lost", "", ""),
+		record("a", "", "sha256:blob"), record("b", "a", ""), record("c", "b", ""), record("d", "", ""), record("e", "", ""),
 	})))
-	for _, id := range []string{"a", "b", "c", "d"} {
-		h.layerFiles(bootcStorage, id)
-	}
-	to, done, err := o.openBootcDestination()
+	h.layerFiles(bootcStorage, full("a"))
+	h.layerFiles(bootcStorage, full("b"), full("a"))
+	h.layerFiles(bootcStorage, full("c"), full("b"), full("a"))
+	h.layerFiles(bootcStorage, full("d"))
+	at := o.places(nil)
+	defer at.close()
+	to, err := at.bootc.destination()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer done()
 	for _, tt := range []struct {
 		layers string
 		want   int64
@@ -207,7 +210,7 @@ func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 		{"b", 1}, // it lies on another there
 		{"d b", 1},
 		{"x", 1},
-		{"lost", 1},
+		{"e", 1}, // its files are missing
 	} {
 		var layers []host.Descriptor
 		for name := range strings.FieldsSeq(tt.layers) {

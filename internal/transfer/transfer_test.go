@@ -24,6 +24,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -51,7 +52,7 @@ type fakePodman struct {
 type heard struct {
 	waiting  func()
 	missed   func(source plan.Source, why error)
-	retrying func(Retry)
+	retrying func(podman.Retry)
 	fallback func(why error)
 	journal  func(message string, fields map[string]string)
 }
@@ -68,7 +69,7 @@ func (h *heard) Missed(source plan.Source, why error) {
 	}
 }
 
-func (h *heard) Retrying(retry Retry) {
+func (h *heard) Retrying(retry podman.Retry) {
 	if h.retrying != nil {
 		h.retrying(retry)
 	}
@@ -587,7 +588,8 @@ func TestSpoolOfAnotherUserStopsNoTransfer(t *testing.T) {
 		t.Skipf("needs mounts: %v", err)
 	}
 	defer func() { _ = unix.Unmount(mount, unix.MNT_DETACH) }()
-	unlock, err := (&fakePodman{scratchHost: h}).options().lock(t.Context())
+	o := (&fakePodman{scratchHost: h}).options()
+	unlock, err := o.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

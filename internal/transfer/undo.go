@@ -4,24 +4,12 @@
 package transfer
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 )
 
-// undo gives names of a store back to the images that had them before, and removes
-// the images that came with them since. before are the images of the store then, by ID,
-// with their names; now reads them again; podman runs "podman image" on the store. The
-// error is failed, why this is necessary, with what was done.
-func undo(failed error, before map[string][]string, now func() (map[string][]string, error), names []string, podman func(args ...string) error) error {
-	found, err := now()
-	if err != nil {
-		return fmt.Errorf("%w; undo: %w", failed, err)
-	}
-	commands := undoing(before, found, names)
-	for _, args := range commands {
-		err = errors.Join(err, podman(args...))
-	}
+// undone is the error of place.undo.
+func undone(failed error, commands [][]string, err error) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w; undo: %w", failed, err)
@@ -31,7 +19,7 @@ func undo(failed error, before map[string][]string, now func() (map[string][]str
 	return fmt.Errorf("%w; it was removed again", failed)
 }
 
-// undoing are the commands of undo. An image that has other names by now is
+// undoing are the commands of place.undo. An image that has other names by now is
 // somebody else's, too, and stays.
 func undoing(before, now map[string][]string, names []string) (commands [][]string) {
 	ownerIn := func(all map[string][]string, name string) string {

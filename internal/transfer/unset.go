@@ -34,13 +34,11 @@ type Removal struct {
 // upgrades as it did before. Errors are ErrNotOnboarded, ErrNeeded, ErrBusy and
 // those of podman.
 func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
-	if o.Host.DryRun == nil {
-		unlock, err := o.lock(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer unlock()
+	unlock, err := o.lock(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer unlock()
 	record, err := o.readRecord()
 	if err != nil {
 		return nil, err
@@ -48,11 +46,12 @@ func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
 	if record == nil {
 		return nil, ErrNotOnboarded
 	}
-	s, err := inventory.NewSurvey(ctx, o.Options)
+	s, at, err := o.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
+	defer at.close()
 	img, err := s.Find(s.Bootc, record.Name)
 	if err != nil {
 		return nil, err
@@ -60,47 +59,36 @@ func UnsetUnified(ctx context.Context, o Options) (*Removal, error) {
 	r := &Removal{Name: record.Name}
 	// A run that was killed may not have got to bringing anything.
 	if img != nil && img.ID != record.Replaced {
-		if err := needed(s, record.Name); err != nil {
+		if err := needed(s.Survey, record.Name); err != nil {
 			return nil, fmt.Errorf("remove image %s: %w", record.Name, err)
 		}
 		r.ID = img.ID
 		if record.Replaced != "" && record.Replaced != img.ID && s.Bootc.ByID(record.Replaced) != nil {
 			r.Replaced = record.Replaced
 		}
-		if err := o.remove(ctx, r); err != nil {
+		if err := at.takeOut(ctx, r); err != nil {
 			return nil, err
 		}
 	}
 	return r, o.remember(nil)
 }
 
-// remove takes the name away, and the image with it if that was its last.
-func (o Options) remove(ctx context.Context, r *Removal) error {
-	session, err := o.Host.Open()
-	if err != nil {
+// takeOut takes the name away, and the image with it if that was its last.
+func (p *places) takeOut(ctx context.Context, r *Removal) error {
+	if err := p.openBootc(); err != nil {
 		return err
 	}
-	args := []string{"image", "rm", "--", r.Name}
-	if r.Replaced != "" {
-		args = []string{"image", "tag", r.Replaced, r.Name}
+	if r.Replaced == "" {
+		return p.bootc.image(ctx, "rm", "--", r.Name)
 	}
-	cmd, err := session.Podman(ctx, args...)
-	if err != nil {
-		return err
-	}
-	cmd.Stderr = o.Stderr
-	if err := session.Run(ctx, cmd); err != nil || r.Replaced == "" {
+	if err := p.bootc.tag(ctx, r.Replaced, r.Name); err != nil {
 		return err
 	}
 	// What lost the name may have others.
-	if images, err := o.storedImages(); err != nil || len(images[r.ID]) > 0 {
+	if names, err := p.bootc.names(); err != nil || len(names[r.ID]) > 0 {
 		return err
 	}
-	if cmd, err = session.Podman(ctx, "image", "rm", "--", r.ID); err != nil {
-		return err
-	}
-	cmd.Stderr = o.Stderr
-	return session.Run(ctx, cmd)
+	return p.bootc.image(ctx, "rm", "--", r.ID)
 }
 
 // needed tells whether a deployment would lack an image of the bootc-owned store: it

@@ -419,7 +419,7 @@ func (p *Plan) fromOSTree(v *View, choice Choice) error {
 			}
 			bytes := func() (int64, error) { return v.ExportedBytes(p.Commit) }
 			if p.Method == Clone {
-				p.writeUnlessShared(v.Sharing(v.Repo, v.Store.Path()), bytes)
+				p.writeUnlessShared(v.Sharing(v.RepoPath, v.Store.Path()), bytes)
 			} else {
 				p.write(bytes())
 			}

@@ -16,8 +16,8 @@ type View struct {
 	Record *Record
 	// NoProgram is why nothing can be cloned, nil if it can.
 	NoProgram error
-	// Repo is the directory of the ostree repository.
-	Repo string
+	// RepoPath is the directory of the ostree repository.
+	RepoPath string
 	// Sharing returns whether a file in one directory can share extents with one in
 	// another, either of which need not exist.
 	Sharing func(from, to string) inventory.Capability

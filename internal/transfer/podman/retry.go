@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package podman
 
 import (
 	"bytes"
@@ -28,9 +28,9 @@ type failure struct {
 }
 
 // retry calls try until it succeeds, fails for a reason that will not go away, or
-// has failed once more than o.Retry. It waits 1 s after the first failure, and
+// has failed once more than h.Retry. It waits 1 s after the first failure, and
 // twice as long after each one that follows. try returns nil when it succeeds.
-func (o Options) retry(ctx context.Context, reference string, try func() *failure) error {
+func (h *Host) retry(ctx context.Context, reference string, try func() *failure) error {
 	delay := time.Second
 	for tries := 0; ; delay = min(2*delay, maxDelay) {
 		failed := try()
@@ -38,10 +38,10 @@ func (o Options) retry(ctx context.Context, reference string, try func() *failur
 			return nil
 		}
 		tries += 1 + failed.retries
-		if tries > o.Retry || ctx.Err() != nil || !transient(failed.reason, reference) {
+		if tries > h.Retry || ctx.Err() != nil || !transient(failed.reason, reference) {
 			return failed.err
 		}
-		o.Events.Retrying(Retry{Reference: reference, Reason: failed.reason, Delay: delay, Number: tries, Of: o.Retry})
+		h.Retrying(Retry{Reference: reference, Reason: failed.reason, Delay: delay, Number: tries, Of: h.Retry})
 		timer := time.NewTimer(delay)
 		select {
 		case <-ctx.Done():

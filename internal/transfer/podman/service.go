@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package podman
 
 import (
 	"bufio"
@@ -28,8 +28,8 @@ import (
 // errNoService says that podman's service could not be asked.
 var errNoService = errors.New("podman's service does not answer")
 
-// serviceDir is the directory of the socket of the only service at a time.
-const serviceDir = "service"
+// ServiceDir is the directory of the socket of the only service at a time.
+const ServiceDir = "service"
 
 const (
 	// startTime is how long podman may take to listen.
@@ -42,8 +42,8 @@ const (
 // connection to it, and ends it. The socket is in a directory that no one else can
 // enter. stderr gets what the service has to say. The error is errNoService when it
 // does not come to do, else that of do.
-func (o Options) withService(ctx context.Context, podman podmanFunc, stderr io.Writer, do func(net.Conn) error) error {
-	dir := filepath.Join(o.Dir, serviceDir)
+func (h *Host) withService(ctx context.Context, podman podmanFunc, stderr io.Writer, do func(net.Conn) error) error {
+	dir := filepath.Join(h.Dir, ServiceDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for a socket: %w", err)
 	}

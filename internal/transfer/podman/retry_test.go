@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package podman
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
+
+const reference = "quay.io/example/os:42"
 
 const (
 	network = `pinging container registry quay.io: Get "https://quay.io/v2/": dial tcp: connect: connection refused`
@@ -50,14 +52,14 @@ func TestRetryWaitsTwiceAsLongEachTime(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var told []string
-				o := Options{Retry: tt.retry, Events: &heard{retrying: func(r Retry) {
-					if r.Reason != network || r.Reference != imageName {
+				h := &Host{Retry: tt.retry, Retrying: func(r Retry) {
+					if r.Reason != network || r.Reference != reference {
 						t.Errorf("told of %+v", r)
 					}
 					told = append(told, fmt.Sprintf("%s %d/%d", r.Delay, r.Number, r.Of))
-				}}}
+				}}
 				tries, start := 0, time.Now()
-				err := o.retry(t.Context(), imageName, func() *failure {
+				err := h.retry(t.Context(), reference, func() *failure {
 					f := tt.reasons[min(tries, len(tt.reasons)-1)]
 					tries++
 					if f.reason == "" {
@@ -79,11 +81,11 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
 		tries, start := 0, time.Now()
-		err := Options{Retry: 3, Events: &heard{}}.retry(ctx, imageName, func() *failure {
+		err := (&Host{Retry: 3, Retrying: func(Retry) {}}).retry(ctx, reference, func() *failure {
 			tries++
-			return &failure{reason: network, err: errPull}
+			return &failure{reason: network, err: ErrPull}
 		})
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errPull) || tries != 2 || time.Since(start) != 2500*time.Millisecond {
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrPull) || tries != 2 || time.Since(start) != 2500*time.Millisecond {
 			t.Errorf("got %v after %d tries and %s", err, tries, time.Since(start))
 		}
 	})
@@ -121,7 +123,7 @@ func TestTransientKnowsWhatMayPass(t *testing.T) {
 		"something else": false,
 		"":               false,
 	} {
-		if got := transient(reason, imageName); got != want {
+		if got := transient(reason, reference); got != want {
 			t.Errorf("%s: got %t", reason, got)
 		}
 	}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer
+package podman
 
 import (
 	"context"
@@ -20,9 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
-	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -33,27 +31,25 @@ var (
 	retrySince    = [2]int{5, 0}
 )
 
-// errPull says that podman could not pull, where that is not its exit status.
-var errPull = errors.New("podman failed")
-
-// pullFromRegistry pulls a reference into the bootc-owned store, and tries again as
-// o.Retry says. layers are those of its manifest, nil when they are not known.
-func (o Options) pullFromRegistry(ctx context.Context, session *wrapper.Session, reference string, layers []host.Descriptor) error {
-	version, err := session.PodmanVersion(ctx)
+// Pull pulls a reference into the bootc-owned store, and tries again as Retry says. layers
+// are those of its manifest, nil when they are not known; stored returns the blobs that
+// the store has layers of.
+func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descriptor, stored func() map[string]bool) error {
+	version, err := s.Session.PodmanVersion(ctx)
 	if err != nil {
 		return err
 	}
-	p := &puller{Options: o, session: session, reference: reference, layers: layers}
+	p := &puller{Store: s, reference: reference, layers: layers, stored: stored}
 	if slices.Compare(version[:], retrySince[:]) >= 0 {
 		p.args = []string{"--retry=0"}
 	}
-	// To nobody there is nothing to tell.
-	if o.Progress != nil && o.Host.DryRun == nil && slices.Compare(version[:], progressSince[:]) >= 0 {
-		p.credentials, p.service = registryConfig(session.Auth.Bytes())
+	// Without a listener there is nothing to report.
+	if s.Progress != nil && s.DryRun == nil && slices.Compare(version[:], progressSince[:]) >= 0 {
+		p.credentials, p.service = registryConfig(s.Session.Auth.Bytes())
 	}
 	p.begin()
 	defer p.job.Stop()
-	if err := o.retry(ctx, reference, func() *failure { return p.try(ctx) }); err != nil {
+	if err := s.retry(ctx, reference, func() *failure { return p.try(ctx) }); err != nil {
 		return err
 	}
 	p.done()
@@ -62,11 +58,11 @@ func (o Options) pullFromRegistry(ctx context.Context, session *wrapper.Session,
 
 // puller pulls one image.
 type puller struct {
-	Options
-	session   *wrapper.Session
+	*Store
 	reference string
 	layers    []host.Descriptor
-	// args are options of podman pull; service tells whether to ask the service,
+	stored    func() map[string]bool
+	// args are options of podman pull; service reports whether to ask the service,
 	// with these credentials.
 	args        []string
 	service     bool
@@ -138,21 +134,6 @@ func sum(sizes map[string]int64) (n int64) {
 	return n
 }
 
-// stored are the blobs that the bootc-owned store has layers of, as far as can be
-// read.
-func (p *puller) stored() map[string]bool {
-	located, err := storageconf.Locate(p.Sysroot.Dir)
-	if err != nil {
-		return nil
-	}
-	store, _ := inventory.OpenBootcStore(located, p.Root)
-	if store == nil {
-		return nil
-	}
-	defer store.Close()
-	return store.Blobs()
-}
-
 // try pulls once.
 func (p *puller) try(ctx context.Context) *failure {
 	p.again()
@@ -166,7 +147,7 @@ func (p *puller) try(ctx context.Context) *failure {
 	}
 	talk := &talk{to: p.Stderr}
 	args := append(append([]string{"image", "pull"}, p.args...), "--", p.reference)
-	return talk.failed(p.podman(ctx, talk, args...))
+	return talk.failed(p.run(ctx, talk, args...))
 }
 
 // tryService pulls once, through podman's service.
@@ -174,12 +155,12 @@ func (p *puller) tryService(ctx context.Context) *failure {
 	var f failure
 	talk := &talk{}
 	stored := false
-	err := p.withService(ctx, p.podman, talk, func(conn net.Conn) error {
+	err := p.withService(ctx, p.run, talk, func(conn net.Conn) error {
 		return servicePull(conn, p.reference, p.credentials, func(report pullReport) error {
 			switch {
 			case report.Error != "":
 				f.reason = report.Error
-				return fmt.Errorf("pull %s: %w: %s", p.reference, errPull, report.Error)
+				return fmt.Errorf("pull %s: %w: %s", p.reference, ErrPull, report.Error)
 			case report.Progress != nil:
 				p.told(report.Progress)
 			case report.Stream != "" && p.Stderr != nil:
@@ -198,7 +179,7 @@ func (p *puller) tryService(ctx context.Context) *failure {
 	case err != nil:
 		f.err = err
 	case !stored:
-		f.err = fmt.Errorf("pull %s: %w: its service ended early: %s", p.reference, errPull, talk.reason())
+		f.err = fmt.Errorf("pull %s: %w: its service ended early: %s", p.reference, ErrPull, talk.reason())
 	default:
 		return nil
 	}
@@ -206,21 +187,21 @@ func (p *puller) tryService(ctx context.Context) *failure {
 	return &f
 }
 
-// podman runs podman on the bootc-owned store with a directory of ours to put layers
+// run runs podman on the bootc-owned store with a directory of ours to put layers
 // into, and tells how that grows.
-func (p *puller) podman(ctx context.Context, stderr io.Writer, args ...string) error {
-	cmd, err := p.session.Podman(ctx, args...)
+func (p *puller) run(ctx context.Context, stderr io.Writer, args ...string) error {
+	cmd, err := p.Podman(ctx, args...)
 	if err != nil {
 		return err
 	}
 	if cmd.Stderr = stderr; p.service {
 		cmd.Env = serviceEnv(cmd.Env)
 	}
-	return p.runSpooled(ctx, cmd, func(cmd wrapper.Cmd) error {
+	return p.spooled(ctx, cmd, func(cmd wrapper.Cmd) error {
 		if p.job != nil {
 			defer watchBlobs(ctx, wrapper.Getenv(cmd.Env, "TMPDIR"), p.grown)()
 		}
-		return p.session.Run(ctx, cmd)
+		return p.start(ctx, cmd)
 	})
 }
 

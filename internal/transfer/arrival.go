@@ -1,0 +1,356 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+)
+
+// arrival is an image on its way into one of the two stores of a host.
+type arrival struct {
+	*Options
+	*places
+	// to gets the image, from is the other store.
+	to, from *place
+	// what names the image in messages, as in the store; also are more names there.
+	what, as string
+	also     []string
+	// lent reports that layers of a loan were cloned.
+	lent bool
+}
+
+// podmanMayCopy reports whether a copy with podman can succeed after this failure of a
+// clone: an archive that podman makes has what the tar-split file says, and podman reads
+// a source that changes under its own locks. A full disk stays full, and podman trusts
+// the records of a damaged destination.
+func podmanMayCopy(err error) bool {
+	for _, can := range []error{clonejob.ErrUnsupported, clonejob.ErrChanged, clonejob.ErrNotVerified, fs.ErrNotExist} {
+		if errors.Is(err, can) {
+			return !errors.Is(err, clonejob.ErrDamaged) && !errors.Is(err, clonejob.ErrNoSpace)
+		}
+	}
+	return false
+}
+
+// cloneOr clones, or has podman copy, as o.Method says.
+func (o *Options) cloneOr(ctx context.Context, clone, podman func() error) error {
+	if o.Method == plan.ByPodman {
+		return podman()
+	}
+	err := clone()
+	if o.Method != plan.Clone && ctx.Err() == nil && podmanMayCopy(err) {
+		o.Events.Fallback(err)
+		return podman()
+	}
+	return err
+}
+
+// copy copies an image of the other store: by cloning it, or with podman where that
+// cannot be.
+func (a *arrival) copy(ctx context.Context, from plan.Held) error {
+	// Before anything else, as podman makes its own store itself.
+	var own string
+	if !a.to.bootc {
+		var err error
+		if own, err = a.to.OwnTransport(ctx, a.ownIsMade); err != nil {
+			return err
+		}
+	}
+	return a.cloneOr(ctx, func() error {
+		if _, err := a.check(ctx, from, true); err != nil {
+			return err
+		}
+		return a.cloneLayers(ctx, from.Image.ID, nil, append([]string{a.as}, a.also...)...)
+	}, func() error {
+		if strings.Contains(a.as, "@") {
+			return fmt.Errorf("copy %s: podman copies to no name with a digest, only a clone does", a.as)
+		}
+		bytes, err := a.check(ctx, from, false)
+		if err == nil {
+			err = a.openBootc()
+		}
+		if err != nil {
+			return err
+		}
+		defer a.to.changed()
+		if a.to.bootc {
+			return a.to.PushIn(ctx, from.Name, a.as, bytes)
+		}
+		if err := a.from.PushOut(ctx, from.Image.ID, own, a.as, bytes); err != nil {
+			return err
+		}
+		return a.to.tag(ctx, from.Image.ID, a.also...)
+	})
+}
+
+// check refuses a copy that would not fit, or share a damaged layer. bytes are those of
+// the layers that the store does not have.
+func (a *arrival) check(ctx context.Context, from plan.Held, cloned bool) (bytes int64, err error) {
+	to, err := a.to.destination()
+	if err != nil {
+		return 0, err
+	}
+	layers := plan.Descriptors(from.Store, from.Image)
+	var without []string
+	if a.to.bootc && a.Host.DryRun != nil { // it would be removed before
+		without = []string{from.Image.ID}
+	}
+	what := fmt.Sprintf("copy %s to %s", a.what, to.Name)
+	if err := to.Damaged(what, layers, cloned, without...); err != nil {
+		return 0, err
+	}
+	needs := []demand{{to.Name, to.Dir, to.Written(from, sharing, nil)}}
+	if !cloned {
+		needs = a.podmanNeeds(ctx, to, layers)
+	}
+	return to.Missing(layers), a.checkSpace(what, needs...)
+}
+
+// cloneLayers clones an image of the other store, or those of its layers that are blobs.
+func (a *arrival) cloneLayers(ctx context.Context, id string, blobs []clonejob.Blob, names ...string) error {
+	if err := a.openBootc(); err != nil {
+		return err
+	}
+	source, err := a.from.endpoint()
+	if err != nil {
+		return err
+	}
+	_, err = a.clone(ctx, a.bootc, clonejob.Job{Source: source, Image: id, Blobs: blobs}, names...)
+	return err
+}
+
+// cloneCommit makes the image of a commit in the ostree repository from the repository's
+// files, and returns its manifest digest.
+func (a *arrival) cloneCommit(ctx context.Context, commit string) (digest string, err error) {
+	result, err := a.clone(ctx, a.to, clonejob.Job{OSTree: &clonejob.OSTree{Sysroot: a.Sysroot.Dir, Commit: commit}}, a.as)
+	if err != nil || len(result.Digests) == 0 {
+		return "", err
+	}
+	return result.Digests[0], nil
+}
+
+// clone does a job where a store is mounted. The image gets names, of which none need be
+// complete, or none.
+func (a *arrival) clone(ctx context.Context, in *place, job clonejob.Job, names ...string) (*clonejob.Result, error) {
+	program, err := clonejob.FindProgram(a.Host.Self)
+	if err == nil {
+		job.Destination, err = a.to.endpoint()
+	}
+	if err != nil {
+		return nil, err
+	}
+	job.Names, job.Verify = []string{}, cmp.Or(a.Verify, clonejob.VerifyMetadata)
+	what := fmt.Sprintf("%.12s", job.Image)
+	if len(names) > 0 {
+		name, err := inventory.StorableName(host.ImageReference{Transport: host.ContainersStorage, Name: names[0]})
+		if err != nil {
+			return nil, err
+		}
+		what = name.String()
+		job.Names = append([]string{what}, names[1:]...)
+	}
+	if a.Host.DryRun != nil {
+		cmd, text, err := clonejob.Command(program, job)
+		if err == nil {
+			err = in.Do("its standard input: "+strings.TrimSpace(string(text)), nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &clonejob.Result{}, in.RunPrivate(ctx, cmd)
+	}
+	defer a.to.changed()
+	task := a.Progress.Transfer(progress.Task{Name: "cloning", Description: "Cloning " + what, ID: what})
+	defer task.Stop()
+	result, err := clonejob.Run(ctx, in.RunPrivate, program, job, a.Stderr, cloneProgress(task))
+	if err != nil {
+		return nil, fmt.Errorf("clone %s: %w", what, err)
+	}
+	task.Done()
+	return result, nil
+}
+
+// cloneProgress reports to a job how far the layers of a clone are.
+func cloneProgress(job *progress.Job) func(clonejob.Progress) {
+	parts := map[int]*progress.Part{}
+	return func(p clonejob.Progress) {
+		part := parts[p.Layer]
+		if part == nil {
+			part = job.Start(progress.Subtask{
+				Name: "layer", Description: fmt.Sprintf("layer %d of %d", p.Layer+1, p.Layers),
+				ID: cmp.Or(p.DiffID, strconv.Itoa(p.Layer)), Bytes: p.Size,
+			})
+			parts[p.Layer] = part
+		}
+		if part.Set(p.Bytes); p.Done {
+			part.SetTotal(p.Size)
+			part.Set(p.Size)
+			part.Done()
+		}
+	}
+}
+
+// lend clones the layers of a loan. A failure is reported only: podman fetches more then.
+func (a *arrival) lend(ctx context.Context, loan *plan.Loan) error {
+	err := a.cloneLayers(ctx, loan.Image, loan.Blobs)
+	if err != nil && ctx.Err() == nil {
+		a.Events.NotLent(err)
+		return nil
+	}
+	a.lent = err == nil && a.Host.DryRun == nil
+	return err
+}
+
+// errPruned is why layers that were lent are not used.
+var errPruned = errors.New("another process removed the image that has them, as podman image prune does")
+
+// pulling pulls an image with the layers of a loan, and again if another process removed
+// them: an image without a name is removed by "podman image prune", and a pull that
+// relies on its layers fails then.
+func (a *arrival) pulling(ctx context.Context, loan *plan.Loan, pull func() error) error {
+	err := pull()
+	a.to.changed()
+	if err == nil || ctx.Err() != nil || !a.lent {
+		return err
+	}
+	if there, readErr := a.to.has(loan.ID()); there || readErr != nil {
+		return err
+	}
+	a.Events.NotLent(errPruned)
+	defer a.to.changed()
+	return pull()
+}
+
+// returnLoan removes what was lent, unless another process did.
+func (a *arrival) returnLoan(ctx context.Context, loan *plan.Loan) error {
+	remove := func() error { return a.to.image(context.WithoutCancel(ctx), "rm", "--", loan.ID()) }
+	if a.Host.DryRun != nil {
+		return remove()
+	}
+	there, err := a.to.has(loan.ID())
+	if err != nil || !there {
+		return err
+	}
+	if err = remove(); err != nil {
+		if there, _ := a.to.has(loan.ID()); !there {
+			return nil
+		}
+	}
+	return err
+}
+
+// exportDir is the directory of the only export at a time.
+const exportDir = "export"
+
+// export serves the image of a commit in the ostree repository under a name, has podman
+// pull it, and returns the manifest digest that the image has then.
+func (a *arrival) export(ctx context.Context, commit, name string) (digest string, err error) {
+	dir := filepath.Join(a.Dir, exportDir)
+	pull := func(args, env []string) error {
+		defer a.to.changed()
+		return a.to.ImagePull(ctx, env, args...)
+	}
+	if a.Host.DryRun != nil {
+		if err := a.to.Do(fmt.Sprintf("serve commit %s as %s on the loopback interface", commit, name), nil); err != nil {
+			return "", err
+		}
+		return "", pull(export.PullCommand(dir, name))
+	}
+	repo, err := a.Sysroot.OpenRepo()
+	if err != nil {
+		return "", err
+	}
+	defer repo.Close()
+	found, err := repo.ImageCommit(commit)
+	if err != nil {
+		return "", err
+	}
+	reading := a.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: found.ManifestDigest})
+	defer reading.Stop()
+	image, err := export.New(ctx, repo, found, layerProgress(reading, nil))
+	if err != nil {
+		return "", err
+	}
+	reading.Done()
+	if err := a.checkExport(ctx, name, image); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
+	exporting := a.Progress.Transfer(progress.Task{
+		Name: "exporting", Description: "Exporting " + name, ID: found.ManifestDigest,
+		Bytes: image.Size, Steps: int64(len(image.Layers)),
+	})
+	defer exporting.Stop()
+	registry, err := image.Serve(ctx, dir, name, layerProgress(exporting, image.Layers))
+	if err != nil {
+		return "", err
+	}
+	if err = pull(registry.PullCmd()); err == nil {
+		exporting.Done()
+	}
+	// Where the registry failed, podman's own error is only that the answer ended.
+	switch served := registry.Close(); {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("export %s: %w", name, context.Cause(ctx))
+	case served != nil:
+		return "", served
+	}
+	return image.ManifestDigest, err
+}
+
+// checkExport refuses an export by podman that would not fit, or share a damaged layer.
+func (a *arrival) checkExport(ctx context.Context, name string, image *export.Image) error {
+	to, err := a.to.destination()
+	if err != nil {
+		return err
+	}
+	layers := make([]host.Descriptor, len(image.Layers))
+	for i, l := range image.Layers {
+		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
+	}
+	what := fmt.Sprintf("export %s to %s", name, to.Name)
+	if err := to.Damaged(what, layers, false); err != nil {
+		return err
+	}
+	return a.checkSpace(what, a.podmanNeeds(ctx, to, layers)...)
+}
+
+// layerProgress reports to a job how far its layers are; where these are not known yet,
+// their sizes are not either.
+func layerProgress(job *progress.Job, layers []export.Layer) export.Progress {
+	parts := map[int]*progress.Part{}
+	return func(i int, n int64) {
+		part := parts[i]
+		if part == nil {
+			sub := progress.Subtask{Name: "layer", Description: fmt.Sprintf("layer %d", i+1), ID: strconv.Itoa(i)}
+			if i < len(layers) {
+				sub.ID, sub.Bytes = layers[i].Digest, layers[i].Size
+			}
+			part = job.Start(sub)
+			parts[i] = part
+		}
+		part.Set(n)
+		if i < len(layers) && n == layers[i].Size {
+			part.Done()
+		}
+	}
+}

@@ -1,0 +1,235 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package podman
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// blobOf is the digest of a blob.
+func blobOf(c string) string { return "sha256:" + strings.Repeat(c, 64) }
+
+// chunked is an answer in chunks of size bytes.
+func chunked(text string, size int) string {
+	var answer strings.Builder
+	answer.WriteString("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+	for len(text) > 0 {
+		n := min(size, len(text))
+		fmt.Fprintf(&answer, "%x\r\n%s\r\n", n, text[:n])
+		text = text[n:]
+	}
+	answer.WriteString("0\r\n\r\n")
+	return answer.String()
+}
+
+func TestServiceStartIsWaitedFor(t *testing.T) {
+	h := &Host{Dir: t.TempDir()}
+	// It ends at once.
+	err := h.withService(t.Context(), func(context.Context, io.Writer, ...string) error { return fs.ErrInvalid }, nil, nil)
+	if !errors.Is(err, errNoService) || !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("got %v", err)
+	}
+	// It never listens, and the caller gives up.
+	ctx, cancel := context.WithCancel(t.Context())
+	err = h.withService(ctx, func(ctx context.Context, _ io.Writer, _ ...string) error {
+		cancel()
+		<-ctx.Done()
+		return nil
+	}, nil, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := os.ReadDir(h.Dir); len(left) != 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestReadResponse(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\n"
+	for _, tt := range []struct {
+		in, body string
+		status   int
+		broken   bool
+	}{
+		{in: ok + "\r\nall the rest", status: 200, body: "all the rest"},
+		{in: ok + "Content-Length: 3\r\n\r\nall the rest", status: 200, body: "all"},
+		{in: "HTTP/1.1 404 Not Found\r\ncontent-length:0\r\n\r\n", status: 404},
+		{in: chunked("some words", 3), status: 200, body: "some words"},
+		{in: ok + "transfer-encoding: Chunked\r\n\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", status: 200, body: "0123456789"},
+		{in: ok + "Transfer-Encoding: chunked\r\n\r\n5\r\n012", status: 200, body: "012", broken: true},
+		{in: ok + "Transfer-Encoding: chunked\r\n\r\n3\r\n012", status: 200, body: "012", broken: true},
+		{in: ok + "Transfer-Encoding: chunked\r\n\r\n3\r\n012345", status: 200, body: "012", broken: true},
+		{in: ok + "Transfer-Encoding: chunked\r\n\r\nx\r\n", status: 200, broken: true},
+		{in: ok + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", status: 200, broken: true},
+		{in: ok + "Transfer-Encoding: gzip\r\n\r\n"},
+		{in: ok + "Content-Length: -1\r\n\r\n"},
+		{in: ok + strings.Repeat("A: b\r\n", 1000)},
+		{in: ok + "Long: " + strings.Repeat("b", maxLine)},
+		{in: ok},
+		{in: "SSH-2.0\r\n\r\n"},
+		{},
+	} {
+		status, body, err := readResponse(bufio.NewReaderSize(strings.NewReader(tt.in), maxLine))
+		if (err == nil) != (tt.status != 0) || err == nil && status != tt.status {
+			t.Errorf("%.80q: got %d, %v", tt.in, status, err)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		if got, err := io.ReadAll(body); string(got) != tt.body || (err != nil) != tt.broken {
+			t.Errorf("%.80q: got %q, %v", tt.in, got, err)
+		}
+	}
+}
+
+func FuzzReadResponse(f *testing.F) {
+	f.Add([]byte(chunked("some words", 3)))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		_, body, err := readResponse(bufio.NewReaderSize(bytes.NewReader(in), maxLine))
+		if err != nil {
+			return
+		}
+		if got, _ := io.ReadAll(body); len(got) > len(in) {
+			t.Errorf("%d bytes of %d", len(got), len(in))
+		}
+	})
+}
+
+func TestRegistryConfigHasUserNamesAndPasswords(t *testing.T) {
+	for auth, want := range map[string]string{
+		`{}`: `{}`,
+		`{"auths":{"quay.io/example":{"auth":"dXNlcjpwYTpzcwA="},"docker.io":{}}}`: `{"quay.io/example":{"username":"user","password":"pa:ss"}}`,
+		`{"auths":{"quay.io":{"auth":"dXNlcg=="}}}`:                                `-`,
+		`{"auths":{"quay.io":{"auth":"dXNlcjpw","identitytoken":"x"}}}`:            `-`,
+		`{"auths":{"quay.io":{"auth":"%"}}}`:                                       `-`,
+		`{"credHelpers":{"quay.io":"pass"}}`:                                       `-`,
+		`{"credsStore":"pass"}`:                                                    `-`,
+		`x`:                                                                        `-`,
+	} {
+		header, ok := registryConfig([]byte(auth))
+		got, err := base64.URLEncoding.DecodeString(header)
+		if ok != (want != "-") || err != nil || ok && string(got) != want {
+			t.Errorf("%s: got %s, %t, %v; want %s", auth, got, ok, err, want)
+		}
+	}
+}
+
+// counted is a pull of layers of 100, 200 and 300 bytes, the last of which is there.
+func counted() *puller {
+	p := &puller{
+		stored: func() map[string]bool { return nil },
+		wanted: map[string]int64{blobOf("1"): 100, blobOf("2"): 200}, cached: map[string]int64{blobOf("3"): 300},
+		parts: map[string]*blob{}, total: 300,
+	}
+	p.again()
+	return p
+}
+
+func TestPullCountsWhatPodmanPutsIntoItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	p := counted()
+	write := func(path string, size int) {
+		t.Helper()
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, make([]byte, size), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	is := func(want int64) {
+		t.Helper()
+		if p.grown(blobSizes(dir)); p.shown != want {
+			t.Errorf("shows %d, want %d", p.shown, want)
+		}
+	}
+	is(0)
+	// What podman puts there besides is not of the image.
+	write("podman-auth-1", 1000)
+	is(0)
+	write("storage1/1", 60)
+	write("storage1/2", 10)
+	is(70)
+	// A stored layer stays counted when its file goes.
+	if err := os.Remove(filepath.Join(dir, "storage1/1")); err != nil {
+		t.Fatal(err)
+	}
+	write("storage1/2", 110)
+	is(170)
+	// Another try begins anew, and is heard of when it has got further.
+	p.again()
+	if err := os.RemoveAll(filepath.Join(dir, "storage1")); err != nil {
+		t.Fatal(err)
+	}
+	write("storage2/1", 100)
+	is(170)
+	write("storage2/2", 100)
+	is(200)
+	// With the configuration it is more than the layers.
+	write("storage2/3", 1000)
+	is(300)
+}
+
+func TestPullCountsWhatTheServiceTells(t *testing.T) {
+	p := counted()
+	for _, step := range []struct {
+		status, blob          string
+		current, total        int64
+		shown, want, wantHave int64
+	}{
+		{"pulling", "1", 0, 100, 0, 300, 300},
+		{"pulling", "2", 50, -1, 50, 300, 300},
+		{"pulling", "1", 60, 100, 110, 300, 300},
+		{"success", "1", 99, 100, 150, 300, 300},
+		// Less after a failure is not shown.
+		{"pulling", "2", 20, -1, 150, 300, 300},
+		{"pulling", "2", 70, -1, 170, 300, 300},
+		{"skipped", "1", 0, 0, 170, 300, 300},
+		// More than there is neither.
+		{"pulling", "2", 700, -1, 300, 300, 300},
+		{"success", "2", 700, -1, 300, 300, 300},
+		{"skipped", "3", 0, 0, 300, 300, 300},
+		// The configuration.
+		{"pulling", "c", 5, 10, 305, 310, 300},
+		{"success", "c", 10, 10, 310, 310, 300},
+	} {
+		p.told(&blobProgress{Status: step.status, Current: step.current, Total: step.total, Digest: blobOf(step.blob)})
+		if have := sum(p.cached); p.shown != step.shown || p.total != step.want || have != step.wantHave {
+			t.Errorf("%v: shows %d of %d, %d cached", step, p.shown, p.total, have)
+		}
+	}
+	// Growth is no news then.
+	p.grown(map[string]int64{"x": 1000})
+	if p.shown != 310 {
+		t.Errorf("shows %d", p.shown)
+	}
+
+	// A layer that is there after all, and one that is not.
+	p = counted()
+	p.told(&blobProgress{Status: "skipped", Digest: blobOf("2")})
+	p.told(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	if p.shown != 10 || p.total != 400 || !maps.Equal(p.cached, map[string]int64{blobOf("2"): 200}) {
+		t.Errorf("shows %d of %d, cached %v", p.shown, p.total, p.cached)
+	}
+
+	// Nothing known of the image.
+	p = &puller{stored: func() map[string]bool { return nil }, parts: map[string]*blob{}}
+	p.again()
+	p.told(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	p.told(&blobProgress{Status: "skipped", Digest: blobOf("4")})
+	if p.shown != 10 || p.total != 0 {
+		t.Errorf("shows %d of %d", p.shown, p.total)
+	}
+}
