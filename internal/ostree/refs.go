@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -54,13 +55,13 @@ func (r *Repo) Refs(prefix string) ([]Ref, error) {
 		return nil, fmt.Errorf("list refs in %q: invalid ref %q", r.Path(), name)
 	}
 	var refs []Ref
-	add := func(name string) {
-		sum, err := r.readRef(top + "/" + name)
+	add := func(name string, sum Checksum, err error) {
 		refs = append(refs, Ref{Name: before + name, Commit: sum, Err: err})
 	}
 	err := r.walkRefs(top, name, add)
 	if errors.Is(err, unix.ENOTDIR) {
-		add(name)
+		sum, readErr := r.readRef(top + "/" + name)
+		add(name, sum, readErr)
 		err = nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -70,8 +71,8 @@ func (r *Repo) Refs(prefix string) ([]Ref, error) {
 	return refs, nil
 }
 
-// walkRefs calls add with the names of the refs in the directory dir of top.
-func (r *Repo) walkRefs(top, dir string, add func(name string)) error {
+// walkRefs calls add with the refs in the directory dir of top.
+func (r *Repo) walkRefs(top, dir string, add func(name string, sum Checksum, err error)) error {
 	f, err := rooted.Open(r.dir, path.Join(top, dir), unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -91,10 +92,32 @@ func (r *Repo) walkRefs(top, dir string, add func(name string)) error {
 				return err
 			}
 		case entry.Type()&^fs.ModeSymlink == 0: // a regular file or a link
-			add(name)
+			if sum, ok := readPlainRef(f, entry.Name()); ok {
+				add(name, sum, nil)
+				continue
+			}
+			sum, err := r.readRef(path.Join(top, name))
+			add(name, sum, err)
 		}
 	}
 	return nil
+}
+
+// readPlainRef reads a file in a directory of refs that is as ostree writes it, with the
+// fewest system calls: a repository has thousands of them. It returns false for others.
+func readPlainRef(dir *os.File, name string) (Checksum, bool) {
+	fd, err := rooted.OpenFD(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return Checksum{}, false
+	}
+	defer unix.Close(fd)
+	var content [2*len(Checksum{}) + 2]byte
+	n, err := unix.Read(fd, content[:])
+	if err != nil || n != len(content)-1 || content[n-1] != '\n' {
+		return Checksum{}, false
+	}
+	sum, err := ParseChecksum(string(content[:n-1]))
+	return sum, err == nil
 }
 
 // readRef reads the checksum in the file of a ref.
