@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -59,7 +58,7 @@ func (v *Invocation) checkLayers(all *stores, bootc *graph, c cstorage.Container
 		case i >= len(want):
 			return refuse("it has more layers than the bound image")
 		case filepath.IsAbs(dir):
-			if !v.isLayer(bootc, dir, want[i]) {
+			if same, err := v.isDir(dir, bootc, bootc.Driver.Files(want[i])); err != nil || !same || !cstorage.IsID(want[i]) {
 				return refuse("its files are in %s, not in the bootc-owned store%s", dir, forUser(own, c.Layer, dir))
 			}
 			continue
@@ -88,20 +87,6 @@ func forUser(own *graph, layer, dir string) string {
 		return ", as for a user namespace of its own"
 	}
 	return ""
-}
-
-// isLayer reports whether a directory of the host is the one that a layer of the store
-// has its files in.
-func (v *Invocation) isLayer(g *graph, path, layer string) bool {
-	if !cstorage.IsID(layer) {
-		return false
-	}
-	is, err := v.identify(path)
-	if err != nil {
-		return false
-	}
-	want, err := rooted.Stat(g.Dir, g.Driver.Files(layer), unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && want.Mode&unix.S_IFMT == unix.S_IFDIR && is == rooted.ID{Dev: want.Dev, Ino: want.Ino}
 }
 
 // mountedOf returns the directories that the root directory of a container was

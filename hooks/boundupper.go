@@ -71,15 +71,26 @@ func (v *Invocation) checkMountedUpper(own *graph, layer, dir string) error {
 		if !ok || at == layer+"/diff" {
 			continue
 		}
-		is, err := v.identify(at)
+		same, err := v.isDir(at, own, dir)
 		if err != nil {
 			return fmt.Errorf("find the container's own layer: %w", err)
 		}
-		if st, err := rooted.Stat(own.Dir, dir, unix.AT_SYMLINK_NOFOLLOW); err != nil || is != (rooted.ID{Dev: st.Dev, Ino: st.Ino}) {
+		if !same {
 			return refuse("the container's own layer is %s, not one of %s", at, own.path)
 		}
 	}
 	return nil
+}
+
+// isDir reports whether a directory of the host is one of a store. The error is about the
+// first.
+func (v *Invocation) isDir(path string, g *graph, dir string) (bool, error) {
+	is, err := v.identify(path)
+	if err != nil {
+		return false, err
+	}
+	st, err := rooted.Stat(g.Dir, dir, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && is == rooted.ID{Dev: st.Dev, Ino: st.Ino}, nil
 }
 
 // identify names a directory of the host.

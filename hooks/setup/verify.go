@@ -50,12 +50,12 @@ type verifier struct {
 	findings []health.Finding
 }
 
-// find adds what is wrong with a file.
-func (v *verifier) find(severity health.Severity, file, what, why string) {
-	v.add(health.Finding{Severity: severity, Where: file, What: what, Why: why})
+// find adds what is wrong with a file. fix is the command that fixes it, if there is one.
+func (v *verifier) find(severity health.Severity, file, what, why string, fix ...string) {
+	v.findings = health.Add(v.findings, health.Finding{
+		Severity: severity, Where: file, What: what, Why: why, Fix: strings.Join(fix, ""),
+	})
 }
-
-func (v *verifier) add(f health.Finding) { v.findings = health.Add(v.findings, f) }
 
 // order checks what podman reads by one of the orders. run are the directories of hooks
 // that were checked.
@@ -118,10 +118,7 @@ func (v *verifier) directories(c configuration, ours map[string]Configured) {
 	for _, h := range c.before {
 		for _, dir := range h.dirs {
 			if !slices.Contains(run, dir) && slices.Contains(before, dir) {
-				v.add(health.Finding{
-					Severity: health.Failing, Where: h.file, Fix: v.again(ours),
-					What: fmt.Sprintf("hooks_dir has %s, which a later file leaves out", dir),
-				})
+				v.find(health.Failing, h.file, fmt.Sprintf("hooks_dir has %s, which a later file leaves out", dir), "", v.again(ours))
 			}
 		}
 	}
@@ -152,11 +149,11 @@ func (v *verifier) ours(c configuration, dirs []string, ours map[string]Configur
 		case c.mask != "":
 			v.find(health.Failing, c.mask, "is read instead of "+DropIn, noHooks)
 		case slices.Contains(dirs, PrivateDir):
-			v.add(health.Finding{Severity: health.Failing, Where: PrivateDir, What: "no hook of ours is in it", Fix: v.again(ours)})
+			v.find(health.Failing, PrivateDir, "no hook of ours is in it", "", v.again(ours))
 		case len(c.after) > 0:
 			v.find(health.Failing, c.after[len(c.after)-1].file, "hooks_dir replaces the one in "+DropIn, noHooks)
 		default:
-			v.add(health.Finding{Severity: health.Failing, Where: DropIn, What: "no containers.conf file names " + PrivateDir, Why: noHooks, Fix: v.again(ours)})
+			v.find(health.Failing, DropIn, "no containers.conf file names "+PrivateDir, noHooks, v.again(ours))
 		}
 		return
 	}
@@ -164,14 +161,14 @@ func (v *verifier) ours(c configuration, dirs []string, ours map[string]Configur
 		c, ok := ours[h.File]
 		switch {
 		case !ok:
-			v.add(health.Finding{Severity: health.Failing, Where: hookFile(h), What: "is missing", Why: fmt.Sprintf("the hook %s does not run", h.Name), Fix: v.again(ours)})
+			v.find(health.Failing, hookFile(h), "is missing", fmt.Sprintf("the hook %s does not run", h.Name), v.again(ours))
 		case c.Hook != nil: // else it is found for itself
 			if what := strings.TrimSuffix(differs(h, c.Hook), repeat); what != "" {
-				f := health.Finding{Severity: health.Failing, Where: c.File, What: fmt.Sprintf("is not the hook %s: %s", h.Name, what)}
+				fix := ""
 				if filepath.Dir(c.File) == PrivateDir {
-					f.Fix = v.again(ours)
+					fix = v.again(ours)
 				}
-				v.add(f)
+				v.find(health.Failing, c.File, fmt.Sprintf("is not the hook %s: %s", h.Name, what), "", fix)
 			}
 		}
 	}
