@@ -633,7 +633,7 @@ lose_layer() {
         assert "$output" =~ "Step 1:  remove image ${id:0:12} from the bootc-owned store, which is damaged: directory of layer"
         bp set-unified --quiet --from "$from"
         assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
-        assert "$stderr" =~ "Warning: image ${id:0:12}, $REGISTRY/os:42, of the bootc-owned store is damaged"
+        assert "$stderr" =~ "Warning: image ${id:0:12}, $REGISTRY/os:42, of the bootc-owned store: damaged and not used: "
         bp exec -- bash -c '[ -e "$(podman image mount "$1")/usr/lib/new" ]' bash "$REGISTRY/os:42"
         bp set-unified
         assert "$output" =~ "already in bootc storage"
@@ -652,19 +652,21 @@ lose_layer() {
     local id
     id=$(lose_layer "$REGISTRY/os:42" "$STORE" oracle)
     bp 1 set-unified --quiet
-    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/more:latest, of the bootc-owned store is damaged"
+    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/more:latest, of the bootc-owned store: damaged and not used: "
     assert "$stderr" =~ "Error: bring $REGISTRY/os:42 into the bootc-owned store: directory of layer ".*" is missing there, and the image localhost/more:latest has the layer"
     oracle image exists "$REGISTRY/os:42"
     bp image rm localhost/more
     bp set-unified --quiet
 }
 
-# damage PART STORE PODMAN NAME - remove a part of the lowest layer of an image.
+# damage PART STORE PODMAN NAME - remove a part of the lowest layer of an image, or give
+# the topmost other parents.
 damage() {
-    local dir=$2/overlay id image
+    local dir=$2/overlay id image top
     id=$("$3" image inspect --format '{{.Id}}' "$4")
     image=$id
     id=$(jq -r --arg id "$id" '.[] | select(.id == $id) | .layer' "$2/overlay-images/images.json")
+    top=$id
     while [ "$(jq -r --arg id "$id" '.[] | select(.id == $id) | .parent // ""' "$2/overlay-layers/layers.json")" != "" ]; do
         id=$(jq -r --arg id "$id" '.[] | select(.id == $id) | .parent' "$2/overlay-layers/layers.json")
     done
@@ -677,6 +679,15 @@ damage() {
     # What a power failure leaves.
     diff-file) rm -r "$dir/$id/diff" && touch "$dir/$id/diff" ;;
     tar-split-empty) : >"$2/overlay-layers/$id.tar-split.gz" ;;
+    # The second is of newer storage libraries, which prefer it.
+    lower)
+        echo -n "l/$(cat "$dir/$top/link")" >"$dir/$top/lower"
+        [ ! -e "$dir/$top/lower-layers" ] || echo -n "$top" >"$dir/$top/lower-layers"
+        ;;
+    parent)
+        jq -c --arg id "$top" 'map(if .id == $id then del(.parent) else . end)' "$2/overlay-layers/layers.json" >layers.json
+        cat layers.json >"$2/overlay-layers/layers.json"
+        ;;
     configuration) : >"$2/overlay-images/$image/=$(printf 'sha256:%s' "$image" | base64 -w0)" ;;
     esac
     LAYER=$id
@@ -687,11 +698,11 @@ damage() {
 whole() {
     rm -rf pushed
     if [ "$1" = oracle ]; then
-        bp exec -- bash -c 'dir=$(podman image mount "$1") && ls "$dir/usr/bin/program" "$dir/usr/lib/new" && podman image umount "$1"' bash "$2"
+        bp exec -- bash -c 'dir=$(podman image mount "$1") && ls "$dir/usr/bin/program" "$dir/usr/lib/new" && podman image umount "$1"' bash "$2" || return 1
     else
-        bash -c 'dir=$(podman image mount "$1") && ls "$dir/usr/bin/program" "$dir/usr/lib/new" && podman image umount "$1"' bash "$2"
+        bash -c 'dir=$(podman image mount "$1") && ls "$dir/usr/bin/program" "$dir/usr/lib/new" && podman image umount "$1"' bash "$2" || return 1
     fi
-    "$1" push -q "$2" dir:pushed
+    "$1" push -q "$2" dir:pushed || return 1
     diff <(jq -r '.layers[].digest' pushed/manifest.json) \
         <(jq -r '.rootfs.diff_ids[]' "pushed/$(jq -r '.config.digest | ltrimstr("sha256:")' pushed/manifest.json)")
 }
@@ -715,7 +726,7 @@ mended() {
 # as_hinted VERB... - what was refused is done when the commands of the hint, or of the
 # warnings before it, were run.
 as_hinted() {
-    local damaged='Error:.*( of layer .* is (missing|empty)|destination is damaged: layer |read configuration of image )' command
+    local damaged='Error:.*( of layer .* is (missing|empty)| does not match its parents|destination is damaged: layer |read configuration of image )' command
     assert "$status" == 1
     assert "$stderr" =~ "$damaged"
     grep -o '"[^"]*image rm [^"]*"' <<<"$stderr" | tr -d '"' >commands
@@ -742,6 +753,26 @@ as_hinted() {
         mended /var/lib/containers/storage podman localhost/copy:1 copy-to-storage --target localhost/copy:1 --from "$from"
         parts='tar-split diff'
     done
+}
+
+@test "transfer: an image whose layers have other parents comes whole" {
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --quiet
+    local part parts='lower parent' files
+    # shellcheck disable=SC2016 # for the inner shell
+    local find=(exec -- bash -c 'dir=$(podman image mount "$1") && cd "$dir" && find . -type f | LC_ALL=C sort; cd / && podman image umount "$1" >&2' bash "$REGISTRY/os:42")
+    bp "${find[@]}"
+    files=$output
+    for part in $parts; do
+        damage "$part" "$STORE" oracle "$REGISTRY/os:42"
+        bp '?' "${find[@]}"
+        if [ "$output" = "$files" ] && whole oracle "$REGISTRY/os:42"; then die "podman uses the image with another $part"; fi
+        bp set-unified --quiet
+        assert "$stderr" =~ "of the bootc-owned store: damaged and not used: list of lower layers of layer "
+        whole oracle "$REGISTRY/os:42"
+    done
+    parts='parent lower'
+    mended "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
 }
 
 @test "pull-from-default-storage: --verify full looks at the files of an image that is there" {

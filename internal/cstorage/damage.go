@@ -173,32 +173,41 @@ func (s *Store) layerDamage(l *layer) *LayerError {
 	return l.damage
 }
 
-// hasOtherLower reports whether the list of lower layers of a layer is not that of its
-// parents. The driver writes the link of the parent and then the list of the parent
-// (getLower in drivers/overlay of the storage library). Two links to a layer are one name
-// for it as the other. A layer whose parents are not all known is not compared.
+// hasOtherLower reports whether a list of lower layers of a layer is not that of its
+// parents. The driver writes the link of the parent and then the list of the parent to the
+// file lower. Newer versions also write the IDs of the parents to lower-layers, and prefer
+// it (getLowerForParent and getLowerLayerIDs in drivers/overlay of the storage library).
+// One of two links to a layer is as good as the other. A layer whose parents are not all
+// known is not compared.
 func (s *Store) hasOtherLower(g *Graph, l *layer) bool {
+	var parents []*layer
+	var ids []string
+	for id := l.Parent; id != ""; id = parents[len(parents)-1].Parent {
+		if s.layers[id] == nil || len(parents) > len(s.layers) {
+			return false
+		}
+		parents, ids = append(parents, s.layers[id]), append(ids, id)
+	}
+	list, err := rooted.ReadFile(g.Dir, g.Driver.Dir(l.ID, "lower-layers"), maxLower)
+	if err == nil && strings.TrimSpace(string(list)) != strings.Join(ids, ":") {
+		return true
+	}
 	links, err := g.Lower(l.ID)
 	if err != nil {
 		return errors.Is(err, errUnlikely)
 	}
-	for id := l.Parent; id != ""; links = links[1:] {
-		parent := s.layers[id]
-		if parent == nil {
-			return false
-		}
+	for i, parent := range parents {
 		link := s.link(parent)
 		switch {
 		case link == "":
 			return false
-		case len(links) == 0:
+		case i >= len(links):
 			return true
-		case links[0] != link && !slices.ContainsFunc(s.graphs, func(g *Graph) bool { return g.Linked(links[0]) == id }):
+		case links[i] != link && !slices.ContainsFunc(s.graphs, func(g *Graph) bool { return g.Linked(links[i]) == parent.ID }):
 			return true
 		}
-		id = parent.Parent
 	}
-	return len(links) > 0
+	return len(links) > len(parents)
 }
 
 // link is the name of a layer in lists of lower layers, "" when not known.

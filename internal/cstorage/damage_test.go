@@ -175,16 +175,23 @@ func TestLayersThatAreNotTheirParents(t *testing.T) {
 		overlay string
 		vfs     string
 	}{
-		"whole":                    {func([]object, object, func(path, content string)) {}, "", ""},
-		"grandparent for parent":   {parent(2, a), wrong(c), fewer},
-		"no parent":                {parent(2, ""), wrong(c), "has 1 layers"},
-		"lowest with a parent":     {parent(1, c), "layer", "layer"},
-		"lower: parent only":       {lower(c, "l/B"), wrong(c), ""},
-		"lower: other order":       {lower(c, "l/A:l/B"), wrong(c), ""},
-		"lower: one more":          {lower(c, "l/B:l/A:l/A"), wrong(c), ""},
-		"lower: no such link":      {lower(b, "l/X"), wrong(b), ""},
-		"lower: not a link":        {lower(c, "../../etc"), wrong(c), ""},
-		"lower: of the lowest":     {lower(a, "l/B"), wrong(a), ""},
+		"whole":                  {func([]object, object, func(path, content string)) {}, "", ""},
+		"grandparent for parent": {parent(2, a), wrong(c), fewer},
+		"no parent":              {parent(2, ""), wrong(c), "has 1 layers"},
+		"lowest with a parent":   {parent(1, c), "layer", "layer"},
+		"lower: parent only":     {lower(c, "l/B"), wrong(c), ""},
+		"lower: other order":     {lower(c, "l/A:l/B"), wrong(c), ""},
+		"lower: one more":        {lower(c, "l/B:l/A:l/A"), wrong(c), ""},
+		"lower: no such link":    {lower(b, "l/X"), wrong(b), ""},
+		"lower: not a link":      {lower(c, "../../etc"), wrong(c), ""},
+		"lower: of the lowest":   {lower(a, "l/B"), wrong(a), ""},
+		"lower-layers: whole": {func(_ []object, _ object, write func(path, content string)) {
+			write("overlay/"+c+"/lower-layers", b+":"+a)
+		}, "", ""},
+		"lower-layers: other": {func(_ []object, _ object, write func(path, content string)) {
+			write("overlay/"+c+"/lower-layers", a+":"+b)
+		}, wrong(c), ""},
+		"lower-layers: empty":      {func(_ []object, _ object, write func(path, content string)) { write("overlay/"+c+"/lower-layers", "") }, wrong(c), ""},
 		"a second link to a layer": {func(_ []object, _ object, write func(path, content string)) { write("overlay/"+b+"/link", "B2") }, "", ""},
 		"layers changed places": {func(layers []object, _ object, write func(path, content string)) {
 			layers[0]["diff-digest"], layers[1]["diff-digest"] = layers[1]["diff-digest"], layers[0]["diff-digest"]
