@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clone"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 )
@@ -33,7 +34,7 @@ func exportImage(ctx context.Context, job clonejob.Job, progress func(clonejob.P
 type archives struct{ *export.Unread }
 
 // Open implements clone.Archives.
-func (a archives) Open(layer, entry int) (*tar.Header, clone.File, error) {
+func (a archives) Open(layer, entry int) (*tar.Header, tree.File, error) {
 	hdr, file, err := a.Unread.Open(layer, entry)
 	if file == nil { // no interface that holds a nil pointer
 		return hdr, nil, err

@@ -19,7 +19,8 @@ import (
 const module = "github.com/bootc-podman/bootc-podman"
 
 // arrows returns the packages with those that each may import; a name stands for all
-// packages below it, too. No package imports a command.
+// packages below it, too, but for those that a longer name stands for. No package imports a
+// command.
 func arrows() map[string][]string {
 	files := []string{"internal/rooted", "internal/ini"}
 	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
@@ -41,22 +42,24 @@ func arrows() map[string][]string {
 		"internal/transfer":  slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
 		"hooks":              slices.Concat(view, []string{"internal/health", "hooks"}),
 		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "hooks"}),
+
+		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}
 }
 
 // tools are packages of tests and benchmarks. No package of the product imports them.
 func tools() []string {
-	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testhost", "internal/testtools"}
+	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs", "internal/testhost", "internal/testtools"}
 }
 
-// room returns which of names a package is, or is below; "" for none.
-func room(names []string, pkg string) string {
+// room returns the longest of names that a package is, or is below; "" for none.
+func room(names []string, pkg string) (longest string) {
 	for _, name := range names {
-		if pkg == name || strings.HasPrefix(pkg, name+"/") {
-			return name
+		if (pkg == name || strings.HasPrefix(pkg, name+"/")) && len(name) > len(longest) {
+			longest = name
 		}
 	}
-	return ""
+	return longest
 }
 
 // goList returns the lines of "go list" for packages of this module.

@@ -417,3 +417,8 @@ func Walk(root *os.File, path string, visit func(name string, st unix.Stat_t) er
 	}
 	return nil
 }
+
+// IsOneOf reports whether an error is one of those of the kernel.
+func IsOneOf(err error, errnos ...unix.Errno) bool {
+	return slices.ContainsFunc(errnos, func(errno unix.Errno) bool { return errors.Is(err, errno) })
+}

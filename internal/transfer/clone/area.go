@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -40,7 +42,7 @@ type area struct {
 // there to their places.
 func (a *area) open() error {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, a.graphRoot, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if isOneOf(err, unix.ENOSYS, unix.EPERM, unix.EINVAL) {
+	if rooted.IsOneOf(err, unix.ENOSYS, unix.EPERM, unix.EINVAL) {
 		fd, err = unix.Open(a.graphRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {
@@ -48,19 +50,19 @@ func (a *area) open() error {
 	}
 	a.root = os.NewFile(uintptr(fd), a.graphRoot)
 	path := filepath.Join(a.graphRoot, "overlay")
-	if fd, err = openat(fd, "overlay", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return unsupported("open %q: %v", path, err)
+	if fd, err = tree.Open(fd, "overlay", unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return clonejob.Unsupportedf("open %q: %v", path, err)
 	}
 	a.overlay = os.NewFile(uintptr(fd), path)
 	if same, err := a.isOneFilesystem(path); err != nil {
 		return err
 	} else if !same {
-		return unsupported("%q is not on the filesystem of %q", path, a.graphRoot)
+		return clonejob.Unsupportedf("%q is not on the filesystem of %q", path, a.graphRoot)
 	}
 	var st unix.Stat_t
 	err = unix.Fstatat(int(a.root.Fd()), stagingName, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return unsupported("%q is not a directory", filepath.Join(a.graphRoot, stagingName))
+		return clonejob.Unsupportedf("%q is not a directory", filepath.Join(a.graphRoot, stagingName))
 	}
 	if err := prune(filepath.Join(a.graphRoot, stagingName)); err != nil {
 		return err
@@ -120,7 +122,7 @@ func (a *area) newPlace() (*place, error) {
 		if err = p.make(); err == nil {
 			return p, nil
 		}
-		if !isOneOf(err, unix.ENOENT, unix.EEXIST, unix.EAGAIN, unix.EACCES, unix.ESTALE) {
+		if !rooted.IsOneOf(err, unix.ENOENT, unix.EEXIST, unix.EAGAIN, unix.EACCES, unix.ESTALE) {
 			break
 		}
 	}
@@ -132,11 +134,11 @@ func (p *place) make() error {
 	if err := unix.Mkdirat(root, stagingName, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	base, err := openat(root, stagingName, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	base, err := tree.Open(root, stagingName, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
-	err = inherit(base, int(p.area.overlay.Fd()))
+	err = tree.Inherit(base, int(p.area.overlay.Fd()))
 	unix.Close(base)
 	if err != nil {
 		return err
@@ -144,7 +146,7 @@ func (p *place) make() error {
 	if err := unix.Mkdirat(root, p.path(""), 0o700); err != nil {
 		return err
 	}
-	fd, err := openat(root, p.path(lockName), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	fd, err := tree.Open(root, p.path(lockName), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -182,33 +184,33 @@ type stagedTree struct {
 // commit renames the staged tree to its place in the layer of that ID, where there is an
 // empty directory. The error wraps clonejob.ErrChanged if the tree is not what was made
 // any more: something that was removed meanwhile is missing without any other error.
-func (p *place) commit(tree *stagedTree, id string) error {
+func (p *place) commit(staged *stagedTree, id string) error {
 	root, overlay := int(p.area.root.Fd()), int(p.area.overlay.Fd())
 	from, to := p.path(treeName), path.Join(id, "diff")
-	if err := tree.isAt(root, from); err != nil {
+	if err := staged.isAt(root, from); err != nil {
 		return err
 	}
-	n, err := countEntries(tree.root)
+	n, err := tree.Count(staged.root)
 	if err != nil {
-		return fmt.Errorf("count staged files: %w", gone(err))
+		return fmt.Errorf("count staged files: %w", clonejob.Gone(err))
 	}
-	if n != tree.entries {
-		return fmt.Errorf("%d of %d staged files: %w", n, tree.entries, clonejob.ErrChanged)
+	if n != staged.entries {
+		return fmt.Errorf("%d of %d staged files: %w", n, staged.entries, clonejob.ErrChanged)
 	}
 	err = unix.Renameat(root, from, overlay, to)
 	if errors.Is(err, unix.EXDEV) { // between subvolumes or projects, which another process made
-		return unsupported("rename %q to overlay/%s: %v", from, to, err)
+		return clonejob.Unsupportedf("rename %q to overlay/%s: %v", from, to, err)
 	}
 	if err != nil {
-		return fmt.Errorf("rename %q to overlay/%s: %w", from, to, gone(err))
+		return fmt.Errorf("rename %q to overlay/%s: %w", from, to, clonejob.Gone(err))
 	}
-	return tree.isAt(overlay, to)
+	return staged.isAt(overlay, to)
 }
 
 // hasModeOf gives the root of the tree the mode of a directory.
 func (t *stagedTree) hasModeOf(dir int, path string) error {
 	var st unix.Stat_t
-	err := gone(unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW))
+	err := clonejob.Gone(unix.Fstatat(dir, path, &st, unix.AT_SYMLINK_NOFOLLOW))
 	if err == nil {
 		err = unix.Fchmod(int(t.root.Fd()), st.Mode&0o7777)
 	}
@@ -223,7 +225,7 @@ func (t *stagedTree) isAt(dir int, path string) error {
 	var want, got unix.Stat_t
 	err := unix.Fstat(int(t.root.Fd()), &want)
 	if err == nil {
-		err = gone(unix.Fstatat(dir, path, &got, unix.AT_SYMLINK_NOFOLLOW))
+		err = clonejob.Gone(unix.Fstatat(dir, path, &got, unix.AT_SYMLINK_NOFOLLOW))
 	}
 	if err == nil && (got.Dev != want.Dev || got.Ino != want.Ino) {
 		err = clonejob.ErrChanged

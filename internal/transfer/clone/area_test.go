@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -42,7 +43,7 @@ func TestStagedTreeThatIsDisturbedIsNotCommitted(t *testing.T) {
 	} {
 		for _, tries := range []int{1, 1000} {
 			t.Run(name+map[int]string{1: " once", 1000: " always"}[tries], func(t *testing.T) {
-				dir := filesystem(t, "xfs")
+				dir := testfs.New(t, "xfs")
 				a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 				id := a.put(t, "localhost/image:1", manyLayers(t, layers, 30)...)
 				done, tried := 0, 0
@@ -86,7 +87,7 @@ func removeStray(t *testing.T, s *testStore) {
 
 // TestLayersAreRenamedBelowMounts: podman mounts the directory of layers on itself.
 func TestLayersAreRenamedBelowMounts(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	overlay := filepath.Join(b.job.GraphRoot, "overlay")
@@ -99,10 +100,10 @@ func TestLayersAreRenamedBelowMounts(t *testing.T) {
 
 // TestLayersOnAnotherFilesystemAreLeftToPodman: no file can be renamed to there.
 func TestLayersOnAnotherFilesystemAreLeftToPodman(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
-	must(t, exec.Command("mount", "--bind", filesystem(t, "xfs"), filepath.Join(b.job.GraphRoot, "overlay")).Run())
+	must(t, exec.Command("mount", "--bind", testfs.New(t, "xfs"), filepath.Join(b.job.GraphRoot, "overlay")).Run())
 	if _, err := a.clone(t, b, id, clonejob.VerifyMetadata); !errors.Is(err, clonejob.ErrUnsupported) {
 		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
 	}
@@ -110,7 +111,7 @@ func TestLayersOnAnotherFilesystemAreLeftToPodman(t *testing.T) {
 
 // TestProjectOfAQuotaIsInherited: no file can be renamed to a directory of another one.
 func TestProjectOfAQuotaIsInherited(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	overlay := filepath.Join(b.job.GraphRoot, "overlay")
@@ -131,7 +132,7 @@ func TestProjectOfAQuotaIsInherited(t *testing.T) {
 // TestTreesOfAnotherProjectAreLeftToPodman: no file can be renamed to a directory that
 // gives another one.
 func TestTreesOfAnotherProjectAreLeftToPodman(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", manyLayers(t, 1, 3)...)
 	overlay := filepath.Join(b.job.GraphRoot, "overlay")
@@ -152,7 +153,7 @@ func TestTreesOfAnotherProjectAreLeftToPodman(t *testing.T) {
 
 // TestUnfinishedImagesOfKilledProcessesAreRemoved: those of others are left alone.
 func TestUnfinishedImagesOfKilledProcessesAreRemoved(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	layers := hardLayers(t)
 	id := a.put(t, "localhost/image:1", layers...)
@@ -183,7 +184,7 @@ func TestUnfinishedImagesOfKilledProcessesAreRemoved(t *testing.T) {
 
 // TestTemporaryDirectoriesAreLeftAsTheyWere: the library makes one to remove layers.
 func TestTemporaryDirectoriesAreLeftAsTheyWere(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a := newStore(t, dir+"/a")
 	id := a.put(t, "localhost/image:1", manyLayers(t, 2, 3)...)
 	for name, want := range map[string]bool{"without": false, "with": true} {
@@ -219,7 +220,7 @@ func TestTemporaryDirectoriesAreLeftAsTheyWere(t *testing.T) {
 
 // TestStrangeStagingDirectories: what is no directory of a clone is left as it is.
 func TestStrangeStagingDirectories(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a := newStore(t, dir+"/a")
 	id := a.put(t, "localhost/image:1", manyLayers(t, 2, 3)...)
 	elsewhere := filepath.Join(dir, "elsewhere")

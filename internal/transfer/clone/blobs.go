@@ -13,10 +13,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage/pkg/ioutils"
 	"go.podman.io/storage/pkg/lockfile"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // blob is what the record of a layer says about the compressed archive it came as.

@@ -14,8 +14,8 @@ import (
 
 	drivers "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/archive"
-	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -40,7 +40,7 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.Diff
 			tarSplit.Close()
 		}
 	}()
-	if err := d.copyTarSplit(tarSplit); err != nil {
+	if err := d.cloning.copiers.Copy(tarSplit, d.layer.from.tarSplit); err != nil {
 		return output, fmt.Errorf("copy tar-split: %w", err)
 	}
 	root, err := d.copyTree(dest, how.StagingDirectory, tarSplit)
@@ -57,13 +57,13 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.Diff
 			return output, err
 		}
 	}
-	return d.layer.stagedOutput(d, &stagedTree{root: root, entries: d.layer.counts.files.Load()}, tarSplit)
+	return d.layer.stagedOutput(d, &stagedTree{root: root, entries: d.layer.counts.Files.Load()}, tarSplit)
 }
 
 // stagedOutput is what the library has to know of a layer that is staged as a tree.
-func (p *planned) stagedOutput(d drivers.Differ, tree *stagedTree, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
+func (p *planned) stagedOutput(d drivers.Differ, staged *stagedTree, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
 	from := p.from
-	st, err := tree.root.Stat()
+	st, err := staged.root.Stat()
 	if err != nil {
 		return output, err
 	}
@@ -80,7 +80,7 @@ func (p *planned) stagedOutput(d drivers.Differ, tree *stagedTree, tarSplit *os.
 		Metadata:           from.Metadata,
 		BigData:            from.data,
 		RootDirMode:        &mode,
-		Artifacts:          map[string]any{tarSplitArtifact: tarSplit, treeArtifact: tree},
+		Artifacts:          map[string]any{tarSplitArtifact: tarSplit, treeArtifact: staged},
 	}, nil
 }
 
@@ -89,36 +89,18 @@ func (p *planned) close() {
 	if f, ok := p.output.Artifacts[tarSplitArtifact].(*os.File); ok {
 		f.Close()
 	}
-	if tree, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
-		tree.root.Close()
+	if staged, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
+		staged.root.Close()
 	}
-}
-
-// copyTarSplit copies the tar-split file.
-func (d *differ) copyTarSplit(dst *os.File) error {
-	src := d.layer.from.tarSplit
-	var st unix.Stat_t
-	if err := unix.Fstat(int(src.Fd()), &st); err != nil {
-		return err
-	}
-	copier, err := d.cloning.copiers.from(src)
-	if err == nil {
-		_, err = copier.copy(int(dst.Fd()), int(src.Fd()), &st)
-	}
-	return err
 }
 
 // copyTree copies the layer's tree to dest, and returns that one, open. It is compared
 // with the headers in the tar-split file if that is asked for.
 func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.File, err error) {
-	var headers *comparison
+	var headers *tree.Headers
 	if d.cloning.verify != clonejob.VerifyNone {
-		headers = startComparison(func(stop func() error) (*index, error) { return readIndex(tarSplit, stop) })
-		defer headers.stop()
-	}
-	copier, err := d.cloning.copiers.from(d.layer.from.tree)
-	if err != nil {
-		return nil, err
+		headers = tree.ReadHeaders(tarSplit)
+		defer headers.Stop()
 	}
 	if root, err = openStaged(dest); err != nil {
 		return nil, err
@@ -128,7 +110,7 @@ func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.Fil
 	if err == nil {
 		var scratch *os.File
 		if scratch, err = openStaged(links); err == nil {
-			err = copyTree(d.ctx, root, d.layer.from.tree, scratch, copier, &d.layer.counts, headers, d.cloning.workers)
+			err = tree.Copy(d.ctx, root, d.layer.from.tree, scratch, &d.cloning.copiers, &d.layer.counts, headers, d.cloning.workers)
 			err = errors.Join(err, scratch.Close())
 		}
 	}
@@ -147,7 +129,7 @@ func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.Fil
 
 // verifyArchive makes the archive of a copied layer again, and compares it.
 func verifyArchive(from *sourceLayer, root, tarSplit *os.File) error {
-	digest, size, err := archiveDigest(root, tarSplit)
+	digest, size, err := tree.ArchiveDigest(root, tarSplit)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", clonejob.ErrNotVerified, err)

@@ -20,6 +20,9 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // driverName is the name of our driver in the storage library's table of drivers, and what
@@ -200,8 +203,8 @@ func (*driver) SyncMode() drivers.SyncMode { return drivers.SyncModeFilesystem }
 // newUnnamed makes a file without a name, of mode 0600, on the filesystem of a directory.
 func newUnnamed(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if isOneOf(err, unix.EOPNOTSUPP, unix.EISDIR) {
-		return nil, unsupported("the filesystem of %q has no files without a name", dir)
+	if rooted.IsOneOf(err, unix.EOPNOTSUPP, unix.EISDIR) {
+		return nil, clonejob.Unsupportedf("the filesystem of %q has no files without a name", dir)
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "make file in", Path: dir, Err: err}

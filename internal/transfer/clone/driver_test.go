@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"go.podman.io/storage/pkg/lockfile"
+
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 )
 
 // TestDriverIsKeptWhenOthersCloseTheStore does what podman does when it exits, after each
 // layer is staged: the library makes its graph driver again then.
 func TestDriverIsKeptWhenOthersCloseTheStore(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", manyLayers(t, 3, 30)...)
 	lock, err := lockfile.GetLockFile(b.job.GraphRoot + "/storage.lock")

@@ -16,11 +16,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
-// unsupported is an error that leads the caller to copy with podman.
-func unsupported(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", clonejob.ErrUnsupported, fmt.Sprintf(format, args...))
-}
-
 // meanwhile wraps clonejob.ErrChanged around the error of a layer or an image that was
 // removed since the storage library read it.
 func meanwhile(err error) error {
@@ -35,16 +30,7 @@ func wasRemoved(err error) bool {
 	return errors.Is(err, storage.ErrLayerUnknown) || errors.Is(err, storage.ErrImageUnknown)
 }
 
-// gone tells of an error of reading a source in which somebody removes files, lock or
-// not.
-func gone(err error) error {
-	if isOneOf(err, unix.ENOENT, unix.ESTALE) {
-		return clonejob.ErrChanged
-	}
-	return err
-}
-
-// Failure tells an error of Image to another process.
+// Failure is an error of Image or Export in a form for another process.
 func Failure(err error) *clonejob.Failure {
 	f := &clonejob.Failure{Kind: clonejob.Failed, Message: err.Error()}
 	for _, kind := range []struct {

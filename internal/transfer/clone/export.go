@@ -18,6 +18,7 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -27,13 +28,9 @@ type Archives interface {
 	Layers() int
 	// Entries is the number of entries of a layer's archive, by its index.
 	Entries(layer int) int
-	// IsDir reports whether an entry is a directory. Each directory comes before what
-	// is in it; the root need not be there. The others are regular files, symbolic
-	// links, and hard links, which come after the files that they are links to.
+	// IsDir and Open are those of tree.Entries, of a layer.
 	IsDir(layer, entry int) bool
-	// Open opens an entry; file is nil for a directory and a hard link. It is called from several
-	// goroutines at a time.
-	Open(layer, entry int) (hdr *tar.Header, file File, err error)
+	Open(layer, entry int) (hdr *tar.Header, file tree.File, err error)
 	// Describe returns the image's documents when the digests and sizes of the
 	// archives, which are the layers' blobs, too, are known.
 	Describe(digests []string, sizes []int64) (manifest, config []byte, err error)
@@ -128,19 +125,28 @@ func (c *cloning) stageArchives(ctx context.Context, archives Archives) error {
 }
 
 // archiveDiffer fills the staging directory of one layer out of an archive. It
-// implements drivers.Differ.
+// implements drivers.Differ and, for that archive, tree.Entries.
 type archiveDiffer struct {
 	ctx      context.Context //nolint:containedctx // the interface passes none
 	cloning  *cloning
 	layer    *planned
 	index    int
 	archives Archives
-	// root reports that the archive has an entry for the root.
-	root bool
 }
 
 // Close implements drivers.Differ.
 func (*archiveDiffer) Close() error { return nil }
+
+// Len implements tree.Entries.
+func (d *archiveDiffer) Len() int { return d.archives.Entries(d.index) }
+
+// IsDir implements tree.Entries.
+func (d *archiveDiffer) IsDir(entry int) bool { return d.archives.IsDir(d.index, entry) }
+
+// Open implements tree.Entries.
+func (d *archiveDiffer) Open(entry int) (*tar.Header, tree.File, error) {
+	return d.archives.Open(d.index, entry)
+}
 
 // ApplyDiff implements drivers.Differ.
 func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
@@ -162,22 +168,28 @@ func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers
 			root.Close()
 		}
 	}()
-	layer, err := d.assemble(root, tarSplit)
+	made, err := tree.Assemble(d.ctx, root, tarSplit, d, d.cloning.copier, &d.layer.counts, d.cloning.workers)
 	if err != nil {
 		return output, err
 	}
-	d.cloning.report.learn(func() { d.layer.from.Layer = layer })
+	d.cloning.report.learn(func() {
+		d.layer.from.Layer = &storage.Layer{
+			UncompressedDigest: made.Digest, UncompressedSize: made.Size,
+			CompressedDigest: made.Digest, CompressedSize: made.Size,
+			UIDs: made.UIDs, GIDs: made.GIDs,
+		}
+	})
 	if d.cloning.verify == clonejob.VerifyFull {
 		if err := verifyArchive(d.layer.from, root, tarSplit); err != nil {
 			return output, err
 		}
 	}
-	n, err := countEntries(root)
+	n, err := tree.Count(root)
 	if err != nil {
 		return output, err
 	}
 	output, err = d.layer.stagedOutput(d, &stagedTree{root: root, entries: n}, tarSplit)
-	if !d.root {
+	if !made.HasRoot {
 		output.RootDirMode = nil // that of the layer below, as podman does
 	}
 	return output, err

@@ -20,6 +20,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -40,7 +42,7 @@ func (a *testArchives) IsDir(layer, entry int) bool {
 	return a.layers[layer][entry].Typeflag == tar.TypeDir
 }
 
-func (a *testArchives) Open(layer, entry int) (*tar.Header, File, error) {
+func (a *testArchives) Open(layer, entry int) (*tar.Header, tree.File, error) {
 	h := a.layers[layer][entry]
 	h.Format, h.ModTime = tar.FormatPAX, time.Unix(0, 0)
 	if a.fail != nil && entry == len(a.layers[layer])-1 {
@@ -120,7 +122,7 @@ func newArchives(t *testing.T, dir string) *testArchives {
 func TestExportIsWhatThePullMakes(t *testing.T) {
 	for _, kind := range []string{"xfs", "ext4"} {
 		t.Run(kind, func(t *testing.T) {
-			dir := filesystem(t, kind)
+			dir := testfs.New(t, kind)
 			a := newArchives(t, dir+"/content")
 			pulled, exported := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 			parent := ""
@@ -160,7 +162,7 @@ func TestExportIsWhatThePullMakes(t *testing.T) {
 }
 
 func TestExportInheritsNothingOfTheStore(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, plain := newArchives(t, dir+"/content"), newStore(t, dir+"/plain")
 	export := func(s *testStore) *clonejob.Result {
 		s.Free()
@@ -188,7 +190,7 @@ func TestExportInheritsNothingOfTheStore(t *testing.T) {
 // whiteouts.
 func (s *testStore) shape(t *testing.T, id string) string {
 	t.Helper()
-	lines := snapshot(t, s.diff(id))
+	lines := testfs.Snapshot(t, s.diff(id))
 	for i, line := range lines {
 		if strings.HasPrefix(line, "\x00") || strings.Contains(line, "mode 20000") {
 			before, after, _ := strings.Cut(line, "mtime ")
@@ -213,12 +215,55 @@ func TestExportThatFailsLeavesNothing(t *testing.T) {
 		"twice":            func(a *testArchives) { a.layers[1][3] = a.layers[1][2] },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filesystem(t, "xfs")
+			dir := testfs.New(t, "xfs")
 			a, s := newArchives(t, dir+"/content"), newStore(t, dir+"/a")
 			spoil(a)
 			s.Free()
 			if _, err := Export(t.Context(), clonejob.Job{Destination: s.job, Verify: clonejob.VerifyNone}, a, nil); err == nil {
 				t.Error("no error")
+			}
+			s.check(t)
+			if layers, _ := s.Layers(); len(layers) != 0 {
+				t.Errorf("%d layers", len(layers))
+			}
+		})
+	}
+}
+
+// corruptArchives has a file that is found corrupt when it was read to its end.
+type corruptArchives struct {
+	*testArchives
+	size int64
+}
+
+var errCorrupt = errors.New("corrupt")
+
+func (a *corruptArchives) Open(layer, entry int) (*tar.Header, tree.File, error) {
+	hdr, f, err := a.testArchives.Open(layer, entry)
+	if f != nil && hdr.Size == a.size {
+		f = corruptFile{f}
+	}
+	return hdr, f, err
+}
+
+type corruptFile struct{ tree.File }
+
+func (f corruptFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	if err != nil {
+		err = errCorrupt
+	}
+	return n, err
+}
+
+func TestCorruptFilesAreFoundWhateverTheirSize(t *testing.T) {
+	for _, size := range []int64{0, 5, 100000, 3000000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			dir := testfs.New(t, "xfs")
+			a, s := &corruptArchives{newArchives(t, dir+"/content"), size}, newStore(t, dir+"/a")
+			s.Free()
+			if _, err := Export(t.Context(), clonejob.Job{Destination: s.job, Verify: clonejob.VerifyNone}, a, nil); !errors.Is(err, errCorrupt) {
+				t.Errorf("error %v", err)
 			}
 			s.check(t)
 			if layers, _ := s.Layers(); len(layers) != 0 {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clone/tree"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -65,7 +66,7 @@ func again(do func() (*clonejob.Result, error)) (result *clonejob.Result, err er
 
 func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
 	if job.Source.GraphRoot == job.Destination.GraphRoot {
-		return nil, unsupported("source and destination are the same store")
+		return nil, clonejob.Unsupportedf("source and destination are the same store")
 	}
 	defer removeTempDirs(job.Source.GraphRoot)()
 	from, err := open(ctx, job.Source, true)
@@ -134,7 +135,7 @@ func (d *destination) open(ctx context.Context, store clonejob.Store) (err error
 	}
 	var ok bool
 	if d.driver, ok = graphDriver.(*driver); !ok {
-		return unsupported("its driver is %T", graphDriver)
+		return clonejob.Unsupportedf("its driver is %T", graphDriver)
 	}
 	d.area = &area{graphRoot: store.GraphRoot}
 	if err := d.area.open(); err != nil {
@@ -177,7 +178,7 @@ type planned struct {
 	id, parent string
 	there      bool
 
-	counts counts
+	counts tree.Counts
 	output *drivers.DriverWithDifferOutput
 }
 
@@ -268,7 +269,7 @@ func (d *destination) planOfRecords(src *source) ([]*planned, error) {
 				}
 			}
 			if other := byID[p.id]; !p.there && other != nil {
-				return nil, unsupported("the destination has another layer of the ID %s", p.id)
+				return nil, clonejob.Unsupportedf("the destination has another layer of the ID %s", p.id)
 			}
 		}
 		plan = append(plan, p)
@@ -291,12 +292,12 @@ func (d *destination) planOfImage(src *source) (plan []*planned, err error) {
 		return nil, err
 	}
 	if len(layers) != len(src.layers) {
-		return nil, unsupported("the destination has the image with other layers")
+		return nil, clonejob.Unsupportedf("the destination has the image with other layers")
 	}
 	plan = []*planned{}
 	for i, from := range src.layers {
 		if layers[i].UncompressedDigest != from.UncompressedDigest {
-			return nil, unsupported("the destination has the image with other layers")
+			return nil, clonejob.Unsupportedf("the destination has the image with other layers")
 		}
 		plan = append(plan, &planned{from: from, parent: layers[i].Parent, id: layers[i].ID, there: true})
 	}
@@ -481,7 +482,7 @@ func (d *destination) complete(src *source, top string) error {
 		return err
 	}
 	if image.TopLayer != top {
-		return unsupported("the destination has the image with other layers")
+		return clonejob.Unsupportedf("the destination has the image with other layers")
 	}
 	for _, data := range src.data {
 		if _, ok := image.BigDataDigests[data.Key]; ok && data.Key != storage.ImageDigestBigDataKey {
@@ -499,9 +500,9 @@ func (d *destination) complete(src *source, top string) error {
 type cloning struct {
 	dst     *destination
 	plan    []*planned
-	copiers copiers
+	copiers tree.Copiers
 	// copier is for what is exported, all of which is on one filesystem.
-	copier  *copier
+	copier  *tree.Copier
 	verify  clonejob.Verify
 	workers int
 	report  *reporter
@@ -512,7 +513,7 @@ type cloning struct {
 
 func newCloning(job clonejob.Job, dst *destination, plan []*planned, progress func(clonejob.Progress)) *cloning {
 	c := &cloning{
-		dst: dst, plan: plan, copier: &copier{}, verify: job.Verify, workers: job.Workers,
+		dst: dst, plan: plan, copier: &tree.Copier{}, verify: job.Verify, workers: job.Workers,
 		report: newReporter(plan, progress),
 	}
 	if c.workers <= 0 {
@@ -621,8 +622,8 @@ func (c *cloning) checkLayers() error {
 			err = fmt.Errorf("no %s: %w", lacks, clonejob.ErrChanged)
 		}
 		if err == nil && slices.Contains(c.placed, p.id) {
-			if tree, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
-				err = tree.isAt(int(c.dst.area.overlay.Fd()), filepath.Join(p.id, "diff"))
+			if staged, ok := p.output.Artifacts[treeArtifact].(*stagedTree); ok {
+				err = staged.isAt(int(c.dst.area.overlay.Fd()), filepath.Join(p.id, "diff"))
 			}
 		}
 		if err != nil {
@@ -669,7 +670,7 @@ func (c *cloning) result(src *source) *clonejob.Result {
 	for _, p := range c.plan {
 		r.Layers = append(r.Layers, clonejob.Layer{
 			ID: p.id, DiffID: p.from.UncompressedDigest.String(), Shared: p.there,
-			Files: p.counts.files.Load(), Bytes: p.counts.bytes.Load(), Copied: p.counts.copied.Load(),
+			Files: p.counts.Files.Load(), Bytes: p.counts.Bytes.Load(), Copied: p.counts.Copied.Load(),
 		})
 	}
 	return r

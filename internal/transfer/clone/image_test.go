@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -269,7 +270,7 @@ func (s *testStore) tarSplit(t *testing.T, id string) string {
 	f, err := os.Open(tarSplitPath(layersDir(s.job.GraphRoot), id))
 	must(t, err)
 	defer f.Close()
-	r, err := openTarSplit(f)
+	r, err := gzip.NewReader(f)
 	must(t, err)
 	text, err := io.ReadAll(r)
 	must(t, err)
@@ -307,7 +308,7 @@ func equal(t *testing.T, got, want *testStore, id string) {
 	}
 	for layer := b.TopLayer; layer != ""; {
 		t.Run("layer "+layer[:8], func(t *testing.T) {
-			compare(t, snapshot(t, got.diff(layer)), snapshot(t, want.diff(layer)))
+			testfs.Compare(t, testfs.Snapshot(t, got.diff(layer)), testfs.Snapshot(t, want.diff(layer)))
 			if got.tarSplit(t, layer) != want.tarSplit(t, layer) {
 				t.Error("another tar-split")
 			}
@@ -333,7 +334,7 @@ func TestImageIsWhatThePullMade(t *testing.T) {
 	for _, kind := range []string{"xfs", "btrfs", "ext4"} {
 		for _, verify := range []clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull} {
 			t.Run(kind+" "+string(verify), func(t *testing.T) {
-				dir := filesystem(t, kind)
+				dir := testfs.New(t, kind)
 				a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 				id := a.put(t, "localhost/image:1", hardLayers(t)...)
 				result, err := a.clone(t, b, id, verify, "localhost/image:1", "localhost/other:1")
@@ -368,7 +369,7 @@ func TestImageIsWhatThePullMade(t *testing.T) {
 func TestLayersInheritNothingOfTheStore(t *testing.T) {
 	for name, prepare := range heritable {
 		t.Run(name, func(t *testing.T) {
-			dir := filesystem(t, "xfs")
+			dir := testfs.New(t, "xfs")
 			a := newStore(t, dir+"/a")
 			id := a.put(t, "localhost/image:1", hardLayers(t)...)
 			must(t, os.MkdirAll(dir+"/b/root", 0o755))
@@ -383,7 +384,7 @@ func TestLayersInheritNothingOfTheStore(t *testing.T) {
 }
 
 func TestLayersThatAreThereAreShared(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	layers := hardLayers(t)
 	base := b.put(t, "localhost/base:1", layers[0])
@@ -403,7 +404,7 @@ func TestLayersThatAreThereAreShared(t *testing.T) {
 }
 
 func TestLayersOfBuildsAreShared(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	layers := hardLayers(t)
 	id := a.put(t, "localhost/image:1", layers...)
@@ -421,7 +422,7 @@ func TestLayersOfBuildsAreShared(t *testing.T) {
 // TestImageThatIsThereKeepsItsLayers, though others would do: some image ID may have
 // been made by a build here and be pulled there.
 func TestImageThatIsThereKeepsItsLayers(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	layer := hardLayers(t)[0]
 	id := a.put(t, "localhost/image:1", layer)
@@ -455,7 +456,7 @@ func TestImageThatIsThereKeepsItsLayers(t *testing.T) {
 }
 
 func TestNameIsTakenFromAnotherImage(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	layers := hardLayers(t)
 	old := b.put(t, "localhost/image:1", layers[0])
@@ -471,7 +472,7 @@ func TestNameIsTakenFromAnotherImage(t *testing.T) {
 }
 
 func TestImageOfAnAdditionalStoreIsCloned(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	shared := newStore(t, dir+"/shared")
 	id := shared.put(t, "localhost/image:1", hardLayers(t)...)
 	readOnly := dir + "/read-only"
@@ -490,7 +491,7 @@ func TestImageOfAnAdditionalStoreIsCloned(t *testing.T) {
 // store there, and is cloned first.
 func TestLayerOnAnotherFilesystemTakesReflinksFromNoOther(t *testing.T) {
 	for _, kind := range []string{"xfs", "ext4"} {
-		dir, other := filesystem(t, "xfs"), filesystem(t, kind)
+		dir, other := testfs.New(t, "xfs"), testfs.New(t, kind)
 		shared := newStore(t, other+"/shared")
 		layers := manyLayers(t, 2, 30)
 		shared.put(t, "localhost/base:1", layers[0])
@@ -518,7 +519,7 @@ func TestLayerOnAnotherFilesystemTakesReflinksFromNoOther(t *testing.T) {
 }
 
 func TestStoresOfOtherFormsAreRefused(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a := newStore(t, dir+"/a")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	for name, spoil := range map[string]func(src, dst *clonejob.Store){
@@ -629,7 +630,7 @@ func TestDamagedSources(t *testing.T) {
 		}, clonejob.NotVerified},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := filesystem(t, "xfs")
+			dir := testfs.New(t, "xfs")
 			a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 			layers := hardLayers(t)
 			id := a.put(t, "localhost/image:1", layers...)
@@ -652,8 +653,8 @@ func TestDamagedSources(t *testing.T) {
 }
 
 func TestFullDestinationIsLeftAsItWas(t *testing.T) {
-	a := newStore(t, filesystem(t, "xfs")+"/a")
-	b := newStore(t, filesystemOf(t, "ext4", 32<<20)+"/b")
+	a := newStore(t, testfs.New(t, "xfs")+"/a")
+	b := newStore(t, testfs.NewOfSize(t, "ext4", 32<<20)+"/b")
 	large := newArchive(t)
 	for i := range 30 {
 		large.add(tar.Header{Name: fmt.Sprint(i)}, strings.Repeat(fmt.Sprint(i), 2<<20))
@@ -676,7 +677,7 @@ func TestFullDestinationIsLeftAsItWas(t *testing.T) {
 func TestImageSurvivesAPowerCut(t *testing.T) {
 	for _, kind := range []string{"xfs", "btrfs", "ext4"} {
 		t.Run(kind, func(t *testing.T) {
-			dir, disk := filesystem(t, "xfs"), filesystem(t, kind)
+			dir, disk := testfs.New(t, "xfs"), testfs.New(t, kind)
 			a, b := newStore(t, dir+"/a"), newStore(t, disk+"/b")
 			id := a.put(t, "localhost/image:1", hardLayers(t)...)
 			must(t, syncfs(disk))
@@ -701,7 +702,7 @@ func TestImageSurvivesAPowerCut(t *testing.T) {
 }
 
 func TestProgressEndsWithEveryLayerDone(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	a.Free()

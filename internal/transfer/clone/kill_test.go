@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -47,7 +48,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("CLONE_TEST_KILLS")); err == nil {
 		moments = n
 	}
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a := newStore(t, dir+"/a")
 	id := a.put(t, "localhost/image:1", append(manyLayers(t, 4, 300), hardLayers(t)...)...)
 	first := a.put(t, "localhost/first:1", hardLayers(t)[1])

@@ -24,7 +24,7 @@ func (s *source) lowest(blobs []clonejob.Blob) (*source, error) {
 		return s, nil
 	}
 	if len(blobs) > len(s.layers) {
-		return nil, unsupported("the image has %d layers, fewer than %d", len(s.layers), len(blobs))
+		return nil, clonejob.Unsupportedf("the image has %d layers, fewer than %d", len(s.layers), len(blobs))
 	}
 	low := &source{store: s.store, layers: s.layers[:len(blobs)], metadata: "{}"}
 	descriptors := []descriptor{}

@@ -16,6 +16,7 @@ import (
 
 	"go.podman.io/storage/pkg/archive"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -54,7 +55,7 @@ var blobs = []clonejob.Blob{
 }
 
 func TestLowestLayersAreLent(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	other := newArchive(t)
 	other.add(tar.Header{Name: "other"}, "not lent")
@@ -77,7 +78,7 @@ func TestLowestLayersAreLent(t *testing.T) {
 		}
 		a.reopen(t)
 		for i, l := range result.Layers {
-			compare(t, snapshot(t, b.diff(l.ID)), snapshot(t, a.diff(l.ID)))
+			testfs.Compare(t, testfs.Snapshot(t, b.diff(l.ID)), testfs.Snapshot(t, a.diff(l.ID)))
 			layer, err := b.Layer(l.ID)
 			must(t, err)
 			if layer.CompressedDigest.String() != blobs[i].Digest || layer.CompressedSize != blobs[i].Size ||
@@ -101,7 +102,7 @@ func TestLowestLayersAreLent(t *testing.T) {
 }
 
 func TestLentLayersAreListedAndRemovedByPodman(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	a.Free()
@@ -123,7 +124,7 @@ func TestLentLayersAreListedAndRemovedByPodman(t *testing.T) {
 }
 
 func TestMoreLayersThanThereAreCannotBeLent(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
 	id := a.put(t, "localhost/image:1", hardLayers(t)...)
 	a.Free()

@@ -13,13 +13,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // TestLayersWithoutTheirFilesAreNotThere takes away files of a layer of the destination
 // that an image uses, or none. "full" finds more.
 func TestLayersWithoutTheirFilesAreNotThere(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	a := newStore(t, dir+"/a")
 	layers := hardLayers(t)
 	id := a.put(t, "localhost/image:1", layers...)

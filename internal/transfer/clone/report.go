@@ -83,13 +83,13 @@ func (r *reporter) say(i int, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.plan[i]
-	files := p.counts.files.Load()
+	files := p.counts.Files.Load()
 	if !done && files == r.told[p] {
 		return
 	}
 	r.told[p] = files
 	r.tell(clonejob.Progress{
 		Layer: i, Layers: len(r.plan), DiffID: p.from.UncompressedDigest.String(), Size: p.from.UncompressedSize,
-		Files: files, Bytes: p.counts.bytes.Load(), Shared: p.there, Done: done,
+		Files: files, Bytes: p.counts.Bytes.Load(), Shared: p.there, Done: done,
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"go.podman.io/storage/pkg/lockfile"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -60,11 +61,11 @@ func readSource(store storage.Store, id string) (*source, error) {
 		l := &sourceLayer{Layer: layer, data: map[string][]byte{}}
 		switch {
 		case len(l.UIDMap) > 0 || len(l.GIDMap) > 0:
-			return nil, unsupported("layer %s has other user IDs than its archive", l.ID)
+			return nil, clonejob.Unsupportedf("layer %s has other user IDs than its archive", l.ID)
 		case l.UncompressedDigest == "":
-			return nil, unsupported("the digest of layer %s is not known", l.ID)
+			return nil, clonejob.Unsupportedf("the digest of layer %s is not known", l.ID)
 		case l.MountLabel != "":
-			return nil, unsupported("layer %s is a container's", l.ID)
+			return nil, clonejob.Unsupportedf("layer %s is a container's", l.ID)
 		}
 		for _, key := range l.BigDataNames {
 			if l.data[key], err = readLayerData(store, l.ID, key); err != nil {
@@ -111,7 +112,7 @@ func withoutSignatures(metadata string) (string, error) {
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(metadata), &fields); err != nil {
-		return "", unsupported("the image's metadata are no JSON object: %v", err)
+		return "", clonejob.Unsupportedf("the image's metadata are no JSON object: %v", err)
 	}
 	delete(fields, "signature-sizes")
 	delete(fields, "signatures-sizes")
@@ -137,7 +138,7 @@ func (s *source) verifyMetadata() error {
 	}
 	config, ok := documents[digest.NewDigestFromEncoded(digest.SHA256, s.image.ID)]
 	if !ok {
-		return unsupported("the image is not named by its configuration")
+		return clonejob.Unsupportedf("the image is not named by its configuration")
 	}
 	var parsed struct {
 		RootFS struct {
@@ -233,13 +234,13 @@ func (l *sourceLayer) locate(store storage.Store) (graphRoot string, err error) 
 func (l *sourceLayer) open(graphRoot string) (err error) {
 	dir := filepath.Join(graphRoot, "overlay", l.ID)
 	if _, err := os.Lstat(filepath.Join(dir, "composefs-data")); err == nil {
-		return unsupported("it is in composefs form")
+		return clonejob.Unsupportedf("it is in composefs form")
 	}
 	path := filepath.Join(dir, "diff")
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	switch {
-	case isOneOf(err, unix.ELOOP, unix.ENOTDIR):
-		return unsupported("it is in an additional layer store")
+	case rooted.IsOneOf(err, unix.ELOOP, unix.ENOTDIR):
+		return clonejob.Unsupportedf("it is in an additional layer store")
 	case errors.Is(err, unix.ENOENT):
 		return clonejob.ErrChanged
 	case err != nil:
@@ -248,7 +249,7 @@ func (l *sourceLayer) open(graphRoot string) (err error) {
 	l.tree = os.NewFile(uintptr(fd), path)
 	l.tarSplit, err = os.Open(tarSplitPath(layersDir(graphRoot), l.ID))
 	if errors.Is(err, fs.ErrNotExist) {
-		return unsupported("it has no tar-split file")
+		return clonejob.Unsupportedf("it has no tar-split file")
 	}
 	return err
 }

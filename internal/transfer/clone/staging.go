@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // prune removes from a staging directory, the library's or ours, what processes left
@@ -53,7 +55,7 @@ func pruneOne(dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // too new to be locked, or removed meanwhile
 	}
-	if isOneOf(err, unix.ELOOP, unix.EISDIR) {
+	if rooted.IsOneOf(err, unix.ELOOP, unix.EISDIR) {
 		return nil // no lock, so no staging directory
 	}
 	if err != nil {
@@ -61,7 +63,7 @@ func pruneOne(dir string) error {
 	}
 	defer lock.Close()
 	err = unix.FcntlFlock(lock.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
-	if isOneOf(err, unix.EAGAIN, unix.EACCES) {
+	if rooted.IsOneOf(err, unix.EAGAIN, unix.EACCES) {
 		return nil
 	}
 	if err != nil {
@@ -72,7 +74,7 @@ func pruneOne(dir string) error {
 		if err == nil {
 			err = remove(filepath.Join(dir, name))
 		}
-		if isOneOf(err, unix.ENOENT, unix.ENOTEMPTY) { // of Rmdir: somebody is at work there
+		if rooted.IsOneOf(err, unix.ENOENT, unix.ENOTEMPTY) { // of Rmdir: somebody is at work there
 			err = nil
 		}
 	}
@@ -143,7 +145,7 @@ func openStaged(path string) (dir *os.File, err error) {
 		if err == nil {
 			err = unix.Fremovexattr(fd, name)
 		}
-		if isOneOf(err, unix.ENODATA, unix.EOPNOTSUPP) {
+		if rooted.IsOneOf(err, unix.ENODATA, unix.EOPNOTSUPP) {
 			err = nil
 		}
 	}

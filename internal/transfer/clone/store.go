@@ -24,10 +24,10 @@ import (
 // will, but no longer than ctx.
 func open(ctx context.Context, s clonejob.Store, reading bool) (storage.Store, error) {
 	if s.Driver != "overlay" {
-		return nil, unsupported("the store %q has the driver %q", s.GraphRoot, s.Driver)
+		return nil, clonejob.Unsupportedf("the store %q has the driver %q", s.GraphRoot, s.Driver)
 	}
 	if s.ImageStore != "" {
-		return nil, unsupported("the store %q has its images in %q", s.GraphRoot, s.ImageStore)
+		return nil, clonejob.Unsupportedf("the store %q has its images in %q", s.GraphRoot, s.ImageStore)
 	}
 	if err := register(); err != nil {
 		return nil, err
@@ -39,13 +39,13 @@ func open(ctx context.Context, s clonejob.Store, reading bool) (storage.Store, e
 		name := key[strings.IndexByte(key, '.')+1:] // the driver's name may come first
 		switch {
 		case name == "mount_program" && value != "":
-			return nil, unsupported("the store %q has a mount program", s.GraphRoot)
+			return nil, clonejob.Unsupportedf("the store %q has a mount program", s.GraphRoot)
 		case name == "force_mask" && value != "":
-			return nil, unsupported("the store %q forces modes on its files", s.GraphRoot)
+			return nil, clonejob.Unsupportedf("the store %q forces modes on its files", s.GraphRoot)
 		case name == "use_composefs" && isTrue(value):
-			return nil, unsupported("the store %q is in composefs form", s.GraphRoot)
+			return nil, clonejob.Unsupportedf("the store %q is in composefs form", s.GraphRoot)
 		case name == "ignore_chown_errors" && isTrue(value):
-			return nil, unsupported("the files in the store %q may have wrong owners", s.GraphRoot)
+			return nil, clonejob.Unsupportedf("the files in the store %q may have wrong owners", s.GraphRoot)
 		case strings.HasSuffix(name, "imagestore") && !reading, name == "skip_mount_home":
 		default:
 			options = append(options, option)

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -170,7 +171,7 @@ func TestVerificationDetectsWhatTheManualSays(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
 	}
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	table := verificationTable(t)
 	if want, got := slices.Sorted(maps.Keys(tampers("", ""))), slices.Sorted(maps.Keys(table)); !slices.Equal(got, want) {
 		t.Fatalf("the manual has the rows\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

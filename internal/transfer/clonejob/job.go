@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -183,6 +186,20 @@ var (
 	// ErrNoSpace says that the destination's filesystem is full.
 	ErrNoSpace = errors.New("no space left")
 )
+
+// Unsupportedf returns an error that wraps ErrUnsupported: the caller copies with podman.
+func Unsupportedf(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrUnsupported, fmt.Sprintf(format, args...))
+}
+
+// Gone returns ErrChanged for an error of reading what another process has removed, lock
+// or not, and any other error as it is.
+func Gone(err error) error {
+	if rooted.IsOneOf(err, unix.ENOENT, unix.ESTALE) {
+		return ErrChanged
+	}
+	return err
+}
 
 var kinds = map[Kind]error{
 	Unsupported: ErrUnsupported, NotFound: ErrNotFound, Changed: ErrChanged, NotVerified: ErrNotVerified, Damaged: ErrDamaged,

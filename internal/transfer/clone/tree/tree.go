@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"context"
@@ -18,25 +16,27 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
-// counts are how much of a tree was copied.
-type counts struct {
-	// files are entries of directories, bytes those of regular files, and copied
-	// those of them that do not share extents with the source.
-	files, bytes, copied atomic.Int64
+// Counts are how much of a tree was made so far. They may be read at any time.
+type Counts struct {
+	// Files are entries of directories, Bytes those of regular files, and Copied those
+	// bytes that do not share extents with the source.
+	Files, Bytes, Copied atomic.Int64
 }
 
 // tree copies one directory tree. Its work is cut into items, each some entries of
 // one directory, which workers take off a stack: so the tree is walked depth first,
 // and as many directories are open as lie on the way to what is looked at.
 type tree struct {
-	copier *copier
+	copier *Copier
 	umask  uint32
-	counts *counts
+	counts *Counts
 	hubs   *hubs
-	// comparison is what entries are compared with, nil if they are not.
-	comparison *comparison
+	// headers are what entries are compared with, nil if they are not.
+	headers *Headers
 
 	mu sync.Mutex
 	// ready is signaled when there is an item more or nothing left to wait for.
@@ -78,20 +78,26 @@ type dirent struct {
 // batch is the number of entries of one item.
 const batch = 128
 
-// copyTree copies the content and the metadata of the directory src to the empty
+// Copy copies the content and the metadata of the directory src to the empty
 // directory dst: all but SELinux labels, which are the destination's, and what only
 // concerns mounts of the source. Regular files share their extents if they can.
 // scratch is an empty directory on the filesystem of dst. Both are root's, and what is
 // made in them gets neither a group nor an access control list of them. headers, if not
-// nil, is what all entries are compared with. The error wraps clonejob.ErrUnsupported for
-// a tree that is not a layer of overlayfs as the kernel itself would have it, and
-// clonejob.ErrNotVerified for one that differs.
-func copyTree(ctx context.Context, dst, src, scratch *os.File, c *copier, n *counts, headers *comparison, workers int) error {
+// nil, is what all entries are compared with. So many workers copy at a time.
+//
+// The error wraps clonejob.ErrUnsupported for a tree that is not a layer of overlayfs as
+// the kernel itself would have it, clonejob.ErrNotVerified for one that differs, and
+// clonejob.ErrChanged for one in which files are removed meanwhile.
+func Copy(ctx context.Context, dst, src, scratch *os.File, from *Copiers, n *Counts, headers *Headers, workers int) error {
+	c, _, err := from.from(src)
+	if err != nil {
+		return err
+	}
 	umask, err := readUmask()
 	if err != nil {
 		return err
 	}
-	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch), comparison: headers}
+	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch), headers: headers}
 	t.ready = sync.NewCond(&t.mu)
 	root, err := openRoot(dst, src)
 	if err != nil {
@@ -133,11 +139,12 @@ func openRoot(dst, src *os.File) (*directory, error) {
 }
 
 func openSubdirectory(dir int, name string) (int, error) {
-	return openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME, 0)
+	return Open(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME, 0)
 }
 
-// openat opens name, which is no link.
-func openat(dir int, name string, flags int, mode uint32) (int, error) {
+// Open opens name in the open directory dir, like openat(2). A link is not followed. The
+// error is that of the kernel.
+func Open(dir int, name string, flags int, mode uint32) (int, error) {
 	for {
 		fd, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		if !errors.Is(err, unix.EINTR) {
@@ -260,7 +267,7 @@ type worker struct {
 
 // observe keeps an entry to be compared.
 func (w *worker) observe(dir *directory, name string, st *unix.Stat_t) {
-	if w.comparison == nil {
+	if w.headers == nil {
 		return
 	}
 	o := observe(dir, name, st)
@@ -271,10 +278,10 @@ func (w *worker) observe(dir *directory, name string, st *unix.Stat_t) {
 // compare compares entries, if what they are compared with is there or more than so many
 // are waiting for it.
 func (w *worker) compare(most int) error {
-	if w.comparison == nil || w.failed() || len(w.waiting) <= most && !w.comparison.isReady() {
+	if w.headers == nil || w.failed() || len(w.waiting) <= most && !w.headers.isReady() {
 		return nil
 	}
-	err := w.comparison.compare(w.waiting)
+	err := w.headers.compare(w.waiting)
 	w.waiting = w.waiting[:0]
 	return err
 }
@@ -288,7 +295,7 @@ func (w *worker) do(it item) error {
 		sub := &directory{parent: d, name: it.name}
 		var err error
 		if sub.src, err = openSubdirectory(d.src, it.name); err != nil {
-			return fmt.Errorf("open %q: %w", sub.path(), gone(err))
+			return fmt.Errorf("open %q: %w", sub.path(), clonejob.Gone(err))
 		}
 		if sub.dst, err = openSubdirectory(d.dst, it.name); err != nil {
 			unix.Close(sub.src)
@@ -315,7 +322,7 @@ func (w *worker) readDirectory(d *directory) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read: %w", gone(err))
+			return fmt.Errorf("read: %w", clonejob.Gone(err))
 		}
 		if n <= 0 {
 			break
@@ -367,7 +374,7 @@ func (w *worker) copyEntries(d *directory, entries []dirent) error {
 			return nil
 		}
 		if strings.HasPrefix(e.name, ".wh.") {
-			return unsupported("%q is a whiteout as a mount program makes it", path.Join(d.path(), e.name))
+			return clonejob.Unsupportedf("%q is a whiteout as a mount program makes it", path.Join(d.path(), e.name))
 		}
 		isDir, err := w.copyEntry(d, e)
 		if err != nil {
@@ -376,7 +383,7 @@ func (w *worker) copyEntries(d *directory, entries []dirent) error {
 		if isDir {
 			subdirectories = append(subdirectories, item{dir: d, name: e.name})
 		}
-		w.counts.files.Add(1)
+		w.counts.Files.Add(1)
 	}
 	if d.unread.Add(-1) == 0 {
 		if err := w.finish(d); err != nil {
@@ -406,7 +413,7 @@ func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 		return false, w.copyRegular(d, e.name, &st)
 	}
 	if err := unix.Fstatat(d.src, e.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return false, gone(err)
+		return false, clonejob.Gone(err)
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -422,9 +429,9 @@ func (w *worker) copyEntry(d *directory, e dirent) (isDir bool, err error) {
 }
 
 func (w *worker) copyRegular(d *directory, name string, st *unix.Stat_t) error {
-	src, err := openat(d.src, name, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK, 0)
+	src, err := Open(d.src, name, unix.O_RDONLY|unix.O_NOATIME|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return gone(err)
+		return clonejob.Gone(err)
 	}
 	defer unix.Close(src)
 	if err := unix.Fstat(src, st); err != nil {
@@ -442,7 +449,7 @@ func (w *worker) copyRegular(d *directory, name string, st *unix.Stat_t) error {
 
 // makeRegular makes a regular file of the open file src.
 func (w *worker) makeRegular(dir int, name string, src int, st *unix.Stat_t) error {
-	dst, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, st.Mode&0o777)
+	dst, err := Open(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, st.Mode&0o777)
 	if err != nil {
 		return err
 	}
@@ -451,8 +458,8 @@ func (w *worker) makeRegular(dir int, name string, src int, st *unix.Stat_t) err
 	if err != nil {
 		return err
 	}
-	w.counts.bytes.Add(st.Size)
-	w.counts.copied.Add(copied)
+	w.counts.Bytes.Add(st.Size)
+	w.counts.Copied.Add(copied)
 	return w.setMetadata(dst, src, st, st.Mode&0o777&^w.umask)
 }
 
@@ -503,7 +510,7 @@ func (w *worker) makeSpecial(dir int, name string, srcDir int, srcName string, s
 		target := make([]byte, st.Size+1)
 		n, err := unix.Readlinkat(srcDir, srcName, target)
 		if err != nil {
-			return gone(err)
+			return clonejob.Gone(err)
 		}
 		w.made.target = string(target[:n])
 		if err := unix.Symlinkat(w.made.target, dir, name); err != nil {

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"bufio"
@@ -31,11 +29,11 @@ func openTarSplit(f *os.File) (*gzip.Reader, error) {
 	return gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(f, 0, st.Size()), 64<<10))
 }
 
-// archiveDigest makes the archive of a layer again and returns its digest and size.
-// dir is the layer's tree, f its tar-split file. The error is one of a file that is
-// missing or is not the archived one.
-func archiveDigest(dir, f *os.File) (digest string, size int64, err error) {
-	in, err := openTarSplit(f)
+// ArchiveDigest makes the archive of a layer again and returns its digest and its size in
+// bytes. dir is the layer's tree, tarSplit its tar-split file. The error is one of a file
+// that is missing or is not the archived one.
+func ArchiveDigest(dir, tarSplit *os.File) (digest string, size int64, err error) {
+	in, err := openTarSplit(tarSplit)
 	if err != nil {
 		return "", 0, err
 	}

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"archive/tar"
@@ -143,8 +141,8 @@ func (a *archiver) owners() (uids, gids []uint32) {
 }
 
 // File is a file of an archive that is made. Fd is its descriptor, of which a regular
-// file's extents are shared. Read says at the end of a regular file whether it is whole;
-// ReadAt does not care.
+// file's extents are shared. Read returns an error in place of io.EOF at the end of a
+// regular file that is damaged; ReadAt does not look.
 type File interface {
 	io.Reader
 	io.ReaderAt

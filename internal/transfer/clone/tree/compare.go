@@ -1,18 +1,18 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -27,7 +27,7 @@ type observed struct {
 	size      int64
 	rdev      uint64
 	sec, nsec int64
-	file      fileID
+	file      rooted.ID
 	// target and xattrs are known only if the file was made for this name, not for
 	// another one of it.
 	made   bool
@@ -38,12 +38,12 @@ type observed struct {
 func observe(dir *directory, name string, st *unix.Stat_t) observed {
 	return observed{
 		dir: dir, name: name, mode: st.Mode, uid: st.Uid, gid: st.Gid, names: uint64(st.Nlink), size: st.Size, //nolint:unconvert // of another type on some machines
-		rdev: st.Rdev, sec: st.Mtim.Sec, nsec: st.Mtim.Nsec, file: fileID{dev: st.Dev, ino: st.Ino},
+		rdev: st.Rdev, sec: st.Mtim.Sec, nsec: st.Mtim.Nsec, file: rooted.ID{Dev: st.Dev, Ino: st.Ino},
 	}
 }
 
-// comparison is an index on its way: it is read while the copy begins.
-type comparison struct {
+// Headers are those of a layer's archive. They are read while a copy begins.
+type Headers struct {
 	ready   chan struct{}
 	stopped atomic.Bool
 	index   *index
@@ -53,12 +53,13 @@ type comparison struct {
 // maxWaiting is how many entries a worker keeps until the index is there.
 const maxWaiting = 20000
 
-// startComparison reads an index in the background.
-func startComparison(read func(stop func() error) (*index, error)) *comparison {
-	c := &comparison{ready: make(chan struct{})}
+// ReadHeaders begins to read the headers in an open tar-split file, which has to stay open
+// until Stop has returned. An error is one of what is compared with them.
+func ReadHeaders(tarSplit *os.File) *Headers {
+	c := &Headers{ready: make(chan struct{})}
 	go func() {
 		defer close(c.ready)
-		c.index, c.err = read(func() error {
+		c.index, c.err = readIndex(tarSplit, func() error {
 			if c.stopped.Load() {
 				return unix.ECANCELED
 			}
@@ -68,14 +69,14 @@ func startComparison(read func(stop func() error) (*index, error)) *comparison {
 	return c
 }
 
-// stop ends the reading, and returns when it has ended.
-func (c *comparison) stop() {
+// Stop ends the reading, and returns when it has ended.
+func (c *Headers) Stop() {
 	c.stopped.Store(true)
 	<-c.ready
 }
 
 // isReady reports whether the index is there.
-func (c *comparison) isReady() bool {
+func (c *Headers) isReady() bool {
 	select {
 	case <-c.ready:
 		return true
@@ -85,7 +86,7 @@ func (c *comparison) isReady() bool {
 }
 
 // compare compares entries with their headers.
-func (c *comparison) compare(entries []observed) error {
+func (c *Headers) compare(entries []observed) error {
 	<-c.ready
 	if c.err != nil {
 		return c.err
@@ -99,7 +100,7 @@ func (c *comparison) compare(entries []observed) error {
 }
 
 // complete returns an error if there are headers without an entry.
-func (c *comparison) complete() error {
+func (c *Headers) complete() error {
 	<-c.ready
 	if c.err != nil {
 		return c.err
@@ -216,7 +217,7 @@ func (x *index) checkLinks(o *observed, at int32) error {
 	switch {
 	case o.names < uint64(a.names):
 		return o.differs("has %d names instead of %d", o.names, a.names)
-	case a.file != fileID{} && a.file != o.file:
+	case a.file != rooted.ID{} && a.file != o.file:
 		return o.differs("is not linked to the file of its other names")
 	case ok && of != at:
 		return o.differs("is linked to another file")

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"archive/tar"
@@ -13,7 +11,7 @@ import (
 	"os"
 	"sync"
 
-	"go.podman.io/storage"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,18 +65,49 @@ type partGroup struct {
 // the archive. Files are read twice, by those that make them and for the archive: to
 // copy them out of memory once more is less work than to hand over what was read.
 type assembly struct {
-	*archiveDiffer
-	root *os.File
+	entries Entries
+	root    *os.File
+	copier  *Copier
+	counts  *Counts
 	// order has all groups in the order of the archive, work those to be made.
 	order, work chan *partGroup
 }
 
-// assemble makes the tree of the layer and its tar-split file, and returns what its
-// record will say.
-func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error) {
-	ctx, cancel := context.WithCancel(d.ctx)
+// Entries are those of a layer's archive that is not made yet.
+type Entries interface {
+	// Len is the number of entries.
+	Len() int
+	// IsDir reports whether an entry is a directory. Each directory comes before what
+	// is in it; the root need not be there. The others are regular files, symbolic
+	// links, and hard links, which come after the files that they are links to.
+	IsDir(entry int) bool
+	// Open opens an entry; file is nil for a directory and a hard link. It is called
+	// from several goroutines at a time.
+	Open(entry int) (hdr *tar.Header, file File, err error)
+}
+
+// Archive is what is known of a layer's archive once it is made.
+type Archive struct {
+	Digest digest.Digest
+	// Size is in bytes.
+	Size int64
+	// UIDs and GIDs are those of all entries, sorted.
+	UIDs, GIDs []uint32
+	// HasRoot reports that there is an entry for the root.
+	HasRoot bool
+}
+
+// Assemble makes the tree of a layer in the empty directory root, which passes neither a
+// group nor an access control list on, and its tar-split file. The extents of files are
+// shared if c can. For each worker there are some goroutines. Errors are those of entries,
+// and clonejob.ErrUnsupported for what the filesystem cannot have.
+func Assemble(ctx context.Context, root, tarSplit *os.File, entries Entries, c *Copier, n *Counts, workers int) (*Archive, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	a := &assembly{archiveDiffer: d, root: root, order: make(chan *partGroup, groupsAhead), work: make(chan *partGroup)}
+	a := &assembly{
+		entries: entries, root: root, copier: c, counts: n,
+		order: make(chan *partGroup, groupsAhead), work: make(chan *partGroup),
+	}
 	dirs, err := a.newUnpacker()
 	if err != nil {
 		return nil, err
@@ -91,7 +120,7 @@ func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { a.makeDirectories(ctx, dirs) })
-	for range makersPerWorker * d.cloning.workers {
+	for range makersPerWorker * workers {
 		wg.Go(func() { a.makeOthers(ctx) })
 	}
 	if err := a.archive(recipe, cancel); err != nil {
@@ -100,21 +129,17 @@ func (d *archiveDiffer) assemble(root, tarSplit *os.File) (*storage.Layer, error
 	if err := dirs.finish(); err != nil {
 		return nil, err
 	}
-	d.root = dirs.hasRoot
-	diffID, err := recipe.close()
-	if err != nil {
+	made := &Archive{HasRoot: dirs.hasRoot}
+	if made.Digest, err = recipe.close(); err != nil {
 		return nil, err
 	}
-	layer := &storage.Layer{
-		UncompressedDigest: diffID, UncompressedSize: recipe.size,
-		CompressedDigest: diffID, CompressedSize: recipe.size,
-	}
-	layer.UIDs, layer.GIDs = recipe.owners()
-	return layer, nil
+	made.Size = recipe.size
+	made.UIDs, made.GIDs = recipe.owners()
+	return made, nil
 }
 
 func (a *assembly) newUnpacker() (*unpacker, error) {
-	return newUnpacker(a.root, a.cloning.copier, &a.layer.counts)
+	return newUnpacker(a.root, a.copier, a.counts)
 }
 
 // makeDirectories makes the directories of the layer, opens everything else, and makes
@@ -123,9 +148,9 @@ func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 	defer close(a.order)
 	defer close(a.work)
 	g := &partGroup{made: make(chan struct{})}
-	last := a.archives.Entries(a.index) - 1
+	last := a.entries.Len() - 1
 	for i := 0; i <= last; i++ {
-		p := part{entry: i, isDir: a.archives.IsDir(a.index, i), err: ctx.Err()}
+		p := part{entry: i, isDir: a.entries.IsDir(i), err: ctx.Err()}
 		if p.err == nil {
 			a.open(&p)
 		}
@@ -149,7 +174,7 @@ func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 }
 
 func (a *assembly) open(p *part) {
-	p.hdr, p.file, p.err = a.archives.Open(a.index, p.entry)
+	p.hdr, p.file, p.err = a.entries.Open(p.entry)
 }
 
 // makeOthers makes what is no directory, until there is nothing left.

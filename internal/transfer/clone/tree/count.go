@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"encoding/binary"
@@ -13,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countEntries returns how many entries a directory and all below it have. It reads
-// directories only and no status of a file: other processes wait for the lock meanwhile.
-func countEntries(dir *os.File) (n int64, err error) {
+// Count returns how many entries a directory and all below it have. It reads
+// directories only and no status of a file: other processes may wait meanwhile.
+func Count(dir *os.File) (n int64, err error) {
 	fd, err := openSubdirectory(int(dir.Fd()), ".")
 	if err != nil {
 		return 0, err

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"errors"
@@ -15,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // The ways to copy the content of a file, cheapest first.
@@ -24,40 +24,50 @@ const (
 	byHand
 )
 
-// copier copies the contents of files between two filesystems, in the cheapest way
-// that these have turned out to be able to.
-type copier struct{ way atomic.Int32 }
+// Copier copies the contents of files between two filesystems, in the cheapest way
+// that has worked so far. The zero value is ready for use, by several goroutines.
+type Copier struct{ way atomic.Int32 }
 
-// copiers are those of one destination, by the device of the source: one layer on
-// another filesystem takes reflinks from no other.
-type copiers struct {
+// Copiers are the copiers of one destination, by the filesystem of the source: files on
+// one that shares no extents with the destination do not keep others from sharing theirs.
+// The zero value is ready for use, by several goroutines.
+type Copiers struct {
 	mu sync.Mutex
-	of map[uint64]*copier
+	of map[uint64]*Copier
 }
 
-// from returns the copier for files on the filesystem of an open one.
-func (c *copiers) from(f *os.File) (*copier, error) {
-	var st unix.Stat_t
+// Copy gives dst, an empty file, the content of src. It shares the extents if possible.
+func (c *Copiers) Copy(dst, src *os.File) error {
+	copier, st, err := c.from(src)
+	if err == nil {
+		_, err = copier.copy(int(dst.Fd()), int(src.Fd()), &st)
+	}
+	return err
+}
+
+// from returns the copier for files on the filesystem of an open one, and the status of
+// that file.
+func (c *Copiers) from(f *os.File) (of *Copier, st unix.Stat_t, err error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
+		return nil, st, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.of[st.Dev] == nil {
 		if c.of == nil {
-			c.of = map[uint64]*copier{}
+			c.of = map[uint64]*Copier{}
 		}
-		c.of[st.Dev] = &copier{}
+		c.of[st.Dev] = &Copier{}
 	}
-	return c.of[st.Dev], nil
+	return c.of[st.Dev], st, nil
 }
 
 // stepDown goes on to the next way, unless another worker did so already.
-func (c *copier) stepDown(from int32) { c.way.CompareAndSwap(from, from+1) }
+func (c *Copier) stepDown(from int32) { c.way.CompareAndSwap(from, from+1) }
 
 // copy gives dst, an empty file, the content of src, of which st is the status. It
 // returns how many bytes do not share extents with src.
-func (c *copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
+func (c *Copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
 	if st.Size == 0 {
 		return 0, nil
 	}
@@ -66,7 +76,7 @@ func (c *copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
 		switch {
 		case err == nil:
 			return 0, nil
-		case isOneOf(err, unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV):
+		case rooted.IsOneOf(err, unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV):
 			c.stepDown(byReflink)
 		// For this file only: its attributes are others than a new file gets.
 		case !errors.Is(err, unix.EINVAL):
@@ -84,7 +94,7 @@ func (c *copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
 }
 
 // copyData copies what is no hole.
-func (c *copier) copyData(dst, src int, size int64) (copied int64, err error) {
+func (c *Copier) copyData(dst, src int, size int64) (copied int64, err error) {
 	for off := int64(0); off < size; {
 		start, err := unix.Seek(src, off, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // a hole to the end
@@ -108,7 +118,7 @@ func (c *copier) copyData(dst, src int, size int64) (copied int64, err error) {
 }
 
 // copyRange copies the bytes from off to end, all of which have to be there.
-func (c *copier) copyRange(dst, src int, off, end int64) error {
+func (c *Copier) copyRange(dst, src int, off, end int64) error {
 	for off < end {
 		if c.way.Load() >= byHand {
 			return copyByHand(dst, src, off, end)
@@ -117,7 +127,7 @@ func (c *copier) copyRange(dst, src int, off, end int64) error {
 		n, err := unix.CopyFileRange(src, &in, dst, &out, int(min(end-off, 1<<30)), 0)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case isOneOf(err, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.EPERM):
+		case rooted.IsOneOf(err, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.EPERM):
 			c.stepDown(byKernel)
 			// Even if the way is another for other files, as with EINVAL of a reflink.
 			return copyByHand(dst, src, off, end)
@@ -156,13 +166,4 @@ func copyByHand(dst, src int, off, end int64) error {
 		}
 	}
 	return nil
-}
-
-func isOneOf(err error, errnos ...unix.Errno) bool {
-	for _, errno := range errnos {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }

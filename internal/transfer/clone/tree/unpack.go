@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"archive/tar"
@@ -14,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 const (
@@ -30,8 +30,8 @@ const (
 // directory comes before what is in it.
 type unpacker struct {
 	root   *os.File
-	copier *copier
-	counts *counts
+	copier *Copier
+	counts *Counts
 	umask  uint32
 	// dirs are finished last: they get their times, and until then nothing is made by
 	// their modes. hasRoot reports that the root is one of them.
@@ -43,14 +43,14 @@ type unpacker struct {
 }
 
 // newUnpacker makes a tree in the empty directory root, which passes nothing on.
-func newUnpacker(root *os.File, c *copier, n *counts) (*unpacker, error) {
+func newUnpacker(root *os.File, c *Copier, n *Counts) (*unpacker, error) {
 	umask, err := readUmask()
 	return &unpacker{root: root, copier: c, counts: n, umask: umask, dir: -1}, err
 }
 
 // add makes what an entry is of; src has the content of a regular file.
 func (u *unpacker) add(hdr *tar.Header, src File) error {
-	u.counts.files.Add(1)
+	u.counts.Files.Add(1)
 	name := path.Clean(hdr.Name)
 	dir, err := u.enter(path.Dir(name))
 	if err != nil {
@@ -141,7 +141,7 @@ func openBeneath(root *os.File, name string) (int, error) {
 }
 
 func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error {
-	dst, err := openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint32(hdr.Mode&0o777))
+	dst, err := Open(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint32(hdr.Mode&0o777))
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,8 @@ func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error
 	if err != nil {
 		return err
 	}
-	u.counts.bytes.Add(st.Size)
-	u.counts.copied.Add(copied)
+	u.counts.Bytes.Add(st.Size)
+	u.counts.Copied.Add(copied)
 	return setHeader(dst, hdr, uint32(hdr.Mode)&0o777&^u.umask)
 }
 
@@ -185,7 +185,7 @@ func setXattrs(dst attributes, hdr *tar.Header) error {
 			continue
 		}
 		if treat(name) == refuse {
-			return unsupported("a file has the extended attribute %s", name)
+			return clonejob.Unsupportedf("a file has the extended attribute %s", name)
 		}
 		if err := setXattr(dst, name, []byte(value)); err != nil {
 			return err

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"context"
@@ -17,30 +15,25 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // cloneTree copies the tree src to dst.
 func cloneTree(t *testing.T, src, dst string) error {
 	t.Helper()
-	return cloneTreeWith(t, src, dst, &copier{}, &counts{})
+	return cloneTreeBy(t, src, dst, byReflink, &Counts{})
 }
 
-func cloneTreeWith(t *testing.T, src, dst string, c *copier, n *counts) error {
+// cloneTreeBy is cloneTree that begins with one of the ways to copy contents.
+func cloneTreeBy(t *testing.T, src, dst string, way int32, n *Counts) error {
 	t.Helper()
-	open := func(dir string) *os.File {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		return f
-	}
-	links := dst + ".links"
-	err := copyTree(t.Context(), open(dst), open(src), open(links), c, n, nil, 3)
+	from, links := openDirectory(t, src), dst+".links"
+	var copiers Copiers
+	c, _, err := copiers.from(from)
+	must(t, err)
+	c.way.Store(way)
+	err = Copy(t.Context(), openDirectory(t, dst), from, openDirectory(t, links), &copiers, n, nil, 3)
 	if err == nil {
 		left, _ := os.ReadDir(links)
 		if len(left) > 0 {
@@ -48,6 +41,16 @@ func cloneTreeWith(t *testing.T, src, dst string, c *copier, n *counts) error {
 		}
 	}
 	return err
+}
+
+// openDirectory opens a directory, which it makes if there is none.
+func openDirectory(t *testing.T, dir string) *os.File {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o700))
+	f, err := os.Open(dir)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // must fails the test for an error.
@@ -193,20 +196,18 @@ func TestTreeIsCopiedWhole(t *testing.T) {
 		{kind: "ext4", way: byHand},
 	} {
 		t.Run(fmt.Sprintf("%s,%d", tt.kind, tt.way), func(t *testing.T) {
-			dir := filesystem(t, tt.kind)
+			dir := testfs.New(t, tt.kind)
 			src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 			must(t, os.Mkdir(src, 0o755))
 			hardTree(t, src)
-			want := snapshot(t, src)
-			var n counts
-			c := &copier{}
-			c.way.Store(tt.way)
-			must(t, cloneTreeWith(t, src, dst, c, &n))
+			want := testfs.Snapshot(t, src)
+			var n Counts
+			must(t, cloneTreeBy(t, src, dst, tt.way, &n))
 			t.Cleanup(func() { _ = os.RemoveAll(dst) })
-			compare(t, snapshot(t, dst), want)
-			compare(t, snapshot(t, src), want)
-			if shared := n.copied.Load() == 0; shared != tt.reflink {
-				t.Errorf("copied %d of %d bytes", n.copied.Load(), n.bytes.Load())
+			testfs.Compare(t, testfs.Snapshot(t, dst), want)
+			testfs.Compare(t, testfs.Snapshot(t, src), want)
+			if shared := n.Copied.Load() == 0; shared != tt.reflink {
+				t.Errorf("copied %d of %d bytes", n.Copied.Load(), n.Bytes.Load())
 			}
 			for _, name := range []string{"front", "middle", "end", "whole"} {
 				var st unix.Stat_t
@@ -220,7 +221,7 @@ func TestTreeIsCopiedWhole(t *testing.T) {
 }
 
 func TestFileThatTheKernelDoesNotCopyIsCopiedByHand(t *testing.T) {
-	path := filepath.Join(filesystem(t, "xfs"), "file")
+	path := filepath.Join(testfs.New(t, "xfs"), "file")
 	must(t, os.WriteFile(path, []byte(strings.Repeat("content", 10000)), 0o600))
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(t, err)
@@ -228,7 +229,7 @@ func TestFileThatTheKernelDoesNotCopyIsCopiedByHand(t *testing.T) {
 	var st unix.Stat_t
 	must(t, unix.Fstat(int(f.Fd()), &st))
 	// The ranges overlap: EINVAL of both.
-	c := &copier{}
+	c := &Copier{}
 	copied, err := c.copy(int(f.Fd()), int(f.Fd()), &st)
 	if err != nil || copied != st.Size || c.way.Load() != byReflink {
 		t.Errorf("copied %d bytes, %v, way %d", copied, err, c.way.Load())
@@ -239,7 +240,7 @@ func TestFileThatTheKernelDoesNotCopyIsCopiedByHand(t *testing.T) {
 }
 
 func TestHardLinksOutsideOfTheTreeStayThere(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	must(t, os.Mkdir(src, 0o755))
 	must(t, os.WriteFile(filepath.Join(src, "a"), []byte("content"), 0o600))
@@ -256,7 +257,7 @@ func TestHardLinksOutsideOfTheTreeStayThere(t *testing.T) {
 }
 
 func TestWhatOnlyMountsKnewIsLeftOut(t *testing.T) {
-	dir := filesystem(t, "xfs")
+	dir := testfs.New(t, "xfs")
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	must(t, os.Mkdir(src, 0o755))
 	must(t, os.WriteFile(filepath.Join(src, "a"), nil, 0o600))
@@ -264,7 +265,7 @@ func TestWhatOnlyMountsKnewIsLeftOut(t *testing.T) {
 	must(t, unix.Setxattr(src, "trusted.overlay.impure", []byte("y"), 0))
 	err := cloneTree(t, src, dst)
 	must(t, err)
-	for _, line := range snapshot(t, dst) {
+	for _, line := range testfs.Snapshot(t, dst) {
 		if strings.Contains(line, "overlay") {
 			t.Errorf("has %q", line)
 		}
@@ -281,7 +282,7 @@ func TestTreesOfOtherFormsAreRefused(t *testing.T) {
 		"mount program": func(file string) error { return os.WriteFile(filepath.Join(filepath.Dir(file), ".wh.x"), nil, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filesystem(t, "xfs")
+			dir := testfs.New(t, "xfs")
 			src := filepath.Join(dir, "src")
 			must(t, os.MkdirAll(filepath.Join(src, "sub"), 0o755))
 			file := filepath.Join(src, "sub", "file")
@@ -296,16 +297,16 @@ func TestTreesOfOtherFormsAreRefused(t *testing.T) {
 }
 
 func TestPropertiesOfAFilesystemStayThere(t *testing.T) {
-	src := filepath.Join(filesystem(t, "btrfs"), "src")
+	src := filepath.Join(testfs.New(t, "btrfs"), "src")
 	must(t, os.Mkdir(src, 0o755))
 	must(t, os.WriteFile(filepath.Join(src, "file"), nil, 0o600))
 	must(t, unix.Setxattr(filepath.Join(src, "file"), "btrfs.compression", []byte("zstd"), 0))
 	must(t, unix.Setxattr(src, "btrfs.compression", []byte("zstd"), 0))
-	must(t, cloneTree(t, src, filepath.Join(filesystem(t, "xfs"), "dst")))
+	must(t, cloneTree(t, src, filepath.Join(testfs.New(t, "xfs"), "dst")))
 }
 
 func TestAttributesThatTheFilesystemLacksAreRefused(t *testing.T) {
-	f, err := os.OpenFile(filepath.Join(filesystem(t, "xfs"), "file"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(filepath.Join(testfs.New(t, "xfs"), "file"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	must(t, err)
 	defer f.Close()
 	err = setXattr(fileAttributes(f.Fd()), "btrfs.compression", []byte("zstd"))
@@ -315,14 +316,14 @@ func TestAttributesThatTheFilesystemLacksAreRefused(t *testing.T) {
 }
 
 func TestFullFilesystemIsSaid(t *testing.T) {
-	src := filepath.Join(filesystem(t, "xfs"), "src")
+	src := filepath.Join(testfs.New(t, "xfs"), "src")
 	must(t, os.Mkdir(src, 0o755))
 	for i := range 40 {
 		must(t, os.WriteFile(filepath.Join(src, fmt.Sprint(i)), make([]byte, 16<<20), 0o600))
 	}
-	err := cloneTree(t, src, filepath.Join(filesystemOf(t, "ext4", 64<<20), "dst"))
-	if f := Failure(err); f.Kind != clonejob.NoSpace {
-		t.Errorf("failure %+v, want one of space", f)
+	err := cloneTree(t, src, filepath.Join(testfs.NewOfSize(t, "ext4", 64<<20), "dst"))
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("error %v, want %v", err, unix.ENOSPC)
 	}
 }
 
@@ -341,12 +342,39 @@ func TestCopyOfTreeEndsWithItsContext(t *testing.T) {
 		dirs = append(dirs, f)
 	}
 	before := openFiles(t)
-	err := copyTree(ctx, dirs[0], dirs[1], dirs[2], &copier{}, &counts{}, nil, 3)
+	err := Copy(ctx, dirs[0], dirs[1], dirs[2], &Copiers{}, &Counts{}, nil, 3)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 	if after := openFiles(t); after > before {
 		t.Errorf("%d files stay open", after-before)
+	}
+}
+
+func TestTreeThatDisappearsIsNoFailureOfItsOwn(t *testing.T) {
+	src := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(src, "dir"), 0o755))
+	must(t, os.WriteFile(filepath.Join(src, "file"), nil, 0o600))
+	must(t, os.Symlink("target", filepath.Join(src, "link")))
+	root, err := os.Open(src)
+	must(t, err)
+	defer root.Close()
+	must(t, os.RemoveAll(src))
+	fd := int(root.Fd())
+	w := worker{tree: &tree{counts: &Counts{}}, dirents: make([]byte, 4096)}
+	d := &directory{name: ".", src: fd, dst: fd}
+	for name, do := range map[string]func() error{
+		"directory": func() error { return w.do(item{dir: d, name: "dir"}) },
+		"file":      func() error { return w.copyRegular(d, "file", &unix.Stat_t{}) },
+		"link": func() error {
+			_, err := w.copyEntry(d, dirent{name: "link", kind: unix.DT_LNK})
+			return err
+		},
+		"itself": func() error { return w.readDirectory(d) },
+	} {
+		if err := do(); !errors.Is(err, clonejob.ErrChanged) {
+			t.Errorf("%s: error %v, want %v", name, err, clonejob.ErrChanged)
+		}
 	}
 }
 

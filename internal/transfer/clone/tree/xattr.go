@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"bytes"
@@ -12,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // overlayXattr is what the names of overlayfs's own attributes begin with, see
@@ -95,7 +95,7 @@ func copyXattrs(dst, src attributes, scratch []byte) (copied []xattr, err error)
 		names, err = grow(src.list)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list extended attributes: %w", gone(err))
+		return nil, fmt.Errorf("list extended attributes: %w", clonejob.Gone(err))
 	}
 	for len(names) > 0 {
 		end := bytes.IndexByte(names, 0)
@@ -105,14 +105,14 @@ func copyXattrs(dst, src attributes, scratch []byte) (copied []xattr, err error)
 		case drop:
 			continue
 		case refuse:
-			return nil, unsupported("a file has the extended attribute %s", name)
+			return nil, clonejob.Unsupportedf("a file has the extended attribute %s", name)
 		}
 		value, err := grow(func(buf []byte) (int, error) { return src.get(name, buf) })
 		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read extended attribute %s: %w", name, gone(err))
+			return nil, fmt.Errorf("read extended attribute %s: %w", name, clonejob.Gone(err))
 		}
 		if err := setXattr(dst, name, value); err != nil {
 			return nil, err
@@ -127,7 +127,7 @@ func copyXattrs(dst, src attributes, scratch []byte) (copied []xattr, err error)
 func setXattr(dst attributes, name string, value []byte) error {
 	err := dst.set(name, value)
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return unsupported("the destination's filesystem has no extended attribute %s", name)
+		return clonejob.Unsupportedf("the destination's filesystem has no extended attribute %s", name)
 	}
 	if err != nil {
 		return fmt.Errorf("set extended attribute %s: %w", name, err)

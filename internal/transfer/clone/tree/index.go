@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"archive/tar"
@@ -19,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -42,7 +41,7 @@ type index struct {
 
 	mu sync.Mutex
 	// inodes are the attributes that files of several names were found to have.
-	inodes map[fileID]int32
+	inodes map[rooted.ID]int32
 }
 
 // rootNode is the index of the root.
@@ -86,7 +85,7 @@ type attr struct {
 	vague  bool
 	target string
 	xattrs []xattr
-	file   fileID
+	file   rooted.ID
 }
 
 type xattr struct{ name, value string }
@@ -94,7 +93,7 @@ type xattr struct{ name, value string }
 // readIndex reads the headers in an open tar-split file. The error wraps
 // clonejob.ErrNotVerified.
 func readIndex(f *os.File, stop func() error) (*index, error) {
-	x := &index{seed: maphash.MakeSeed(), inodes: map[fileID]int32{}, lastNode: rootNode}
+	x := &index{seed: maphash.MakeSeed(), inodes: map[rooted.ID]int32{}, lastNode: rootNode}
 	x.nodes = append(x.nodes, node{parent: -1, flags: implicit})
 	x.attrs = append(x.attrs, attr{kind: unix.S_IFDIR})
 	x.table = make([]int32, 1<<10)

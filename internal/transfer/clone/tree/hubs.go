@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"fmt"
@@ -12,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // hubs keep hard links: the first worker that comes across a file of several names
@@ -21,10 +21,8 @@ type hubs struct {
 	dir *os.File
 
 	mu    sync.Mutex
-	files map[fileID]*hub
+	files map[rooted.ID]*hub
 }
-
-type fileID struct{ dev, ino uint64 }
 
 // hub is a file that has several names.
 type hub struct {
@@ -34,7 +32,7 @@ type hub struct {
 	left uint64
 }
 
-func newHubs(dir *os.File) *hubs { return &hubs{dir: dir, files: map[fileID]*hub{}} }
+func newHubs(dir *os.File) *hubs { return &hubs{dir: dir, files: map[rooted.ID]*hub{}} }
 
 // place puts a file, of which st is the status in the source, into the directory dir.
 // create makes it, in that directory or in the hub's.
@@ -60,7 +58,7 @@ func (h *hubs) place(dir int, name string, st *unix.Stat_t, create func(dir int,
 }
 
 func (h *hubs) file(st *unix.Stat_t) *hub {
-	id := fileID{dev: st.Dev, ino: st.Ino}
+	id := rooted.ID{Dev: st.Dev, Ino: st.Ino}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f := h.files[id]

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"archive/tar"

@@ -1,9 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux && (!cgo || exclude_graphdriver_btrfs)
-
-package clone
+package tree
 
 import (
 	"bytes"
@@ -11,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // What a directory passes on to what is made in it, from include/uapi/linux/fs.h of the
@@ -32,10 +32,11 @@ type fsxattr struct {
 	_                                                  [8]byte
 }
 
-// inherit gives the open directory dir what things made in it would have inherited, had
-// they been made in the directory like: the SELinux label, the project of a quota, and how
-// Btrfs keeps files. Without the project no file can be renamed from one to the other.
-func inherit(dir, like int) error {
+// Inherit gives the open staging directory dir what things made in it would have
+// inherited, had they been made in the open directory like: the SELinux label, the project
+// of a quota, and how Btrfs keeps files. Without the project no file can be renamed from
+// one to the other. The error wraps clonejob.ErrUnsupported if the kernel refuses.
+func Inherit(dir, like int) error {
 	for _, name := range []string{"security.selinux", "btrfs.compression"} {
 		want, err := grow(func(buf []byte) (int, error) { return unix.Fgetxattr(like, name, buf) })
 		if err != nil {
@@ -46,7 +47,7 @@ func inherit(dir, like int) error {
 			continue
 		}
 		if err := unix.Fsetxattr(dir, name, want, 0); err != nil {
-			return unsupported("set extended attribute %s of the staging directory: %v", name, err)
+			return clonejob.Unsupportedf("set extended attribute %s of the staging directory: %v", name, err)
 		}
 	}
 	if err := inheritFlags(dir, like); err != nil {
@@ -66,7 +67,7 @@ func inheritFlags(dir, like int) error {
 		return err
 	}
 	if err := unix.IoctlSetPointerInt(dir, unix.FS_IOC_SETFLAGS, got&^flags|want&flags); err != nil {
-		return unsupported("set flags of the staging directory: %v", err)
+		return clonejob.Unsupportedf("set flags of the staging directory: %v", err)
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func inheritProject(dir, like int) error {
 	}
 	got.project, got.flags = want.project, got.flags&^flagProjectInherit|want.flags&flagProjectInherit
 	if err := ioctlFsx(dir, fsxSet, &got); err != nil {
-		return unsupported("set the project of the staging directory: %v", err)
+		return clonejob.Unsupportedf("set the project of the staging directory: %v", err)
 	}
 	return nil
 }
