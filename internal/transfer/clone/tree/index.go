@@ -36,6 +36,9 @@ type index struct {
 	lastDir  string
 	lastNode int32
 
+	// removals is how many names remove has looked at, which a test bounds.
+	removals int
+
 	// found are the nodes that are in the tree, each set by one goroutine.
 	found []bool
 
@@ -55,6 +58,9 @@ type node struct {
 	flags  nodeFlags
 	// attr is the index of what the name is of, for the names of one file the same.
 	attr int32
+	// below is a name in the directory, and beside the next one in the same directory; 0
+	// is none. Removed names are in no such list.
+	below, beside int32
 }
 
 type nodeFlags uint8
@@ -90,13 +96,18 @@ type attr struct {
 
 type xattr struct{ name, value string }
 
+// newIndex is that of an archive without entries.
+func newIndex() *index {
+	return &index{
+		nodes: []node{{parent: -1, flags: implicit}}, attrs: []attr{{kind: unix.S_IFDIR}},
+		table: make([]int32, 1<<10), seed: maphash.MakeSeed(), lastNode: rootNode, inodes: map[rooted.ID]int32{},
+	}
+}
+
 // readIndex reads the headers in an open tar-split file. The error wraps
 // clonejob.ErrNotVerified.
 func readIndex(f *os.File, stop func() error) (*index, error) {
-	x := &index{seed: maphash.MakeSeed(), inodes: map[rooted.ID]int32{}, lastNode: rootNode}
-	x.nodes = append(x.nodes, node{parent: -1, flags: implicit})
-	x.attrs = append(x.attrs, attr{kind: unix.S_IFDIR})
-	x.table = make([]int32, 1<<10)
+	x := newIndex()
 	err := headers(f, func(hdr *tar.Header) error {
 		if err := stop(); err != nil {
 			return err
@@ -201,7 +212,7 @@ func (x *index) directory(dir string) (int32, error) {
 		}
 		next := &x.nodes[n]
 		if next.flags&removed != 0 {
-			next.flags, next.attr = implicit, x.newAttr(attr{kind: unix.S_IFDIR})
+			x.set(n, implicit, x.newAttr(attr{kind: unix.S_IFDIR}))
 		}
 		switch a := &x.attrs[next.attr]; {
 		case x.isDir(n):
@@ -284,27 +295,37 @@ func (x *index) replace(parent int32, name string, flags nodeFlags, a attr) erro
 	if err != nil {
 		return err
 	}
-	x.remove(n)
-	x.nodes[n].flags, x.nodes[n].attr = flags, x.newAttr(a)
+	x.set(n, flags, x.newAttr(a))
 	return nil
 }
 
-// remove removes a name, and those below it.
+// set gives a name what it is of, in place of all that it was before. So each name is
+// removed at most once for each time that it was set.
+func (x *index) set(n int32, flags nodeFlags, attr int32) {
+	at := &x.nodes[n]
+	if at.flags&removed == 0 {
+		x.remove(n)
+	} else {
+		dir := &x.nodes[at.parent]
+		at.beside, dir.below = dir.below, n
+	}
+	at.flags, at.attr = flags, attr
+}
+
+// remove removes a name, and those below it. It does not recurse: a path may have 1 MiB.
 func (x *index) remove(n int32) {
-	if x.nodes[n].flags&removed != 0 {
-		return
+	if x.isDir(n) {
+		x.lastDir, x.lastNode = "", rootNode
 	}
-	isDir := x.isDir(n)
-	x.nodes[n].flags = removed
-	x.attrs[x.nodes[n].attr].names--
-	if !isDir {
-		return
-	}
-	x.lastDir, x.lastNode = "", rootNode
-	for below := range x.nodes {
-		if x.nodes[below].parent == n {
-			x.remove(int32(below))
+	for doomed := []int32{n}; len(doomed) > 0; {
+		at := &x.nodes[doomed[len(doomed)-1]]
+		doomed = doomed[:len(doomed)-1]
+		x.removals++
+		x.attrs[at.attr].names--
+		for below := at.below; below != 0; below = x.nodes[below].beside {
+			doomed = append(doomed, below)
 		}
+		at.flags, at.below = removed, 0
 	}
 }
 
@@ -323,14 +344,13 @@ func (x *index) link(parent int32, name string, hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	x.remove(n)
 	at := x.nodes[of].attr
 	a := &x.attrs[at]
 	a.names++
 	a.vague = a.vague || a.mode != uint32(hdr.Mode)&0o7777 || int(a.uid) != hdr.Uid || int(a.gid) != hdr.Gid ||
 		a.sec != hdr.ModTime.Unix() || int(a.nsec) != hdr.ModTime.Nanosecond()
 	a.xattrs = merge(a.xattrs, xattrsOf(hdr))
-	x.nodes[n].flags, x.nodes[n].attr = 0, at
+	x.set(n, 0, at)
 	return nil
 }
 
