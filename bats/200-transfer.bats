@@ -440,7 +440,7 @@ leave() {
     leave 5000000
     local -x TMPDIR=/sysroot/spool
     bp 1 set-unified --from registry
-    assert "$stderr" =~ "Error: bring $REGISTRY/os:42 into the bootc-owned store: not enough free space: 6[0-9]{6} bytes are needed on /sysroot, for the bootc-owned store and podman's temporary files in \"/sysroot/spool\", and [0-9]+ are free"
+    assert "$stderr" =~ "Error: bring $REGISTRY/os:42 into the bootc-owned store: not enough free space: 6[0-9]{6} bytes are needed on /sysroot, for the bootc-owned store and podman's temporary files in \"/sysroot/spool\" \(TMPDIR\), and [0-9]+ are free"
     bp 1 set-unified --from ostree --method podman
     assert "$stderr" =~ "6[0-9]{6} bytes are needed on /sysroot"
     unset TMPDIR
@@ -528,7 +528,10 @@ EOF
     conf "$etc" /srv/tmp2
     head -c "$(($(df --output=avail -B1 /srv/tmp2 | tail -1) - 2000000))" /dev/zero >/srv/tmp2/filler
     bp 1 set-unified --from registry
-    assert "$stderr" =~ "30[0-9]{5} bytes are needed on /srv/tmp2, for podman's temporary files in \"/srv/tmp2\", and [0-9]+ are free"
+    assert "$stderr" =~ "30[0-9]{5} bytes are needed on /srv/tmp2, for podman's temporary files in \"/srv/tmp2\" \(image_copy_tmp_dir in containers.conf\), and [0-9]+ are free"
+    assert "${stderr##*$'\n'}" == "Hint: make room on /srv/tmp2, or try without this check with --force"
+    TMPDIR=/missing bp 1 set-unified --from registry --force
+    assert "$stderr" =~ "make directory for layers in \"/missing\" \(TMPDIR\): stat /missing"
     bp 1 set-unified --from ostree --method podman
     assert "$stderr" =~ "30[0-9]{5} bytes are needed on /srv/tmp2"
     rm /srv/tmp2/filler
@@ -1203,7 +1206,7 @@ EOF
     bp unset-unified
     dd if=/dev/zero of=/sysroot/filler.root bs=64k 2>/dev/null || true
     bp 1 set-unified --quiet --from ostree --force
-    assert "$stderr" =~ "no space left on device"$'\n'"Hint: make room there$"
+    assert "$stderr" =~ "no space left on device"$'\n'"Hint: make room on /sysroot$"
     umount /sysroot
     mount_sysroot xfs
 }

@@ -481,7 +481,7 @@ full() {
     export TMPDIR=$PWD/spool
     for from in registry ostree; do
         bp 1 set-unified --from "$from" --method podman
-        assert "$stderr" =~ "not enough free space: [0-9]+ bytes are needed on $TMPDIR, for podman's temporary files in \"$TMPDIR\", and [0-9]+ are free"
+        assert "$stderr" =~ "not enough free space: [0-9]+ bytes are needed on $TMPDIR, for podman's temporary files in \"$TMPDIR\" \(TMPDIR\), and [0-9]+ are free"
         bp 1 set-unified --from "$from" --method podman --force
         assert "$stderr" =~ "no space left"
         assert "$(ls spool)" == ""

@@ -18,7 +18,6 @@ import (
 // maxFileWarnings is how many files dedup names; the result has their number.
 const maxFileWarnings = 10
 
-
 func (a *app) dedupCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "dedup",

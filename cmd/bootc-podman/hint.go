@@ -45,6 +45,7 @@ func nextStep(err error, words []string) string {
 		ignored  *inventory.IgnoredError
 		run      *wrapper.ContainerError
 		login    *wrapper.LoginError
+		space    *transfer.SpaceError
 	)
 	switch {
 	case errors.As(err, &ignored):
@@ -94,10 +95,10 @@ func nextStep(err error, words []string) string {
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
 		return "without --no-wait, it waits for the other to end"
-	case errors.Is(err, transfer.ErrNoSpace):
-		return "make room there, or see whether it fits all the same with --force"
-	case errors.Is(err, clonejob.ErrNoSpace):
-		return "make room there"
+	case errors.As(err, &space) && errors.Is(err, transfer.ErrNoSpace):
+		return fmt.Sprintf("make room on %s, or try without this check with --force", wrapper.Quote(space.Mountpoint))
+	case errors.As(err, &space):
+		return "make room on " + wrapper.Quote(space.Mountpoint)
 	case errors.As(err, &damaged):
 		return damaged.Advice()
 	case errors.Is(err, clonejob.ErrDamaged):

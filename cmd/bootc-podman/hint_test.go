@@ -82,8 +82,11 @@ func TestHint(t *testing.T) {
 		{name: "a storage.conf for root only", err: &storageconf.ConfError{Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "moved on", err: fmt.Errorf("%w: %w", plan.ErrNoSource, plan.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
 		{name: "no name with a tag", err: transfer.ErrNoTag, want: "give it one in podman's own store: podman tag IMAGE NAME:TAG"},
-		{name: "will not fit", err: transfer.ErrNoSpace, want: "make room there, or see whether it fits all the same with --force"},
-		{name: "did not fit", err: clonejob.ErrNoSpace, want: "make room there"},
+		{
+			name: "will not fit", err: &transfer.SpaceError{Mountpoint: "/sysroot", Err: transfer.ErrNoSpace},
+			want: "make room on /sysroot, or try without this check with --force",
+		},
+		{name: "did not fit", err: &transfer.SpaceError{Mountpoint: "/var", Err: clonejob.ErrNoSpace}, want: "make room on /var"},
 		{name: "no source at all", err: plan.ErrNoSource},
 		{name: "file for root only", err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},

@@ -180,7 +180,7 @@ func (a *arrival) clone(ctx context.Context, in *place, job clonejob.Job, names 
 	defer task.Stop()
 	result, err := clonejob.Run(ctx, in.RunPrivate, program, job, a.Stderr, cloneProgress(task))
 	if err != nil {
-		return nil, fmt.Errorf("clone %s: %w", what, err)
+		return nil, fmt.Errorf("clone %s: %w", what, a.to.full(err))
 	}
 	task.Done()
 	return result, nil

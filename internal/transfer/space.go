@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/export"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
@@ -72,11 +73,39 @@ func fit(what string, needs []demand, of func(dir string) (filesystem, error)) e
 	}
 	for _, d := range totals {
 		if uint64(d.bytes) > d.free {
-			return fmt.Errorf("%s: %w: %d bytes are needed on %s, for %s, and %d are free",
-				what, ErrNoSpace, d.bytes, d.mountpoint, strings.Join(d.whats, " and "), d.free)
+			return &SpaceError{d.mountpoint, fmt.Errorf("%s: %w: %d bytes are needed on %s, for %s, and %d are free",
+				what, ErrNoSpace, d.bytes, d.mountpoint, strings.Join(d.whats, " and "), d.free)}
 		}
 	}
 	return nil
+}
+
+// SpaceError is ErrNoSpace, or clonejob.ErrNoSpace, with the mount point of the filesystem
+// that has not enough space.
+type SpaceError struct {
+	Mountpoint string
+	Err        error
+}
+
+func (e *SpaceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error without the mount point.
+func (e *SpaceError) Unwrap() error { return e.Err }
+
+// full adds the mount point of the place to an error about its full filesystem.
+func (p *place) full(err error) error {
+	if !errors.Is(err, clonejob.ErrNoSpace) {
+		return err
+	}
+	to, destErr := p.destination()
+	if destErr != nil {
+		return err
+	}
+	on, statErr := filesystemOf(to.Dir)
+	if statErr != nil {
+		return err
+	}
+	return &SpaceError{on.mountpoint, err}
 }
 
 // openNearest opens a directory or, where it does not exist, the nearest one above it.
@@ -172,8 +201,8 @@ func (o *Options) checkAll(ctx context.Context, to plan.Destination, at *place, 
 // spoolNeed is that of podman, which has layers in temporary files before it has them
 // in a store.
 func (p *place) spoolNeed(ctx context.Context, bytes int64) demand {
-	dir, _ := p.TmpDir(ctx)
-	return demand{fmt.Sprintf("podman's temporary files in %q", dir), dir, bytes}
+	dir := p.TmpDir(ctx)
+	return demand{"podman's temporary files in " + dir.String(), dir.Path, bytes}
 }
 
 // checkPlan refuses a plan that would not fit, as far as that is known beforehand. An

@@ -119,7 +119,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 		{name: "nothing is known", plan: plan.Plan{Spooled: vast}},
 		{name: "fits", plan: plan.Plan{Write: new(int64(100)), Spooled: 100}},
 		{name: "written", plan: plan.Plan{Name: "os:1", Write: new(int64(vast))}, want: "bring os:1 into the bootc-owned store: not enough free space: 1152921504606846976 bytes are needed on "},
-		{name: "temporary files", plan: plan.Plan{Write: new(int64), Spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\", and "},
+		{name: "temporary files", plan: plan.Plan{Write: new(int64), Spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\" (TMPDIR), and "},
 		{name: "both", plan: plan.Plan{Write: new(int64(vast)), Spooled: vast}, want: "2305843009213693952 bytes"},
 		{name: "exports are looked at later", plan: plan.Plan{Write: new(int64(vast)), Method: plan.Reexport}},
 		{name: "by force", plan: plan.Plan{Write: new(int64(vast))}, force: true},
