@@ -256,12 +256,17 @@ func (a *app) hostIdentity(s *inventory.Status) hooks.Identity {
 	return id
 }
 
-// noteIdentity writes what a verb has read of the running host to host.json.
+// noteIdentity writes what a verb has read of the running host to host.json, unless that
+// has it.
 func (a *app) noteIdentity(o *options, s *inventory.Status) {
 	if host.At(o.sysroot).Running == "" || s.Booted == nil || a.euid != 0 || o.dryRun {
 		return
 	}
-	if err := hooks.WriteIdentity(a.root, a.hostIdentity(s)); err != nil && !errors.Is(err, fs.ErrPermission) {
+	id := a.hostIdentity(s)
+	if hooks.ReadIdentity(a.root) == id {
+		return
+	}
+	if err := hooks.WriteIdentity(a.root, id); err != nil && !errors.Is(err, fs.ErrPermission) {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
 	}
 }
