@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
 	"reflect"
 	"regexp"
 	"strings"
@@ -270,11 +271,33 @@ func TestListTemplateFields(t *testing.T) {
 			}
 		})
 	}
-	rows := reflect.TypeFor[imageRow]()
-	for i := range rows.NumMethod() {
-		if name := rows.Method(i).Name; name != "MarshalJSON" && headings()[name] == nil {
-			t.Errorf("field %s is without heading", name)
+}
+
+// TestEachColumnIsEverywhere: a column is a method, a heading and a field in the manual page.
+func TestEachColumnIsEverywhere(t *testing.T) {
+	manual, err := os.ReadFile("../../contrib/man/bootc-podman-list.8.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(manual), "\n#### **--format**")
+	text, _, _ = strings.Cut(text, "\n#### ")
+	rows, fields := reflect.TypeFor[imageRow](), map[string]bool{"MarshalJSON": true}
+	for _, c := range columns() {
+		fields[c.field] = true
+		if _, ok := rows.MethodByName(c.field); !ok || headings()[c.field] == nil {
+			t.Errorf("column %s is without method or heading", c.field)
 		}
+		if !strings.Contains(text, "**."+c.field+"**") {
+			t.Errorf("column %s is not in the manual page", c.field)
+		}
+	}
+	for i := range rows.NumMethod() {
+		if name := rows.Method(i).Name; !fields[name] {
+			t.Errorf("field %s is no column", name)
+		}
+	}
+	if found := len(regexp.MustCompile(`\*\*\.[A-Z]`).FindAllString(text, -1)); found != len(columns()) {
+		t.Errorf("the manual page has %d fields, and there are %d columns", found, len(columns()))
 	}
 }
 

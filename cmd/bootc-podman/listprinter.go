@@ -26,7 +26,33 @@ type listPrinter struct {
 	whole, noHeading, quiet bool
 }
 
-const listTable = "table {{.Repository}}\t{{.Tag}}\t{{.Type}}\t{{.Digest}}\t{{.Created}}\t{{.Size}}\t{{.State}}"
+// column is a field of templates, which is a method of imageRow, and its heading.
+type column struct {
+	field, heading string
+	// shown is that the table has it which is printed without --format.
+	shown bool
+}
+
+// columns lists the fields in the order of that table. A new column is a line here and a
+// method; tests compare both with each other and with the manual page.
+func columns() []column {
+	return []column{
+		{"Repository", "REPOSITORY", true},
+		{"Tag", "TAG", true},
+		{"Type", "TYPE", true},
+		{"Digest", "DIGEST", true},
+		{"Created", "CREATED", true},
+		{"Size", "SIZE", true},
+		{"State", "STATE", true},
+		{"Architecture", "ARCHITECTURE", false},
+		{"CreatedAt", "CREATED AT", false},
+		{"CreatedSince", "CREATED", false},
+		{"Deployments", "DEPLOYMENTS", false},
+		{"ID", "IMAGE ID", false},
+		{"Image", "IMAGE", false},
+		{"Store", "STORE", false},
+	}
+}
 
 // check refuses options that contradict each other, before anything is read.
 func (p listPrinter) check() error {
@@ -54,7 +80,13 @@ func (p listPrinter) isJSON() bool { return p.format == "json" }
 func (p listPrinter) formatter(w io.Writer) (*report.Formatter, error) {
 	switch p.format {
 	case "", "table":
-		return report.New(w, "list").Parse(report.OriginPodman, "{{range .}}"+strings.TrimPrefix(listTable, "table ")+"\n{{end -}}")
+		var shown []string
+		for _, c := range columns() {
+			if c.shown {
+				shown = append(shown, "{{."+c.field+"}}")
+			}
+		}
+		return report.New(w, "list").Parse(report.OriginPodman, "{{range .}}"+strings.Join(shown, "\t")+"\n{{end -}}")
 	}
 	return report.New(w, "list").Parse(report.OriginUser, p.format)
 }
@@ -137,17 +169,14 @@ type words []string
 
 func (w words) String() string { return strings.Join(w, ",") }
 
-// headings are the names of columns by the fields of templates. They have the types of the
-// fields, so that a template that works for a field works for its heading.
+// headings are those of the columns, by field. They have the types of the fields, so that a
+// template that works for a field works for its heading.
 func headings() map[string]any {
-	h := map[string]any{
-		"ID": "IMAGE ID", "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Deployments": words{"DEPLOYMENTS"},
+	h := map[string]any{}
+	for _, c := range columns() {
+		h[c.field] = c.heading
 	}
-	for _, field := range []string{
-		"Architecture", "Created", "Digest", "Image", "Repository", "Size", "State", "Store", "Tag", "Type",
-	} {
-		h[field] = strings.ToUpper(field)
-	}
+	h["Deployments"] = words{"DEPLOYMENTS"}
 	return h
 }
 
