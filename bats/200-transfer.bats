@@ -244,7 +244,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
         podman image unmount localhost/bootc
     else
         assert "$status" == 1
-        assert "$stderr" =~ "not what was to be there"
+        assert "$stderr" =~ "image does not match the expected one"
     fi
 }
 
@@ -817,7 +817,7 @@ as_hinted() {
     whole oracle localhost/named:1
 }
 
-@test "transfer: other images that are damaged are named, and in nobody's way" {
+@test "transfer: other images that are damaged are named, and others are used" {
     podman pull -q "$REGISTRY/os:42"
     bp init
     local podman
@@ -1028,7 +1028,7 @@ EOF
     assert "$output" == "Unified storage disabled for $REGISTRY/os:42."
     assert "$(oracle images -q)" == ""
     bp set-unified --plan --from composefs
-    assert "$output" =~ "Write:   not known: bootc alone knows"
+    assert "$output" =~ "Write:   not known: only bootc can read"
     rm -rf /var/lib/containers/storage # podman makes it before bootc writes there
     bp set-unified --quiet --from composefs
     oracle image inspect "$REGISTRY/os:42" >/dev/null

@@ -95,7 +95,7 @@ job() {
         done
         follow "ostree-unverified-image:containers-storage:$name"
         bp 1 set-unified
-        assert "$stderr" =~ "podman cannot read it"
+        assert "$stderr" =~ "podman cannot read it".*$'\n'"Hint: bootc switch "
         bp 1 pull-from-default-storage "$name@$DIGEST"
         assert "$stderr" =~ "podman cannot read it"
         for arguments in default bootc registry ostree; do

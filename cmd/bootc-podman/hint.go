@@ -95,6 +95,8 @@ func nextStep(err error, words []string) string {
 		return "in a chroot, bind-mount the new root on itself before entering it"
 	case errors.Is(err, transfer.ErrBusy):
 		return "without --no-wait, it waits for the other to end"
+	case errors.As(err, new(*plan.OriginError)) && errors.Is(err, cstorage.ErrUnreadable):
+		return "bootc switch with a name that podman reads, such as registry.example/os:1, lets the deployment follow it"
 	case errors.As(err, &space) && errors.Is(err, transfer.ErrNoSpace):
 		return fmt.Sprintf("make room on %s, or try without this check with --force", wrapper.Quote(space.Mountpoint))
 	case errors.As(err, &space):

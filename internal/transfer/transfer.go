@@ -51,8 +51,8 @@ var (
 	ErrNoSpace = errors.New("not enough free space")
 	// ErrNoTag says that an image has no name to copy it under.
 	ErrNoTag = errors.New("it has no name with a tag")
-	// ErrNotVerified says that an image is not what it was to be.
-	ErrNotVerified = errors.New("not what was to be there")
+	// ErrNotVerified reports that the verification after a transfer failed.
+	ErrNotVerified = errors.New("image does not match the expected one")
 )
 
 // PlanUnified plans what SetUnified would do, and changes nothing.

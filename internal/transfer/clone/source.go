@@ -61,7 +61,7 @@ func readSource(store storage.Store, id string) (*source, error) {
 		l := &sourceLayer{Layer: layer, data: map[string][]byte{}}
 		switch {
 		case len(l.UIDMap) > 0 || len(l.GIDMap) > 0:
-			return nil, clonejob.Unsupportedf("layer %s has other user IDs than its archive", l.ID)
+			return nil, clonejob.Unsupportedf("layer %s uses an ID mapping", l.ID)
 		case l.UncompressedDigest == "":
 			return nil, clonejob.Unsupportedf("the digest of layer %s is not known", l.ID)
 		case l.MountLabel != "":

@@ -75,7 +75,7 @@ func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, prog
 	case err != nil:
 		return nil, err
 	case answers.result == nil:
-		return nil, fmt.Errorf("run %s: %w", Program, errors.New("it said nothing"))
+		return nil, fmt.Errorf("run %s: %w", Program, errors.New("exited without a result"))
 	}
 	return answers.result, nil
 }

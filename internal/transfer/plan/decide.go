@@ -17,6 +17,14 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
+// OriginError reports that podman could not read back the name that a deployment follows.
+type OriginError struct{ err error }
+
+func (e *OriginError) Error() string { return e.err.Error() }
+
+// Unwrap returns the reason.
+func (e *OriginError) Unwrap() error { return e.err }
+
 // New decides how the booted image comes into the bootc-owned store: what is
 // booted, exactly, from the nearest source that has it.
 func New(v *View, choice Choice) (*Plan, error) {
@@ -41,7 +49,7 @@ func New(v *View, choice Choice) (*Plan, error) {
 	}
 	var err error
 	if p.Stored, err = inventory.StorableName(image); err != nil {
-		return nil, fmt.Errorf("onboard %s: %w", p.Image, err)
+		return nil, &OriginError{fmt.Errorf("onboard %s: %w", p.Image, err)}
 	}
 	keepers, _ := v.Keepers(p.Stored.String())
 	p.Kept = len(keepers) > 0
@@ -221,7 +229,7 @@ func (p *Plan) fromBootc(v *View, choice Choice) error {
 		p.Method, p.Take, p.Reason, p.Write = Nothing, named.ID, "the bootc-owned store has it", new(int64)
 		p.Exact = slices.Contains(named.Digests, p.Digest)
 		if begun && len(v.Record.Gained(named, p)) > 0 {
-			p.Method, p.Reason, p.untag = Tag, "the bootc-owned store has it, with a name more from a run that did not get to its end", true
+			p.Method, p.Reason, p.untag = Tag, "the bootc-owned store has it, with an extra name left by an interrupted run", true
 		}
 		return nil
 	}
@@ -443,7 +451,7 @@ func (p *Plan) fromComposefs(v *View, choice Choice) error {
 		return err
 	}
 	p.Method, p.Take, p.Exact, p.Fetch, p.Write = ByBootc, p.Image, false, 0, nil
-	p.WriteReason = "bootc alone knows the layers of a composefs deployment"
+	p.WriteReason = "only bootc can read the layers of a composefs deployment"
 	p.Reason = reason(choice, "no other source has what is booted")
 	return p.canName()
 }
