@@ -42,7 +42,7 @@ func FuzzParseCommit(f *testing.F) {
 			return
 		}
 		// One value has one serialisation.
-		if again := serialize(t, Value{kind: commitKind, data: data}); string(again) != string(data) {
+		if again := serialize(t, Value{kind: commitKind(), data: data}); string(again) != string(data) {
 			t.Errorf("%q is read, but its normal form is %q", data, again)
 		}
 		for key, value := range commit.Metadata {
@@ -74,7 +74,7 @@ func FuzzParseTree(f *testing.F) {
 				t.Errorf("name %q", name)
 			}
 		}
-		if again := serialize(t, Value{kind: treeKind, data: data}); string(again) != string(data) {
+		if again := serialize(t, Value{kind: treeKind(), data: data}); string(again) != string(data) {
 			t.Errorf("%q is read, but its normal form is %q", data, again)
 		}
 	})
@@ -90,7 +90,7 @@ func FuzzParseDirMeta(f *testing.F) {
 		if meta.Mode&unix.S_IFMT != unix.S_IFDIR {
 			t.Errorf("mode %o", meta.Mode)
 		}
-		if again := serialize(t, Value{kind: dirMetaKind, data: data}); string(again) != string(data) {
+		if again := serialize(t, Value{kind: dirMetaKind(), data: data}); string(again) != string(data) {
 			t.Errorf("%q is read, but its normal form is %q", data, again)
 		}
 	})
@@ -111,8 +111,8 @@ func FuzzParseDict(f *testing.F) {
 			t.Error("both a value and an error")
 		}
 		for _, v := range dict {
-			if k, rest := parseKind(v.kind.text(), 0); k == nil || rest != "" || !reflect.DeepEqual(k, v.kind) || !v.is(v.kind.text()) {
-				t.Errorf("type %q is not read back", v.kind.text())
+			if k, rest := parseKind(v.kind.text, 0); k == nil || rest != "" || !reflect.DeepEqual(k, v.kind) || !v.is(v.kind.text) {
+				t.Errorf("type %q is not read back", v.kind.text)
 			}
 			split(v)
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -27,7 +28,8 @@ type Value struct {
 
 // kind is a type of GVariant.
 type kind struct {
-	// code is the first character of the type string.
+	// text is the type string, code its first character.
+	text string
 	code byte
 	// align is the alignment in bytes, size the size, 0 where values differ in size.
 	align, size int
@@ -46,6 +48,11 @@ const (
 
 // basic has the sizes of the types of a fixed size, which are aligned to it.
 var basic = map[byte]int{'b': 1, 'y': 1, 'n': 2, 'q': 2, 'i': 4, 'u': 4, 'h': 4, 'x': 8, 't': 8, 'd': 8}
+
+// lazyKind returns a function that parses a valid type string once, when it is needed.
+func lazyKind(text string) func() *kind {
+	return sync.OnceValue(func() *kind { return mustKind(text) })
+}
 
 // mustKind returns the type of a valid type string.
 func mustKind(text string) *kind {
@@ -97,6 +104,7 @@ func parseKind(text string, depth int) (k *kind, rest string) {
 		}
 		k.align, k.size = size, size
 	}
+	k.text = text[:len(text)-len(rest)]
 	return k, rest
 }
 
@@ -135,33 +143,7 @@ func (k *kind) value(data []byte) (Value, error) {
 }
 
 // is reports whether v has the type with this type string.
-func (v Value) is(text string) bool { return v.kind != nil && v.kind.matches(&text) && text == "" }
-
-// matches removes the type string of k from the beginning of text if it is there.
-func (k *kind) matches(text *string) bool {
-	cut := func(code byte) bool {
-		if *text == "" || (*text)[0] != code {
-			return false
-		}
-		*text = (*text)[1:]
-		return true
-	}
-	if !cut(k.code) {
-		return false
-	}
-	for _, of := range k.of {
-		if !of.matches(text) {
-			return false
-		}
-	}
-	switch k.code {
-	case '(':
-		return cut(')')
-	case '{':
-		return cut('}')
-	}
-	return true
-}
+func (v Value) is(text string) bool { return v.kind != nil && v.kind.text == text }
 
 // members splits a tuple or an entry of a dictionary. Behind the members is where those
 // whose size differs end, the first one last, but for the last member.
@@ -314,11 +296,11 @@ func (v Value) Pair() (first, second uint64, err error) {
 // Dict is a GVariant of type a{sv}.
 type Dict map[string]Value
 
-var dictKind = mustKind("a{sv}")
+var dictKind = lazyKind("a{sv}")
 
 // ParseDict reads a serialised GVariant of type a{sv}, as ostree writes its files in /run.
 // Of several values with one key the first counts.
-func ParseDict(data []byte) (Dict, error) { return Value{kind: dictKind, data: data}.Dict() }
+func ParseDict(data []byte) (Dict, error) { return Value{kind: dictKind(), data: data}.Dict() }
 
 // Dict returns a value of type a{sv}.
 func (v Value) Dict() (Dict, error) {

@@ -146,9 +146,9 @@ func readObject[T any](r *Repo, sum Checksum, kind string, parse func([]byte) (T
 // The types of metadata, in libostree's ostree-core.h: OSTREE_COMMIT_GVARIANT_FORMAT,
 // OSTREE_TREE_GVARIANT_FORMAT, OSTREE_DIRMETA_GVARIANT_FORMAT. Numbers are in big endian.
 var (
-	commitKind  = mustKind("(a{sv}aya(say)sstayay)")
-	treeKind    = mustKind("(a(say)a(sayay))")
-	dirMetaKind = mustKind("(uuua(ayay))")
+	commitKind  = lazyKind("(a{sv}aya(say)sstayay)")
+	treeKind    = lazyKind("(a(say)a(sayay))")
+	dirMetaKind = lazyKind("(uuua(ayay))")
 )
 
 // fields returns values one after the other and keeps the first error.
@@ -219,7 +219,7 @@ func (v Value) bigEndian() (uint64, error) {
 }
 
 func parseCommit(data []byte) (*Commit, error) {
-	f := membersOf(commitKind, data)
+	f := membersOf(commitKind(), data)
 	c := &Commit{Metadata: read(f, Value.Dict), Parent: read(f, Value.optional)}
 	f.each(func(f *fields) {
 		c.Related = append(c.Related, Related{Name: read(f, Value.Text), Commit: read(f, Value.checksum)})
@@ -235,7 +235,7 @@ func parseCommit(data []byte) (*Commit, error) {
 
 func parseTree(data []byte) (Tree, error) {
 	var tree Tree
-	f := membersOf(treeKind, data)
+	f := membersOf(treeKind(), data)
 	f.each(func(f *fields) {
 		tree.Files = append(tree.Files, TreeFile{Name: read(f, fileName), File: read(f, Value.checksum)})
 	})
@@ -260,7 +260,7 @@ func fileName(v Value) (string, error) {
 }
 
 func parseDirMeta(data []byte) (DirMeta, error) {
-	f := membersOf(dirMetaKind, data)
+	f := membersOf(dirMetaKind(), data)
 	number := func() uint32 { return uint32(read(f, Value.bigEndian)) }
 	m := DirMeta{UID: number(), GID: number(), Mode: number()}
 	f.each(func(f *fields) {

@@ -132,7 +132,8 @@ func (r *Repo) readRef(file string) (Checksum, error) {
 // Resolve returns the commit that a checksum, a ref, or a ref of a remote ("remote:ref")
 // names. As for ostree, a ref that is not there by itself may be one of a remote: its name
 // begins with the remote and a slash, or it is the same in one of them. The error is ErrNoRef
-// for none. Whether the commit exists is not checked.
+// for none. Whether the commit exists is not checked. Unlike for ostree, the beginning of a
+// checksum names nothing.
 func (r *Repo) Resolve(rev string) (Checksum, error) {
 	if sum, err := ParseChecksum(rev); err == nil {
 		return sum, nil
