@@ -27,8 +27,8 @@ type blob struct {
 	Compression int           `json:"compression"`
 }
 
-// recordBlobs completes the records of layers. The library tells a staged layer's
-// digests, but has no way to be told these.
+// recordBlobs completes the records of layers. The library records a staged layer's
+// digests, but takes none of these.
 func (c *cloning) recordBlobs() error {
 	blobs := map[string]blob{}
 	for _, p := range c.plan {

@@ -60,7 +60,7 @@ func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, how *drivers.Diff
 	return d.layer.stagedOutput(d, &stagedTree{root: root, entries: d.layer.counts.Files.Load()}, tarSplit)
 }
 
-// stagedOutput is what the library has to know of a layer that is staged as a tree.
+// stagedOutput is what the library records of a layer that is staged as a tree.
 func (p *planned) stagedOutput(d drivers.Differ, staged *stagedTree, tarSplit *os.File) (output drivers.DriverWithDifferOutput, err error) {
 	from := p.from
 	st, err := staged.root.Stat()
@@ -95,7 +95,7 @@ func (p *planned) close() {
 }
 
 // copyTree copies the layer's tree to dest, and returns that one, open. It is compared
-// with the headers in the tar-split file if that is asked for.
+// with the headers in the tar-split file unless the level is "none".
 func (d *differ) copyTree(dest, staging string, tarSplit *os.File) (root *os.File, err error) {
 	var headers *tree.Headers
 	if d.cloning.verify != clonejob.VerifyNone {

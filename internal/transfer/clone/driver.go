@@ -176,7 +176,7 @@ func (d *driver) ApplyDiffFromStagingDirectory(id, parent string, output *driver
 	return link(f, path)
 }
 
-// hasFiles tells whether there is anything in the tree of a layer.
+// hasFiles reports whether there is anything in the tree of a layer.
 func (d *driver) hasFiles(id string) (bool, error) {
 	path, err := d.DifferTarget(id)
 	if err != nil {
@@ -195,7 +195,7 @@ func (d *driver) hasFiles(id string) (bool, error) {
 }
 
 // SyncMode has the library write everything out before it records that a layer is
-// complete: the files that tell what it lies upon are not even synced when they are
+// complete: the files that name the layers below it are not even synced when they are
 // written, and a machine that goes down would leave layers behind that are taken for
 // whole for ever after.
 func (*driver) SyncMode() drivers.SyncMode { return drivers.SyncModeFilesystem }

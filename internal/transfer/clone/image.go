@@ -174,7 +174,7 @@ func removeTempDirs(graphRoot string) func() {
 // planned is a layer of the image as it will be in the destination.
 type planned struct {
 	from *sourceLayer
-	// id and parent are those in the destination; there tells that it has the layer.
+	// id and parent are those in the destination; there reports that it has the layer.
 	id, parent string
 	there      bool
 
@@ -475,7 +475,7 @@ func (d *destination) removeName(id, name string) error {
 	return err
 }
 
-// complete adds to an image that is there what only the source knows: manifests.
+// complete adds to an image that is there what only the source has: manifests.
 func (d *destination) complete(src *source, top string) error {
 	image, err := d.Image(src.image.ID)
 	if err != nil {
@@ -566,7 +566,7 @@ func (c *cloning) stage(ctx context.Context, src *source) error {
 func (c *cloning) commit(ctx context.Context, src *source, names []string) error {
 	missing := c.missing()
 	if len(missing) > 0 {
-		// Most of it is written out here, when nobody has to wait for the lock on the
+		// Most of it is written out here, while no process waits for the lock on the
 		// layers; for the rest see driver.SyncMode.
 		if err := unix.Syncfs(int(c.dst.area.overlay.Fd())); err != nil {
 			return fmt.Errorf("write out layers: %w", err)

@@ -52,8 +52,8 @@ func take(ctx context.Context, lock *lockfile.LockFile, method func()) error {
 	}
 }
 
-// await waits until nobody has the lock on the records of layers. The library waits
-// for it as well, but knows no ctx; what was free a moment ago seldom takes it long.
+// await waits until no process has the lock on the records of layers. The library waits
+// for it as well, but takes no ctx; what was free a moment ago seldom takes it long.
 func await(ctx context.Context, layers string) error {
 	lock, err := openLock(layers, false)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,7 +15,7 @@ import (
 // interval is the time between two reports of progress.
 const interval = 100 * time.Millisecond
 
-// reporter tells how far the layers are.
+// reporter reports how far the layers are.
 type reporter struct {
 	plan []*planned
 	mu   sync.Mutex
@@ -30,7 +30,7 @@ func newReporter(plan []*planned, tell func(clonejob.Progress)) *reporter {
 	return &reporter{plan: plan, tell: tell, told: map[*planned]int64{}}
 }
 
-// start tells of the layers that are there already, and from time to time of those
+// start reports the layers that are there already, and from time to time of those
 // that are at work until stop.
 func (r *reporter) start() (stop func()) {
 	for i, p := range r.plan {
@@ -62,7 +62,7 @@ func (r *reporter) start() (stop func()) {
 	}
 }
 
-// done tells that a layer is staged.
+// done reports that a layer is staged.
 func (r *reporter) done(layer *planned) {
 	for i, p := range r.plan {
 		if p == layer {
@@ -71,14 +71,14 @@ func (r *reporter) done(layer *planned) {
 	}
 }
 
-// learn changes what is told.
+// learn changes what is reported.
 func (r *reporter) learn(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change()
 }
 
-// say tells how far a layer is, if that is news.
+// say reports how far a layer is, if that has changed.
 func (r *reporter) say(i int, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -99,7 +99,7 @@ func readLayerData(store storage.Store, id, key string) ([]byte, error) {
 	return data, errors.Join(err, r.Close())
 }
 
-// isSignature tells of the keys under which podman keeps signatures. Those are of
+// isSignature reports the keys under which podman keeps signatures. Those are of
 // the place that the image came from, and bootc leaves them behind, too.
 func isSignature(key string) bool {
 	return key == "signatures" || strings.HasPrefix(key, "signature-")
@@ -154,7 +154,7 @@ func (s *source) verifyMetadata() error {
 	return nil
 }
 
-// isFirstSchema tells of manifests of Docker's first schema, the digest of which
+// isFirstSchema reports manifests of Docker's first schema, the digest of which
 // leaves out their signature.
 func isFirstSchema(manifest []byte) bool {
 	var m struct {
@@ -254,8 +254,8 @@ func (l *sourceLayer) open(graphRoot string) (err error) {
 	return err
 }
 
-// isThere tells of a tree that was removed while it was copied, lock or not: what was
-// not read by then is missing without an error.
+// isThere returns clonejob.ErrChanged for a tree that was removed while it was copied,
+// lock or not: what was not read by then is missing without an error.
 func (l *sourceLayer) isThere() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(l.tree.Fd()), &st); err != nil {

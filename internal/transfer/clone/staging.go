@@ -109,9 +109,9 @@ func empty(dir string) {
 	}
 }
 
-// isLeft tells of a staging directory without a lock that somebody left who was killed
+// isLeft reports a staging directory without a lock that somebody left who was killed
 // when he made it or had removed what was in it. One that has files is podman's before
-// version 5, which knows no locks, and may be at work.
+// version 5, which takes no locks, and may be at work.
 func isLeft(dir string) bool {
 	st, err := os.Stat(dir)
 	if err != nil || time.Since(st.ModTime()) < tooOldToBeNew {
@@ -135,7 +135,7 @@ func isLeft(dir string) bool {
 // openStaged opens an empty directory of ours in the staging directory, and takes from
 // it what it got of the store's directories and would pass on: a group by its
 // set-group-ID bit, and access control lists. So new files are root's, with the mode
-// that they are made with but for the umask, which nobody has to look at.
+// that they are made with but for the umask, which needs no look.
 func openStaged(path string) (dir *os.File, err error) {
 	if dir, err = os.Open(path); err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ func open(ctx context.Context, s clonejob.Store, reading bool) (storage.Store, e
 		GraphDriverOptions: append(options, "overlay.skip_mount_home=true"),
 	})
 	if err != nil {
-		// Whatever it is, nothing was changed, and podman may know better: options of
+		// Whatever it is, nothing was changed, and podman may be able to: options of
 		// its version, programs.
 		return nil, fmt.Errorf("%w: open store %q: %w", clonejob.ErrUnsupported, s.GraphRoot, err)
 	}

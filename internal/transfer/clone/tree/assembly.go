@@ -43,7 +43,7 @@ type part struct {
 // isLink reports a hard link.
 func (p *part) isLink() bool { return p.hdr != nil && p.hdr.Typeflag == tar.TypeLink }
 
-// close closes the file when nobody reads it any more.
+// close closes the file once nothing reads it any more.
 func (p *part) close() {
 	if p.checksum != nil {
 		_, _ = p.checksum()
@@ -222,7 +222,7 @@ func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
 		return crc, nil
 	})
 	if large {
-		go p.checksum() //nolint:errcheck // whoever needs it sees the error
+		go p.checksum() //nolint:errcheck // close and archive read it again
 	} else {
 		_, p.err = p.checksum()
 	}

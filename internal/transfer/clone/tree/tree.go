@@ -161,7 +161,7 @@ func (d *directory) path() string {
 	return path.Join(d.parent.path(), d.name)
 }
 
-// leave closes the directory when nobody needs it any more.
+// leave closes the directory once no item needs it any more.
 func (d *directory) leave() {
 	if d.users.Add(-1) == 0 {
 		unix.Close(d.src)
@@ -205,7 +205,7 @@ func (t *tree) next() (it item, ok bool) {
 	return it, true
 }
 
-// done tells that an item was done.
+// done counts an item as done.
 func (t *tree) done() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
