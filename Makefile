@@ -21,7 +21,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/bootc-podman
 DATADIR ?= $(PREFIX)/share
 MANDIR ?= $(DATADIR)/man
-# Samples: podman reads none of them before "bootc-podman hooks install".
+# Samples: podman does not read them before "bootc-podman hooks install".
 HOOKSDIR ?= $(DATADIR)/bootc-podman/hooks.d
 SYSTEMDUNITDIR ?= $(PREFIX)/lib/systemd/system
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d

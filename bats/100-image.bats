@@ -134,7 +134,7 @@ EOF
     record image "${args[@]}"
     printf '%s\0' image "${args[@]}" >want
     tail -z -n "$((${#args[@]} + 1))" argv | cmp - want
-    # The recorder can tell a difference.
+    # The recorder reports a difference.
     printf '%s\0' image "${args[@]:1}" >want
     if tail -z -n "$((${#args[@]} + 1))" argv | cmp -s - want; then die "the recorder saw no difference"; fi
 }

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The bootc-podman authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Pulling from a registry that wants a password.
+# Pulling from a registry that requires a password.
 
 load helpers
 

@@ -40,7 +40,7 @@ candidates() {
 }
 
 # in_bash LINE [REPLACED] - what bash gets for LINE, whose end REPLACED would be
-# replaced: the last word, if it is not told.
+# replaced: the last word by default.
 in_bash() {
     # shellcheck disable=SC2016
     run --separate-stderr bash --norc -euc '

@@ -143,7 +143,7 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
         "$id" "${id:0:12}" "${id:0:3}" "sha256:$id" "sha256:${id:0:12}" docker://quay.io/example/app:1 \
         containers-storage:quay.io/example/app:1 'UPPER' '' a:b:c; do
         run oracle image exists "$name"
-        # Usage is ours to tell.
+        # Usage is ours to print.
         bp "$status" exists -- "$name"
     done
 }

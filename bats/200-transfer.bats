@@ -211,7 +211,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     assert "$(jq -r .source <<<"$output")" == default
 }
 
-@test "set-unified: another image of the name loses it, and is told" {
+@test "set-unified: another image of the name loses it, and is named" {
     context other other
     bp image build -q -t "$REGISTRY/os:42" other
     local id=$output
@@ -577,7 +577,7 @@ EOF
     bp set-unified --from registry
 }
 
-@test "transfer: copies by podman tell how far they are" {
+@test "transfer: copies by podman report how far they are" {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --from default --method podman --quiet --progress-fd 7 7> >(cat >"$BATS_TEST_TMPDIR/json" && touch "$BATS_TEST_TMPDIR/end")
     wait_for test -e end
@@ -710,10 +710,10 @@ whole() {
         <(jq -r '.rootfs.diff_ids[]' "pushed/$(jq -r '.config.digest | ltrimstr("sha256:")' pushed/manifest.json)")
 }
 
-# mended STORE PODMAN NAME VERB... - for each of $parts of a layer, and both methods, in turn:
+# repaired STORE PODMAN NAME VERB... - for each of $parts of a layer, and both methods, in turn:
 # with the part gone, VERB brings the whole image again, or refuses, names the layer, and
 # does it when the user has done what the hint says.
-mended() {
+repaired() {
     local dir=$1 podman=$2 name=$3 part methods=(podman auto) turn=0
     shift 3
     for part in $parts; do
@@ -744,16 +744,16 @@ as_hinted() {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --quiet
     local from parts='directory diff link tar-split diff-file tar-split-empty configuration'
-    mended "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
+    repaired "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
     parts='link diff'
     for from in default registry ostree; do
-        mended "$STORE" oracle "$REGISTRY/os:42" set-unified --from "$from"
+        repaired "$STORE" oracle "$REGISTRY/os:42" set-unified --from "$from"
     done
     podman rmi -af
     bp copy-to-storage --quiet --target localhost/copy:1
     parts='directory diff link tar-split tar-split-empty configuration'
     for from in bootc registry ostree; do
-        mended /var/lib/containers/storage podman localhost/copy:1 copy-to-storage --target localhost/copy:1 --from "$from"
+        repaired /var/lib/containers/storage podman localhost/copy:1 copy-to-storage --target localhost/copy:1 --from "$from"
         parts='tar-split diff'
     done
 }
@@ -775,7 +775,7 @@ as_hinted() {
         whole oracle "$REGISTRY/os:42"
     done
     parts='parent lower'
-    mended "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
+    repaired "$STORE" oracle "$REGISTRY/os:42" pull-from-default-storage "$REGISTRY/os:42"
 }
 
 @test "pull-from-default-storage: --verify full looks at the files of an image that is there" {
@@ -1090,7 +1090,7 @@ size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
 
 @test "set-unified: layers that podman's own store has are not fetched" {
     share_disk
-    # Another image upon the same first layer, with layers that are of no use.
+    # Another image upon the same first layer, with layers that the booted one does not have.
     scratch_podman push -q "$REGISTRY/os:43"
     podman pull -q "$REGISTRY/os:43"
     : >/srv/registry.log

@@ -114,7 +114,7 @@ job() {
 @test "names: after a copy that fails its verification, every image has the names it had" {
     local before
     mkdir -p bin
-    # A podman that names another image than it is told to.
+    # A podman that names another image than the given one.
     printf '#!/bin/bash\n[ "$1 $2" != "image tag" ] || [ -e "%s/undo" ] || set -- image tag localhost/other "${@: -1}" && touch "%s/undo"\nexec %s "$@"\n' \
         "$PWD" "$PWD" "$(command -v podman)" >bin/podman
     chmod 0755 bin/podman
@@ -136,7 +136,7 @@ job() {
 # names - the names of the bootc store, with the ends of the IDs.
 names() { jq -r '.[] | .id as $id | .names[]? | "\($id[:12]) \(.)"' "$STORE/overlay-images/images.json" | sort; }
 
-@test "names: the one that was asked for is the one that is made" {
+@test "names: the one that was given is the one that is made" {
     local short=${ID:0:12}
     # A manifest list stands for its instance, under the list's name.
     podman manifest create localhost/list:1 >/dev/null

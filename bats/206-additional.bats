@@ -113,7 +113,7 @@ whole() {
     whole localhost/bootc
 }
 
-@test "additional stores: a record without layers that podman made is mended" {
+@test "additional stores: a record without layers that podman made is repaired" {
     podman tag quay.io/os:42 localhost/bootc
     assert "$(jq -r '.[].names[]' "$OWN/overlay-images/images.json" | grep -c localhost/bootc)" == 1
     bp copy-to-storage

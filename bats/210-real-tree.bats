@@ -104,8 +104,8 @@ checkout() {
     mv /srv/checkout/usr/etc /srv/checkout/etc
 }
 
-# oracle_has NAME WANT - the oracle knows an image of the bootc-owned store, mounts
-# it, and sees the tree WANT. A checkout of ostree has no hard links.
+# oracle_has NAME TREE - the oracle has an image of the bootc-owned store, mounts
+# it, and sees TREE. A checkout of ostree has no hard links.
 oracle_has() {
     local compare=compare
     [ "$2" != /srv/checkout ] || compare="compare-unlinked"
@@ -124,8 +124,8 @@ EOF
     PATH=$PWD/oracle.bin:$PATH oracle "$1" "$2"
 }
 
-# unifies METHOD NAME WANT [ARG...] - set-unified ARG... takes METHOD, and NAME is in the
-# store then, with the tree WANT.
+# unifies METHOD NAME TREE [ARG...] - set-unified ARG... takes METHOD, and NAME is in the
+# store then, with TREE.
 unifies() {
     bp set-unified "${@:4}" --plan --format json
     assert "$(jq -r .method <<<"$output")" == "$1"

@@ -40,8 +40,8 @@ setup_file() {
     # podman's service counts the image's configuration with the layers.
     CONFIG=0
     ! podman_at_least 6 || CONFIG=$(jq .config.size os42/manifest.json)
-    # podman as it is, but for the version it says it has: its service, which then is
-    # asked, does not tell of bytes, or is not there.
+    # podman with another version in its output: its service, which then is used, reports
+    # no bytes, or does not exist.
     cat >/srv/podman6 <<'EOF'
 #!/bin/sh
 [ "$*" != --version ] || { echo podman version 6.0.0; exit; }
@@ -218,7 +218,7 @@ pull_slowly() {
     assert "$stderr" !~ "trying again"
     assert "$(asked '/v2/$')" == 1
     nothing_left
-    # podman 4 has tried three times by itself, and cannot be told not to.
+    # podman 4 has tried three times by itself, and has no option against that.
     registry_does down
     bp 1 set-unified --from registry --retry 1
     if podman_at_least 5; then

@@ -84,8 +84,8 @@ step() {
     "$@" >said 2>&1 || sed 's/^/    /' said
 }
 
-# judge - "status" says what skopeo, as bootc starts it, does. With MEND=1 what the reason
-# for off says is done.
+# judge - "status" reports what skopeo, as bootc starts it, finds. With FIX=1 the command in
+# the reason for off is run.
 judge() {
     local status on reason want got
     status=$("$BOOTC_PODMAN" status --format json) || true
@@ -100,7 +100,7 @@ judge() {
         [ "$got" != "$want" ] || die "$on: $reason; but skopeo finds '$got'"
         OFF=$((OFF + 1))
         # What the reason says puts it on.
-        if [[ $reason =~ \"(podman\ (tag|untag|rmi)\ [^\"]*)\" ]] && [ "${MEND-}" = 1 ]; then
+        if [[ $reason =~ \"(podman\ (tag|untag|rmi)\ [^\"]*)\" ]] && [ "${FIX-}" = 1 ]; then
             echo "\$ ${BASH_REMATCH[1]}"
             # shellcheck disable=SC2086 # words
             ${BASH_REMATCH[1]}
@@ -134,7 +134,7 @@ fresh() {
         echo "# SEED=$((first + sequence)), $NAME"
         for ((i = 0; i < 6; i++)); do
             step
-            MEND=$((RANDOM % 2)) judge
+            FIX=$((RANDOM % 2)) judge
         done
     done
     echo "# on $ON times, off $OFF times though the bootc store had the image"

@@ -139,11 +139,11 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     assert "$output" == "elsewhere bootc /var/lib/containers/other"
     podman "${other[@]}" --storage-opt "additionalimagestore=$STORE" rm -f -t 0 elsewhere
     wait_for no_leases
-    # What that container would lose, nobody else tells.
+    # That store has no other record of the container.
     rm -rf /run/other
 }
 
-@test "ledger: a container whose end nobody told is seen to be gone" {
+@test "ledger: a container that ended without a poststop hook is gone" {
     run_container -d --name app localhost/shell sleep 100
     local conmon
     conmon=$(podman container inspect --format '{{.State.ConmonPid}}' app)
@@ -163,7 +163,7 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
         run_container --rm localhost/shell true
     done
     wait_for no_leases
-    # Nobody tells the end of those that fail to start, nor of what is no lease.
+    # No poststop hook runs for those that fail to start, nor for a file that is no lease.
     for i in {1..10}; do
         run ! run_container --rm localhost/shell no-such-command
     done

@@ -152,7 +152,7 @@ check() {
     done
 }
 
-@test "mount-guard: warn lets containers write, and tells" {
+@test "mount-guard: warn lets containers write, and records it" {
     journal_start
     check warn yes
     journal_stop
@@ -188,7 +188,7 @@ check() {
     ask
     run -0 try plain "${options[@]}"
     unlike plain | diff - /srv/enforce.json
-    # What else was asked for is kept.
+    # Other options are kept.
     local n
     n=$(mounts | grep -n rshared,nosuid | cut -d: -f1)
     assert "$(final_config enforce | jq -c --arg at "/m/$n" '.mounts[] | select(.destination == $at) | .options | sort')" \

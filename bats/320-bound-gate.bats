@@ -69,7 +69,7 @@ start() {
     [ "$status" = 0 ] || cat /run/bootc-podman/denied/* || true
 }
 
-# refused PATTERN - the container was not started, for a reason that is told.
+# refused PATTERN - the container was not started, and the reason is in the journal.
 refused() {
     assert "$status" != 0 "started"
     local id file
@@ -123,7 +123,7 @@ changed() {
     done
 }
 
-@test "bound-gate: a layer of podman's own store is none of the bound image's" {
+@test "bound-gate: a layer of podman's own store is not the bound image's" {
     # The storage library takes a layer from the first store that has one of its ID.
     bp image save -o /srv/app.tar localhost/app:1
     podman load -q -i /srv/app.tar
@@ -191,7 +191,7 @@ no_start() {
 gated() { with_bound "$1" --network none --annotation io.bootc-podman.require=bound "${@:2}"; }
 
 @test "bound-gate: files in the container's own layer are refused" {
-    # What podman and the runtime put there for a new container is none of those.
+    # Files that podman and the runtime put there for a new container do not count.
     local options
     while read -r options; do
         # shellcheck disable=SC2086 # options and values
@@ -366,7 +366,7 @@ decides() {
         localhost/app:1 cat /run/bootc-host.json
     assert "$(jq -r '.kind, .image, .version' <<<"$output" | xargs)" == "ostree docker://quay.io/os:42 42"
     assert "$(jq -r .digest <<<"$output")" =~ ^sha256:
-    # The ledger knows it, and status refreshes it.
+    # The ledger records it, and status refreshes it.
     run -0 with_bound run -d --name app --network none localhost/app:1 sleep 100
     [[ $output =~ ^[0-9a-f]{64}$ ]]
     assert "$(jq -r .booted_digest "/run/bootc-podman/leases/$output.json")" == "$(jq -r .digest /run/bootc-podman/host.json)"

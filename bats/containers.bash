@@ -18,7 +18,7 @@ END
 }
 
 # shell_context DIR [TEXT] - a build context of a shell and a few programs, with
-# the libraries they need; nothing is fetched. Its label and a file tell images apart.
+# the libraries they need; nothing is fetched. Its label and a file identify an image.
 shell_context() {
     local program path
     mkdir -p "$1/root/bin" "$1/root/tmp" "$1/root/x"

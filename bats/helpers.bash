@@ -28,7 +28,7 @@ bp() {
         shift
     fi
     echo "\$ bootc-podman $*"
-    # bats warns of a status of 127 that nobody said to expect.
+    # bats warns of a status of 127 that the test does not expect.
     [ "$want" = '?' ] || expect=("-$want")
     run "${expect[@]}" --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@" || true
     echo "$output"

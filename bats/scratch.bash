@@ -5,7 +5,7 @@
 # What tests, demo and benchmark put on a scratch host (see scratch-host): they
 # may write anywhere.
 
-# Noise of test machines, none of it ours.
+# Noise of test machines, not ours.
 export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 
 STORE=/sysroot/ostree/bootc/storage

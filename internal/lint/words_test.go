@@ -31,7 +31,7 @@ var banned = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
 
 // rooms are the directories and files that the rule holds for.
 func rooms() []string {
-	return []string{"README.md", "cmd", "contrib", "docs", "hooks", "internal/health", "internal/lint", "internal/progress", "internal/rooted", "internal/transfer/dedup", "storageconf", "wrapper"}
+	return []string{".ci", "Makefile", "bats", "README.md", "cmd", "contrib", "docs", "hooks", "internal/health", "internal/lint", "internal/progress", "internal/rooted", "internal/transfer/dedup", "storageconf", "wrapper"}
 }
 
 // allowed are lines that may have a banned word: the file, a part of the line, and why.
@@ -39,6 +39,7 @@ func allowed() []struct{ file, part, reason string } {
 	return []struct{ file, part, reason string }{
 		{"internal/lint/words_test.go", "", "the list of the words"},
 		{"docs/security.md", "-u nobody", "the user nobody"},
+		{"bats/250-stress.bats", "DIR/want.N", "a file of the test"},
 	}
 }
 
@@ -70,8 +71,8 @@ func TestTextsAvoidBannedWords(t *testing.T) {
 	}
 }
 
-// checkWords reports the banned words of a file: in comments and strings of Go, anywhere
-// in other files.
+// checkWords reports the banned words of a file: in comments and strings of Go, in comments
+// and names of tests in bats, anywhere in other files.
 func checkWords(t *testing.T, path string) error {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -83,8 +84,11 @@ func checkWords(t *testing.T, path string) error {
 		return err
 	}
 	texts := map[int]string{1: string(content)}
-	if strings.HasSuffix(path, ".go") {
+	switch {
+	case strings.HasSuffix(path, ".go"):
 		texts = goTexts(path, content)
+	case strings.HasPrefix(name, "bats/"):
+		texts = batsTexts(string(content))
 	}
 	for first, text := range texts {
 		for i, line := range strings.Split(text, "\n") {
@@ -122,6 +126,18 @@ func goTexts(path string, content []byte) map[int]string {
 			texts[line] = lit
 		}
 	}
+}
+
+// batsTexts returns the comments and the names of tests of a file in bats by their lines.
+// Variables and files of a test may have any name.
+func batsTexts(content string) map[int]string {
+	texts := map[int]string{}
+	for i, line := range strings.Split(content, "\n") {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") || strings.HasPrefix(line, "@test ") {
+			texts[i+1] = line
+		}
+	}
+	return texts
 }
 
 func isAllowed(name, line string) bool {
