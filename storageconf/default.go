@@ -33,18 +33,19 @@ const (
 // those seen from root and need not exist. A malformed file is an error naming
 // file and line; so is what podman refuses, an image store that is the graph root.
 func DefaultStores(root string, uid int) ([]string, error) {
-	own, additional, err := defaultStores(root, uid)
+	own, additional, err := Stores(root, uid)
 	return append(own, additional...), err
 }
 
 // OwnStores returns those of DefaultStores that podman writes to. Images of the others are
 // not in podman's own store.
 func OwnStores(root string, uid int) ([]string, error) {
-	own, _, err := defaultStores(root, uid)
+	own, _, err := Stores(root, uid)
 	return own, err
 }
 
-func defaultStores(root string, uid int) (own, additional []string, err error) {
+// Stores returns both parts of DefaultStores: those that podman writes to, and the others.
+func Stores(root string, uid int) (own, additional []string, err error) {
 	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
 	if root == "/" {
 		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()

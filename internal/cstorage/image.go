@@ -39,6 +39,8 @@ type Image struct {
 	// graph is nil for an image that is none of a containers-storage.
 	graph    *Graph
 	topLayer string
+	// mapped are copies of the top layer for other user namespaces.
+	mapped []string
 	// configKey names the big data item with the configuration, "" where only the
 	// manifest tells. config is its content, nil if it was not read or there is none.
 	configKey string

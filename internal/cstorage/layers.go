@@ -4,6 +4,7 @@
 package cstorage
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -32,6 +33,9 @@ type layer struct {
 	Layer
 	Flags *layerFlags `json:"flags"`
 
+	// graph is the index of the directory with the record.
+	graph int
+
 	state layerState
 	// damage is what layerDamage found, once examined.
 	examined bool
@@ -58,26 +62,32 @@ const (
 	summed
 )
 
-func (s *Store) readLayers(files []*os.File) {
-	for _, f := range files {
-		var records []layer
-		if err := decodeFile(f, &records); err != nil {
-			if s.layersErr == nil {
-				s.layersErr = err
+// readLayers reads the records of layers, from the files of each directory.
+func (s *Store) readLayers(files [][]*os.File) {
+	for graph, files := range files {
+		for _, f := range files {
+			var records []layer
+			if err := decodeFile(f, &records); err != nil {
+				s.layersErr = cmp.Or(s.layersErr, err)
+			} else {
+				s.addLayers(graph, records)
 			}
+		}
+	}
+}
+
+func (s *Store) addLayers(graph int, records []layer) {
+	for i := range records {
+		l := &records[i]
+		if l.Flags != nil && l.Flags.Incomplete == true {
 			continue
 		}
-		for i := range records {
-			l := &records[i]
-			if l.Flags != nil && l.Flags.Incomplete == true {
-				continue
-			}
-			if l.DiffID == "" && l.TOCDigest == "" || l.Size < 0 {
-				l.Size = -1
-			}
-			if _, known := s.layers[l.ID]; !known {
-				s.layers[l.ID] = l
-			}
+		if l.DiffID == "" && l.TOCDigest == "" || l.Size < 0 {
+			l.Size = -1
+		}
+		if _, known := s.layers[l.ID]; !known {
+			l.graph = graph
+			s.layers[l.ID] = l
 		}
 	}
 }

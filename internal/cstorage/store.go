@@ -91,13 +91,13 @@ func Read(dirs ...*os.File) (*Store, []error) {
 		s.imagesErr = cmp.Or(s.imagesErr, err)
 		s.graphs = append(s.graphs, &Graph{Dir: dir, Driver: driver})
 	}
-	var layerFiles []*os.File
-	for _, g := range s.graphs {
+	layerFiles := make([][]*os.File, len(dirs))
+	for i, g := range s.graphs {
 		if g.Driver == "" {
 			continue
 		}
-		files, err := openAll(g.Dir, g.Driver.layers("layers.json"), g.Driver.layers("volatile-layers.json"))
-		layerFiles = append(layerFiles, files...)
+		var err error
+		layerFiles[i], err = openAll(g.Dir, g.Driver.layers("layers.json"), g.Driver.layers("volatile-layers.json"))
 		s.layersErr = cmp.Or(s.layersErr, err)
 	}
 	layersDone := make(chan struct{})
@@ -120,6 +120,30 @@ func Read(dirs ...*os.File) (*Store, []error) {
 		problems = append(problems, s.addImages(g, records[i])...)
 	}
 	return s, problems
+}
+
+// First returns the part of a store that is in the first n of its directories, as Read of
+// those would: an image of them whose layers are in another one is damaged. It is nil for
+// no directories, and closed with the whole store.
+func (s *Store) First(n int) *Store {
+	if n == 0 {
+		return nil
+	}
+	part := newStore()
+	part.graphs, part.imagesErr, part.layersErr = s.graphs[:n], s.imagesErr, s.layersErr
+	for id, l := range s.layers {
+		if l.graph < n {
+			part.layers[id] = &layer{Layer: l.Layer, graph: l.graph}
+		}
+	}
+	for _, img := range s.Images {
+		if slices.Contains(part.graphs, img.graph) {
+			own := *img
+			own.Size, own.damage = part.size(&own)
+			part.add(&own)
+		}
+	}
+	return part
 }
 
 // New returns a store of images that are in no directory.
@@ -250,7 +274,7 @@ func decodeFile(f *os.File, v any) error {
 func (s *Store) addImages(g *Graph, records []record) (problems []error) {
 	for i := range records {
 		r := &records[i]
-		img := &Image{ID: r.ID, Names: r.Names, Digest: r.Digest, Created: r.Created, graph: g, topLayer: r.TopLayer, Written: r.BigDataDigests[manifestKey]}
+		img := &Image{ID: r.ID, Names: r.Names, Digest: r.Digest, Created: r.Created, graph: g, topLayer: r.TopLayer, mapped: r.MappedLayers, Written: r.BigDataDigests[manifestKey]}
 		img.Digests = manifestDigests(r)
 		if key := "sha256:" + r.ID; r.BigDataDigests[key] == key {
 			img.configKey = key
@@ -259,9 +283,11 @@ func (s *Store) addImages(g *Graph, records []record) (problems []error) {
 			img.Digest = img.Digests[0]
 		}
 		s.add(img)
-		var err error
-		if img.Size, err = s.size(img, r); err != nil {
-			img.damage = err
+		if img.bigData, img.damage = img.sumBigData(r); img.damage == nil {
+			img.Size, img.damage = s.size(img)
+		}
+		if err := img.damage; err != nil {
+			img.Size = -1
 			err = fmt.Errorf("sum up image %q: %w", img.ID, err)
 			// That layers.json cannot be read is one problem, not one for each image.
 			if s.layersErr == nil {
@@ -315,20 +341,24 @@ func manifestDigests(r *record) (digests []string) {
 	return digests
 }
 
-// size is the size of an image as the storage library computes it (ImageSize),
-// -1 when not known.
-func (s *Store) size(img *Image, r *record) (int64, error) {
+// sumBigData is the size of all big data items of an image.
+func (img *Image) sumBigData(r *record) (sum int64, err error) {
 	for _, name := range r.BigDataNames {
 		size, known := r.BigDataSizes[name]
 		if !known {
 			// Records of old versions of the library are without sizes.
-			var err error
 			if size, err = img.blobSize(name); err != nil {
-				return -1, err
+				return sum, err
 			}
 		}
-		img.bigData += size
+		sum += size
 	}
+	return sum, nil
+}
+
+// size is the size of an image as the storage library computes it (ImageSize),
+// -1 when not known.
+func (s *Store) size(img *Image) (int64, error) {
 	var sum int64
 	if img.topLayer != "" {
 		var err error
@@ -337,7 +367,7 @@ func (s *Store) size(img *Image, r *record) (int64, error) {
 		}
 	}
 	// Copies of the top layer for other user namespaces have the same parent.
-	for _, id := range r.MappedLayers {
+	for _, id := range img.mapped {
 		l, ok := s.layers[id]
 		if !ok {
 			return -1, fmt.Errorf("layer %q is missing", id)

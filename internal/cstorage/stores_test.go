@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -97,5 +98,27 @@ func TestStoreClosesItsDirectories(t *testing.T) {
 		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s was left open", f.Name())
 		}
+	}
+}
+
+// TestFirstIsWhatReadReads: a part of a store is judged by itself.
+func TestFirstIsWhatReadReads(t *testing.T) {
+	first := storeDir(t, encode(t, []object{
+		imageRecord(id("a"), id("1a"), "localhost/x:1"), imageRecord(id("b"), id("1b"), "localhost/x:1", "localhost/y:1"), imageRecord(id("c"), id("1c")),
+	}), encode(t, []object{layerRecord(id("1a"), "", 100), layerRecord(id("1c"), id("1b"), 100)}))
+	second := storeDir(t, encode(t, []object{imageRecord(id("d"), id("1b"), "localhost/y:1")}), encode(t, []object{layerRecord(id("1b"), "", 10), layerRecord(id("1a"), "", 7)}))
+	describe := func(s *Store) (lines []string) {
+		for _, img := range s.Images {
+			lines = append(lines, fmt.Sprint(img.ID, img.Names, img.Size, s.Damage(img), s.LayersOf(img)))
+		}
+		return append(lines, fmt.Sprint(s.Usage(), s.Path(), s.byName["localhost/y:1"].ID, s.ByDigest("sha256:"+id("d"))))
+	}
+	whole, _ := readAllStores(t, first, second)
+	alone, _ := readAllStores(t, first)
+	if got, want := describe(whole.First(1)), describe(alone); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got, want := len(whole.Images), 4; got != want || whole.Images[1].Size != 17 || whole.First(0) != nil {
+		t.Errorf("%d images of which the second has %d bytes; want %d of 17", got, whole.Images[1].Size, want)
 	}
 }

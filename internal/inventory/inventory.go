@@ -107,6 +107,16 @@ type Options struct {
 	// AllStores adds the images of the default store, which is this machine's
 	// whatever the sysroot.
 	AllStores bool
+
+	// read is cstorage.Read, unless a test counts what is read.
+	read reader
+}
+
+func (o Options) reader() reader {
+	if o.read != nil {
+		return o.read
+	}
+	return cstorage.Read
 }
 
 // ErrNotOnHost says that something is not to be had in a container.
@@ -139,7 +149,7 @@ func List(_ context.Context, o Options) (list []Image, problems []error) {
 		return inv.listContainer()
 	}
 	defer inv.close()
-	inv.read()
+	inv.readAll()
 	if inv.wants(Logical) {
 		inv.problems = append(inv.problems, inv.runningProblems...)
 	}
@@ -199,8 +209,8 @@ func newInventory(o Options) *inventory {
 	}
 }
 
-// read reads all sources at once; they are independent.
-func (inv *inventory) read() {
+// readAll reads all sources at once; they are independent.
+func (inv *inventory) readAll() {
 	var err error
 	inv.located, err = storageconf.Locate(inv.Sysroot.Dir)
 	if errors.Is(err, storageconf.ErrNotBootcHost) || inv.located.Physical == "" {
@@ -315,26 +325,32 @@ func (inv *inventory) readRepo() []error {
 }
 
 func (inv *inventory) readBootcStore() (problems []error) {
-	inv.bootc, problems = settled(func() (*cstorage.Store, []error) { return OpenBootcStore(inv.located, inv.Root) })
+	inv.bootc, problems = settled(func() (*cstorage.Store, []error) { return openBootcStore(inv.reader(), inv.located, inv.Root) })
 	inv.bootcUnread = inv.bootc == nil && len(problems) > 0
 	return problems
 }
 
 func (inv *inventory) readDefaultStore() (problems []error) {
-	inv.podman, problems = settled(func() (*cstorage.Store, []error) { return OpenDefaultStore(inv.Root, inv.Euid) })
+	own, additional, err := storageconf.Stores(inv.Root, inv.Euid)
+	if err != nil {
+		return []error{err}
+	}
+	var n int
+	read := func(additional []string) func() (store *cstorage.Store, problems []error) {
+		return func() (store *cstorage.Store, problems []error) {
+			store, n, problems = openDirs(inv.reader(), inv.Root, own, additional)
+			return store, problems
+		}
+	}
+	inv.podman, problems = settled(read(additional))
 	inv.own = inv.podman
-	if inv.podman == nil {
-		return problems
-	}
-	all, err := storageconf.DefaultStores(inv.Root, inv.Euid)
-	own, ownErr := storageconf.OwnStores(inv.Root, inv.Euid)
-	if err := errors.Join(err, ownErr); err != nil {
-		return append(problems, err)
-	}
-	if len(all) > len(own) {
+	switch {
+	case inv.podman == nil || len(additional) == 0:
+	case inv.podman.Err() == nil:
+		inv.own = inv.podman.First(n)
+	default: // of an additional one, perhaps
 		var ownProblems []error
-		inv.own, ownProblems = settled(func() (*cstorage.Store, []error) { return OpenOwnStore(inv.Root, inv.Euid) })
-		// Survey.Damaged has those of single images.
+		inv.own, ownProblems = settled(read(nil))
 		problems = append(problems, grave(ownProblems)...)
 	}
 	return problems
@@ -524,11 +540,8 @@ func (inv *inventory) binding(name string) (refs []DeploymentRef) {
 }
 
 func (inv *inventory) close() {
-	stores := []*cstorage.Store{inv.bootc, inv.podman}
-	if inv.own != inv.podman {
-		stores = append(stores, inv.own)
-	}
-	for _, store := range stores {
+	// Closing a part of a store is closing it.
+	for _, store := range []*cstorage.Store{inv.bootc, inv.podman, inv.own} {
 		if store != nil {
 			store.Close()
 		}

@@ -111,7 +111,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
 	defer inv.close()
-	inv.read()
+	inv.readAll()
 	if inv.located == (storageconf.Store{}) {
 		return nil, inv.problems
 	}

@@ -38,9 +38,16 @@ func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, pro
 	return store, problems
 }
 
+// reader reads the directories of a store: cstorage.Read, or what counts its calls.
+type reader func(dirs ...*os.File) (*cstorage.Store, []error)
+
 // OpenBootcStore reads the bootc-owned store, nil when there is none. root is
-// where the host's storage.conf is looked for. Problems are those of ReadStore.
+// where the host's storage.conf is looked for. Problems are those of cstorage.Read.
 func OpenBootcStore(located storageconf.Store, root string) (*cstorage.Store, []error) {
+	return openBootcStore(cstorage.Read, located, root)
+}
+
+func openBootcStore(read reader, located storageconf.Store, root string) (*cstorage.Store, []error) {
 	dir, err := located.Open()
 	if errors.Is(err, storageconf.ErrNoStore) {
 		return nil, nil
@@ -49,24 +56,20 @@ func OpenBootcStore(located storageconf.Store, root string) (*cstorage.Store, []
 		return nil, []error{fmt.Errorf("open bootc-owned store: %w", err)}
 	}
 	config, err := storageconf.HostConfig(root)
+	var dirs []*os.File
+	if err == nil && config.ImageStore != "" {
+		dirs, err = openStoreDirs(root, config.ImageStore)
+	}
 	if err != nil {
 		dir.Close()
 		return nil, []error{err}
 	}
-	if config.ImageStore == "" {
-		return cstorage.Read(dir)
-	}
-	dirs, err := openStoreDirs(root, config.ImageStore)
-	if err != nil {
-		dir.Close()
-		return nil, []error{err}
-	}
-	return cstorage.Read(append(dirs, dir)...)
+	return read(append(dirs, dir)...)
 }
 
 // OpenDefaultStore reads the store of plain podman when user uid runs it on the
 // host whose root is root, nil when there is none. Problems are those of
-// ReadStore and of storageconf.DefaultStores.
+// cstorage.Read and of storageconf.DefaultStores.
 func OpenDefaultStore(root string, uid int) (*cstorage.Store, []error) {
 	return openPaths(root, uid, storageconf.DefaultStores)
 }
@@ -82,14 +85,32 @@ func openPaths(root string, uid int, find func(root string, uid int) ([]string, 
 	if err != nil {
 		return nil, []error{err}
 	}
-	dirs, err := openStoreDirs(root, paths...)
+	store, _, problems := openDirs(cstorage.Read, root, paths, nil)
+	return store, problems
+}
+
+// openDirs reads a store in the directories own and additional, nil where podman made
+// none of them yet; its first n directories are of own.
+func openDirs(read reader, root string, own, additional []string) (store *cstorage.Store, n int, problems []error) {
+	dirs, err := openStoreDirs(root, own...)
+	n = len(dirs)
+	if err == nil {
+		var more []*os.File
+		if more, err = openStoreDirs(root, additional...); err != nil {
+			for _, dir := range dirs {
+				dir.Close()
+			}
+		}
+		dirs = append(dirs, more...)
+	}
 	if err != nil {
-		return nil, []error{err}
+		return nil, 0, []error{err}
 	}
 	if len(dirs) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
-	return cstorage.Read(dirs...)
+	store, problems = read(dirs...)
+	return store, n, problems
 }
 
 // openStoreDirs opens those of the directories that podman made already.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
@@ -75,7 +76,7 @@ func TestOpenStoreStaysInTheRoot(t *testing.T) {
 	}
 }
 
-func openBootcStore(t *testing.T, h *scratchHost) (*cstorage.Store, []error) {
+func openStoreOf(t *testing.T, h *scratchHost) (*cstorage.Store, []error) {
 	t.Helper()
 	located, err := storageconf.Locate(h.dir)
 	must(t, err)
@@ -88,20 +89,20 @@ func openBootcStore(t *testing.T, h *scratchHost) (*cstorage.Store, []error) {
 
 func TestOpenBootcStoreAlsoReadsTheImageStore(t *testing.T) {
 	h := newHost(t)
-	if s, problems := openBootcStore(t, h); s != nil || len(problems) != 0 {
+	if s, problems := openStoreOf(t, h); s != nil || len(problems) != 0 {
 		t.Errorf("no store: got %+v, %v", s, problems)
 	}
 	h.store(bootcStorage, stored{names: []string{"localhost/bootc:1"}})
 	h.write("etc/containers/storage.conf", "[storage]\nimagestore='/srv/images'\n[storage.options]\nadditionalimagestores=['/srv/added']\n")
 	h.store("srv/added", stored{names: []string{"localhost/added:1"}})
 	// podman makes it when it first needs it.
-	s, problems := openBootcStore(t, h)
+	s, problems := openStoreOf(t, h)
 	wantProblems(t, problems)
 	if want := []string{"localhost/bootc:1"}; s == nil || !slices.Equal(names(s), want) {
 		t.Fatalf("got %+v, want %q", s, want)
 	}
 	h.store("srv/images", stored{names: []string{"localhost/split:1"}})
-	s, problems = openBootcStore(t, h)
+	s, problems = openStoreOf(t, h)
 	wantProblems(t, problems)
 	if want := []string{"localhost/split:1", "localhost/bootc:1"}; !slices.Equal(names(s), want) {
 		t.Errorf("got %q, want %q", names(s), want)
@@ -125,7 +126,7 @@ func TestOpenStoreLeavesNothingOpenWhenItFails(t *testing.T) {
 			t.Errorf("%q: got %+v, %v; want an error with %q", test.conf, s, problems, test.want)
 		}
 		// bootc's store knows no additional ones.
-		if s, problems = openBootcStore(t, h); s != nil {
+		if s, problems = openStoreOf(t, h); s != nil {
 			s.Close()
 		} else if len(problems) != 1 || !strings.Contains(problems[0].Error(), test.want) {
 			t.Errorf("%q: got %v; want an error with %q", test.conf, problems, test.want)
@@ -180,4 +181,57 @@ func tree(t *testing.T, dir string) (files []string) {
 		return err
 	}))
 	return files
+}
+
+// TestEachStoreIsReadOnce: for one command, as an additional image store is a part of
+// podman's own store.
+func TestEachStoreIsReadOnce(t *testing.T) {
+	h := newHost(t)
+	h.boot(1)
+	h.deploy(commitOf("a"), quay+"os:42")
+	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}})
+	h.store("var/lib/containers/storage", stored{names: []string{"localhost/own:1"}})
+	h.store("srv/images", stored{names: []string{"localhost/more:1"}})
+	h.write("etc/containers/storage.conf", "[storage.options]\nadditionalimagestores=['/srv/images']\n")
+	const bootc, own, more = "sysroot/ostree/bootc/storage", "var/lib/containers/storage", "srv/images"
+	for what, tt := range map[string]struct {
+		do   func(Options)
+		want []string
+	}{
+		"list": {func(o Options) { List(t.Context(), o) }, []string{bootc}},
+		"list --all-stores": {func(o Options) {
+			o.AllStores = true
+			List(t.Context(), o)
+		}, []string{bootc, own, more}},
+		"status":                 {func(o Options) { ReadStatus(t.Context(), o) }, []string{bootc, own, more}},
+		"exists":                 {func(o Options) { _, _ = Exists(t.Context(), o, BootcStore, "os:42") }, []string{bootc}},
+		"exists --store default": {func(o Options) { _, _ = Exists(t.Context(), o, DefaultStore, "own:1") }, []string{own, more}},
+		"a plan": {func(o Options) {
+			s, err := NewSurvey(t.Context(), o)
+			must(t, err)
+			if names := names(s.Own); len(names) != 1 || names[0] != "localhost/own:1" {
+				t.Errorf("own store has %q", names)
+			}
+			s.Close()
+		}, []string{bootc, own, more}},
+	} {
+		o, got := h.options(), []string{}
+		var mu sync.Mutex
+		o.read = func(dirs ...*os.File) (*cstorage.Store, []error) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, dir := range dirs {
+				path, err := filepath.EvalSymlinks(dir.Name())
+				must(t, err)
+				got = append(got, strings.TrimPrefix(path, h.dir+"/"))
+			}
+			return cstorage.Read(dirs...)
+		}
+		tt.do(o)
+		slices.Sort(got)
+		slices.Sort(tt.want)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s reads %q, want %q", what, got, tt.want)
+		}
+	}
 }

@@ -49,7 +49,7 @@ func NewSurvey(_ context.Context, o Options) (*Survey, error) {
 	}
 	o.Type, o.AllStores = "", true
 	inv := newInventory(o)
-	inv.read()
+	inv.readAll()
 	inv.problems = grave(inv.problems)
 	if len(inv.problems) == 0 {
 		inv.describe()
