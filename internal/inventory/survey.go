@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -71,22 +70,6 @@ func NewSurvey(_ context.Context, o Options) (*Survey, error) {
 		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
-}
-
-// SurveyStores is the part of NewSurvey that is about the two containers-storages.
-func SurveyStores(o Options) (*Survey, error) {
-	o.Type, o.AllStores = "", true
-	inv := newInventory(o)
-	located, err := storageconf.Locate(o.Sysroot.Dir)
-	if err != nil {
-		return nil, err
-	}
-	inv.located = located
-	if err := first(grave(append(inv.readBootcStore(), inv.readDefaultStore()...))); err != nil {
-		inv.close()
-		return nil, err
-	}
-	return &Survey{Store: located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, inv: inv}, nil
 }
 
 // grave are the problems that are not those of a single image.
@@ -156,21 +139,6 @@ func (s *Survey) LookedUp() error { return lookedUp(s.Host.Kind, s.inv.Root) }
 // *wrapper.LookupError.
 func (s *Survey) Program(name string) (path string, err error) {
 	return wrapper.LookPath(name, s.inv.Env)
-}
-
-// SharesExtents tells whether files of the two containers-storages can share extents,
-// so that a clone takes no room. Of Btrfs subvolumes it is not told.
-func (s *Survey) SharesExtents() bool {
-	if s.Default == nil || s.Filesystem.Reflink != Yes {
-		return false
-	}
-	dir, err := openNear(s.Store)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	var own, other unix.Stat_t
-	return unix.Fstat(int(dir.Fd()), &own) == nil && unix.Fstat(int(s.Default.Graphs()[0].Dir.Fd()), &other) == nil && own.Dev == other.Dev
 }
 
 // Find finds the image that podman means by name in one of the two
