@@ -146,7 +146,7 @@ func (s *Store) ImagesWith(layer string) (list []*Image) {
 	return list
 }
 
-// HasFiles tells whether the files of a layer are there, as far as that can be seen.
+// HasFiles reports whether the files of a layer are there, as far as that can be seen.
 func (s *Store) HasFiles(layer string) bool {
 	l := s.layers[layer]
 	return l != nil && s.layerDamage(l) == nil

@@ -47,7 +47,7 @@ type Image struct {
 	config    *Config
 	// bigData holds the size of each item.
 	bigData int64
-	// damage is why the layers of the image are no good, configErr why its
+	// damage is why the layers of the image cannot be used, configErr why its
 	// configuration is, once configRead.
 	damage, configErr error
 	configRead        bool
@@ -122,7 +122,7 @@ const (
 // Has returns whether img has a manifest digest.
 func (img *Image) Has(digest string) bool { return slices.Contains(img.Digests, digest) }
 
-// Is tells whether img has a manifest digest, or is the same image exported, whose
+// Is reports whether img has a manifest digest, or is the same image exported, whose
 // digest is another.
 func (img *Image) Is(digest string) bool {
 	if slices.Contains(img.Digests, digest) {
@@ -179,7 +179,7 @@ func (m *manifest) isList() bool {
 	}
 }
 
-// isImage tells whether podman can read it as the manifest of an image. Docker's
+// isImage reports whether podman can read it as the manifest of an image. Docker's
 // first schema has no configuration blob.
 func (m *manifest) isImage() bool {
 	return m.Config.Digest != "" || m.SchemaVersion == 1

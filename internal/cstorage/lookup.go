@@ -20,9 +20,9 @@ const minPrefix = 3
 // ErrNotFound says that a store holds no image of the name that was looked up.
 var ErrNotFound = errors.New("no such image")
 
-// Exists tells whether podman image exists would say that the image is there. It
+// Exists reports whether podman image exists would say that the image is there. It
 // is as Lookup, but an image that podman could not use, because a manifest or a
-// layer is missing, is not there. An error means that this cannot be told.
+// layer is missing, is not there. An error means that this could not be determined.
 func (s *Store) Exists(name string, short func() (ShortNames, error)) (bool, error) {
 	img, err := s.Lookup(name, short)
 	if errors.Is(err, ErrNotFound) {
@@ -34,7 +34,7 @@ func (s *Store) Exists(name string, short func() (ShortNames, error)) (bool, err
 	return s.usable(img)
 }
 
-// usable tells whether podman could use an image.
+// usable reports whether podman could use an image.
 func (s *Store) usable(img *Image) (bool, error) {
 	m, err := img.manifest()
 	if errors.Is(err, fs.ErrPermission) {
@@ -57,7 +57,7 @@ func (s *Store) usable(img *Image) (bool, error) {
 //
 // The order is that of LookupImage in go.podman.io/common/libimage 0.69. The
 // error is ErrNotFound when the image is not there; all others mean that this
-// cannot be told: the name is none, or of another transport, or a file could not
+// could not be determined: the name is none, or of another transport, or a file could not
 // be read.
 func (s *Store) Lookup(name string, short func() (ShortNames, error)) (*Image, error) {
 	match, err := s.LookupMatch(name, short)
@@ -319,7 +319,7 @@ func (s *Store) instance(img *Image) (*Image, error) {
 	return nil, fmt.Errorf("%w for this machine in manifest list %q", ErrNotFound, img.ID)
 }
 
-// runsHere tells whether digest is that of a manifest list in which img is the
+// runsHere reports whether digest is that of a manifest list in which img is the
 // image for this machine.
 func (s *Store) runsHere(img *Image, digest string) bool {
 	m, err := img.manifestAt(manifestKey + "-" + digest)
@@ -368,7 +368,7 @@ func splitName(name string) (repository, suffix string) {
 	return repository, suffix
 }
 
-// isShort tells whether a valid name has no registry in the eyes of podman: a
+// isShort reports whether a valid name has no registry in the eyes of podman: a
 // first component without "." and ":" is a namespace.
 func isShort(name string) bool {
 	first, _, found := strings.Cut(name, "/")

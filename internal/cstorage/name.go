@@ -140,7 +140,7 @@ func splitDomain(s string) (domain, rest string) {
 	case domain == "index.docker.io":
 		domain = dockerHub
 	case domain == "localhost" || strings.ContainsAny(domain, ".:") || strings.ToLower(domain) != domain:
-		// Upper case is not allowed in a path, so it tells a domain too.
+		// Upper case is not allowed in a path, so it means a domain, too.
 	default:
 		domain, rest = dockerHub, s
 	}
@@ -150,7 +150,7 @@ func splitDomain(s string) (domain, rest string) {
 	return domain, rest
 }
 
-// validDomain tells whether s is a host name or address, with or without port.
+// validDomain reports whether s is a host name or address, with or without port.
 func validDomain(s string) bool {
 	host, port, hasPort := strings.Cut(s, ":")
 	if bracketed, found := strings.CutPrefix(s, "["); found {
@@ -176,7 +176,7 @@ func validHostName(s string) bool {
 	return true
 }
 
-// validComponent tells whether s can stand between two slashes of a path:
+// validComponent reports whether s can stand between two slashes of a path:
 // lower case letters and digits, joined by a dot, one or two underscores, or
 // any number of dashes.
 func validComponent(s string) bool {
@@ -219,7 +219,7 @@ func IsDigest(s string) bool {
 	return length != 0 && len(hex) == length && only(hex, lowerHex)
 }
 
-// only tells whether every character of s is in set.
+// only reports whether every character of s is in set.
 func only(s, set string) bool {
 	return strings.TrimLeft(s, set) == ""
 }

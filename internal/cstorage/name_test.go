@@ -160,7 +160,7 @@ func FuzzParseName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) { sameAsReference(t, s) })
 }
 
-// sameAsReference compares with the module that podman uses, and tells whether
+// sameAsReference compares with the module that podman uses, and reports whether
 // that accepts s.
 func sameAsReference(t *testing.T, s string) bool {
 	t.Helper()

@@ -269,7 +269,7 @@ func decodeFile(f *os.File, v any) error {
 	}
 }
 
-// addImages fills in the images of a directory and tells what is wrong with them.
+// addImages fills in the images of a directory and returns what is wrong with them.
 // Those of directories before it take precedence.
 func (s *Store) addImages(g *Graph, records []record) (problems []error) {
 	for i := range records {

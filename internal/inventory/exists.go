@@ -13,10 +13,10 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// Exists tells whether a store has the image that podman would mean by name. In
+// Exists reports whether a store has the image that podman would mean by name. In
 // the ostree repository, which podman does not know, an image is also found by
 // the name it has there ("docker://quay.io/os:42"). A store that does not exist
-// has no images; an error means that this cannot be told.
+// has no images; an error means that this could not be determined.
 func Exists(_ context.Context, o Options, in StoreName, name string) (bool, error) {
 	inv := newInventory(o)
 	defer inv.close()

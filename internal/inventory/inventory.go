@@ -62,7 +62,7 @@ type Image struct {
 	// Name is spelled as bootc does: with its transport in the ostree
 	// repository, bare in a containers-storage, as it was written when bound.
 	Name string `json:"image"`
-	// ID is the digest of the image configuration in hex, by which podman knows
+	// ID is the digest of the image configuration in hex, by which podman names
 	// an image.
 	ID string `json:"id"`
 	// Digest is the manifest digest, "sha256:…".
@@ -77,12 +77,12 @@ type Image struct {
 	// Deployments are those that boot the image, by its manifest digest, or have it
 	// bound, whatever way they spell its name.
 	Deployments []DeploymentRef `json:"deployments"`
-	// Present tells of a bound image whether the bootc-owned store has it, nil when
+	// Present is, of a bound image, whether the bootc-owned store has it, nil when
 	// that is not known.
 	Present *bool `json:"present,omitempty"`
 	// KeptBy is what keeps bootc's garbage collection from removing the image.
 	KeptBy []Keeper `json:"kept_by"`
-	// WillBePruned tells that nothing does.
+	// WillBePruned reports that nothing does.
 	WillBePruned bool `json:"will_be_pruned"`
 }
 
@@ -132,7 +132,7 @@ func (o Options) wants(t Type) bool {
 	return o.Type == "" || o.Type == t
 }
 
-// inContainer tells whether the sysroot is that of a container, not of a host.
+// inContainer reports whether the sysroot is that of a container, not of a host.
 func (o Options) inContainer() bool {
 	return o.Sysroot.Running != "" && wrapper.InContainer(o.Sysroot.Running, o.Env) != ""
 }
@@ -171,7 +171,7 @@ type inventory struct {
 	// hostRead and boundRead tell that nothing was wrong with it, or with any
 	// bound images.
 	hostRead, boundRead bool
-	// repo is nil where there is no ostree repository, or nobody wants it read.
+	// repo is nil where there is no ostree repository, or it is not asked for.
 	repo []host.RepoImage
 	// commits are those of the deployments, once they are described.
 	commits []host.RepoCommit

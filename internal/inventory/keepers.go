@@ -40,7 +40,7 @@ type keepers struct {
 	namesDecided, refsDecided bool
 }
 
-// findKeepers collects what keeps images. complete tells that all deployments
+// findKeepers collects what keeps images. complete reports that all deployments
 // and their bound images were read; where they were not, bootc gives up.
 func findKeepers(h *host.Host, bound map[string][]host.BoundImage, complete bool) keepers {
 	k := keepers{

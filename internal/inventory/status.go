@@ -20,7 +20,7 @@ import (
 type Status struct {
 	// Schema is the version of the JSON form.
 	Schema int `json:"schema"`
-	// Kind is ostree or composefs. Source is what told about deployments: bootc,
+	// Kind is ostree or composefs. Source is where deployments were read: bootc,
 	// or sysroot for our own reading; SourceReason says why.
 	Kind         host.Kind `json:"kind"`
 	Source       Source    `json:"source"`
@@ -30,9 +30,9 @@ type Status struct {
 	Staged   *Deployment  `json:"staged"`
 	Rollback *Deployment  `json:"rollback"`
 	Others   []Deployment `json:"other_deployments"`
-	// RollbackQueued tells that the rollback deployment boots next.
+	// RollbackQueued reports that the rollback deployment boots next.
 	RollbackQueued bool `json:"rollback_queued"`
-	// Unified tells whether bootc upgrades this host through the bootc-owned
+	// Unified reports whether bootc upgrades this host through the bootc-owned
 	// store.
 	Unified Unification `json:"unified"`
 	// Stores are those that exist and could be read.
@@ -56,7 +56,7 @@ type HookStatus struct {
 	Problem string `json:"problem"`
 }
 
-// Source is who told about deployments.
+// Source is where deployments were read.
 type Source string
 
 // The sources of a Status.
@@ -78,7 +78,7 @@ type Deployment struct {
 	Created      *Time     `json:"created"`
 }
 
-// Unification tells whether unified storage is on, and why or why not in a
+// Unification reports whether unified storage is on, and why or why not in a
 // sentence.
 type Unification struct {
 	On     bool   `json:"on"`
@@ -183,7 +183,7 @@ func (s *Status) setDeployments(h *host.Host) {
 	}
 }
 
-// unified tells what bootc will find when it looks whether to upgrade through
+// unified is what bootc will find when it looks whether to upgrade through
 // the bootc-owned store: on ostree hosts it looks for the image to upgrade to, on
 // composefs hosts for the booted one too (bootc's deploy.rs and
 // bootc_composefs/update.rs).

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/storageconf"
@@ -19,7 +18,7 @@ import (
 // Survey is what deciding about an image of a host takes: what it boots, and what
 // its stores hold.
 type Survey struct {
-	// Host is described as far as its ostree repository tells.
+	// Host is described as far as its ostree repository has it.
 	Host *host.Host
 	// Store says where the bootc-owned store is, or would be.
 	Store storageconf.Store
@@ -31,7 +30,7 @@ type Survey struct {
 	// the ones of the deployments, whose refs an upgrade may have moved on.
 	Repo    []host.RepoImage
 	Commits []host.RepoCommit
-	// Filesystem is the one of the bootc-owned store, Free what FreeOf tells of it.
+	// Filesystem is the one of the bootc-owned store, Free is FreeOf of it.
 	Filesystem *Filesystem
 	Free       uint64
 
@@ -89,7 +88,7 @@ func (inv *inventory) allCommits() (all []host.RepoCommit) {
 	return all
 }
 
-// Damage is an image of a host that is no good.
+// Damage is an image of a host that is damaged.
 type Damage struct {
 	// Store is BootcStore or DefaultStore.
 	Store StoreName
@@ -97,7 +96,7 @@ type Damage struct {
 	Err   error
 }
 
-// Damaged are the images of the two containers-storages that are no good. They are in
+// Damaged are the damaged images of the two containers-storages. They are in
 // Bootc and Default all the same.
 func (s *Survey) Damaged() []Damage {
 	list := append(damaged(s.Bootc, BootcStore), damaged(s.Default, DefaultStore)...)
@@ -112,7 +111,7 @@ func (s *Survey) Damaged() []Damage {
 	return list
 }
 
-// damaged are the images of a store, nil for none, that Damage tells of.
+// damaged are the images of a store, nil for none, that are damaged.
 func damaged(s *cstorage.Store, name StoreName) (list []Damage) {
 	if s == nil {
 		return nil
