@@ -58,7 +58,7 @@ type ContainerRecord struct {
 // Container is a container of podman's.
 type Container struct {
 	ID, Name string
-	// Image is the ID of the image, and ImageName what podman was asked for, both "" when
+	// Image is the ID of the image, and ImageName the name that podman was given, both "" when
 	// not known. Layer is the container's own.
 	Image, ImageName, Layer string
 }

@@ -169,7 +169,7 @@ func (s *Store) byTransport(name string) (img *Image, done bool, err error) {
 		return img, done, nil
 	}
 	if done {
-		err = fmt.Errorf("transport %q is none of the store", transport)
+		err = fmt.Errorf("transport %q does not name an image of the store", transport)
 	}
 	return nil, done, err
 }

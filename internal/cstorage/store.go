@@ -5,7 +5,7 @@
 // without the storage library's store object, which takes locks and writes.
 //
 // It opens files for reading only, so it works on a read-only mount and for any
-// user whom the file modes allow. No lock is needed: the storage library
+// user with permission to read them. No lock is needed: the storage library
 // replaces images.json and layers.json by rename, so each is a snapshot.
 package cstorage
 

@@ -135,7 +135,7 @@ func (o *statusOSTree) describe(d *Deployment) error {
 		return fmt.Errorf("invalid deploySerial %d", o.Serial)
 	}
 	d.Stateroot, d.Commit, d.Serial = o.Stateroot, o.Checksum, o.Serial
-	// Old versions of bootc did not tell the stateroot.
+	// Old versions of bootc did not report the stateroot.
 	if o.Stateroot != "" {
 		d.Root = path.Join(ostreeDeploy, o.Stateroot, "deploy", o.Checksum+"."+strconv.Itoa(o.Serial))
 	}

@@ -73,7 +73,7 @@ func statuses() map[string]Host {
 			Role: Booted, Stateroot: "default", Commit: hex64("2"), Root: rootOf("default", hex64("2")+".0"),
 		}}},
 		"not-booted": {},
-		// This old version did not tell the stateroot, nor the architecture.
+		// This old version did not report the stateroot, nor the architecture.
 		"v1alpha1": {Kind: OSTree, Deployments: []Deployment{{
 			Role: Booted, Image: insecure(Registry, "quay.io/example/os:latest"), ManifestDigest: "sha256:" + hex64("1"),
 			Version: "nightly", Created: time.Date(2023, 9, 30, 19, 22, 16, 0, time.UTC), Commit: hex64("2"),

@@ -63,7 +63,7 @@ func parseLoaderEntry(file, text string) loaderEntry {
 	return entry
 }
 
-// readLoaderEntries reads the entries in dir, ordered by file name. match tells
+// readLoaderEntries reads the entries in dir, ordered by file name. match reports
 // by a file's name whether it is one.
 func readLoaderEntries(root *os.File, dir string, match func(name string) bool) (entries []loaderEntry, problems []error, err error) {
 	names, err := rooted.Names(root, dir)
@@ -85,8 +85,8 @@ func readLoaderEntries(root *os.File, dir string, match func(name string) bool) 
 	return entries, problems, nil
 }
 
-// unavailable tells of an error that it is normal for boot entries: /boot is
-// not mounted, or only root may look at it.
+// unavailable reports that an error is normal for boot entries: /boot is
+// not mounted, or only root may read it.
 func unavailable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR)
 }

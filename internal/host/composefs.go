@@ -148,8 +148,8 @@ func (r *sysrootReader) composefsEntries() []string {
 	return digests
 }
 
-// systemdBoot tells whether the boot loader orders entries as the Boot Loader
-// Specification says, by the names that bootc knows.
+// systemdBoot reports whether the boot loader orders entries as the Boot Loader
+// Specification says, by the names that bootc uses.
 func (r *sysrootReader) systemdBoot() bool {
 	data, _ := r.readRunning(loaderInfo)
 	name := strings.ToLower(string(bytes.ReplaceAll(data, []byte{0}, nil)))

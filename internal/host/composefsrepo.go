@@ -121,7 +121,7 @@ func rangeIn(data, written []byte) ([]byte, error) {
 // known, or may not be read.
 func (r *sysrootReader) readRepoInfo(d *Deployment) bool {
 	manifest, config, err := readComposefsImage(r.phys, d.ManifestDigest)
-	// A stream in a form that we do not know is no fault of the host.
+	// A stream in an unknown form is no fault of the host.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, errSplitstream) {
 		return false
 	}

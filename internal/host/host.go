@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package host knows what a bootc host boots: its deployments, the image each
+// Package host reads what a bootc host boots: its deployments, the image each
 // of them was made from, the images bound to them, and how all of these are
 // written down by ostree, ostree-ext and bootc.
 //
@@ -36,31 +36,31 @@ const (
 
 // Host is what a host boots.
 type Host struct {
-	// Kind is "" when there are no deployments to tell it by.
+	// Kind is "" when there are no deployments to determine it by.
 	Kind Kind
 	// Deployments are in the order staged, booted, rollback, then the others as
 	// the boot loader has them.
 	Deployments []Deployment
-	// Unordered tells that the boot loader's entries could not be read, so that the
+	// Unordered reports that the boot loader's entries could not be read, so that the
 	// order of deployments that are neither booted nor staged means nothing.
 	Unordered bool
-	// RollbackQueued tells that the rollback deployment is next to boot.
+	// RollbackQueued reports that the rollback deployment is next to boot.
 	RollbackQueued bool
 }
 
 // Deployment is one bootable tree of a host.
 type Deployment struct {
 	Role Role
-	// Pinned tells that the administrator forbade to remove it (ostree admin pin).
+	// Pinned reports that the administrator forbade to remove it (ostree admin pin).
 	Pinned bool
 	// Image is the reference the deployment follows, nil when it was not made
 	// from a container image.
 	Image *SignedReference
-	// Incompatible tells that packages were layered on it locally, which bootc
+	// Incompatible reports that packages were layered on it locally, which bootc
 	// cannot handle. Image is nil then.
 	Incompatible bool
 	// Layered is the reference of the image that the packages were layered on,
-	// where the origin file tells.
+	// where the origin file has it.
 	Layered *SignedReference
 	// ManifestDigest is that of the image's manifest as it was fetched,
 	// "sha256:…", "" when not known.

@@ -17,12 +17,12 @@ type Origin struct {
 	// Image is the reference the deployment follows, nil when it was not made
 	// from a container image.
 	Image *SignedReference
-	// Incompatible tells that rpm-ostree changed the deployment, which bootc
+	// Incompatible reports that rpm-ostree changed the deployment, which bootc
 	// cannot represent. Image is nil then, and Layered what it would else be, nil
 	// too if that does not parse.
 	Incompatible bool
 	Layered      *SignedReference
-	// Pinned tells that the deployment must not be removed (ostree admin pin).
+	// Pinned reports that the deployment must not be removed (ostree admin pin).
 	Pinned bool
 	// BootType is how a composefs deployment boots, "bls" or "uki".
 	BootType string

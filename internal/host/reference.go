@@ -15,7 +15,7 @@ import (
 // Except for Registry they are the transports of containers-transports(5).
 type Transport string
 
-// The transports that bootc knows.
+// The transports that bootc supports.
 const (
 	Registry          Transport = "registry"
 	OCI               Transport = "oci"
@@ -44,8 +44,8 @@ type SignedReference struct {
 	Remote string
 }
 
-// ParseImageReference reads TRANSPORT:NAME in the way of ostree-ext, which knows
-// the transport registry as "docker://" too.
+// ParseImageReference reads TRANSPORT:NAME as ostree-ext does, for which
+// "docker://" is the transport registry, too.
 func ParseImageReference(s string) (ImageReference, error) {
 	transport, err := parseTransport(s)
 	if err != nil {
@@ -106,12 +106,12 @@ func (r ImageReference) Canonical() (ImageReference, error) {
 	return r, nil
 }
 
-// NamesInRegistry tells whether the name is one that a registry could have.
+// NamesInRegistry reports whether the name is one that a registry could have.
 func (r ImageReference) NamesInRegistry() bool {
 	return r.Transport == Registry || r.Transport == ContainersStorage
 }
 
-// InStore is what podman is asked for to find the image in a store or to pull
+// InStore is the name by which podman finds the image in a store or pulls
 // it there. It has no transport for an image of a registry, since podman puts
 // that in its store under the bare name.
 func (r ImageReference) InStore() string {
@@ -122,7 +122,7 @@ func (r ImageReference) InStore() string {
 }
 
 // ParseSignedReference reads the reference in an origin file, in any of the
-// forms that ostree-ext knows:
+// forms that ostree-ext reads:
 //
 //	ostree-unverified-registry:NAME
 //	ostree-unverified-image:TRANSPORT:NAME
@@ -141,7 +141,7 @@ func ParseSignedReference(s string) (SignedReference, error) {
 		r.ContainerPolicy = true
 	case "ostree-remote-registry", "ostree-remote-image":
 		r.Remote, rest, _ = strings.Cut(rest, ":")
-		// No remote at all would read as if no signature were asked for.
+		// No remote at all would read as if no signature were required.
 		if r.Remote == "" {
 			return fail("no ostree remote")
 		}

@@ -157,7 +157,7 @@ func identify(root *os.File, path string) (rooted.ID, bool) {
 	return rooted.ID{Dev: st.Dev, Ino: st.Ino}, err == nil
 }
 
-// isHex tells whether s is a number of just so many lower-case hexadecimal
+// isHex reports whether s is a number of just so many lower-case hexadecimal
 // digits.
 func isHex(s string, digits int) bool {
 	return len(s) == digits && strings.Trim(s, "0123456789abcdef") == ""

@@ -33,7 +33,7 @@ func (inv *inventory) askBootc(ctx context.Context) (h *host.Host, why string) {
 		return nil, fmt.Sprintf("bootc status is not understood: %v", err)
 	}
 	if len(h.Deployments) == 0 {
-		return nil, "bootc knows of no deployment"
+		return nil, "bootc reports no deployment"
 	}
 	return h, "bootc status"
 }

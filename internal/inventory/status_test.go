@@ -228,7 +228,7 @@ func TestStatusSaysWhoToldAndWhy(t *testing.T) {
 		{"not root", func(o *Options, _ *bootcRunner) { o.Euid = 1000 }, FromSysroot, "bootc needs root", false},
 		{"failure", func(_ *Options, r *bootcRunner) { r.err = errors.New("exit status 1: no luck") }, FromSysroot, "bootc status failed: exit status 1: no luck", true},
 		{"garbage", func(_ *Options, r *bootcRunner) { r.out = "{" }, FromSysroot, "bootc status is not understood: parse bootc status: unexpected end of JSON input", true},
-		{"not booted by bootc", func(_ *Options, r *bootcRunner) { r.out = bootcStatus(t, "not-booted") }, FromSysroot, "bootc knows of no deployment", true},
+		{"not booted by bootc", func(_ *Options, r *bootcRunner) { r.out = bootcStatus(t, "not-booted") }, FromSysroot, "bootc reports no deployment", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t)

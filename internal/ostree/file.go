@@ -160,7 +160,7 @@ func readTarget(fd int) (string, error) {
 }
 
 func readXattrs(list func([]byte) (int, error), get func(string, []byte) (int, error)) ([]Xattr, error) {
-	// Most files have none: one call without a buffer tells.
+	// Most files have none: one call without a buffer shows it.
 	size, err := list(nil)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
 		return nil, nil

@@ -18,7 +18,7 @@ import (
 // form.
 var errVariant = errors.New("malformed GVariant")
 
-// Value is a serialised GVariant. Containers are split when their members are asked for,
+// Value is a serialised GVariant. Containers are split when their members are read,
 // and only the normal form is accepted, in which a value has one serialisation. The source
 // of the format is the "GVariant Specification" of GLib.
 type Value struct {

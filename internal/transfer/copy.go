@@ -338,7 +338,7 @@ func (c *copying) fromComposefs(ctx context.Context) error {
 }
 
 // verify compares what podman's own store has under the name now with the manifest
-// digests that it may have, none where only bootc knows them. A registries.conf of the host
+// digests that it may have, none where only bootc can read them. A registries.conf of the host
 // may have led podman elsewhere. A dry run has nothing to compare.
 func (c *copying) verify(digests ...string) error {
 	return c.to.Do("", func() error {

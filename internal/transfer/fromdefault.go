@@ -58,7 +58,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	var targets []string
 	for _, from := range wanted {
 		as := from.Name
-		// A clone looks at the files of layers that are there, too, if it is asked to.
+		// A clone with --verify full reads the files of layers that are there, too.
 		if to.Has(from.Image, as) && (o.Verify != clonejob.VerifyFull || o.Method == plan.ByPodman) {
 			continue
 		}

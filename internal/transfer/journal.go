@@ -20,8 +20,7 @@ const (
 )
 
 // journal writes a record as bootc does, so that its readers find both. journald
-// knows fields in upper case only (systemd.journal-fields(7)); that is how bootc's
-// come there, too.
+// stores fields in upper case only (systemd.journal-fields(7)), also bootc's.
 func (o Options) journal(v *plan.View, p *plan.Plan, status string) {
 	if o.Host.DryRun != nil {
 		return

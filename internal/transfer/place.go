@@ -125,7 +125,7 @@ func (p *place) has(id string) (bool, error) {
 	return store != nil && store.ByID(id) != nil, err
 }
 
-// destination is the store for images that come into it.
+// destination is the store that images are copied to.
 func (p *place) destination() (to plan.Destination, err error) {
 	to = plan.Destination{Name: p.name, Bootc: p.bootc}
 	if to.Store, err = p.now(); err != nil {

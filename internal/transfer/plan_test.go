@@ -616,7 +616,7 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 		facts         facts
 		is            error
 		want          string
-		// moved tells that --accept-newer would help.
+		// moved reports that --accept-newer would help.
 		moved bool
 	}{
 		{

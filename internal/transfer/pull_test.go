@@ -114,7 +114,7 @@ func TestPullService(t *testing.T) {
 		name    string
 		answers []string
 		early   bool
-		// plain tells that podman is run without its service in the end.
+		// plain reports that podman is run without its service in the end.
 		plain bool
 		// heard is part of what is told of it, err of the error.
 		heard, err string

@@ -43,7 +43,7 @@ func (x *execution) newRecord(old *plan.Record) plan.Record {
 	}
 	r := plan.Record{Schema: 1, Image: x.Image, Name: x.Stored.String(), Digest: x.Digest, Replaced: x.Replaces, Names: map[string]string{}}
 	if old != nil && old.Name == r.Name && old.ID == r.Replaced {
-		r.Replaced = old.Replaced // what we brought ourselves goes back to nobody
+		r.Replaced = old.Replaced // an image that we brought is not given back
 	}
 	for id, names := range x.before {
 		for _, name := range names {

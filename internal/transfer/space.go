@@ -24,14 +24,14 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
-// demand is how many bytes come into a directory at least, which need not exist yet.
+// demand is how many bytes are written to a directory at least, which need not exist yet.
 type demand struct {
 	// what is what they are there, for messages.
 	what, dir string
 	bytes     int64
 }
 
-// filesystem is what there is to know of one here. Two with the same id are the
+// filesystem describes a filesystem. Two with the same id are the
 // same.
 type filesystem struct {
 	id, mountpoint string
@@ -144,7 +144,7 @@ func filesystemOf(dir string) (filesystem, error) {
 	return on, nil
 }
 
-// sharing tells whether a file in one directory can share extents with one in another,
+// sharing reports whether a file in one directory can share extents with one in another,
 // either of which need not exist.
 func sharing(from, to string) inventory.Capability {
 	var devices [2]uint64
@@ -242,7 +242,7 @@ func (o *Options) checkDamage(v *plan.View, into *place, p *plan.Plan) error {
 }
 
 // exportedBytes is the sum of the sizes of the files in the layers of an image in the
-// ostree repository, by its commit. None of them is read.
+// ostree repository, by its commit. The files are not read.
 func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, err error) {
 	repo, err := o.Sysroot.OpenRepo()
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // SetUnified brings the booted image into the bootc-owned store, so that bootc
 // upgrades through it, and returns what was done. It can be repeated, and a run
-// after one that was killed completes it. Where the host is told to explain
+// after one that was killed completes it. In a dry run
 // (wrapper.Host.DryRun), it prints the commands and changes nothing. Errors are
 // those of NewPlan, *inventory.IgnoredError, ErrBusy, ErrNoSpace, ErrNotVerified, and those
 // of podman.
@@ -92,7 +92,7 @@ func (o Options) settled(v *plan.View, p *plan.Plan) error {
 
 // nextMayDo reports whether another source may have the image after one failed: a
 // registry may be out of reach, or not have the exact image any more; podman's own
-// store may be another with options that we do not know, or be damaged; and what an
+// store may be another with unknown options, or be damaged; and what an
 // archive holds is not known before it is read.
 func nextMayDo(p *plan.Plan, err error) bool {
 	var clone *clonejob.Failure

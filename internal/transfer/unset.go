@@ -91,7 +91,7 @@ func (p *places) takeOut(ctx context.Context, r *Removal) error {
 	return p.bootc.image(ctx, "rm", "--", r.ID)
 }
 
-// needed tells whether a deployment would lack an image of the bootc-owned store: it
+// needed reports whether a deployment would lack an image of the bootc-owned store: it
 // has it bound, or follows it by the name of a local image that podman's own store
 // does not have.
 func needed(s *inventory.Survey, name string) error {

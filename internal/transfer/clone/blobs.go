@@ -28,7 +28,7 @@ type blob struct {
 }
 
 // recordBlobs completes the records of layers. The library records a staged layer's
-// digests, but takes none of these.
+// digests, but does not accept these.
 func (c *cloning) recordBlobs() error {
 	blobs := map[string]blob{}
 	for _, p := range c.plan {

@@ -125,7 +125,7 @@ type Progress struct {
 	// of regular files.
 	Files int64 `json:"files"`
 	Bytes int64 `json:"bytes"`
-	// Shared tells that the destination has the layer already; Done that nothing is
+	// Shared reports that the destination has the layer already; Done that nothing is
 	// left to do for it.
 	Shared bool `json:"shared,omitempty"`
 	Done   bool `json:"done,omitempty"`
@@ -144,7 +144,7 @@ type Result struct {
 type Layer struct {
 	ID     string `json:"id"`
 	DiffID string `json:"diff_id"`
-	// Shared tells that the destination had the layer; the numbers are 0 then.
+	// Shared reports that the destination had the layer; the numbers are 0 then.
 	Shared bool `json:"shared,omitempty"`
 	// Files and Bytes are as in Progress. Copied are those of the bytes that do not
 	// share extents with the source.
@@ -153,7 +153,7 @@ type Layer struct {
 	Copied int64 `json:"copied"`
 }
 
-// Kind is what went wrong, for the caller to tell what to do about it.
+// Kind is what went wrong, for the caller to decide what to do about it.
 type Kind string
 
 // The kinds of failures, each with the error that Run returns for it.

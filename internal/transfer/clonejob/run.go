@@ -51,7 +51,7 @@ func FindProgram(self string) (string, error) {
 // of a wrapper.Session. progress, if not nil, is called from one goroutine at a time.
 // stderr gets what the program says besides.
 //
-// The program is told nothing of the caller's environment: how the stores are opened
+// The program does not inherit the caller's environment: how the stores are opened
 // is in the job alone.
 //
 // Errors are *Failure, which wrap ErrUnsupported, ErrNotFound, ErrChanged,
@@ -89,7 +89,7 @@ func Command(program string, job Job) (cmd wrapper.Cmd, input []byte, err error)
 }
 
 // Environment is that of the program: its storage library reads a storage.conf even
-// where it is told everything.
+// where its caller passes every setting.
 func Environment() []string {
 	return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "CONTAINERS_STORAGE_CONF=/dev/null"}
 }

@@ -57,7 +57,7 @@ type Layer struct {
 	Size int64
 }
 
-// Progress is told how many bytes of a layer, by its index, were read so far. It
+// Progress is called with how many bytes of a layer, by its index, were read so far. It
 // is called from one goroutine at a time.
 type Progress func(layer int, bytes int64)
 
@@ -134,7 +134,7 @@ func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	defer cancel()
-	// Meanwhile ostree tells what the layers are.
+	// Meanwhile the layers are read.
 	reading.Go(func() { trees.read(ctx, checksum) })
 	u, commits, err := findLayers(ctx, repo, find)
 	if err != nil {
@@ -171,7 +171,7 @@ func (u *Unread) Layers() int { return len(u.export.tree) }
 // archive, which is that of archive/tar with their headers.
 func (u *Unread) Entries(layer int) int { return len(u.export.tree[layer]) }
 
-// IsDir tells whether an entry is a directory.
+// IsDir reports whether an entry is a directory.
 func (u *Unread) IsDir(layer, entry int) bool { return u.export.tree[layer][entry].isDir }
 
 // Open opens an entry. file is nil for a directory and a hard link; that of a regular file has to be
@@ -225,7 +225,7 @@ func (u *Unread) Describe(layers []Layer) (*Image, error) {
 	return e, nil
 }
 
-// readLayers tells what is in each layer by its commit. The first baseLayers of them are
+// readLayers reads what is in each layer by its commit. The first baseLayers of them are
 // the ostree base.
 func readLayers(ctx context.Context, trees *forest, commit string, commits []string, baseLayers int) ([][]entry, error) {
 	merged, err := readMerged(ctx, trees, commit)
@@ -265,7 +265,7 @@ func readLayers(ctx context.Context, trees *forest, commit string, commits []str
 	return tree, nil
 }
 
-// readChunks tells which layer of an ostree base has a file object. A chunk's
+// readChunks returns which layer of an ostree base has a file object. A chunk's
 // commit is a flat directory of files named by their own objects; what it does
 // not name is in the first layer.
 func readChunks(trees *forest, commits []string) (map[ostree.Checksum]int, error) {

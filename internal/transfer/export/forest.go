@@ -18,7 +18,7 @@ import (
 const treeReaders = 16
 
 // forest has the directories of commits by their objects. What cannot be read is not in
-// it, and is an error only when it is asked for.
+// it, and is an error only when it is read.
 type forest struct {
 	repo  *host.Repo
 	mu    sync.Mutex

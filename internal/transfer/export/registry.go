@@ -87,7 +87,7 @@ func (e *Image) Serve(ctx context.Context, dir, name string, progress Progress) 
 	return r, nil
 }
 
-// writeFiles tells podman, in files, where to find the image and the password.
+// writeFiles writes files for podman with the address of the image and the password.
 func (r *Registry) writeFiles() error {
 	address := r.listener.Addr().String()
 	auth, err := encode(map[string]any{"auths": map[string]any{address: map[string]string{"auth": r.auth}}})
@@ -127,7 +127,7 @@ func PullCommand(dir, name string) (args, env []string) {
 var errClosed = errors.New("registry closed")
 
 // Close ends the registry. It returns why an image could not be handed out, if
-// so: podman itself knows only that it ended early.
+// so: podman itself reports only that it ended early.
 func (r *Registry) Close() error {
 	r.stop(errClosed)
 	r.handlers.Wait()
@@ -180,7 +180,7 @@ const silence = 5 * time.Second
 
 // serve answers the requests of a connection one after the other (RFC 9112).
 func (r *Registry) serve(conn net.Conn) {
-	// Whoever connects and says nothing must not keep podman away.
+	// A client that connects and sends nothing must not keep podman away.
 	if conn.SetReadDeadline(time.Now().Add(silence)) != nil {
 		return
 	}
@@ -195,7 +195,7 @@ func (r *Registry) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if r.knows(req) && conn.SetReadDeadline(time.Time{}) != nil {
+		if r.authorized(req) && conn.SetReadDeadline(time.Time{}) != nil {
 			return
 		}
 		// After a failure podman would only try again.
@@ -237,8 +237,8 @@ func readLine(in *bufio.Reader) (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), err
 }
 
-// knows tells whether whoever asks knows the password.
-func (r *Registry) knows(req request) bool {
+// authorized reports whether a request has the password.
+func (r *Registry) authorized(req request) bool {
 	return subtle.ConstantTimeCompare([]byte(req.authorization), []byte("Basic "+r.auth)) == 1
 }
 
@@ -248,7 +248,7 @@ func (r *Registry) answer(w io.Writer, req request) error {
 	if !head && req.method != "GET" {
 		return respond(w, "405 Method Not Allowed", "", nil, false)
 	}
-	if !r.knows(req) {
+	if !r.authorized(req) {
 		return respond(w, "401 Unauthorized", `WWW-Authenticate: Basic realm="bootc-podman"`, nil, head)
 	}
 	rest, ok := strings.CutPrefix(req.target, "/v2/")

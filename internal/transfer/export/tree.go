@@ -58,7 +58,7 @@ type dirNode struct {
 	path   string
 	meta   ostree.Checksum
 	parent *dirNode
-	// added tells which layers have an entry for the directory already.
+	// added has the layers that have an entry for the directory already.
 	added []bool
 }
 
@@ -71,9 +71,9 @@ type walker struct {
 	layers [][]entry
 	// first is the layer of what owner does not name, and of all directories.
 	first int
-	// owner tells which layer has a file object, for chunks of an ostree base.
+	// owner is the layer that has a file object, for chunks of an ostree base.
 	owner map[ostree.Checksum]int
-	// rootEtc tells that the root has an "etc".
+	// rootEtc reports that the root has an "etc".
 	rootEtc bool
 	// opaqueEtc is the whiteout of layers below in /usr when it is that of /etc,
 	// too.
@@ -88,7 +88,7 @@ type mergedTree struct {
 	injected map[string]bool
 }
 
-// injectedFile tells of the files that container builds leave behind. An import
+// injectedFile matches the files that container builds leave behind. An import
 // removes them, where they are empty, from the merged tree only, by cleanup_root
 // in ostree-ext's container/store.rs.
 func injectedFile(p string) bool { return p == "etc/hostname" || p == "etc/resolv.conf" }

@@ -25,7 +25,7 @@ func (e *OriginError) Error() string { return e.err.Error() }
 // Unwrap returns the reason.
 func (e *OriginError) Unwrap() error { return e.err }
 
-// New decides how the booted image comes into the bootc-owned store: what is
+// New decides how the booted image is copied to the bootc-owned store: what is
 // booted, exactly, from the nearest source that has it.
 func New(v *View, choice Choice) (*Plan, error) {
 	booted := v.Host.Booted()
@@ -325,7 +325,7 @@ func (p *Plan) writeUnlessShared(shared inventory.Capability, bytes func() (int6
 	case inventory.No:
 		p.write(bytes())
 	default:
-		p.Write, p.WriteReason = nil, "it takes trying to know whether files share extents there"
+		p.Write, p.WriteReason = nil, "only a test shows whether files share extents there"
 	}
 }
 
@@ -383,7 +383,7 @@ func (p *Plan) fromRegistry(v *View, choice Choice) error {
 }
 
 // fromTransport takes the image from where it was taken when it was deployed, if
-// that can be told apart from a store and a registry.
+// that differs from a store and a registry.
 func (p *Plan) fromTransport(v *View, choice Choice) error {
 	switch {
 	case !p.Reference.NamesInRegistry():
@@ -406,7 +406,7 @@ func (p *Plan) fromTransport(v *View, choice Choice) error {
 	return nil
 }
 
-// reason is why an image comes from a source, unless it was asked for.
+// reason is why an image comes from a source, unless the user named it.
 func reason(choice Choice, why string) string {
 	if choice.From != "" {
 		return "as asked for"

@@ -12,7 +12,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 )
 
-// Destination is a store that images come into.
+// Destination is a store that images are copied to.
 type Destination struct {
 	Name, Dir string
 	// Bootc reports that it is the bootc-owned store.
@@ -70,7 +70,7 @@ func storedLayers(store *cstorage.Store, layers []host.Descriptor) int {
 }
 
 // Pulled are the sizes in a manifest of the layers that a pull fetches, and of those
-// that it, and the clone of a loan before it, write. shared tells whether that clone
+// that it, and the clone of a loan before it, write. shared reports whether that clone
 // shares extents.
 func (d Destination) Pulled(layers []host.Descriptor, loan *Loan, shared inventory.Capability) (fetched, written int64) {
 	have := storedLayers(d.Store, layers)
@@ -95,7 +95,7 @@ func Descriptors(store *cstorage.Store, img *cstorage.Image) (layers []host.Desc
 // Written is the sum of the sizes of the layers of an image that a clone to a
 // destination writes: those that it lacks, and whose files cannot share extents with its
 // own. An image may have layers of several directories: of an additional image store on
-// another filesystem, for example. Where it takes trying to know, a layer is taken to
+// another filesystem, for example. Where only a test would show it, a layer is taken to
 // share; share is the function sharing. counted, if not nil, has the layers that were
 // counted before, and gets those that are now.
 func (d Destination) Written(from Held, share func(from, to string) inventory.Capability, counted map[string]bool) (bytes int64) {

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plan decides how the booted image of a host comes into the bootc-owned store. It
+// Package plan decides how the booted image of a host is copied to the bootc-owned store. It
 // starts no program and reads no file but through the view that it is given.
 package plan
 
@@ -29,7 +29,7 @@ const (
 	FromComposefs Source = "composefs"
 )
 
-// Plan is how the image that a host boots comes into the bootc-owned store. It is
+// Plan is how the image that a host boots is copied to the bootc-owned store. It is
 // made before anything is changed.
 type Plan struct {
 	// Schema is the version of the JSON form.
@@ -249,8 +249,8 @@ var (
 	ErrNoDigest = errors.New("the manifest digest of what is booted is not known")
 )
 
-// The names of images that have none of their own in a store: an image of an OCI
-// layout or an archive, and one on its way from a composefs deployment.
+// The names of images without a name of their own in a store: an image of an OCI
+// layout or an archive, and one that is copied from a composefs deployment.
 const (
 	unnamed    = "localhost/bootc"
 	ExportName = "localhost/bootc-podman/export:latest"

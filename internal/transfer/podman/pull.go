@@ -24,8 +24,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// Releases of podman: of its service that tells how far a pull is, and of a pull that
-// can be told not to try again.
+// Releases of podman: the first whose service reports how far a pull is, and the first with
+// an option against retries.
 var (
 	progressSince = [2]int{5, 9}
 	retrySince    = [2]int{5, 0}
@@ -75,23 +75,23 @@ type puller struct {
 	// wanted are the sizes of the layers that are fetched, by digest; nil when not
 	// known. cached are those of the others.
 	wanted, cached map[string]int64
-	// parts are the blobs that the service has told of.
+	// parts are the blobs that the service has reported.
 	parts map[string]*blob
 	// files are the sizes of the blobs that podman has put into its directory for
 	// this try, before the sizes of those it has stored in earlier ones.
 	files  map[string]int64
 	before int64
-	// shown is the most that was told, of total; 0 is unknown.
+	// shown is the most that was shown, of total; 0 is unknown.
 	shown, total int64
 }
 
-// blob is a blob that the service has told of.
+// blob is a blob that the service has reported.
 type blob struct {
 	part        *progress.Part
 	count, size int64
 }
 
-// begin tells that the pull begins.
+// begin reports that the pull begins.
 func (p *puller) begin() {
 	p.parts = map[string]*blob{}
 	task := progress.Task{Name: "pulling", Description: "Pulling " + p.reference, ID: p.reference}
@@ -114,7 +114,7 @@ func (p *puller) begin() {
 	p.job = p.Progress.Transfer(task)
 }
 
-// done tells that all of it is there.
+// done reports that all of it is there.
 func (p *puller) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,7 +162,7 @@ func (p *puller) tryService(ctx context.Context) *failure {
 				f.reason = report.Error
 				return fmt.Errorf("pull %s: %w: %s", p.reference, ErrPull, report.Error)
 			case report.Progress != nil:
-				p.told(report.Progress)
+				p.reported(report.Progress)
 			case report.Stream != "" && p.Stderr != nil:
 				_, err := io.WriteString(p.Stderr, report.Stream)
 				return err
@@ -188,7 +188,7 @@ func (p *puller) tryService(ctx context.Context) *failure {
 }
 
 // run runs podman on the bootc-owned store with a directory of ours to put layers
-// into, and tells how that grows.
+// into, and shows how that grows.
 func (p *puller) run(ctx context.Context, stderr io.Writer, args ...string) error {
 	cmd, err := p.Podman(ctx, args...)
 	if err != nil {
@@ -208,7 +208,7 @@ func (p *puller) run(ctx context.Context, stderr io.Writer, args ...string) erro
 // growthPoll is the time between two looks at what podman has fetched.
 const growthPoll = 200 * time.Millisecond
 
-// watchBlobs tells how the blobs grow that podman puts into a directory of its own
+// watchBlobs reports how the blobs grow that podman puts into a directory of its own
 // below dir while it fetches them, until it is stopped (storageImageDestination in
 // go.podman.io/image). Layers that podman puts together from chunks are not there,
 // but count when they are stored, at the next try or at the end.
@@ -264,8 +264,8 @@ func (p *puller) again() {
 	}
 }
 
-// grown tells how many bytes podman has put into its directory. Where its service
-// tells more exactly, it was heard already.
+// grown takes how many bytes podman has put into its directory. What its service reports is
+// more exact, and counts if there is both.
 func (p *puller) grown(files map[string]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -278,7 +278,7 @@ func (p *puller) grown(files map[string]int64) {
 	p.show(p.before + sum(p.files))
 }
 
-// show tells that n bytes were fetched, unless more were told of before: bars do not
+// show reports that n bytes were fetched, unless more were shown before: bars do not
 // go back. With the lock held.
 func (p *puller) show(n int64) {
 	if p.total > 0 {
@@ -288,9 +288,9 @@ func (p *puller) show(n int64) {
 	p.job.Set(p.shown)
 }
 
-// told tells what the service tells of a blob. Besides layers there is the image's
-// configuration, which no one has counted yet.
-func (p *puller) told(b *blobProgress) {
+// reported takes what the service reports of a blob. Besides layers there is the image's
+// configuration, which was not counted before.
+func (p *puller) reported(b *blobProgress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.parts[b.Digest]
@@ -344,14 +344,14 @@ func (p *puller) add(b *blobProgress) *blob {
 	return added
 }
 
-// recount tells what there is to do. With the lock held.
+// recount shows what there is to do. With the lock held.
 func (p *puller) recount() {
 	p.total = sum(p.wanted)
 	p.job.SetTotal(int64(len(p.wanted)), p.total)
 	p.job.SetCached(int64(len(p.cached)), sum(p.cached))
 }
 
-// set tells how much of the blob is there. What podman puts together from chunks can
+// set shows how much of the blob is there. What podman assembles from chunks can
 // be a little more or less than its size.
 func (b *blob) set(n int64) {
 	if b.size > 0 {
@@ -361,7 +361,7 @@ func (b *blob) set(n int64) {
 	b.part.Set(n)
 }
 
-// end tells that all of it is there.
+// end reports that all of it is there.
 func (b *blob) end() {
 	b.count = max(b.count, b.size)
 	b.part.Done()

@@ -205,7 +205,7 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 		{"pulling", "c", 5, 10, 305, 310, 300},
 		{"success", "c", 10, 10, 310, 310, 300},
 	} {
-		p.told(&blobProgress{Status: step.status, Current: step.current, Total: step.total, Digest: blobOf(step.blob)})
+		p.reported(&blobProgress{Status: step.status, Current: step.current, Total: step.total, Digest: blobOf(step.blob)})
 		if have := sum(p.cached); p.shown != step.shown || p.total != step.want || have != step.wantHave {
 			t.Errorf("%v: shows %d of %d, %d cached", step, p.shown, p.total, have)
 		}
@@ -218,8 +218,8 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 
 	// A layer that is there after all, and one that is not.
 	p = counted()
-	p.told(&blobProgress{Status: "skipped", Digest: blobOf("2")})
-	p.told(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	p.reported(&blobProgress{Status: "skipped", Digest: blobOf("2")})
+	p.reported(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
 	if p.shown != 10 || p.total != 400 || !maps.Equal(p.cached, map[string]int64{blobOf("2"): 200}) {
 		t.Errorf("shows %d of %d, cached %v", p.shown, p.total, p.cached)
 	}
@@ -227,8 +227,8 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 	// Nothing known of the image.
 	p = &puller{stored: func() map[string]bool { return nil }, parts: map[string]*blob{}}
 	p.again()
-	p.told(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
-	p.told(&blobProgress{Status: "skipped", Digest: blobOf("4")})
+	p.reported(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	p.reported(&blobProgress{Status: "skipped", Digest: blobOf("4")})
 	if p.shown != 10 || p.total != 0 {
 		t.Errorf("shows %d of %d", p.shown, p.total)
 	}

@@ -61,8 +61,8 @@ func (s *Store) push(ctx context.Context, cmd wrapper.Cmd, as string, bytes int6
 	return err
 }
 
-// OwnTransport names podman's own store for containers-transports(5). podman is asked,
-// which makes the store if it is missing: it takes one that another program made for
+// OwnTransport names podman's own store for containers-transports(5). It runs podman,
+// which makes the store if it is missing: podman takes one that another program made for
 // that of an older podman. made reports that it is not missing.
 func (h *Host) OwnTransport(ctx context.Context, made bool) (string, error) {
 	if h.DryRun != nil && !made {

@@ -86,7 +86,7 @@ var (
 	passingCodes = []string{"408", "425", "429", "500", "502", "503", "504"}
 )
 
-// transient tells whether it may help to try again after podman failed with reason
+// transient reports whether it may help to try again after podman failed with reason
 // to pull a reference. What is not known is not tried again.
 func transient(reason, reference string) bool {
 	registry, _, _ := strings.Cut(reference, "/")
@@ -112,8 +112,7 @@ func transient(reason, reference string) bool {
 	return false
 }
 
-// talk hands on what podman says, to nobody if to is nil, and keeps what matters
-// of it.
+// talk copies what podman prints, unless to is nil, and keeps the lines that matter.
 type talk struct {
 	to io.Writer
 	// retries counts how often podman said that it tries again.
@@ -169,10 +168,10 @@ func (t *talk) failed(err error) *failure {
 		return nil
 	}
 	f := &failure{err: err, retries: t.retries}
-	// Whom a signal ended, none of the registry's doing, has not said why.
+	// A process killed by a signal gives no reason, and the registry is not the cause.
 	if exit := new(wrapper.ExitError); errors.As(err, &exit) && exit.Signal == 0 {
 		f.reason = t.reason()
-		// Who was not told while it worked is told in the end.
+		// Where podman's messages were not printed, the error has them.
 		if exit.Stderr == "" {
 			exit.Stderr = f.reason
 		}

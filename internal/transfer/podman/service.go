@@ -25,7 +25,7 @@ import (
 	"time"
 )
 
-// errNoService says that podman's service could not be asked.
+// errNoService reports that podman's service could not be used.
 var errNoService = errors.New("podman's service does not answer")
 
 // ServiceDir is the directory of the socket of the only service at a time.
@@ -71,8 +71,8 @@ func (h *Host) withService(ctx context.Context, podman podmanFunc, stderr io.Wri
 	return do(conn)
 }
 
-// connect connects to a socket as soon as someone listens there, unless ended says
-// that nobody will.
+// connect connects to a socket as soon as a process listens there, unless the
+// service has ended.
 func connect(ctx context.Context, socket string, ended <-chan error) (net.Conn, error) {
 	ctx, stop := context.WithTimeout(ctx, startTime)
 	defer stop()
@@ -89,7 +89,7 @@ func connect(ctx context.Context, socket string, ended <-chan error) (net.Conn, 
 			return nil, ctx.Err()
 		case err := <-ended:
 			if err == nil {
-				err = cmp.Or(ctx.Err(), errors.New("it ended")) // as it was told to
+				err = cmp.Or(ctx.Err(), errors.New("it ended")) // after SIGTERM
 			}
 			return nil, err
 		case <-ticker.C:
@@ -163,7 +163,7 @@ func registryConfig(auth []byte) (header string, ok bool) {
 const maxReport = 1 << 20
 
 // servicePull asks podman's service to pull an image with credentials, those of
-// registryConfig, and without trying again. It calls told for every line of the
+// registryConfig, and without trying again. It calls the function for every line of the
 // answer. The error is errNoService when podman refused to begin.
 func servicePull(conn net.Conn, reference, credentials string, told func(pullReport) error) error {
 	_, err := fmt.Fprintf(conn, "POST /v5.0.0/libpod/images/pull?reference=%s&pullProgress=true&policy=always&retry=0 HTTP/1.1\r\n"+
@@ -256,7 +256,7 @@ type chunks struct {
 	in *bufio.Reader
 	// left is what is left of the chunk.
 	left int64
-	// begun tells that the end of a line is due before the next chunk.
+	// begun reports that the end of a line is due before the next chunk.
 	begun bool
 	err   error
 }
