@@ -41,6 +41,9 @@ func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, pro
 // reader reads the directories of a store: cstorage.Read, or what counts its calls.
 type reader func(dirs ...*os.File) (*cstorage.Store, []error)
 
+// Settled is what list and status read stores by: see settled.
+func Settled(open func() (*cstorage.Store, []error)) (*cstorage.Store, []error) { return settled(open) }
+
 // OpenBootcStore reads the bootc-owned store, nil when there is none. root is
 // where the host's storage.conf is looked for. Problems are those of cstorage.Read.
 func OpenBootcStore(located storageconf.Store, root string) (*cstorage.Store, []error) {
