@@ -45,7 +45,7 @@ func main() {
 
 func bench(ctx context.Context, runs, warmup int, before string, interval, memory bool, args []string) error {
 	if len(args) != 3 {
-		return fmt.Errorf("want NAME COMMAND BASELINE, got %q", args)
+		return fmt.Errorf("usage: NAME COMMAND BASELINE, got %q", args)
 	}
 	var commands [2][]string
 	for i, line := range args[1:] {

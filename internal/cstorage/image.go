@@ -36,13 +36,13 @@ type Image struct {
 	// Written is the digest of the manifest that was written last.
 	Written string
 
-	// graph is nil for an image that is none of a containers-storage.
+	// graph is nil for an image that is not of a containers-storage.
 	graph    *Graph
 	topLayer string
 	// mapped are copies of the top layer for other user namespaces.
 	mapped []string
 	// configKey names the big data item with the configuration, "" where only the
-	// manifest tells. config is its content, nil if it was not read or there is none.
+	// manifest has it. config is its content, nil if it was not read or there is none.
 	configKey string
 	config    *Config
 	// bigData holds the size of each item.

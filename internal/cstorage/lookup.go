@@ -234,7 +234,7 @@ func (s *Store) byKey(key string) *Image {
 func (s *Store) ByID(id string) *Image { return s.byID[id] }
 
 // ByDigest returns the images with a manifest digest. As with Exists, one that podman
-// could not use is not there: whoever made it may have been killed between its record,
+// could not use is not there: its program may have been killed between its record,
 // which comes first, and its manifest. Nor is one that is damaged.
 func (s *Store) ByDigest(digest string) []*Image {
 	return slices.DeleteFunc(slices.Clone(s.byDigest[digest]), func(img *Image) bool {

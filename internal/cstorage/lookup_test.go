@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// noShortNames fails the test when the configuration is asked for.
+// noShortNames fails the test when the configuration is read.
 func noShortNames(t testing.TB) func() (ShortNames, error) {
 	return func() (ShortNames, error) {
 		t.Error("the configuration of short names was read for a full name")

@@ -4,7 +4,7 @@
 package cstorage
 
 import (
-	_ "crypto/sha256" // the reference parser knows only algorithms that are linked in
+	_ "crypto/sha256" // the reference parser accepts only algorithms that are linked in
 	_ "crypto/sha512"
 	"errors"
 	"os"

@@ -191,10 +191,10 @@ func TestReadStoreNamesADamagedImagesFile(t *testing.T) {
 				t.Errorf("problems are %v; want one with %q", problems, test.want)
 			}
 			if len(s.Images) != 0 || s.Usage() != -1 {
-				t.Errorf("got %d images of %d bytes; want none of -1", len(s.Images), s.Usage())
+				t.Errorf("got %d images of %d bytes; want sizes of 0 and more", len(s.Images), s.Usage())
 			}
 			if _, err := s.Exists("localhost/a:1", noShortNames(t)); err == nil {
-				t.Error("Exists() can tell; want an error")
+				t.Error("Exists() does not fail")
 			}
 		})
 	}
@@ -211,7 +211,7 @@ func TestReadStoreListsImagesWithoutLayersFile(t *testing.T) {
 		t.Errorf("got %d images; want 2 of size -1", len(s.Images))
 	}
 	if _, err := s.Exists("localhost/a:1", noShortNames(t)); err == nil {
-		t.Error("Exists() can tell whether the image is complete; want an error")
+		t.Error("Exists() does not fail for an image that may be incomplete")
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // hex64 is a made-up checksum.
 func hex64(digit string) string { return strings.Repeat(digit, 64) }
 
-// statuses are the hosts that testdata/status tells of.
+// statuses are the hosts that testdata/status describes.
 func statuses() map[string]Host {
 	insecure := func(t Transport, name string) *SignedReference {
 		return &SignedReference{Image: ImageReference{t, name}}

@@ -223,7 +223,7 @@ func TestBoundImagesReportsEntriesThatAreNoLinks(t *testing.T) {
 	}
 }
 
-// checkProblem wants one problem, with the unit link, and the two good units
+// checkProblem expects one problem, with the unit link, and the two good units
 // "!.image" and "zz.image".
 func checkProblem(t *testing.T, root *os.File, link, want string) {
 	t.Helper()

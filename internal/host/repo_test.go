@@ -188,7 +188,7 @@ func TestImagesTellsWhichRefsAreBroken(t *testing.T) {
 	commitImage(t, phys, ostree.ImageRefPrefix+"g_unfinished", ok)
 	commitImage(t, phys, ostree.ImageRefPrefix+"h/no-transport", ok)
 	writeFile(t, phys, "ostree/repo/refs/heads/"+imageRef(t, "docker://b/i-missing"), strings.Repeat("1", 64)+"\n")
-	// Others are none of our business.
+	// Others are not ours.
 	commitImage(t, phys, "ostree/container/imagex", nil)
 	commitImage(t, phys, "ostree/container/blob/x", nil)
 

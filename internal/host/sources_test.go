@@ -30,7 +30,7 @@ func imageMeta(d Deployment) map[string]string {
 	return map[string]string{"ostree.manifest-digest": d.ManifestDigest, "ostree.manifest": "{}", "ostree.container.image-config": string(config)}
 }
 
-// buildOSTree makes the sysroot of the host that a bootc status tells of. As
+// buildOSTree makes the sysroot of the host that a bootc status describes. As
 // checksums of commits cannot be chosen, it returns a status with others.
 func buildOSTree(t *testing.T, status []byte) (s Sysroot, _ []byte) {
 	t.Helper()
@@ -76,7 +76,7 @@ func buildOSTree(t *testing.T, status []byte) (s Sysroot, _ []byte) {
 	return s, status
 }
 
-// sameHost fails unless two sources tell the same.
+// sameHost fails unless two sources report the same.
 func sameHost(t *testing.T, native, bootc *Host) {
 	t.Helper()
 	if !reflect.DeepEqual(native, bootc) {
@@ -107,7 +107,7 @@ func TestReadSysrootTellsWhatBootcTells(t *testing.T) {
 				// Of these bootc says no more than that they are incompatible.
 				got.Deployments[i].Layered = nil
 			}
-			// bootc does not tell this.
+			// bootc does not report this.
 			for i := range got.Deployments {
 				got.Deployments[i].Layered = nil
 			}
@@ -125,7 +125,7 @@ func TestReadSysrootOfAHostNotBootedTellsWhatBootcTells(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Only the files tell how a host without deployments would keep them.
+	// Only the files show how a host without deployments would keep them.
 	got.Kind = want.Kind
 	sameHost(t, got, want)
 }
@@ -147,7 +147,7 @@ func TestReadSysrootOfAComposefsHostTellsWhatBootcTells(t *testing.T) {
 			// TestReadSysrootReadsTheComposefsRepository.
 			d.Architecture, d.Created = "", time.Time{}
 		} else {
-			// From the time before manifest_digest: what bootc tells then is the
+			// From the time before manifest_digest: what bootc reports then is the
 			// digest of a manifest that was written anew.
 			info, _ := json.Marshal(map[string]any{
 				"config":   map[string]any{"architecture": d.Architecture, "created": d.Created},

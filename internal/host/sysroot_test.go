@@ -614,7 +614,7 @@ func TestReadSysrootAgreesWithOSTree(t *testing.T) {
 }
 
 // bootScript runs a deployment as "/" in namespaces of its own, as far as ostree
-// can tell, stages another one there and prints what ostree and we make of it.
+// can read, stages another one there and prints what ostree and we make of it.
 const bootScript = `set -e
 root=$1/root; mkdir "$root"
 mount --bind "$2" "$root"

@@ -12,7 +12,7 @@ import (
 )
 
 // askBootc asks bootc for the deployments of the running host. Where it cannot
-// or may not be asked, the host is nil, and why is the reason.
+// or may not run, the host is nil, and why is the reason.
 func (inv *inventory) askBootc(ctx context.Context) (h *host.Host, why string) {
 	if inv.Sysroot.Running == "" {
 		return nil, "not the running host"

@@ -14,7 +14,7 @@ import (
 )
 
 // Exists reports whether a store has the image that podman would mean by name. In
-// the ostree repository, which podman does not know, an image is also found by
+// the ostree repository, which podman does not read, an image is also found by
 // the name it has there ("docker://quay.io/os:42"). A store that does not exist
 // has no images; an error means that this could not be determined.
 func Exists(_ context.Context, o Options, in StoreName, name string) (bool, error) {

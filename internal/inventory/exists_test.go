@@ -42,7 +42,7 @@ func TestExistsLooksIntoEachStore(t *testing.T) {
 		"oci:/var/os:1": true,
 		"quay.io/example/os@sha256:" + commitOf("1"): true, "quay.io/example/os@sha256:" + commitOf("2"): false,
 		"docker://quay.io/example/both:1@sha256:" + commitOf("1"): true, "quay.io/example/both@sha256:" + commitOf("1"): true,
-		// The configuration is named by it, a commit is none of podman's.
+		// The configuration is named by it, a commit is not one of podman's.
 		commitOf("1"): true, commitOf("1")[:12]: true, commit: false,
 		"localhost/mine": false, "quay.io/example/web:1": false,
 	})

@@ -19,7 +19,7 @@ type Filesystem struct {
 	// Type is as in /proc/filesystems, or a number for one we have no name for.
 	Type string `json:"type"`
 	// Reflink reports whether files can share extents (FICLONE, ioctl_ficlone(2)):
-	// yes, no, or unknown where only trying would tell.
+	// yes, no, or unknown where only a test would show it.
 	Reflink Capability `json:"reflink"`
 	// Size and Available are in bytes; the latter is what root may still write.
 	Size      uint64 `json:"size"`

@@ -168,7 +168,7 @@ type inventory struct {
 	Options
 	located storageconf.Store
 	host    *host.Host
-	// hostRead and boundRead tell that nothing was wrong with it, or with any
+	// hostRead and boundRead report that nothing was wrong with it, or with any
 	// bound images.
 	hostRead, boundRead bool
 	// repo is nil where there is no ostree repository, or it is not asked for.

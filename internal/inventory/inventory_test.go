@@ -720,7 +720,7 @@ func TestListInAContainerKnowsBoundImagesOnly(t *testing.T) {
 	o.Env = append(o.Env, "container=podman")
 	for _, typ := range []Type{"", Logical} {
 		o.Type = typ
-		// Nobody knows of the host's store in there.
+		// The host's store is not visible in there.
 		wantRows(t, o, nil, "logical - quay.io/example/web:1")
 	}
 	for _, typ := range []Type{Host, Unified} {

@@ -79,7 +79,7 @@ func sameMembers(t *testing.T, root, schema object, typ reflect.Type, path strin
 	}
 }
 
-// conforms fails unless a document is as its schema says. It knows as much of
+// conforms fails unless a document is as its schema says. It reads as much of
 // JSON Schema as ours use, and takes no member that is not in them.
 func conforms(t *testing.T, name string, document []byte) {
 	t.Helper()

@@ -103,7 +103,7 @@ type BoundStatus struct {
 }
 
 // ReadStatus returns the status of a host; problems are as those of List. The
-// status is nil only where there is no host to tell of.
+// status is nil only where there is no host to describe.
 func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	if o.inContainer() {
 		return nil, []error{fmt.Errorf("read status: %w", ErrNotOnHost)}

@@ -254,7 +254,7 @@ func TestStatusSaysWhoToldAndWhy(t *testing.T) {
 	}
 }
 
-// nativeHost is a host with all there is to tell of; see the wanted status in
+// nativeHost is a host with all that a status has; see the wanted status in
 // TestStatusIsTheSameFromBothSources.
 func nativeHost(t *testing.T) (h *scratchHost, booted, rollback string) {
 	t.Helper()

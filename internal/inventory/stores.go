@@ -93,7 +93,7 @@ func openPaths(root string, uid int, find func(root string, uid int) ([]string, 
 }
 
 // openDirs reads a store in the directories own and additional, nil where podman made
-// none of them yet; its first n directories are of own.
+// no store yet; its first n directories are of own.
 func openDirs(read reader, root string, own, additional []string) (store *cstorage.Store, n int, problems []error) {
 	dirs, err := openStoreDirs(root, own...)
 	n = len(dirs)

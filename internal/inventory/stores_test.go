@@ -125,7 +125,7 @@ func TestOpenStoreLeavesNothingOpenWhenItFails(t *testing.T) {
 		if s != nil || len(problems) != 1 || !strings.Contains(problems[0].Error(), test.want) {
 			t.Errorf("%q: got %+v, %v; want an error with %q", test.conf, s, problems, test.want)
 		}
-		// bootc's store knows no additional ones.
+		// bootc's store has no additional ones.
 		if s, problems = openStoreOf(t, h); s != nil {
 			s.Close()
 		} else if len(problems) != 1 || !strings.Contains(problems[0].Error(), test.want) {

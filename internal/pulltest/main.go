@@ -8,7 +8,7 @@
 //
 // The proxy stands between podman and a registry. What it does to requests is in the
 // file CONTROL, looked at for each: nothing when there is none; "status N" answers
-// with that status, "down" hangs up, "auth" wants the password "pass" of "user", "cut
+// with that status, "down" hangs up, "auth" requires the password "pass" of "user", "cut
 // N" hangs up after N bytes of a blob, "slow N" sends a blob at N bytes a second. It
 // writes a line for every request to LOG.
 //

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The library's btrfs driver wants headers of C where cgo is on.
+// The library's btrfs driver needs headers of C where cgo is on.
 
 //go:build !cgo
 

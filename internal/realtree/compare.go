@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// compare prints how the tree GOT differs from WANT. The root directory itself is
+// compare prints how the tree GOT differs from TREE. The root directory itself is
 // the storage library's and is left out, and so are times and SELinux labels. links says
 // whether the numbers of hard links count.
 func compare(stdout io.Writer, want, got string, links bool) error {
@@ -37,7 +37,7 @@ func compare(stdout io.Writer, want, got string, links bool) error {
 	for _, path := range slices.Sorted(maps.Keys(all)) {
 		if w, h := cmp.Or(wanted[path], "nothing"), cmp.Or(have[path], "nothing"); w != h {
 			differences++
-			if _, err := fmt.Fprintf(stdout, "%q\n  want %s\n  got  %s\n", path, w, h); err != nil {
+			if _, err := fmt.Fprintf(stdout, "%q\n  expected %s\n  got      %s\n", path, w, h); err != nil {
 				return err
 			}
 		}

@@ -13,7 +13,7 @@ import (
 
 // filter does to a layer's archive what ostree-ext does before ostree commits it
 // (tar/write.rs there): /etc becomes /usr/etc, and what is in directories that
-// belong to the running system is left out, as are devices, which ostree has none of.
+// belong to the running system is left out, as are devices, which ostree does not have.
 func filter(w io.Writer, r io.Reader) error {
 	in, out := tar.NewReader(r), tar.NewWriter(w)
 	for {

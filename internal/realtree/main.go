@@ -13,8 +13,8 @@ import (
 
 const usage = `usage: realtree make base|second|third DIR   put files into a tree that are hard to carry over
        realtree filter                       change a tar archive as ostree-ext does before an import
-       realtree compare WANT GOT             compare two trees in all but times and SELinux labels
-       realtree compare-unlinked WANT GOT    the same without the numbers of hard links
+       realtree compare TREE GOT             compare two trees in all but times and SELinux labels
+       realtree compare-unlinked TREE GOT    the same without the numbers of hard links
        realtree check GRAPHROOT RUNROOT      check an overlay store as the storage library does`
 
 func main() {

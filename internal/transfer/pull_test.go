@@ -48,7 +48,7 @@ type service struct {
 	early   bool
 	// asked are the requests, with their heads in canonical form.
 	asked []*http.Request
-	// ended tells how it ended.
+	// ended is how it ended.
 	ended error
 }
 
@@ -116,7 +116,7 @@ func TestPullService(t *testing.T) {
 		early   bool
 		// plain reports that podman is run without its service in the end.
 		plain bool
-		// heard is part of what is told of it, err of the error.
+		// heard is part of what is printed of it, err of the error.
 		heard, err string
 		retries    int
 	}{
@@ -165,7 +165,7 @@ func TestPullService(t *testing.T) {
 				t.Errorf("ran %q after %d retries", podman.ran, retries)
 			}
 			if !strings.Contains(told.String(), tt.heard) || tt.err == "" && !strings.Contains(told.String(), ": done") {
-				t.Errorf("told of\n%s", &told)
+				t.Errorf("printed\n%s", &told)
 			}
 			if !tt.early && !errors.Is(fake.ended, context.Canceled) {
 				t.Errorf("the service ended with %v", fake.ended)

@@ -16,7 +16,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
-// killed runs SetUnified until podman is told to do something; what comes after that
+// killed runs SetUnified until podman runs a command; what comes after that
 // has never been.
 func (p *fakePodman) killed(o Options, verb string) {
 	p.Helper()

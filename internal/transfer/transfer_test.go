@@ -29,7 +29,7 @@ import (
 )
 
 // fakePodman does to the bootc-owned store of a host what podman would, and keeps
-// what it was told. Other programs are run.
+// its command lines. Other programs are run.
 type fakePodman struct {
 	*scratchHost
 	wrapper.System
@@ -188,7 +188,7 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	case "untag":
 		take(last)
 	default:
-		p.Errorf("podman was told to %s", verb)
+		p.Errorf("podman ran %s", verb)
 	}
 	p.save()
 	return nil
@@ -208,7 +208,7 @@ func (p *fakePodman) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, error
 			return []byte("[overlay@/store+/run/store]\n"), nil
 		}
 		if cmd.Args[len(cmd.Args)-1] != "--version" {
-			p.Errorf("podman was asked: %s", cmd)
+			p.Errorf("podman ran: %s", cmd)
 		}
 		return []byte("podman version " + cmp.Or(p.version, "4.3.1") + "\n"), nil
 	}
@@ -425,7 +425,7 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 			t.Errorf("left %q, the store has %v", left, podman.named())
 		}
 	})
-	t.Run("not when the registry was asked for", func(t *testing.T) {
+	t.Run("not when the registry was chosen", func(t *testing.T) {
 		podman := export(t)
 		_, err := SetUnified(t.Context(), podman.options(), plan.Choice{From: plan.FromRegistry})
 		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 1 || len(podman.named()) != 0 {
@@ -531,7 +531,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 		waiting := o
 		waiting.Events = &heard{waiting: func() { waits++; cancel() }}
 		if err := transfer(ctx, waiting); !errors.Is(err, context.Canceled) || waits != 1 {
-			t.Errorf("%s: got %v after telling %d times, want the end of the context after one", name, err, waits)
+			t.Errorf("%s: got %v after %d messages, want the end of the context after one", name, err, waits)
 		}
 	}
 	// It goes on when the other one ends.

@@ -443,7 +443,7 @@ func TestImageThatIsThereKeepsItsLayers(t *testing.T) {
 	if image.TopLayer != random || len(image.Names) != 2 || len(image.Digests) != 2 {
 		t.Errorf("image %+v", image)
 	}
-	// The same ID with something else is none of ours.
+	// The same ID with something else is not ours.
 	_, err = b.DeleteImage(id, true)
 	must(t, err)
 	_, _, err = b.PutLayer(strings.Repeat("cd", 32), "", nil, "", false, nil, bytes.NewReader(hardLayers(t)[1]))

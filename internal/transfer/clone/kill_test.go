@@ -39,7 +39,7 @@ func startJob(t *testing.T, job clonejob.Job) *exec.Cmd {
 
 // TestKilledAtAnyMoment kills 10 processes, or as many as CLONE_TEST_KILLS says: half of
 // them at work in a store that was never opened, where the library tries out the
-// filesystem first. Nobody but the next clone cleans up.
+// filesystem first. Only the next clone cleans up.
 func TestKilledAtAnyMoment(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long")
@@ -118,7 +118,7 @@ func TestOthersStagingIsLeftAlone(t *testing.T) {
 		must(t, os.MkdirAll(filepath.Join(staging, name, "dir"), 0o700))
 	}
 	must(t, os.WriteFile(filepath.Join(staging, "dead", "dir", "file"), nil, 0o600))
-	// Without a lock: of who was killed before he had it, and of those who know none.
+	// Without a lock: of a clone killed before it had one, and of versions without locks.
 	must(t, os.Mkdir(filepath.Join(staging, "left", linksName), 0o700))
 	must(t, os.WriteFile(filepath.Join(staging, "at work", "dir", "file"), nil, 0o600))
 	must(t, os.Mkdir(filepath.Join(staging, "podman 4", "usr"), 0o700))

@@ -27,7 +27,7 @@ func (s *testStore) podman(t *testing.T, args ...string) (stdout, stderr string)
 	if err != nil {
 		t.Skip("needs podman")
 	}
-	if s.podmanRun == "" { // which podman wants short
+	if s.podmanRun == "" { // which is short for podman
 		s.podmanRun, err = os.MkdirTemp("", "") //nolint:usetesting // see above
 		must(t, err)
 		t.Cleanup(func() { _ = os.RemoveAll(s.podmanRun) })

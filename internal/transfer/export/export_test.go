@@ -294,7 +294,7 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 	var size int64
 	for i, layer := range e.Layers {
 		if last[i] != layer.Size {
-			t.Errorf("layer %d: told of %d bytes, has %d", i, last[i], layer.Size)
+			t.Errorf("layer %d: reported %d bytes, has %d", i, last[i], layer.Size)
 		}
 		sum := sha256.New()
 		n, err := e.writeLayer(t.Context(), sum, i, false, func(int, int64) {})

@@ -292,7 +292,7 @@ func (f *fixture) checkout(commit string) string {
 	return dir
 }
 
-// describe tells all that is compared of the files below a directory: a text for
+// describe returns all that is compared of the files below a directory: a text for
 // each path.
 func describe(t testing.TB, root string) map[string]string {
 	t.Helper()

@@ -54,7 +54,7 @@ func TestRetryWaitsTwiceAsLongEachTime(t *testing.T) {
 				var told []string
 				h := &Host{Retry: tt.retry, Retrying: func(r Retry) {
 					if r.Reason != network || r.Reference != reference {
-						t.Errorf("told of %+v", r)
+						t.Errorf("reported %+v", r)
 					}
 					told = append(told, fmt.Sprintf("%s %d/%d", r.Delay, r.Number, r.Of))
 				}}
@@ -69,7 +69,7 @@ func TestRetryWaitsTwiceAsLongEachTime(t *testing.T) {
 					return &f
 				})
 				if got := strings.Join(told, ", "); !errors.Is(err, tt.err) || got != tt.want || time.Since(start) != tt.took {
-					t.Errorf("got %v after %s, told %q; want %v after %s, %q", err, time.Since(start), got, tt.err, tt.took, tt.want)
+					t.Errorf("got %v after %s, reported %q; want %v after %s, %q", err, time.Since(start), got, tt.err, tt.took, tt.want)
 				}
 			})
 		})
