@@ -26,8 +26,8 @@ func numbers() map[byte]string {
 	return map[byte]string{'n': "int16 ", 'q': "uint16 ", 'i': "", 'u': "uint32 ", 'x': "int64 ", 't': "uint64 ", 'h': "handle "}
 }
 
-// print writes a value as "ostree show --raw" does, which takes all numbers for big endian.
-func (v Value) print(b *strings.Builder, typed bool) error {
+// format writes a value as "ostree show --raw" does, which takes all numbers for big endian.
+func (v Value) format(b *strings.Builder, typed bool) error {
 	if word, ok := numbers()[v.kind.code]; ok {
 		if typed {
 			b.WriteString(word)
@@ -61,7 +61,7 @@ func (v Value) print(b *strings.Builder, typed bool) error {
 			return err
 		}
 		b.WriteByte('<')
-		err = inner.print(b, true)
+		err = inner.format(b, true)
 		b.WriteByte('>')
 		return err
 	case 'a':
@@ -105,16 +105,16 @@ func (v Value) printArray(b *strings.Builder, typed bool) error {
 		if dict {
 			pair, err := element.members()
 			if err == nil {
-				err = pair[0].print(b, typed)
+				err = pair[0].format(b, typed)
 			}
 			b.WriteString(": ")
 			if err == nil {
-				err = pair[1].print(b, typed)
+				err = pair[1].format(b, typed)
 			}
 			if err != nil {
 				return err
 			}
-		} else if err := element.print(b, typed); err != nil {
+		} else if err := element.format(b, typed); err != nil {
 			return err
 		}
 		typed = false
@@ -133,7 +133,7 @@ func (v Value) printTuple(b *strings.Builder, typed bool) error {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		if err := member.print(b, typed); err != nil {
+		if err := member.format(b, typed); err != nil {
 			return err
 		}
 	}
@@ -198,7 +198,7 @@ func (s *scratch) show(repo *Repo, sum Checksum) string {
 	s.ok(err)
 	var b strings.Builder
 	fmt.Fprintf(&b, "commit %s\n", sum)
-	s.ok(Value{kind: commitKind(), data: data}.print(&b, true))
+	s.ok(Value{kind: commitKind(), data: data}.format(&b, true))
 	// What the program uses is the same.
 	commit, err := repo.Commit(sum)
 	s.ok(err)
@@ -217,7 +217,7 @@ func (s *scratch) list(b *strings.Builder, repo *Repo, name string, dir TreeDir)
 	s.ok(err)
 	line := func(kind byte, mode, uid, gid uint32, size int64, sums string, xattrs []Xattr, name string) {
 		fmt.Fprintf(b, "%c0%04o %d %d %6d %s { ", kind, mode&^unix.S_IFMT, uid, gid, size, sums)
-		s.ok(Value{kind: mustKind("a(ayay)"), data: packXattrs(xattrs)}.print(b, true))
+		s.ok(Value{kind: mustKind("a(ayay)"), data: packXattrs(xattrs)}.format(b, true))
 		fmt.Fprintf(b, " } %s\n", name)
 	}
 	line('d', meta.Mode, meta.UID, meta.GID, 0, dir.Tree.String()+" "+dir.Meta.String(), meta.Xattrs, name)
