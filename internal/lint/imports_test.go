@@ -23,7 +23,7 @@ const module = "github.com/bootc-podman/bootc-podman"
 // command.
 func arrows() map[string][]string {
 	files := []string{"internal/rooted", "internal/ini"}
-	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
+	formats := slices.Concat(files, []string{"internal/ostree", "internal/cstorage"})
 	programs := slices.Concat(formats, []string{"storageconf", "wrapper"})
 	host := slices.Concat(programs, []string{"internal/host"})
 	view := slices.Concat(host, []string{"internal/inventory"})
@@ -32,11 +32,10 @@ func arrows() map[string][]string {
 		"internal/ini":       {"internal/rooted"},
 		"internal/progress":  nil,
 		"internal/ostree":    files,
-		"internal/composefs": files,
 		"internal/cstorage":  files,
 		"storageconf":        files,
 		"wrapper":            {"storageconf", "internal/rooted"},
-		"internal/host":      programs,
+		"internal/host":      slices.Concat(formats, []string{"storageconf"}),
 		"internal/inventory": host,
 		"internal/health":    view,
 		"internal/transfer":  slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
@@ -49,7 +48,7 @@ func arrows() map[string][]string {
 
 // tools are packages of tests and benchmarks. No package of the product imports them.
 func tools() []string {
-	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs", "internal/testhost", "internal/testtools"}
+	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs"}
 }
 
 // room returns the longest of names that a package is, or is below; "" for none.
@@ -106,6 +105,15 @@ func TestWeStartWithoutSlowPackages(t *testing.T) {
 	for _, path := range goList(t, "-deps", "./cmd/bootc-podman") {
 		if path == "go.podman.io/storage" || path == "net/http" || strings.HasPrefix(path, "go.podman.io/storage/drivers") {
 			t.Errorf("depends on %s", path)
+		}
+	}
+}
+
+// TestPlansAreDecidedWithoutFiles: a plan is a function of the view.
+func TestPlansAreDecidedWithoutFiles(t *testing.T) {
+	for _, path := range goList(t, "-f", `{{join .Imports "\n"}}`, "./internal/transfer/plan") {
+		if slices.Contains([]string{"os", "os/exec", "net", "syscall", "golang.org/x/sys/unix", module + "/internal/rooted"}, path) {
+			t.Errorf("imports %s", path)
 		}
 	}
 }
