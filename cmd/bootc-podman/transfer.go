@@ -202,16 +202,15 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		t.Stderr = talk
 	}
 	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
-	return nameSignal(ctx, do(t))
+	return nameSignal(context.Cause(c.Context), do(t))
 }
 
 // signalError is an error of a command that a signal ended.
 type signalError struct{ err, cause error }
 
-// nameSignal returns err with the name of the signal that ended ctx in the place of "context
-// canceled", which libraries say.
-func nameSignal(ctx context.Context, err error) error {
-	cause := context.Cause(ctx)
+// nameSignal returns err with the name of the signal that is the cause, that of a context
+// which ended, in the place of "context canceled", which libraries say.
+func nameSignal(cause, err error) error {
 	if err == nil || !errors.Is(err, context.Canceled) || errors.Is(cause, context.Canceled) {
 		return err
 	}
@@ -233,7 +232,7 @@ type transferEvents struct {
 	damaged map[string]bool
 }
 
-func (e *transferEvents) Waiting() { fmt.Fprintln(e.talk, "Waiting for another transfer to end.") }
+func (e *transferEvents) Waiting() { fmt.Fprintf(e.talk, "Waiting for another transfer to end.\n") }
 
 func (e *transferEvents) Damaged(d inventory.Damage) {
 	if line := health.Damaged(d).String(); !e.damaged[line] {

@@ -296,16 +296,16 @@ func TestErrorsNameTheSignal(t *testing.T) {
 		{name: "without a signal", ctx: closed, err: failed, want: "lock store: context canceled"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := nameSignal(tt.ctx, tt.err)
+			got := nameSignal(context.Cause(tt.ctx), tt.err)
 			if got.Error() != tt.want || !errors.Is(got, tt.err) {
 				t.Errorf("got %v, want %q", got, tt.want)
 			}
 		})
 	}
-	if got := nameSignal(ended, failed); !errors.Is(got, signal) || !errors.Is(got, context.Canceled) {
+	if got := nameSignal(context.Cause(ended), failed); !errors.Is(got, signal) || !errors.Is(got, context.Canceled) {
 		t.Errorf("%v is not both errors", got)
 	}
-	if err := nameSignal(ended, nil); err != nil {
+	if err := nameSignal(context.Cause(ended), nil); err != nil {
 		t.Errorf("got %v for no error", err)
 	}
 }

@@ -29,7 +29,7 @@ func (h *scratchHost) readsOf(store string) func() int {
 		h.Helper()
 		buf := make([]byte, 64<<10)
 		n, err := unix.Read(fd, buf)
-		if err != nil && err != unix.EAGAIN { //nolint:errorlint // as the system call returns it
+		if err != nil && err != unix.EAGAIN {
 			h.Fatal(err)
 		}
 		for events := buf[:max(n, 0)]; len(events) > 0; {

@@ -167,7 +167,7 @@ func (x *execution) take(ctx context.Context, step plan.StepName) error {
 	case plan.StepUntag:
 		return x.untag(ctx)
 	case plan.StepCopy:
-		if x.Plan.Method == plan.ByBootc {
+		if x.Method == plan.ByBootc {
 			return x.copyExport(ctx)
 		}
 		defer x.to.changed()
@@ -256,7 +256,7 @@ const pullsAgain = 2
 func (x *execution) tag(ctx context.Context) error {
 	for again := 0; ; again++ {
 		err := x.to.tag(ctx, cmp.Or(x.pulled, x.Take), x.Stored.String())
-		if err == nil || x.Plan.Method != plan.Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
+		if err == nil || x.Method != plan.Pull || x.pulled != "" || again == pullsAgain || ctx.Err() != nil {
 			return err
 		}
 		store, readErr := x.to.now()
@@ -328,7 +328,7 @@ func (x *execution) cleanUp(ctx context.Context, failed plan.StepName) (err erro
 	switch {
 	case x.Loan != nil:
 		err = x.returnLoan(ctx, x.Loan)
-	case x.Plan.Method == plan.ByBootc && failed != plan.StepBootc && failed != plan.StepRemove:
+	case x.Method == plan.ByBootc && failed != plan.StepBootc && failed != plan.StepRemove:
 		err = x.own.image(context.WithoutCancel(ctx), "rm", "--", plan.ExportName)
 	}
 	if err != nil {
@@ -346,7 +346,7 @@ func (x *execution) verify(ctx context.Context) error {
 		img, err = x.view.Find(store, x.Name)
 	}
 	wanted, same := x.Digest, img != nil && (img.Is(x.Digest) || x.Newer)
-	if err == nil && x.Plan.Method == plan.ByBootc {
+	if err == nil && x.Method == plan.ByBootc {
 		var exported *cstorage.Image
 		if exported, err = x.exported(); err == nil {
 			// The ID is the digest of the configuration, which names all layers.

@@ -136,7 +136,7 @@ func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func
 	defer cancel()
 	// Meanwhile the layers are read.
 	reading.Go(func() { trees.read(ctx, checksum) })
-	u, commits, err := findLayers(ctx, repo, find)
+	u, commits, err := findLayers(repo, find)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func
 }
 
 // findLayers returns the commits of an image's layers, and what is known without them.
-func findLayers(ctx context.Context, repo *host.Repo, find func() (host.RepoCommit, error)) (u *Unread, commits []string, err error) {
+func findLayers(repo *host.Repo, find func() (host.RepoCommit, error)) (u *Unread, commits []string, err error) {
 	image, err := find()
 	if err != nil {
 		return nil, nil, err

@@ -216,7 +216,7 @@ var (
 )
 
 // fromBootc looks whether the store has the image already, exported perhaps.
-func (p *Plan) fromBootc(v *View, choice Choice) error {
+func (p *Plan) fromBootc(v *View, _ Choice) error {
 	if v.Bootc == nil {
 		return ErrNotThere
 	}
