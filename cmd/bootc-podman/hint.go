@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -34,103 +35,157 @@ func hint(err error, words []string) string {
 	return step + "--lenient makes this a warning"
 }
 
+// step returns what to do after an error, "" if it is not about that error.
+type step func(err error) string
+
+// is is a step after any of these errors.
+func is(text string, targets ...error) step {
+	return func(err error) string {
+		if slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) }) {
+			return text
+		}
+		return ""
+	}
+}
+
+// as is a step after errors of a type.
+func as[T error](text func(T) string) step {
+	return func(err error) string {
+		var target T
+		if errors.As(err, &target) {
+			return text(target)
+		}
+		return ""
+	}
+}
+
+// nextStep returns the first step that is about the error.
 func nextStep(err error, words []string) string {
-	var (
-		lookup   *wrapper.LookupError
-		readOnly *wrapper.ReadOnlyError
-		mismatch *storageconf.MismatchError
-		exit     *exitError
-		conf     *storageconf.ConfError
-		damaged  *plan.DamagedError
-		ignored  *inventory.IgnoredError
-		run      *wrapper.ContainerError
-		login    *wrapper.LoginError
-		space    *transfer.SpaceError
-	)
-	switch {
-	case errors.As(err, &ignored):
-		return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
-	case errors.As(err, &run):
-		return "podman --storage-opt additionalimagestore=" + wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") +
-			" ... without exec runs images of this store from podman's own"
-	case errors.As(err, &login):
-		return fmt.Sprintf("%s --authfile %s ... without exec", login.Command, wrapper.Quote(login.File))
-	case errors.Is(err, wrapper.ErrScp):
-		return "save and load it: bootc-podman image save IMAGE | sudo -u USER podman load"
-	case errors.Is(err, errNotConfirmed):
-		return "\"bootc-podman image rm\" removes single images; for all, answer y on standard input"
-	case errors.Is(err, wrapper.ErrNotRoot):
-		return "run it as root, for example with sudo"
-	case errors.Is(err, wrapper.ErrNotPrivileged):
-		return "grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away"
-	case errors.Is(err, wrapper.ErrContainer), errors.Is(err, inventory.ErrNotOnHost):
-		return "run it on the bootc host itself, or name a host's root with --sysroot"
-	case errors.Is(err, storageconf.ErrNoStore):
-		self := wrapper.Quote(append([]string{"bootc-podman"}, words...)...)
-		return fmt.Sprintf("%q makes an empty one; so does %q", self+" init", self+" image pull")
-	case errors.Is(err, storageconf.ErrNotBootcHost):
-		return "name the root of a bootc host with --sysroot"
-	case errors.As(err, &readOnly) && readOnly.Medium:
-		return "install the host first, or name another with --sysroot: a read-only medium keeps no images"
-	case errors.As(err, &readOnly):
-		return fmt.Sprintf("mount -o remount,rw %s, once it is clear why the host mounted it read-only", wrapper.Quote(readOnly.Mountpoint))
-	case errors.As(err, &mismatch):
-		return moveAside(mismatch.Database) + ", if the store has no containers, which are all that the database describes: " +
-			"another tool opened the store by another path first"
-	case errors.Is(err, wrapper.ErrOtherStore):
-		return "any podman command line runs on the bootc-owned store with \"bootc-podman exec -- podman ...\"; for another store call podman itself"
-	case errors.Is(err, storageconf.ErrDangling):
-		return "restore what the link points to, or remove the link"
-	case errors.Is(err, storageconf.ErrSysroot) && errors.Is(err, fs.ErrNotExist):
-		return "--sysroot names the root directory of a host, or its physical root"
-	case errors.Is(err, storageconf.ErrCredentials):
-		return "name a file as \"podman login --authfile\" writes it, with --authfile"
-	case errors.As(err, &conf) && !errors.Is(err, fs.ErrPermission):
-		return "fix that file, or move it aside: podman fails on it, too"
-	case errors.Is(err, setup.ErrNoProgram), errors.Is(err, setup.ErrOtherProgram):
-		return "--program names the path of bootc-podman there, /usr/bin/bootc-podman for one"
-	case errors.Is(err, wrapper.ErrStateDir):
-		return "ls -ld " + wrapper.Quote(filepath.Dir(storageconf.ConfPath)) + " shows who made it; remove it as root"
-	case errors.Is(err, wrapper.ErrChroot):
-		return "in a chroot, bind-mount the new root on itself before entering it"
-	case errors.Is(err, transfer.ErrBusy):
-		return "without --no-wait, it waits for the other to end"
-	case errors.As(err, new(*plan.OriginError)) && errors.Is(err, cstorage.ErrUnreadable):
-		return "bootc switch with a name that podman reads, such as registry.example/os:1, lets the deployment follow it"
-	case errors.As(err, &space) && errors.Is(err, transfer.ErrNoSpace):
-		return fmt.Sprintf("make room on %s, or try without this check with --force", wrapper.Quote(space.Mountpoint))
-	case errors.As(err, &space):
-		return "make room on " + wrapper.Quote(space.Mountpoint)
-	case errors.As(err, &damaged):
-		return damaged.Advice()
-	case errors.Is(err, clonejob.ErrDamaged):
-		return "remove the images that have this layer, with \"bootc-podman image rm\" or, from podman's own store, with \"podman image rm\"; then run this again"
-	case errors.As(err, new(*differError)):
-		return damagedStoreHint
-	case errors.Is(err, plan.ErrMovedOn):
-		return "--accept-newer takes another image of the same name"
-	case errors.Is(err, transfer.ErrNoTag):
-		return "give it one in podman's own store: podman tag IMAGE NAME:TAG"
-	case errors.Is(err, cstorage.ErrNotFound):
-		return "\"bootc-podman list --all-stores\" shows the images of this host"
-	case errors.Is(err, transfer.ErrNotOnboarded):
-		return "\"bootc-podman image rm\" removes any image"
-	case errors.Is(err, transfer.ErrNeeded):
-		return "\"bootc-podman list\" shows what needs it"
-	case errors.As(err, &lookup) && lookup.Code == wrapper.ExitNotExecutable:
-		return notExecutable(lookup)
-	case errors.Is(err, fs.ErrPermission):
-		return "root may be needed"
-	case errors.As(err, &lookup) && lookup.Podman && lookup.Code == wrapper.ExitNotFound:
-		return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
-	case errors.Is(err, errMisplaced):
-		return helpAdvice("exec")
-	case errors.Is(err, errUnknownCommand):
-		return unknownCommandHint(err)
-	case errors.As(err, &exit):
-		return exit.advice
+	for _, list := range [][]step{commandSteps(), storeSteps(words), transferSteps(), systemSteps()} {
+		for _, step := range list {
+			if text := step(err); text != "" {
+				return text
+			}
+		}
 	}
 	return ""
+}
+
+// commandSteps are about commands that cannot run as they were given.
+func commandSteps() []step {
+	return []step{
+		as(func(ignored *inventory.IgnoredError) string {
+			return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
+		}),
+		as(func(run *wrapper.ContainerError) string {
+			return "podman --storage-opt additionalimagestore=" + wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") +
+				" ... without exec runs images of this store from podman's own"
+		}),
+		as(func(login *wrapper.LoginError) string {
+			return fmt.Sprintf("%s --authfile %s ... without exec", login.Command, wrapper.Quote(login.File))
+		}),
+		is("save and load it: bootc-podman image save IMAGE | sudo -u USER podman load", wrapper.ErrScp),
+		is("\"bootc-podman image rm\" removes single images; for all, answer y on standard input", errNotConfirmed),
+		is("run it as root, for example with sudo", wrapper.ErrNotRoot),
+		is("grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away", wrapper.ErrNotPrivileged),
+		is("run it on the bootc host itself, or name a host's root with --sysroot", wrapper.ErrContainer, inventory.ErrNotOnHost),
+	}
+}
+
+// storeSteps are about hosts, their bootc-owned store and their configuration. words are
+// the global options as they were given.
+func storeSteps(words []string) []step {
+	self := wrapper.Quote(append([]string{"bootc-podman"}, words...)...)
+	return []step{
+		is(fmt.Sprintf("%q makes an empty one; so does %q", self+" init", self+" image pull"), storageconf.ErrNoStore),
+		is("name the root of a bootc host with --sysroot", storageconf.ErrNotBootcHost),
+		as(func(readOnly *wrapper.ReadOnlyError) string {
+			if readOnly.Medium {
+				return "install the host first, or name another with --sysroot: a read-only medium keeps no images"
+			}
+			return fmt.Sprintf("mount -o remount,rw %s, once it is clear why the host mounted it read-only", wrapper.Quote(readOnly.Mountpoint))
+		}),
+		as(func(mismatch *storageconf.MismatchError) string {
+			return moveAside(mismatch.Database) + ", if the store has no containers, which are all that the database describes: " +
+				"another tool opened the store by another path first"
+		}),
+		is("any podman command line runs on the bootc-owned store with \"bootc-podman exec -- podman ...\"; for another store call podman itself", wrapper.ErrOtherStore),
+		is("restore what the link points to, or remove the link", storageconf.ErrDangling),
+		func(err error) string {
+			if errors.Is(err, storageconf.ErrSysroot) && errors.Is(err, fs.ErrNotExist) {
+				return "--sysroot names the root directory of a host, or its physical root"
+			}
+			return ""
+		},
+		is("name a file as \"podman login --authfile\" writes it, with --authfile", storageconf.ErrCredentials),
+		as(func(conf *storageconf.ConfError) string {
+			if errors.Is(conf, fs.ErrPermission) {
+				return ""
+			}
+			return "fix that file, or move it aside: podman fails on it, too"
+		}),
+		is("--program names the path of bootc-podman there, /usr/bin/bootc-podman for one", setup.ErrNoProgram, setup.ErrOtherProgram),
+		is("ls -ld "+wrapper.Quote(filepath.Dir(storageconf.ConfPath))+" shows who made it; remove it as root", wrapper.ErrStateDir),
+		is("in a chroot, bind-mount the new root on itself before entering it", wrapper.ErrChroot),
+	}
+}
+
+// transferSteps are about images, and about moving them.
+func transferSteps() []step {
+	return []step{
+		is("without --no-wait, it waits for the other to end", transfer.ErrBusy),
+		as(func(origin *plan.OriginError) string {
+			if !errors.Is(origin, cstorage.ErrUnreadable) {
+				return ""
+			}
+			return "bootc switch with a name that podman reads, such as registry.example/os:1, lets the deployment follow it"
+		}),
+		func(err error) string {
+			var space *transfer.SpaceError
+			switch {
+			case !errors.As(err, &space):
+				return ""
+			case errors.Is(err, transfer.ErrNoSpace):
+				return fmt.Sprintf("make room on %s, or try without this check with --force", wrapper.Quote(space.Mountpoint))
+			}
+			return "make room on " + wrapper.Quote(space.Mountpoint)
+		},
+		as((*plan.DamagedError).Advice),
+		is("remove the images that have this layer, with \"bootc-podman image rm\" or, from podman's own store, with \"podman image rm\"; then run this again", clonejob.ErrDamaged),
+		as(func(*differError) string { return damagedStoreHint }),
+		is("--accept-newer takes another image of the same name", plan.ErrMovedOn),
+		is("give it one in podman's own store: podman tag IMAGE NAME:TAG", transfer.ErrNoTag),
+		is("\"bootc-podman list --all-stores\" shows the images of this host", cstorage.ErrNotFound),
+		is("\"bootc-podman image rm\" removes any image", transfer.ErrNotOnboarded),
+		is("\"bootc-podman list\" shows what needs it", transfer.ErrNeeded),
+	}
+}
+
+// systemSteps are about what is left: programs, rights and usage.
+func systemSteps() []step {
+	return []step{
+		as(func(lookup *wrapper.LookupError) string {
+			if lookup.Code != wrapper.ExitNotExecutable {
+				return ""
+			}
+			return notExecutable(lookup)
+		}),
+		is("root may be needed", fs.ErrPermission),
+		as(func(lookup *wrapper.LookupError) string {
+			if !lookup.Podman || lookup.Code != wrapper.ExitNotFound {
+				return ""
+			}
+			return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
+		}),
+		is(helpAdvice("exec"), errMisplaced),
+		func(err error) string {
+			if errors.Is(err, errUnknownCommand) {
+				return unknownCommandHint(err)
+			}
+			return ""
+		},
+		as(func(exit *exitError) string { return exit.advice }),
+	}
 }
 
 // readStore returns what makes skopeo read the bootc store.
