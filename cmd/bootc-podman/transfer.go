@@ -202,7 +202,8 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		t.Stderr = talk
 	}
 	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
-	return nameSignal(context.Cause(c.Context), do(t))
+	err := do(t)
+	return nameSignal(context.Cause(c.Context), err)
 }
 
 // signalError is an error of a command that a signal ended.
@@ -211,7 +212,7 @@ type signalError struct{ err, cause error }
 // nameSignal returns err with the name of the signal that is the cause, that of a context
 // which ended, in the place of "context canceled", which libraries say.
 func nameSignal(cause, err error) error {
-	if err == nil || !errors.Is(err, context.Canceled) || errors.Is(cause, context.Canceled) {
+	if cause == nil || !errors.Is(err, context.Canceled) || errors.Is(cause, context.Canceled) {
 		return err
 	}
 	return &signalError{err: err, cause: cause}
