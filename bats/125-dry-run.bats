@@ -9,7 +9,11 @@
 load helpers
 load os-images
 
+# A copy in a place that is root's alone, which the project's folder need not be.
+PROGRAM=/usr/lib/hooks-under-test/bootc-podman
+
 setup_file() {
+    install -D -m 0755 "$BOOTC_PODMAN" "$PROGRAM"
     ostree_host
     cd /srv || return 1
     os_tree tree 42
@@ -49,7 +53,7 @@ lines() {
         copy-to-storage) printf '%s\n' 'copy-to-storage' 'copy-to-storage --method podman' ;;
         pull-from-default-storage) printf '%s\n' "$verb localhost/app" "$verb --method podman localhost/app" ;;
         hook) echo 'hook --help' ;;
-        hooks) printf 'hooks %s\n' install uninstall verify list identity 'explain config.json' ;;
+        hooks) printf 'hooks %s\n' "install --program $PROGRAM" uninstall verify list identity 'explain config.json' ;;
         bound) echo 'bound lock' ;;
         completion) echo 'completion bash' ;;
         *) echo "$verb" ;;
@@ -79,7 +83,7 @@ unchanged() {
     unchanged
     # What changes something without is what would have been seen.
     local line
-    for line in status 'hooks identity' 'hooks install' 'hooks uninstall' 'image ls' 'bound lock'; do
+    for line in status 'hooks identity' "hooks install --program $PROGRAM" 'hooks uninstall' 'image ls' 'bound lock'; do
         local before
         before=$(state)
         # shellcheck disable=SC2086 # words
