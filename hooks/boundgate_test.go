@@ -21,18 +21,18 @@ var testCommit = strings.Repeat("c", 64)
 func gateHost(t *testing.T, m int, name string) *testHost {
 	h := newTestHost(t)
 	h.image(bootcRoot, 7, "localhost/app:1")
-	h.write(bootcRoot+"/overlay-images/"+id(7)+"/manifest", `{"schemaVersion":2,"config":{"digest":"sha256:x"}}`)
+	h.Write(bootcRoot+"/overlay-images/"+id(7)+"/manifest", `{"schemaVersion":2,"config":{"digest":"sha256:x"}}`)
 	h.container(podmans, 5, m, name, 7)
 	root := "sysroot/ostree/deploy/default/deploy/" + testCommit + ".0"
-	h.write(root+"/usr/share/containers/systemd/app.container", "[Container]\nImage=localhost/app:1\n")
-	h.link("/usr/share/containers/systemd/app.container", root+"/usr/lib/bootc/bound-images.d/app.container")
-	h.write("sysroot/ostree/deploy/default/deploy/"+testCommit+".0.origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:quay.io/os:42\n")
-	h.dir("sysroot/ostree/repo")
-	h.link("../deploy/default/deploy/"+testCommit+".0", "sysroot/ostree/boot.1.1/default/"+testCommit+"/0")
-	h.link("boot.1.1", "sysroot/ostree/boot.1")
-	h.link("sysroot/ostree", "ostree")
-	h.write("proc/cmdline", "ostree=/ostree/boot.1/default/"+testCommit+"/0\n")
-	h.write("run/ostree-booted", "")
+	h.Write(root+"/usr/share/containers/systemd/app.container", "[Container]\nImage=localhost/app:1\n")
+	h.Link("/usr/share/containers/systemd/app.container", root+"/usr/lib/bootc/bound-images.d/app.container")
+	h.Write("sysroot/ostree/deploy/default/deploy/"+testCommit+".0.origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:quay.io/os:42\n")
+	h.Mkdir("sysroot/ostree/repo")
+	h.Link("../deploy/default/deploy/"+testCommit+".0", "sysroot/ostree/boot.1.1/default/"+testCommit+"/0")
+	h.Link("boot.1.1", "sysroot/ostree/boot.1")
+	h.Link("sysroot/ostree", "ostree")
+	h.Write("proc/cmdline", "ostree=/ostree/boot.1/default/"+testCommit+"/0\n")
+	h.Write("run/ostree-booted", "")
 	return h
 }
 
@@ -45,7 +45,7 @@ func gateConfig(value string) string {
 func TestBoundGate(t *testing.T) {
 	bound := gateConfig("bound")
 	lock := func(content string) func(h *testHost) {
-		return func(h *testHost) { h.write("etc/bootc-podman/bound.lock", content) }
+		return func(h *testHost) { h.Write("etc/bootc-podman/bound.lock", content) }
 	}
 	for _, tt := range []struct {
 		name   string
@@ -71,20 +71,20 @@ func TestBoundGate(t *testing.T) {
 		{name: "a lock that is none", with: lock(`{`), refuse: "decode " + LockPath},
 		{name: "a lock of tomorrow", with: lock(`{"schema":2}`), refuse: "schema 2"},
 		{name: "a layer that is missing", with: func(h *testHost) {
-			h.write(bootcRoot+"/overlay-layers/layers.json", "[]")
+			h.Write(bootcRoot+"/overlay-layers/layers.json", "[]")
 		}, refuse: "is damaged"},
-		{name: "no bootc-owned store", with: func(h *testHost) { _ = os.RemoveAll(h.path("sysroot/ostree/bootc")) }, refuse: "no bootc-owned store"},
+		{name: "no bootc-owned store", with: func(h *testHost) { _ = os.RemoveAll(h.Path("sysroot/ostree/bootc")) }, refuse: "no bootc-owned store"},
 		{name: "a store that cannot be read", with: func(h *testHost) {
-			h.write(bootcRoot+"/overlay-images/images.json", "[")
+			h.Write(bootcRoot+"/overlay-images/images.json", "[")
 		}, refuse: "images.json"},
-		{name: "a host that booted nothing", with: func(h *testHost) { h.write("proc/cmdline", "") }, refuse: "no deployment is booted here"},
-		{name: "no bootc host", with: func(h *testHost) { _ = os.RemoveAll(h.path("sysroot")) }, refuse: "no ostree or composefs"},
+		{name: "a host that booted nothing", with: func(h *testHost) { h.Write("proc/cmdline", "") }, refuse: "no deployment is booted here"},
+		{name: "no bootc host", with: func(h *testHost) { _ = os.RemoveAll(h.Path("sysroot")) }, refuse: "no ostree or composefs"},
 		{name: "bound images that cannot be read", image: 8, called: "x", with: func(h *testHost) {
-			h.link("nowhere", "sysroot/ostree/deploy/default/deploy/"+testCommit+".0/usr/lib/bootc/bound-images.d/bad.container")
+			h.Link("nowhere", "sysroot/ostree/deploy/default/deploy/"+testCommit+".0/usr/lib/bootc/bound-images.d/bad.container")
 		}, refuse: "of which not all can be read"},
 		{name: "no container of podman's", config: `{"annotations":{"io.bootc-podman.require":"bound"},"root":{"path":"/rootfs"}}`, refuse: "find its image"},
-		{name: "no record", with: func(h *testHost) { h.write(podmans+"/overlay-containers/containers.json", "[]") }, refuse: "no record"},
-		{name: "records that are none", with: func(h *testHost) { h.write(podmans+"/overlay-containers/containers.json", "[{]") }, refuse: "decode"},
+		{name: "no record", with: func(h *testHost) { h.Write(podmans+"/overlay-containers/containers.json", "[]") }, refuse: "no record"},
+		{name: "records that are none", with: func(h *testHost) { h.Write(podmans+"/overlay-containers/containers.json", "[{]") }, refuse: "decode"},
 		{name: "a misspelt value", config: gateConfig("Bound"), refuse: `is "Bound"`},
 		{name: "no value", config: gateConfig(""), refuse: `is ""`},
 		{name: "empty input", config: " ", refuse: "decode config"},
@@ -118,7 +118,7 @@ func TestBoundGate(t *testing.T) {
 			}
 			if config == bound {
 				var denial Denial
-				if err := json.Unmarshal([]byte(h.read("run/bootc-podman/denied/"+id(5)+".json")), &denial); err != nil ||
+				if err := json.Unmarshal([]byte(h.Read("run/bootc-podman/denied/"+id(5)+".json")), &denial); err != nil ||
 					!strings.Contains(denial.Reason, tt.refuse) || denial.Hook != BoundGate || denial.ID != id(5) {
 					t.Errorf("denial %+v, %v", denial, err)
 				}
@@ -130,7 +130,7 @@ func TestBoundGate(t *testing.T) {
 					t.Errorf("bound-warn: exit status %d, %q, %q", code, out, h.journal.text())
 				}
 			}
-			h.write("run/bootc-podman/gate-off", "")
+			h.Write("run/bootc-podman/gate-off", "")
 			if code, out := h.run(config, BoundGate); code != 0 || out != config || !strings.Contains(h.journal.text(), "the gate is off") {
 				t.Errorf("gate off: exit status %d, %d bytes, %q", code, len(out), h.journal.text())
 			}
@@ -141,7 +141,7 @@ func TestBoundGate(t *testing.T) {
 func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 	const other, merged = "/srv/other", podmans + "/overlay/%s/merged"
 	mounted := func(h *testHost, lower string) {
-		h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw,relatime - overlay overlay rw,lowerdir=%s,upperdir=%s,workdir=/y\n", id(1005), lower, upperOf(podmans, 5)))
+		h.Write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw,relatime - overlay overlay rw,lowerdir=%s,upperdir=%s,workdir=/y\n", id(1005), lower, upperOf(podmans, 5)))
 	}
 	for _, tt := range []struct {
 		name   string
@@ -154,11 +154,11 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 		{name: "below the driver's directory", with: func(h *testHost) { mounted(h, "l/"+linkName(7)) }},
 		{name: "by a number", with: func(h *testHost) { mounted(h, "5") }},
 		{name: "the store under another name", with: func(h *testHost) {
-			h.link("../../../sysroot/ostree/bootc/storage", "usr/lib/bootc/storage")
+			h.Link("../../../sysroot/ostree/bootc/storage", "usr/lib/bootc/storage")
 			mounted(h, "/usr/lib/bootc/storage/overlay/l/"+linkName(7))
 		}},
 		{name: "a program's mount", with: func(h *testHost) {
-			h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw - fuse.fuse-overlayfs fuse-overlayfs rw\n", id(1005)))
+			h.Write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / "+merged+" rw - fuse.fuse-overlayfs fuse-overlayfs rw\n", id(1005)))
 		}},
 		{name: "a layer of its own store", with: func(h *testHost) {
 			h.layer(podmans, 9)
@@ -175,10 +175,10 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 			h.container(podmans, 5, 7, "localhost/app:1", 7, 8)
 		}, refuse: "more layers than the bound image"},
 		{name: "no layer", with: func(h *testHost) {
-			h.write(podmans+"/overlay/"+id(1005)+"/lower", "l/x")
+			h.Write(podmans+"/overlay/"+id(1005)+"/lower", "l/x")
 			h.container(podmans, 5, 7, "x")
 		}, refuse: "read link"},
-		{name: "no list of layers", with: func(h *testHost) { _ = os.Remove(h.path(podmans + "/overlay/" + id(1005) + "/lower")) }, refuse: "0 layers, and the bound image 1"},
+		{name: "no list of layers", with: func(h *testHost) { _ = os.Remove(h.Path(podmans + "/overlay/" + id(1005) + "/lower")) }, refuse: "0 layers, and the bound image 1"},
 		{name: "mounted of a copy of the store", with: func(h *testHost) {
 			h.layer(other, 7)
 			mounted(h, other+"/overlay/l/"+linkName(7))
@@ -188,52 +188,52 @@ func TestBoundGateKnowsWhereTheFilesAre(t *testing.T) {
 		{name: "a number more", with: func(h *testHost) { mounted(h, "5:6") }, refuse: "more layers"},
 		{name: "a mount on a mount", with: func(h *testHost) {
 			mounted(h, bootcRoot+"/overlay/l/"+linkName(7))
-			table := h.read("proc/self/mountinfo")
+			table := h.Read("proc/self/mountinfo")
 			mounted(h, "/srv/upon")
-			h.write("proc/self/mountinfo", table+h.read("proc/self/mountinfo"))
+			h.Write("proc/self/mountinfo", table+h.Read("proc/self/mountinfo"))
 		}, refuse: "its files are in /srv/upon"},
 		{name: "a copy for a user namespace", with: func(h *testHost) {
-			h.dir(podmans + "/overlay/" + id(1005) + "/diff1")
+			h.Mkdir(podmans + "/overlay/" + id(1005) + "/diff1")
 			mounted(h, podmans+"/overlay/"+id(1005)+"/diff1:"+bootcRoot+"/overlay/l/"+linkName(7))
 		}, refuse: "as for a user namespace of its own"},
 		{name: "a copy for a user namespace, not mounted", with: func(h *testHost) {
-			h.dir(podmans + "/overlay/" + id(1005) + "/diff1")
+			h.Mkdir(podmans + "/overlay/" + id(1005) + "/diff1")
 		}, refuse: "as for a user namespace of its own"},
 		{name: "mounted for a user namespace", with: func(h *testHost) {
 			mounted(h, podmans+"/overlay/"+id(1005)+"/mapped/0/"+id(7)+"/diff")
 		}, refuse: "as for a user namespace of its own"},
 		{name: "a copy in a further store that podman is given", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
-			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+other+"\x00run\x00")
+			h.Write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+other+"\x00run\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "in one word", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
-			h.write("proc/77/cmdline", "podman\x00--storage-opt=overlay.imagestore="+other+"\x00run\x00")
+			h.Write("proc/77/cmdline", "podman\x00--storage-opt=overlay.imagestore="+other+"\x00run\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "in a list", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
-			h.write("proc/77/cmdline", "podman\x00--storage-opt=additionalimagestore=/srv,"+other+","+bootcRoot+"\x00run\x00")
+			h.Write("proc/77/cmdline", "podman\x00--storage-opt=additionalimagestore=/srv,"+other+","+bootcRoot+"\x00run\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "in an image store", with: func(h *testHost) {
 			h.image(other, 8, "localhost/app:1")
-			h.write("proc/77/cmdline", "podman\x00--imagestore\x00"+other+"\x00run\x00")
+			h.Write("proc/77/cmdline", "podman\x00--imagestore\x00"+other+"\x00run\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "by the environment", with: func(h *testHost) {
 			h.image(other, 8, "localhost/app:1")
-			h.write("proc/77/environ", "X=y\x00STORAGE_OPTS=a=b,additionalimagestore="+other+"\x00")
+			h.Write("proc/77/environ", "X=y\x00STORAGE_OPTS=a=b,additionalimagestore="+other+"\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "by a storage.conf in the environment", with: func(h *testHost) {
 			h.image(other, 8, "localhost/app:1")
-			h.write("srv/storage.conf", "[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
-			h.write("proc/77/environ", "CONTAINERS_STORAGE_CONF=/srv/storage.conf\x00")
+			h.Write("srv/storage.conf", "[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
+			h.Write("proc/77/environ", "CONTAINERS_STORAGE_CONF=/srv/storage.conf\x00")
 		}, refuse: "is shadowed: " + other},
 		{name: "by the configuration", with: func(h *testHost) {
 			h.image(other, 8, "localhost/app:1")
-			h.write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
+			h.Write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\""+other+"\"]\n")
 		}, refuse: "is shadowed: " + other},
 		{name: "in a store that podman is not given", with: func(h *testHost) {
 			h.image(other, 7, "localhost/app:1")
-			h.write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+bootcRoot+"\x00run\x00")
+			h.Write("proc/77/cmdline", "podman\x00--storage-opt\x00additionalimagestore="+bootcRoot+"\x00run\x00")
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -256,11 +256,11 @@ func TestBoundGateLooksAtTheContainersOwnLayer(t *testing.T) {
 	layer := bootcRoot + "/overlay/" + id(7) + "/diff"
 	const passwd, group = "root:x:0:0:root:/root:/bin/sh\n", "root:x:0:\n"
 	inImage := func(h *testHost) {
-		h.write(layer+"/etc/passwd", passwd)
-		h.write(layer+"/etc/group", group)
+		h.Write(layer+"/etc/passwd", passwd)
+		h.Write(layer+"/etc/group", group)
 	}
 	attr := func(h *testHost, name, attr string) {
-		if err := unix.Setxattr(h.path(name), "user.overlay."+attr, []byte("y"), 0); err != nil {
+		if err := unix.Setxattr(h.Path(name), "user.overlay."+attr, []byte("y"), 0); err != nil {
 			if os.Geteuid() != 0 {
 				h.t.Skip(err)
 			}
@@ -273,63 +273,63 @@ func TestBoundGateLooksAtTheContainersOwnLayer(t *testing.T) {
 		refuse string // "" where the container may start
 	}{
 		{name: "podman's link", with: func(*testHost) {}},
-		{name: "nothing", with: func(h *testHost) { _ = os.RemoveAll(h.path(upper + "/etc")) }},
+		{name: "nothing", with: func(h *testHost) { _ = os.RemoveAll(h.Path(upper + "/etc")) }},
 		{name: "a user in no file", with: func(h *testHost) {
-			h.write(upper+"/etc/passwd", "1000:*:1000:0:container user:/:/bin/sh\n")
-			h.write(upper+"/etc/group", "0:x:0:1000\n")
+			h.Write(upper+"/etc/passwd", "1000:*:1000:0:container user:/:/bin/sh\n")
+			h.Write(upper+"/etc/group", "0:x:0:1000\n")
 			attr(h, upper+"/etc", "opaque")
 		}},
 		{name: "a user more", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", passwd+"1234:*:1234:5678:container user:/:/bin/sh\n")
-			h.write(upper+"/etc/group", group+"5678:x:5678:1234\n")
+			h.Write(upper+"/etc/passwd", passwd+"1234:*:1234:5678:container user:/:/bin/sh\n")
+			h.Write(upper+"/etc/group", group+"5678:x:5678:1234\n")
 			attr(h, upper+"/etc", "origin")
 			attr(h, upper+"/etc", "impure")
 		}},
 		{name: "a user more, behind a line without an end", with: func(h *testHost) {
-			h.write(layer+"/etc/passwd", strings.TrimSpace(passwd))
-			h.write(upper+"/etc/passwd", strings.TrimSpace(passwd)+"1:*:1:0::/:/bin/sh\n")
+			h.Write(layer+"/etc/passwd", strings.TrimSpace(passwd))
+			h.Write(upper+"/etc/passwd", strings.TrimSpace(passwd)+"1:*:1:0::/:/bin/sh\n")
 		}},
-		{name: "a file by podman cp", with: func(h *testHost) { h.write(upper+"/bin/sh", "x") }, refuse: "has /bin, which is not of the image"},
-		{name: "a file of the same directory", with: func(h *testHost) { h.write(upper+"/etc/shadow", "x") }, refuse: "has /etc/shadow"},
-		{name: "an earlier run", with: func(h *testHost) { h.write(upper+"/run/.containerenv", "") }, refuse: "has /run"},
-		{name: "a hidden file", with: func(h *testHost) { h.write(upper+"/.x", "") }, refuse: "has /.x"},
+		{name: "a file by podman cp", with: func(h *testHost) { h.Write(upper+"/bin/sh", "x") }, refuse: "has /bin, which is not of the image"},
+		{name: "a file of the same directory", with: func(h *testHost) { h.Write(upper+"/etc/shadow", "x") }, refuse: "has /etc/shadow"},
+		{name: "an earlier run", with: func(h *testHost) { h.Write(upper+"/run/.containerenv", "") }, refuse: "has /run"},
+		{name: "a hidden file", with: func(h *testHost) { h.Write(upper+"/.x", "") }, refuse: "has /.x"},
 		{name: "another link", with: func(h *testHost) {
-			_ = os.Remove(h.path(upper + "/etc/mtab"))
-			h.link("/x", upper+"/etc/mtab")
+			_ = os.Remove(h.Path(upper + "/etc/mtab"))
+			h.Link("/x", upper+"/etc/mtab")
 		}, refuse: "has /etc/mtab"},
 		{name: "no directory", with: func(h *testHost) {
-			_ = os.RemoveAll(h.path(upper + "/etc"))
-			h.link("/x", upper+"/etc")
+			_ = os.RemoveAll(h.Path(upper + "/etc"))
+			h.Link("/x", upper+"/etc")
 		}, refuse: "has /etc,"},
 		{name: "another root", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", passwd+"x::0:0::/:/bin/sh\n")
+			h.Write(upper+"/etc/passwd", passwd+"x::0:0::/:/bin/sh\n")
 		}, refuse: "has /etc/passwd"},
 		{name: "a group more of number 0", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/group", group+"x:x:0:1000\n")
+			h.Write(upper+"/etc/group", group+"x:x:0:1000\n")
 		}, refuse: "has /etc/group"},
 		{name: "a line that is none", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", passwd+"x\n")
+			h.Write(upper+"/etc/passwd", passwd+"x\n")
 		}, refuse: "has /etc/passwd"},
 		{name: "a changed user", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", "root::0:0:root:/root:/bin/sh\n")
+			h.Write(upper+"/etc/passwd", "root::0:0:root:/root:/bin/sh\n")
 		}, refuse: "has /etc/passwd"},
 		{name: "a line that goes on", with: func(h *testHost) {
-			h.write(layer+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh")
-			h.write(upper+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh/x:*:1:1::/:/\n")
+			h.Write(layer+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh")
+			h.Write(upper+"/etc/passwd", "root:x:0:0:root:/root:/bin/sh/x:*:1:1::/:/\n")
 		}, refuse: "has /etc/passwd"},
 		{name: "a mode that is not the image's", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", passwd)
-			h.chmod(upper+"/etc/passwd", 0o666)
+			h.Write(upper+"/etc/passwd", passwd)
+			h.Chmod(upper+"/etc/passwd", 0o666)
 		}, refuse: "has /etc/passwd"},
-		{name: "a directory for all", with: func(h *testHost) { h.chmod(upper+"/etc", 0o777) }, refuse: "has /etc,"},
+		{name: "a directory for all", with: func(h *testHost) { h.Chmod(upper+"/etc", 0o777) }, refuse: "has /etc,"},
 		{name: "a FIFO", with: func(h *testHost) {
-			if err := unix.Mkfifo(h.path(upper+"/etc/passwd"), 0o644); err != nil {
+			if err := unix.Mkfifo(h.Path(upper+"/etc/passwd"), 0o644); err != nil {
 				h.t.Fatal(err)
 			}
 		}, refuse: "has /etc/passwd"},
@@ -342,12 +342,12 @@ func TestBoundGateLooksAtTheContainersOwnLayer(t *testing.T) {
 		}, refuse: "has /etc,"},
 		{name: "a file whose content is elsewhere", with: func(h *testHost) {
 			inImage(h)
-			h.write(upper+"/etc/passwd", passwd)
+			h.Write(upper+"/etc/passwd", passwd)
 			attr(h, upper+"/etc/passwd", "metacopy")
 		}, refuse: "has /etc/passwd"},
 		{name: "another directory in the kernel", with: func(h *testHost) {
-			h.dir("srv/x")
-			h.write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / %s/overlay/%s/merged rw - overlay overlay rw,lowerdir=%s,upperdir=/srv/x,workdir=/y\n",
+			h.Mkdir("srv/x")
+			h.Write("proc/self/mountinfo", fmt.Sprintf("143 139 0:54 / %s/overlay/%s/merged rw - overlay overlay rw,lowerdir=%s,upperdir=/srv/x,workdir=/y\n",
 				podmans, id(1005), bootcRoot+"/overlay/l/"+linkName(7)))
 		}, refuse: "the container's own layer is /srv/x"},
 	} {
@@ -363,7 +363,7 @@ func TestBoundGateLooksAtTheContainersOwnLayer(t *testing.T) {
 			if code, _ := h.run(allowed, BoundGate); code != 0 {
 				t.Errorf("allowed: exit status %d, journal %q", code, h.journal.text())
 			}
-			h.write(bootcRoot+"/overlay-images/"+id(7)+"/manifest", `{"schemaVersion":2,"annotations":{"`+AllowChanges+`":"true"},"config":{"digest":"sha256:x"}}`)
+			h.Write(bootcRoot+"/overlay-images/"+id(7)+"/manifest", `{"schemaVersion":2,"annotations":{"`+AllowChanges+`":"true"},"config":{"digest":"sha256:x"}}`)
 			if code, _ := h.run(allowed, BoundGate); (code == 0) != (tt.refuse == "") {
 				t.Errorf("allowed by the image: exit status %d, journal %q", code, h.journal.text())
 			}
@@ -384,7 +384,7 @@ func TestBoundGateKnowsAnotherGraphRoot(t *testing.T) {
 			h := gateHost(t, 7, "localhost/app:1")
 			h.image(podmans, 8, "localhost/app:1")
 			h.container(other, 5, 7, "localhost/app:1", 7)
-			h.write("proc/77/cmdline", tt.cmdline)
+			h.Write("proc/77/cmdline", tt.cmdline)
 			v, _ := h.invocation(strings.ReplaceAll(gateConfig("bound"), podmans, other))
 			v.Parent = 77
 			code := v.Run([]string{BoundGate})
@@ -400,16 +400,16 @@ func TestContainersOfATransientStore(t *testing.T) {
 	for _, runRoot := range []string{"/run/containers/storage", "/run/other"} {
 		t.Run(runRoot, func(t *testing.T) {
 			h := gateHost(t, 7, "localhost/app:1")
-			h.write(runRoot+"/overlay-containers/volatile-containers.json", h.read(podmans+"/overlay-containers/containers.json"))
-			h.write(podmans+"/overlay-containers/containers.json", "[]")
+			h.Write(runRoot+"/overlay-containers/volatile-containers.json", h.Read(podmans+"/overlay-containers/containers.json"))
+			h.Write(podmans+"/overlay-containers/containers.json", "[]")
 			config := strings.Replace(gateConfig("bound"), `"root"`, fmt.Sprintf(`"mounts":[{"destination":"/run/.containerenv","type":"bind","source":"%s/overlay-containers/%s/userdata/.containerenv"}],"root"`, runRoot, id(5)), 1)
 			if code, _ := h.run(config, BoundGate); code != 0 {
 				t.Errorf("exit status %d, journal %q", code, h.journal.text())
 			}
-			h.write(runRoot+"/overlay-containers/"+id(5)+"/userdata/config.json", config)
+			h.Write(runRoot+"/overlay-containers/"+id(5)+"/userdata/config.json", config)
 			h.process("S", 7)
 			h.run(strings.Replace(stateOf(5, "created", 42), podmans, runRoot, 1), Ledger)
-			leases, problems := Leases(h.root)
+			leases, problems := Leases(h.Dir)
 			if len(leases) != 1 || leases[0].Name != "name" || leases[0].Image.Name != "localhost/app:1" || len(leases[0].Layers) != 1 || leases[0].Store != podmans || problems != nil {
 				t.Errorf("%+v, %v, journal %q", leases, problems, h.journal.text())
 			}
@@ -419,7 +419,7 @@ func TestContainersOfATransientStore(t *testing.T) {
 
 func TestBoundGateTakesNoCopyOfAnotherDriver(t *testing.T) {
 	h := gateHost(t, 7, "localhost/app:1")
-	h.write(podmans+"/vfs-containers/containers.json", fmt.Sprintf(`[{"id":%q,"image":%q,"layer":%q}]`, id(5), id(7), id(1005)))
+	h.Write(podmans+"/vfs-containers/containers.json", fmt.Sprintf(`[{"id":%q,"image":%q,"layer":%q}]`, id(5), id(7), id(1005)))
 	config := strings.Replace(gateConfig("bound"), "/overlay/"+id(1005)+"/merged", "/vfs/dir/"+id(1005), 1)
 	if code, _ := h.run(config, BoundGate); code != 1 || !strings.Contains(h.journal.text(), "its files are a copy in "+podmans+", whose driver is vfs") {
 		t.Errorf("exit status %d, journal %q", code, h.journal.text())
@@ -450,9 +450,9 @@ func TestDenialsAreBounded(t *testing.T) {
 	v, _ := h.invocation("")
 	for n := range 3 * maxDenied {
 		v.deny(id(n), BoundGate, "reason", nil)
-		_ = os.Chtimes(h.path("run/bootc-podman/denied/"+id(n)+".json"), time.Time{}, time.Unix(int64(1000+n), 0))
+		_ = os.Chtimes(h.Path("run/bootc-podman/denied/"+id(n)+".json"), time.Time{}, time.Unix(int64(1000+n), 0))
 	}
-	entries, err := os.ReadDir(h.path("run/bootc-podman/denied"))
+	entries, err := os.ReadDir(h.Path("run/bootc-podman/denied"))
 	if err != nil || len(entries) != maxDenied || entries[0].Name() != id(2*maxDenied)+".json" {
 		t.Errorf("%d are left, the first %v, %v", len(entries), entries[0], err)
 	}
@@ -460,19 +460,19 @@ func TestDenialsAreBounded(t *testing.T) {
 
 func TestLockIsOfWhatIsBound(t *testing.T) {
 	h := gateHost(t, 7, "localhost/app:1")
-	lock, err := MakeLock(h.root)
+	lock, err := MakeLock(h.Dir)
 	if err != nil || len(lock.Images) != 1 || lock.Images["localhost/app:1"] != "sha256:"+id(7) {
 		t.Fatalf("got %+v, %v", lock, err)
 	}
-	if err := lock.Write(h.root); err != nil {
+	if err := lock.Write(h.Dir); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := h.run(gateConfig("bound"), BoundGate); code != 0 {
 		t.Errorf("exit status %d: %s", code, h.journal.text())
 	}
 	h.image(bootcRoot+"/../other", 9) // another store changes nothing
-	h.write(bootcRoot+"/overlay-images/images.json", "[]")
-	if _, err := MakeLock(h.root); err == nil || !strings.Contains(err.Error(), `lock bound image "localhost/app:1"`) {
+	h.Write(bootcRoot+"/overlay-images/images.json", "[]")
+	if _, err := MakeLock(h.Dir); err == nil || !strings.Contains(err.Error(), `lock bound image "localhost/app:1"`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,14 +6,12 @@ package hooks
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 // record is what a hook wrote to the journal.
@@ -40,8 +38,8 @@ func (j *recordingJournal) text() string {
 
 // testHost is a host in a temporary directory.
 type testHost struct {
+	*testhost.Root
 	t       *testing.T
-	root    string
 	journal *recordingJournal
 }
 
@@ -53,64 +51,15 @@ const (
 
 func newTestHost(t *testing.T) *testHost {
 	t.Helper()
-	h := &testHost{t: t, root: t.TempDir(), journal: &recordingJournal{}}
-	if err := os.Chmod(h.root, 0o755); err != nil { // whatever the umask
-		t.Fatal(err)
-	}
-	h.write("proc/sys/kernel/random/boot_id", testBoot+"\n")
-	h.write("proc/self/mountinfo", "")
-	h.dir("run")
+	h := &testHost{Root: testhost.New(t), t: t, journal: &recordingJournal{}}
+	h.Write("proc/sys/kernel/random/boot_id", testBoot+"\n")
+	h.Write("proc/self/mountinfo", "")
+	h.Mkdir("run")
 	return h
 }
 
 // id is an ID of 64 digits that ends in a number.
 func id(n int) string { return fmt.Sprintf("%064d", n) }
-
-func (h *testHost) path(name string) string { return filepath.Join(h.root, name) }
-
-func (h *testHost) dir(name string) {
-	h.t.Helper()
-	if err := os.MkdirAll(h.path(name), 0o755); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-func (h *testHost) write(name, content string) {
-	h.t.Helper()
-	h.dir(filepath.Dir(name))
-	if err := os.WriteFile(h.path(name), []byte(content), 0o644); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-func (h *testHost) chmod(name string, mode uint32) {
-	h.t.Helper()
-	if err := unix.Chmod(h.path(name), mode); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-func (h *testHost) link(target, name string) {
-	h.t.Helper()
-	h.dir(filepath.Dir(name))
-	if err := os.Symlink(target, h.path(name)); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-func (h *testHost) read(name string) string {
-	h.t.Helper()
-	content, err := os.ReadFile(h.path(name))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return string(content)
-}
-
-func (h *testHost) exists(name string) bool {
-	_, err := os.Lstat(h.path(name))
-	return err == nil
-}
 
 // process has process 42 that started at some tick.
 func (h *testHost) process(state string, start uint64) {
@@ -120,22 +69,22 @@ func (h *testHost) process(state string, start uint64) {
 		fields[i] = "0"
 	}
 	fields[0], fields[19] = state, strconv.FormatUint(start, 10)
-	h.write("proc/42/stat", "42 (a) R (b) "+strings.Join(fields, " ")+"\n")
+	h.Write("proc/42/stat", "42 (a) R (b) "+strings.Join(fields, " ")+"\n")
 }
 
 // image puts an image of one layer into a store.
 func (h *testHost) image(store string, n int, names ...string) {
 	h.t.Helper()
 	h.layer(store, n)
-	h.write(store+"/overlay-images/images.json", fmt.Sprintf(`[{"id":%q,"digest":"sha256:%s","names":["%s"],"layer":%q}]`,
+	h.Write(store+"/overlay-images/images.json", fmt.Sprintf(`[{"id":%q,"digest":"sha256:%s","names":["%s"],"layer":%q}]`,
 		id(n), id(n), strings.Join(names, `","`), id(n)))
-	h.write(store+"/overlay-layers/layers.json", fmt.Sprintf(`[{"id":%q,"diff-digest":"sha256:%s","diff-size":1}]`, id(n), id(n)))
+	h.Write(store+"/overlay-layers/layers.json", fmt.Sprintf(`[{"id":%q,"diff-digest":"sha256:%s","diff-size":1}]`, id(n), id(n)))
 }
 
 func (h *testHost) layer(store string, n int) {
 	h.t.Helper()
-	h.dir(store + "/overlay/" + id(n) + "/diff")
-	h.link("../"+id(n)+"/diff", store+"/overlay/l/"+linkName(n))
+	h.Mkdir(store + "/overlay/" + id(n) + "/diff")
+	h.Link("../"+id(n)+"/diff", store+"/overlay/l/"+linkName(n))
 }
 
 func linkName(n int) string { return fmt.Sprintf("LINK%022d", n) }
@@ -143,16 +92,16 @@ func linkName(n int) string { return fmt.Sprintf("LINK%022d", n) }
 // container makes container n of image m, whose layers are lower.
 func (h *testHost) container(store string, n, m int, imageName string, lower ...int) {
 	h.t.Helper()
-	h.write(store+"/overlay-containers/containers.json", fmt.Sprintf(
+	h.Write(store+"/overlay-containers/containers.json", fmt.Sprintf(
 		`[{"id":%q,"names":["other"],"image":"x","layer":"y"},{"id":%q,"names":["name"],"image":%q,"layer":%q,"metadata":"{\"image-name\":%s,\"name\":\"name\"}"}]`,
 		id(1), id(n), id(m), id(1000+n), strings.ReplaceAll(strconv.Quote(imageName), `"`, `\"`)))
 	var links []string
 	for _, l := range lower {
 		links = append(links, "l/"+linkName(l))
 	}
-	h.write(store+"/overlay/"+id(1000+n)+"/lower", strings.Join(links, ":"))
-	if upper := upperOf(store, n); !h.exists(upper) { // as podman leaves it
-		h.link("/proc/mounts", upper+"/etc/mtab")
+	h.Write(store+"/overlay/"+id(1000+n)+"/lower", strings.Join(links, ":"))
+	if upper := upperOf(store, n); !h.Exists(upper) { // as podman leaves it
+		h.Link("/proc/mounts", upper+"/etc/mtab")
 	}
 }
 
@@ -162,7 +111,7 @@ func upperOf(store string, n int) string { return store + "/overlay/" + id(1000+
 func (h *testHost) invocation(stdin string) (*Invocation, *bytes.Buffer) {
 	var out bytes.Buffer
 	return &Invocation{
-		Root: h.root, Stdin: strings.NewReader(stdin), Stdout: &out, Journal: h.journal,
+		Root: h.Dir, Stdin: strings.NewReader(stdin), Stdout: &out, Journal: h.journal,
 		Now: func() time.Time { return time.Unix(1e9, 0) }, Patience: 10 * time.Second,
 	}, &out
 }

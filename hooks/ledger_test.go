@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 var leasePath = "run/bootc-podman/leases/" + id(5) + ".json"
@@ -33,15 +35,15 @@ func ledgerHost(t *testing.T) *testHost {
 
 func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
 	h := ledgerHost(t)
-	identity := NewIdentity(h.root, "ostree")
+	identity := NewIdentity(h.Dir, "ostree")
 	identity.Digest = "sha256:booted"
-	if err := WriteIdentity(h.root, identity); err != nil {
+	if err := WriteIdentity(h.Dir, identity); err != nil {
 		t.Fatal(err)
 	}
 	if code, out := h.run(stateOf(5, "creating", 42), Ledger); code != 0 || out != "" {
 		t.Errorf("exit status %d, %q", code, out)
 	}
-	leases, problems := Leases(h.root)
+	leases, problems := Leases(h.Dir)
 	want := []Lease{{
 		Schema: 1, ID: id(5), Name: "name", Image: Image{ID: id(7), Name: "localhost/app:1", Digest: "sha256:" + id(7)}, Store: podmans,
 		Layers: []Layer{{ID: id(7), Store: DefaultStore, Path: podmans}, {ID: id(8), Store: BootcStore, Path: bootcRoot}},
@@ -60,7 +62,7 @@ func TestLedgerWritesALeaseAndTakesItBack(t *testing.T) {
 	for range 2 { // it may come twice
 		h.run(stateOf(5, "stopped", 0), Ledger)
 	}
-	if h.exists(leasePath) {
+	if h.Exists(leasePath) {
 		t.Error("the lease is still there")
 	}
 	if text := h.journal.text(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "container name stopped") {
@@ -73,7 +75,7 @@ func TestLedgerKeepsTheLeaseOfAContainerThatStartedAgain(t *testing.T) {
 	h.run(stateOf(5, "creating", 42), Ledger)
 	// The end of its former life comes late.
 	h.run(stateOf(5, "stopped", 0), Ledger)
-	if !h.exists(leasePath) {
+	if !h.Exists(leasePath) {
 		t.Error("the lease of a running container is gone")
 	}
 }
@@ -85,18 +87,18 @@ func TestLeasesAreStaleWhenTheirProcessIsNot(t *testing.T) {
 		want LeaseState
 	}{
 		{name: "running", with: func(*testHost) {}, want: LeaseRunning},
-		{name: "ended", with: func(h *testHost) { _ = os.RemoveAll(h.path("proc/42")) }, want: LeaseGone},
+		{name: "ended", with: func(h *testHost) { _ = os.RemoveAll(h.Path("proc/42")) }, want: LeaseGone},
 		{name: "not waited for", with: func(h *testHost) { h.process("Z", 4711) }, want: LeaseGone},
 		{name: "another process", with: func(h *testHost) { h.process("S", 4712) }, want: LeaseGone},
 		{name: "a boot before", with: func(h *testHost) {
-			h.write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
+			h.Write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
 		}, want: LeaseRebooted},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := ledgerHost(t)
 			h.run(stateOf(5, "creating", 42), Ledger)
 			tt.with(h)
-			leases, problems := Leases(h.root)
+			leases, problems := Leases(h.Dir)
 			if len(leases) != 1 || leases[0].State != tt.want || problems != nil {
 				t.Errorf("got %+v, %v", leases, problems)
 			}
@@ -185,13 +187,13 @@ func TestAJournalThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
 func TestLedgerWritesALeaseOfAContainerWhoseStoreDoesNotAnswer(t *testing.T) {
 	h := ledgerHost(t)
 	// No process writes into the pipe.
-	path := h.path(podmans + "/overlay-containers/containers.json")
+	path := h.Path(podmans + "/overlay-containers/containers.json")
 	_ = os.Remove(path)
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.run(stateOf(5, "creating", 42), Ledger)
-	if leases, problems := Leases(h.root); len(leases) != 1 || leases[0].State != LeaseRunning || problems != nil {
+	if leases, problems := Leases(h.Dir); len(leases) != 1 || leases[0].State != LeaseRunning || problems != nil {
 		t.Errorf("got %+v, %v", leases, problems)
 	}
 }
@@ -204,24 +206,24 @@ func TestLedgerFollowsNoLinks(t *testing.T) {
 	for _, name := range []string{"run/bootc-podman", "run/bootc-podman/leases"} {
 		t.Run(name, func(t *testing.T) {
 			h := ledgerHost(t)
-			h.dir("elsewhere")
-			h.link(h.path("elsewhere"), name)
+			h.Mkdir("elsewhere")
+			h.Link(h.Path("elsewhere"), name)
 			h.run(stateOf(5, "creating", 42), Ledger)
-			if entries, _ := os.ReadDir(h.path("elsewhere")); len(entries) != 0 {
+			if entries, _ := os.ReadDir(h.Path("elsewhere")); len(entries) != 0 {
 				t.Errorf("%v were written elsewhere", entries)
 			}
 		})
 	}
 	t.Run("the lease", func(t *testing.T) {
 		h := ledgerHost(t)
-		h.write("secret", "kept")
-		h.dir("run/bootc-podman/leases")
-		h.link(h.path("secret"), leasePath)
+		h.Write("secret", "kept")
+		h.Mkdir("run/bootc-podman/leases")
+		h.Link(h.Path("secret"), leasePath)
 		h.run(stateOf(5, "creating", 42), Ledger)
-		if h.read("secret") != "kept" {
+		if h.Read("secret") != "kept" {
 			t.Error("a file elsewhere was overwritten")
 		}
-		if fi, err := os.Lstat(h.path(leasePath)); err != nil || !fi.Mode().IsRegular() {
+		if fi, err := os.Lstat(h.Path(leasePath)); err != nil || !fi.Mode().IsRegular() {
 			t.Errorf("the lease is %v, %v", fi, err)
 		}
 	})
@@ -229,13 +231,13 @@ func TestLedgerFollowsNoLinks(t *testing.T) {
 
 func TestLedgerRefusesAStateThatOthersMayWrite(t *testing.T) {
 	h := ledgerHost(t)
-	h.dir("run/bootc-podman")
-	if err := os.Chmod(h.path("run/bootc-podman"), 0o777); err != nil {
+	h.Mkdir("run/bootc-podman")
+	if err := os.Chmod(h.Path("run/bootc-podman"), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	h.run(stateOf(5, "creating", 42), Ledger)
 	// The directory that they may write to is named, not the one in it.
-	if h.exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), h.path("run/bootc-podman")+"\": others may write to it") {
+	if h.Exists("run/bootc-podman/leases") || !strings.Contains(h.journal.text(), h.Path("run/bootc-podman")+"\": others may write to it") {
 		t.Errorf("journal %q", h.journal.text())
 	}
 }
@@ -244,7 +246,7 @@ func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o077, 0o277} {
 		h := ledgerHost(t)
 		old := syscall.Umask(umask)
-		err := WriteIdentity(h.root, NewIdentity(h.root, "ostree"))
+		err := WriteIdentity(h.Dir, NewIdentity(h.Dir, "ostree"))
 		h.run(stateOf(5, "creating", 42), Ledger)
 		syscall.Umask(old)
 		if err != nil {
@@ -253,7 +255,7 @@ func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
 		for path, want := range map[string]fs.FileMode{
 			"run/bootc-podman": 0o755, "run/bootc-podman/leases": 0o700, "run/bootc-podman/host.json": 0o644,
 		} {
-			if fi, err := os.Stat(h.path(path)); err != nil || fi.Mode().Perm() != want {
+			if fi, err := os.Stat(h.Path(path)); err != nil || fi.Mode().Perm() != want {
 				t.Errorf("umask %#o: %s: %v, %v, want %v", umask, path, fi, err, want)
 			}
 		}
@@ -262,16 +264,16 @@ func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
 
 func TestRecordsThatAreTooLargeAreNamed(t *testing.T) {
 	h := newTestHost(t)
-	h.write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxLease+1))
-	if _, problems := Denials(h.root); len(problems) != 1 || !strings.Contains(problems[0].Error(), "denied/x.json") {
+	h.Write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxLease+1))
+	if _, problems := Denials(h.Dir); len(problems) != 1 || !strings.Contains(problems[0].Error(), "denied/x.json") {
 		t.Errorf("got %v", problems)
 	}
 }
 
 func TestLedgerSaysThatLayersLackALabel(t *testing.T) {
 	h := ledgerHost(t)
-	h.write("sys/fs/selinux/enforce", "1")
-	diff := h.path(bootcRoot + "/overlay/" + id(8) + "/diff")
+	h.Write("sys/fs/selinux/enforce", "1")
+	diff := h.Path(bootcRoot + "/overlay/" + id(8) + "/diff")
 	start := func() string {
 		h.journal.records = nil
 		h.run(stateOf(5, "creating", 42), Ledger)
@@ -299,26 +301,26 @@ func TestLedgerSweepsStaleLeases(t *testing.T) {
 			h.run(stateOf(5, "creating", 42), Ledger)
 			old := time.Unix(1e9-100, 0)
 			for name, content := range map[string]string{
-				id(1) + ".json":         strings.Replace(strings.ReplaceAll(h.read(leasePath), id(5), id(1)), `"pid":42`, `"pid":43`, 1),
-				id(2) + ".json":         strings.Replace(strings.ReplaceAll(h.read(leasePath), id(5), id(2)), testBoot, strings.Repeat("0", 36), 1),
-				id(3) + ".json":         strings.ReplaceAll(h.read(leasePath), id(5), id(3)), // runs
+				id(1) + ".json":         strings.Replace(strings.ReplaceAll(h.Read(leasePath), id(5), id(1)), `"pid":42`, `"pid":43`, 1),
+				id(2) + ".json":         strings.Replace(strings.ReplaceAll(h.Read(leasePath), id(5), id(2)), testBoot, strings.Repeat("0", 36), 1),
+				id(3) + ".json":         strings.ReplaceAll(h.Read(leasePath), id(5), id(3)), // runs
 				id(4) + ".json":         "{",
 				id(6) + ".json":         "",
 				"x.json":                "{}",
 				"." + id(7) + ".json.1": "",
 			} {
-				h.write("run/bootc-podman/leases/"+name, content)
-				if err := os.Chtimes(h.path("run/bootc-podman/leases/"+name), old, old); err != nil {
+				h.Write("run/bootc-podman/leases/"+name, content)
+				if err := os.Chtimes(h.Path("run/bootc-podman/leases/"+name), old, old); err != nil {
 					t.Fatal(err)
 				}
 			}
 			// One that failed to start a moment ago.
-			h.write("run/bootc-podman/leases/"+id(8)+".json", "{")
-			if err := os.Chtimes(h.path("run/bootc-podman/leases/"+id(8)+".json"), time.Unix(1e9-1, 0), time.Unix(1e9-1, 0)); err != nil {
+			h.Write("run/bootc-podman/leases/"+id(8)+".json", "{")
+			if err := os.Chtimes(h.Path("run/bootc-podman/leases/"+id(8)+".json"), time.Unix(1e9-1, 0), time.Unix(1e9-1, 0)); err != nil {
 				t.Fatal(err)
 			}
 			h.run(stateOf(9, status, 42), Ledger)
-			entries, err := os.ReadDir(h.path("run/bootc-podman/leases"))
+			entries, err := os.ReadDir(h.Path("run/bootc-podman/leases"))
 			var left []string
 			for _, e := range entries {
 				left = append(left, strings.TrimSuffix(e.Name(), ".json"))
@@ -340,12 +342,12 @@ func TestLedgerLooksAtFewLeases(t *testing.T) {
 	later := 0
 	v.Now = func() time.Time { later++; return time.Now().Add(time.Hour + time.Duration(later)*time.Microsecond) }
 	for n := 100; n < 300; n++ { // no poststop hook ran for these
-		h.write("run/bootc-podman/leases/"+id(n)+".json", "")
+		h.Write("run/bootc-podman/leases/"+id(n)+".json", "")
 	}
 	for want := 200 - 16; want > 8; want -= 16 {
 		v.Stdin = strings.NewReader(stateOf(1, "stopped", 0))
 		v.Run([]string{Ledger})
-		if entries, err := os.ReadDir(h.path("run/bootc-podman/leases")); err != nil || len(entries) != want {
+		if entries, err := os.ReadDir(h.Path("run/bootc-podman/leases")); err != nil || len(entries) != want {
 			t.Fatalf("%d are left, %v, want %d", len(entries), err, want)
 		}
 	}
@@ -359,10 +361,10 @@ func TestLedgerIsSilentInAUserNamespace(t *testing.T) {
 		"         0          0 4294967295\n": false, "0 1000 1\n1 100000 65536\n": true, "": true,
 	} {
 		h := ledgerHost(t)
-		h.dir("run/bootc-podman")
-		h.write("proc/self/uid_map", uidMap)
+		h.Mkdir("run/bootc-podman")
+		h.Write("proc/self/uid_map", uidMap)
 		// As the host's root is seen there.
-		if err := os.Chown(h.path("run/bootc-podman"), 65534, 65534); err != nil {
+		if err := os.Chown(h.Path("run/bootc-podman"), 65534, 65534); err != nil {
 			t.Fatal(err)
 		}
 		h.run(stateOf(5, "creating", 42), Ledger)
@@ -378,12 +380,12 @@ func TestStateMayBeOfTheGroupRoot(t *testing.T) {
 	}
 	for gid, works := range map[int]bool{0: true, 1: false} {
 		h := ledgerHost(t)
-		h.dir("run/bootc-podman")
-		if err := errors.Join(os.Chown(h.path("run/bootc-podman"), 0, gid), os.Chmod(h.path("run/bootc-podman"), 0o775)); err != nil {
+		h.Mkdir("run/bootc-podman")
+		if err := errors.Join(os.Chown(h.Path("run/bootc-podman"), 0, gid), os.Chmod(h.Path("run/bootc-podman"), 0o775)); err != nil {
 			t.Fatal(err)
 		}
 		h.run(stateOf(5, "creating", 42), Ledger)
-		if h.exists(leasePath) != works {
+		if h.Exists(leasePath) != works {
 			t.Errorf("group %d: journal %q", gid, h.journal.text())
 		}
 	}
@@ -393,13 +395,13 @@ func TestLayersInAStoreThatOnlyTheMountTells(t *testing.T) {
 	for _, form := range []string{"lowerdir=%s/overlay/l/" + linkName(9), "lowerdir+=%s/overlay/" + id(9) + "/diff"} {
 		h := newTestHost(t)
 		elsewhere := t.TempDir()
-		other := &testHost{t: t, root: elsewhere}
+		other := &testHost{Root: &testhost.Root{TB: t, Dir: elsewhere}, t: t}
 		other.layer("", 9)
 		h.container(podmans, 5, 9, "x", 9)
-		h.write("proc/self/mountinfo", "307 303 0:90 / "+podmans+"/overlay/"+id(1005)+"/merged rw,relatime - overlay overlay rw,"+
+		h.Write("proc/self/mountinfo", "307 303 0:90 / "+podmans+"/overlay/"+id(1005)+"/merged rw,relatime - overlay overlay rw,"+
 			strings.Replace(form, "%s", elsewhere, 1)+",upperdir=/x\n")
 		h.run(stateOf(5, "creating", 42), Ledger)
-		leases, _ := Leases(h.root)
+		leases, _ := Leases(h.Dir)
 		if want := []Layer{{ID: id(9), Store: OtherStore, Path: elsewhere}}; len(leases) != 1 || !slices.Equal(leases[0].Layers, want) {
 			t.Errorf("%s: got %+v", form, leases)
 		}
@@ -415,19 +417,19 @@ func TestUnknownHooksPassTheirInputOn(t *testing.T) {
 
 func TestIdentityIsOfThisBoot(t *testing.T) {
 	h := newTestHost(t)
-	want := NewIdentity(h.root, "ostree")
+	want := NewIdentity(h.Dir, "ostree")
 	want.Image, want.Digest, want.Version = "registry:quay.io/os:42", "sha256:x", "42"
-	if err := WriteIdentity(h.root, want); err != nil {
+	if err := WriteIdentity(h.Dir, want); err != nil {
 		t.Fatal(err)
 	}
-	if got := ReadIdentity(h.root); got != want {
+	if got := ReadIdentity(h.Dir); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if fi, err := os.Stat(h.path("run/bootc-podman/host.json")); err != nil || fi.Mode().Perm() != 0o644 {
+	if fi, err := os.Stat(h.Path("run/bootc-podman/host.json")); err != nil || fi.Mode().Perm() != 0o644 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
 	}
-	h.write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
-	if got := ReadIdentity(h.root); got != (Identity{}) {
+	h.Write("proc/sys/kernel/random/boot_id", strings.Repeat("0", 36))
+	if got := ReadIdentity(h.Dir); got != (Identity{}) {
 		t.Errorf("after a reboot: %+v", got)
 	}
 }
@@ -445,14 +447,14 @@ func FuzzState(f *testing.F) {
 		if code := v.Run([]string{Ledger}); code != 0 || out.Len() != 0 {
 			t.Errorf("exit status %d, %q", code, out)
 		}
-		entries, _ := os.ReadDir(h.path("run/bootc-podman/leases"))
+		entries, _ := os.ReadDir(h.Path("run/bootc-podman/leases"))
 		for _, e := range entries {
 			if name, ok := strings.CutSuffix(e.Name(), ".json"); !ok || !validID(name) {
 				t.Errorf("%s was written", strconv.Quote(e.Name()))
 			}
 		}
 		for _, dir := range []string{"", "run", "run/bootc-podman"} {
-			entries, _ := os.ReadDir(h.path(dir))
+			entries, _ := os.ReadDir(h.Path(dir))
 			for _, e := range entries {
 				if !slices.Contains([]string{"proc", "run", "bootc-podman", "leases"}, e.Name()) {
 					t.Errorf("%s was written", strconv.Quote(e.Name()))

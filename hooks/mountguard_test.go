@@ -23,12 +23,12 @@ import (
 func guardHost(t *testing.T) *testHost {
 	h := newTestHost(t)
 	for _, dir := range []string{"sysroot/ostree/repo", "boot/efi", "srv/plain", "etc", "var/lib", "sysroot/state/deploy/x/etc"} {
-		h.dir(dir)
+		h.Mkdir(dir)
 	}
-	h.link("sysroot/ostree", "ostree")
-	h.link("/sysroot/ostree/repo", "srv/link")
-	h.link("/sysroot/ostree/deploy", "srv/deploy")
-	h.dir("sysroot/ostree/deploy/default")
+	h.Link("sysroot/ostree", "ostree")
+	h.Link("/sysroot/ostree/repo", "srv/link")
+	h.Link("/sysroot/ostree/deploy", "srv/deploy")
+	h.Mkdir("sysroot/ostree/deploy/default")
 	return h
 }
 
@@ -149,7 +149,7 @@ func TestMountGuardFindsWhatIsWritableBelow(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := guardHost(t)
-			h.write("proc/self/mountinfo", "99 1 8:2 / "+h.root+tt.mount+"\n")
+			h.Write("proc/self/mountinfo", "99 1 8:2 / "+h.Dir+tt.mount+"\n")
 			config := `{"mounts":[{"destination":"/m","source":"/boot","type":"bind","options":` + tt.options + `}]}`
 			code, _ := h.run(config, MountGuard, "--mode", "deny")
 			if (code != 0) != tt.found {
@@ -170,7 +170,7 @@ func TestPreviewsAreSentences(t *testing.T) {
 		Enforce: `makes read-only the mount of "/boot" on "/m", which is in /boot`,
 		Deny:    `does not let the container start: the mount of "/boot" on "/m", which is in /boot, is writable`,
 	} {
-		got := Preview(h.root, []byte(`{"mounts":[{"type":"bind","source":"/boot","destination":"/m"}]}`), MountGuard, []string{ModeOption, string(mode)})
+		got := Preview(h.Dir, []byte(`{"mounts":[{"type":"bind","source":"/boot","destination":"/m"}]}`), MountGuard, []string{ModeOption, string(mode)})
 		if !slices.Equal(got, []string{want}) {
 			t.Errorf("%s: got %q, want %q", mode, got, want)
 		}
@@ -223,10 +223,10 @@ func TestMountGuardFindsBootPartitions(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := guardHost(t)
-			h.dir("srv/esp/" + tt.dir)
-			h.write("proc/self/mountinfo", "99 1 8:2 / "+h.root+tt.mount+"\n")
+			h.Mkdir("srv/esp/" + tt.dir)
+			h.Write("proc/self/mountinfo", "99 1 8:2 / "+h.Dir+tt.mount+"\n")
 			if tt.udev != "" {
-				h.write("run/udev/data/b8:2", tt.udev)
+				h.Write("run/udev/data/b8:2", tt.udev)
 			}
 			code, _ := h.run(fmt.Sprintf(guardConfig, "/srv/esp/"+tt.dir), MountGuard, "--mode", "deny")
 			if (code != 0) != tt.guarded || tt.guarded && !strings.Contains(h.journal.text(), "which is in /srv/esp,") {
@@ -253,7 +253,7 @@ func TestMountGuardTakesNoAnnotationFromAnImage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := guardHost(t)
 			h.container(tt.store, 7, 3, "localhost/app:1", 3)
-			h.write(tt.store+"/overlay-images/"+id(3)+"/"+tt.file, tt.manifest)
+			h.Write(tt.store+"/overlay-images/"+id(3)+"/"+tt.file, tt.manifest)
 			config := fmt.Sprintf(`{"root":{"path":"%s/overlay/%s/merged"},"annotations":{%q:"true"},"mounts":[{"destination":"/m","source":"/boot","type":"bind"}]}`,
 				tt.store, id(1007), AllowHostRW)
 			if code, _ := h.run(config, MountGuard, "--mode", "deny"); code != tt.code {
@@ -308,7 +308,7 @@ func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
 	t.Run("what comes late", func(t *testing.T) {
 		h := guardHost(t)
 		for _, hook := range []string{MountGuard, BoundGate} {
-			h.write("run/bootc-podman/gate-off", "")
+			h.Write("run/bootc-podman/gate-off", "")
 			v, out := h.invocation("")
 			v.Stdin, v.Patience = io.MultiReader(strings.NewReader("begun "), &lateReader{Reader: strings.NewReader("and ended")}), 50*time.Millisecond
 			if code := v.Run([]string{hook}); code != 0 || out.String() != "begun and ended" || !strings.Contains(h.journal.text(), "out of time") {
@@ -318,7 +318,7 @@ func TestMountGuardHandsOnWhatItCannotRead(t *testing.T) {
 	})
 	t.Run("no mount table", func(t *testing.T) {
 		h := guardHost(t)
-		_ = os.Remove(h.path("proc/self/mountinfo"))
+		_ = os.Remove(h.Path("proc/self/mountinfo"))
 		config := fmt.Sprintf(guardConfig, "/boot")
 		if code, out := h.run(config, MountGuard, "--mode", "deny"); code != 0 || out != config {
 			t.Errorf("exit status %d, %q", code, out)
@@ -330,7 +330,7 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 	h := guardHost(t)
 	userdata := "/sysroot/ostree/bootc/storage/overlay-containers/" + id(5) + "/userdata/"
 	for _, name := range []string{".containerenv", "hosts"} {
-		h.write(userdata+name, "")
+		h.Write(userdata+name, "")
 	}
 	mounts := func(sources ...string) string {
 		var list []string
@@ -344,7 +344,7 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 		t.Errorf("exit status %d, %q", code, out)
 	}
 	// A link of such a name leads where it leads.
-	h.link("/sysroot/ostree/repo", "srv/overlay-containers/"+id(5)+"/userdata/x")
+	h.Link("/sysroot/ostree/repo", "srv/overlay-containers/"+id(5)+"/userdata/x")
 	config = mounts(userdata+".containerenv", "/srv/overlay-containers/"+id(5)+"/userdata/x")
 	if code, _ := h.run(config, MountGuard, "--mode", "deny"); code != 1 {
 		t.Errorf("exit status %d", code)
@@ -354,8 +354,8 @@ func TestMountGuardLetsPodmansOwnFilesAlone(t *testing.T) {
 func TestMountGuardOfAPlainContainerReadsNoMountTable(t *testing.T) {
 	h := guardHost(t)
 	userdata := podmans + "/overlay-containers/" + id(5) + "/userdata/"
-	h.write(userdata+"hosts", "")
-	_ = os.Remove(h.path("proc/self/mountinfo"))
+	h.Write(userdata+"hosts", "")
+	_ = os.Remove(h.Path("proc/self/mountinfo"))
 	config := fmt.Sprintf(`{"linux":{"cgroupsPath":"/libpod-%s"},"mounts":[{"destination":"/proc","type":"proc","source":"proc"},
 		{"destination":"/etc/hosts","type":"bind","source":"%shosts","options":["bind"]}]}`, id(5), userdata)
 	if code, out := h.run(config, MountGuard, "--mode", "deny"); code != 0 || out != config || h.journal.text() != "" {
@@ -589,7 +589,7 @@ func FuzzConfig(f *testing.F) {
 		if code == 0 && !bytes.Equal([]byte(out), config) || code != 0 && code != 1 {
 			t.Errorf("bound-gate: exit status %d, %q", code, out)
 		}
-		entries, _ := os.ReadDir(h.path("run/bootc-podman/denied"))
+		entries, _ := os.ReadDir(h.Path("run/bootc-podman/denied"))
 		for _, e := range entries {
 			if !validID(strings.TrimSuffix(e.Name(), ".json")) {
 				t.Errorf("%q was written", filepath.Join("denied", e.Name()))

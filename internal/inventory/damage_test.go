@@ -22,13 +22,13 @@ func TestDamageIsThatOfSingleImages(t *testing.T) {
 		ids := h.store(store, list...)
 		layer := func(i int) string { return digestOf([]byte("layer of " + ids[i]))[len("sha256:"):] }
 		for i := range 3 {
-			h.mkdir(store + "/overlay/" + layer(i) + "/diff")
-			h.write(store+"/overlay/"+layer(i)+"/link", "L")
-			h.write(store+"/overlay-layers/"+layer(i)+".tar-split.gz", "recipe")
+			h.Mkdir(store + "/overlay/" + layer(i) + "/diff")
+			h.Write(store+"/overlay/"+layer(i)+"/link", "L")
+			h.Write(store+"/overlay-layers/"+layer(i)+".tar-split.gz", "recipe")
 		}
-		h.write(store+"/overlay/"+layer(4)+"/additionallayer", "")
-		h.write(store+"/overlay-images/"+ids[1]+"/="+base64.StdEncoding.EncodeToString([]byte("sha256:"+ids[1])), "{}")
-		h.write(store+"/overlay-layers/layers.json", string(encode(t, []object{
+		h.Write(store+"/overlay/"+layer(4)+"/additionallayer", "")
+		h.Write(store+"/overlay-images/"+ids[1]+"/="+base64.StdEncoding.EncodeToString([]byte("sha256:"+ids[1])), "{}")
+		h.Write(store+"/overlay-layers/layers.json", string(encode(t, []object{
 			layerRecord(layer(0), 1), layerRecord(layer(1), 1), layerRecord(layer(3), 1), layerRecord(layer(4), 1),
 		})))
 	}

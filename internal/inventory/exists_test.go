@@ -23,7 +23,7 @@ func wantExists(t *testing.T, o Options, in StoreName, want map[string]bool) {
 
 func TestExistsLooksIntoEachStore(t *testing.T) {
 	h := newHost(t)
-	h.write("etc/containers/registries.conf", "unqualified-search-registries = ['quay.io']\n")
+	h.Write("etc/containers/registries.conf", "unqualified-search-registries = ['quay.io']\n")
 	commit := h.commit("1", "docker://quay.io/example/os:42", "containers-storage:localhost/os", "oci:/var/os:1", "docker://quay.io/example/both:1@sha256:"+commitOf("1"))
 	bootc := h.store(bootcStorage, stored{names: []string{"quay.io/example/web:1"}})
 	podman := h.store("var/lib/containers/storage", stored{names: []string{"localhost/mine:latest"}})
@@ -61,11 +61,11 @@ func TestExistsSaysWhenItCannotTell(t *testing.T) {
 	h := newHost(t)
 	h.commit("1", "docker://quay.io/example/os:42")
 	// Two of them, yet the error is one line.
-	h.write("sysroot/ostree/repo/refs/heads/ostree/container/image/bad_", commitOf("e")+"\n")
-	h.write("sysroot/ostree/repo/refs/heads/ostree/container/image/worse_", commitOf("e")+"\n")
+	h.Write("sysroot/ostree/repo/refs/heads/ostree/container/image/bad_", commitOf("e")+"\n")
+	h.Write("sysroot/ostree/repo/refs/heads/ostree/container/image/worse_", commitOf("e")+"\n")
 	h.store(bootcStorage)
-	h.write(bootcStorage+"/overlay-images/images.json", "[")
-	h.write("etc/containers/storage.conf", "[storage")
+	h.Write(bootcStorage+"/overlay-images/images.json", "[")
+	h.Write("etc/containers/storage.conf", "[storage")
 	o := h.options()
 	wantExists(t, o, OSTreeStore, map[string]bool{"quay.io/example/os:42": true, "docker://quay.io/example/os:42": true})
 	for _, test := range []struct {
@@ -84,7 +84,7 @@ func TestExistsSaysWhenItCannotTell(t *testing.T) {
 			t.Errorf("%s store, %q: got %t, %v; want an error with %q", test.in, test.name, found, err, test.want)
 		}
 	}
-	h.write("etc/containers/storage.conf", "")
+	h.Write("etc/containers/storage.conf", "")
 	if _, err := Exists(t.Context(), o, BootcStore, "quay.io/example/os:42"); err == nil || !strings.Contains(err.Error(), "images.json") {
 		t.Errorf("damaged images.json: got %v", err)
 	}

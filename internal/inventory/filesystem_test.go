@@ -132,7 +132,7 @@ func TestFilesystemIsThatOfTheStoreOrOfWhereItWouldBe(t *testing.T) {
 		t.Error("a directory that does not exist: no error")
 	}
 	for range 2 {
-		located, err := storageconf.Locate(h.dir)
+		located, err := storageconf.Locate(h.Dir)
 		must(t, err)
 		fs, err := readFilesystem(located)
 		if err != nil || fs.Type == "" || fs.Size == 0 {

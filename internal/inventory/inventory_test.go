@@ -23,36 +23,36 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // scratchHost is a bootc host in a temporary directory.
 type scratchHost struct {
-	t testing.TB
-	// dir is the root directory the host runs in, phys its physical root.
-	dir, phys string
-	entries   int
+	*testhost.Root
+	// phys is the physical root.
+	phys    string
+	entries int
 }
 
 // scratch makes an empty host. What the caller has configured does not matter.
 func scratch(t testing.TB) *scratchHost {
 	t.Helper()
-	dir := t.TempDir()
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"} {
-		t.Setenv(name, filepath.Join(dir, "home"))
-	}
-	return &scratchHost{t: t, dir: dir, phys: filepath.Join(dir, "sysroot")}
+	h := &scratchHost{Root: testhost.New(t)}
+	h.Isolate()
+	h.phys = h.Path("sysroot")
+	return h
 }
 
 // newHost makes a running ostree host without deployments, repository and store.
 func newHost(t testing.TB) *scratchHost {
 	t.Helper()
 	h := scratch(t)
-	h.mkdir("sysroot/ostree/deploy")
-	h.write("run/ostree-booted", "")
-	h.write("proc/cmdline", "quiet\n")
-	h.write("usr/share/containers/storage.conf", storageconf.MinimalConf)
+	h.Mkdir("sysroot/ostree/deploy")
+	h.Write("run/ostree-booted", "")
+	h.Write("proc/cmdline", "quiet\n")
+	h.Write("usr/share/containers/storage.conf", storageconf.MinimalConf)
 	return h
 }
 
@@ -61,17 +61,17 @@ func newHost(t testing.TB) *scratchHost {
 func newComposefsHost(t testing.TB, images map[string]string) *scratchHost {
 	t.Helper()
 	h := scratch(t)
-	h.mkdir("sysroot/composefs/bootc")
-	h.mkdir("sysroot/state/deploy")
-	h.mkdir("sysroot/ostree")
+	h.Mkdir("sysroot/composefs/bootc")
+	h.Mkdir("sysroot/state/deploy")
+	h.Mkdir("sysroot/ostree")
 	must(t, os.Symlink("../composefs/bootc", filepath.Join(h.phys, "ostree/bootc")))
 	for c, image := range images {
 		state := "sysroot/state/deploy/" + verity(c) + "/"
-		h.write(state+verity(c)+".origin", "[origin]\ncontainer-image-reference = ostree-unverified-image:"+image+
+		h.Write(state+verity(c)+".origin", "[origin]\ncontainer-image-reference = ostree-unverified-image:"+image+
 			"\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:"+strings.Repeat(c, 64)+"\n")
 	}
-	h.write("proc/cmdline", "composefs="+verity("a")+"\n")
-	h.write("proc/self/mountinfo", "")
+	h.Write("proc/cmdline", "composefs="+verity("a")+"\n")
+	h.Write("proc/self/mountinfo", "")
 	return h
 }
 
@@ -81,35 +81,22 @@ func verity(c string) string { return strings.Repeat(c, 128) }
 // commitOf makes a checksum out of a character.
 func commitOf(c string) string { return strings.Repeat(c, 64) }
 
-func (h *scratchHost) path(p string) string { return filepath.Join(h.dir, p) }
-
-func (h *scratchHost) mkdir(p string) {
-	h.t.Helper()
-	must(h.t, os.MkdirAll(h.path(p), 0o755))
-}
-
-func (h *scratchHost) write(p, content string) {
-	h.t.Helper()
-	h.mkdir(filepath.Dir(p))
-	must(h.t, os.WriteFile(h.path(p), []byte(content), 0o644))
-}
-
 // deploy adds a deployment, which boots after those before it, and returns its
 // ID. With image "" it is not made from one.
 func (h *scratchHost) deploy(commit, image string) (id string) {
-	h.t.Helper()
+	h.Helper()
 	id = "default/" + commit + ".0"
 	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
-	h.mkdir(root + "/usr")
+	h.Mkdir(root + "/usr")
 	if image != "" {
 		image = "container-image-reference=" + image + "\n"
 	}
-	h.write(root+".origin", "[origin]\n"+image)
+	h.Write(root+".origin", "[origin]\n"+image)
 	h.entries++
 	arg := fmt.Sprintf("ostree/boot.1/default/%s/%d", commitOf("b"), h.entries)
-	h.mkdir("sysroot/" + filepath.Dir(arg))
-	must(h.t, os.Symlink("../../../deploy/default/deploy/"+commit+".0", filepath.Join(h.phys, arg)))
-	h.write(fmt.Sprintf("sysroot/boot/loader/entries/ostree-%d.conf", h.entries), fmt.Sprintf("version %d\noptions ostree=/%s\n", 99-h.entries, arg))
+	h.Mkdir("sysroot/" + filepath.Dir(arg))
+	must(h, os.Symlink("../../../deploy/default/deploy/"+commit+".0", filepath.Join(h.phys, arg)))
+	h.Write(fmt.Sprintf("sysroot/boot/loader/entries/ostree-%d.conf", h.entries), fmt.Sprintf("version %d\noptions ostree=/%s\n", 99-h.entries, arg))
 	if h.entries == 1 {
 		h.boot(1)
 	}
@@ -118,8 +105,8 @@ func (h *scratchHost) deploy(commit, image string) (id string) {
 
 // boot boots a deployment, counted from one.
 func (h *scratchHost) boot(n int) {
-	h.t.Helper()
-	h.write("proc/cmdline", fmt.Sprintf("quiet ostree=/ostree/boot.1/default/%s/%d\n", commitOf("b"), n))
+	h.Helper()
+	h.Write("proc/cmdline", fmt.Sprintf("quiet ostree=/ostree/boot.1/default/%s/%d\n", commitOf("b"), n))
 }
 
 // rootOf is the root of an ostree deployment, relative to the host's.
@@ -129,16 +116,16 @@ func rootOf(id string) string {
 
 // bind binds images in a root, by the names of units.
 func (h *scratchHost) bind(root string, units map[string]string) {
-	h.t.Helper()
+	h.Helper()
 	for unit, image := range units {
 		section := "Image"
 		if strings.HasSuffix(unit, ".container") {
 			section = "Container"
 		}
-		h.write(root+"/usr/share/"+unit, "["+section+"]\nImage="+image+"\n")
+		h.Write(root+"/usr/share/"+unit, "["+section+"]\nImage="+image+"\n")
 		link := filepath.Join(root, "usr/lib/bootc/bound-images.d", unit)
-		h.mkdir(filepath.Dir(link))
-		must(h.t, os.Symlink("/usr/share/"+unit, h.path(link)))
+		h.Mkdir(filepath.Dir(link))
+		must(h, os.Symlink("/usr/share/"+unit, h.Path(link)))
 	}
 }
 
@@ -154,13 +141,13 @@ const bootcStorage = "sysroot/ostree/bootc/storage"
 
 // store makes a store below the host and returns the IDs of the images.
 func (h *scratchHost) store(path string, images ...stored) (ids []string) {
-	h.t.Helper()
-	dir := h.path(path)
-	h.mkdir(path + "/overlay-images")
-	h.mkdir(path + "/overlay-layers")
+	h.Helper()
+	dir := h.Path(path)
+	h.Mkdir(path + "/overlay-images")
+	h.Mkdir(path + "/overlay-layers")
 	records, layers := []object{}, []object{}
 	for i, img := range images {
-		config := encode(h.t, object{"architecture": "s390x", "os": "linux", "n": i, "names": img.names})
+		config := encode(h, object{"architecture": "s390x", "os": "linux", "n": i, "names": img.names})
 		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"digest":%q}}`, digestOf(config))
 		imageID := digestOf(config)[len("sha256:"):]
 		layer := digestOf([]byte("layer of " + imageID))[len("sha256:"):]
@@ -169,12 +156,12 @@ func (h *scratchHost) store(path string, images ...stored) (ids []string) {
 		record["digest"], record["big-data-digests"] = digest, object{"manifest": digest}
 		records = append(records, record)
 		layers = append(layers, layerRecord(layer, img.size))
-		addBlob(h.t, dir, imageID, "manifest", manifest)
-		addBlob(h.t, dir, imageID, "="+base64.StdEncoding.EncodeToString([]byte(digestOf(config))), config)
+		addBlob(h, dir, imageID, "manifest", manifest)
+		addBlob(h, dir, imageID, "="+base64.StdEncoding.EncodeToString([]byte(digestOf(config))), config)
 		ids = append(ids, imageID)
 	}
-	h.write(path+"/overlay-images/images.json", string(encode(h.t, records)))
-	h.write(path+"/overlay-layers/layers.json", string(encode(h.t, layers)))
+	h.Write(path+"/overlay-images/images.json", string(encode(h, records)))
+	h.Write(path+"/overlay-layers/layers.json", string(encode(h, layers)))
 	return ids
 }
 
@@ -193,25 +180,25 @@ func runOSTree(t testing.TB, args ...string) string {
 // commit puts an image into the ostree repository. Its digests are made out of a
 // character.
 func (h *scratchHost) commit(c string, names ...string) (checksum string) {
-	h.t.Helper()
-	repo := "--repo=" + h.path("sysroot/ostree/repo")
-	if _, err := os.Stat(h.path("sysroot/ostree/repo")); err != nil {
-		h.mkdir("sysroot/ostree/repo")
-		runOSTree(h.t, repo, "init", "--mode=bare-user-only")
+	h.Helper()
+	repo := "--repo=" + h.Path("sysroot/ostree/repo")
+	if _, err := os.Stat(h.Path("sysroot/ostree/repo")); err != nil {
+		h.Mkdir("sysroot/ostree/repo")
+		runOSTree(h, repo, "init", "--mode=bare-user-only")
 	}
-	h.mkdir("tree")
+	h.Mkdir("tree")
 	args := []string{
-		repo, "commit", "--no-bindings", "--timestamp=@0", "--tree=dir=" + h.path("tree"), "--branch=tmp",
+		repo, "commit", "--no-bindings", "--timestamp=@0", "--tree=dir=" + h.Path("tree"), "--branch=tmp",
 		"--add-metadata-string=ostree.manifest-digest=sha256:" + commitOf(c),
 		"--add-metadata-string=ostree.manifest={\"config\":{\"digest\":\"sha256:" + commitOf(c) + "\"},\"layers\":[{\"digest\":\"sha256:l\",\"size\":1000},{\"digest\":\"sha256:" + c + "\",\"size\":20}]}",
 		`--add-metadata-string=ostree.container.image-config={"architecture":"arm64","created":"2026-08-01T12:00:00+02:00","config":{"Labels":{"version":"` + c + `"}}}`,
 	}
-	checksum = runOSTree(h.t, args...)
+	checksum = runOSTree(h, args...)
 	for _, name := range names {
 		escaped, err := ostree.EscapeRef(name)
-		must(h.t, err)
+		must(h, err)
 		// A ref of the same name moves.
-		h.write("sysroot/ostree/repo/refs/heads/"+ostree.ImageRefPrefix+escaped, checksum+"\n")
+		h.Write("sysroot/ostree/repo/refs/heads/"+ostree.ImageRefPrefix+escaped, checksum+"\n")
 	}
 	return checksum
 }
@@ -220,9 +207,9 @@ func (h *scratchHost) commit(c string, names ...string) (checksum string) {
 // matter, be it that of a container.
 func (h *scratchHost) options() Options {
 	return Options{
-		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
+		Sysroot: host.Sysroot{Dir: h.Dir, Running: h.Dir}, Root: h.Dir,
 		Env:    []string{"PATH=" + os.Getenv("PATH")},
-		Runner: noPrograms{h.t},
+		Runner: noPrograms{h},
 	}
 }
 
@@ -379,7 +366,7 @@ func TestListComparesNamesAsBootcDoes(t *testing.T) {
 			a := h.deploy(commitOf("1"), "")
 			h.bind(rootOf(a), map[string]string{"a.image": test.bound})
 			h.bind(".", map[string]string{"a.image": test.bound})
-			h.write("etc/containers/registries.conf", "unqualified-search-registries = ['docker.io']\n")
+			h.Write("etc/containers/registries.conf", "unqualified-search-registries = ['docker.io']\n")
 			h.store(bootcStorage, stored{names: []string{test.stored}, digest: test.digest})
 			fate := " bound-image=a"
 			if test.pruned {
@@ -452,7 +439,7 @@ func TestListKeepsWhatPackagesWereLayeredOnInTheRepositoryOnly(t *testing.T) {
 	h := newHost(t)
 	one := h.commit("1", "docker://quay.io/example/os:1")
 	a := h.deploy(one, "")
-	h.write(rootOf(a)+".origin", "[origin]\ncontainer-image-reference="+quay+"os:1\n[packages]\nrequested=vim\n")
+	h.Write(rootOf(a)+".origin", "[origin]\ncontainer-image-reference="+quay+"os:1\n[packages]\nrequested=vim\n")
 	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:1"}})
 	wantRows(t, h.options(), map[string]string{a: "a"},
 		"host ostree docker://quay.io/example/os:1 booted:a origin=a",
@@ -483,7 +470,7 @@ func TestListReadsComposefsHosts(t *testing.T) {
 
 func TestListPrunesNothingWhereNoComposefsDeploymentFollowsAnImage(t *testing.T) {
 	h := newComposefsHost(t, nil)
-	h.write("sysroot/state/deploy/"+verity("a")+"/"+verity("a")+".origin", "[boot]\nboot_type = bls\n")
+	h.Write("sysroot/state/deploy/"+verity("a")+"/"+verity("a")+".origin", "[boot]\nboot_type = bls\n")
 	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"localhost/x:1"}})
 	wantRows(t, h.options(), nil, "unified bootc localhost/x:1")
 }
@@ -492,16 +479,16 @@ func TestListPrunesNothingWhereBootcGivesUp(t *testing.T) {
 	for name, spoil := range map[string]func(h *scratchHost, booted, rollback string) (want []string){
 		// bootc's list does not look at units of roots that do not run.
 		"bad unit in the rollback": func(h *scratchHost, _, rollback string) []string {
-			h.write(rootOf(rollback)+"/usr/lib/bootc/bound-images.d/a.image", "no link")
+			h.Write(rootOf(rollback)+"/usr/lib/bootc/bound-images.d/a.image", "no link")
 			return nil
 		},
 		"dangling unit": func(h *scratchHost, booted, _ string) []string {
-			h.mkdir(rootOf(booted) + "/usr/lib/bootc/bound-images.d")
-			must(t, os.Symlink("gone", h.path(rootOf(booted)+"/usr/lib/bootc/bound-images.d/a.image")))
+			h.Mkdir(rootOf(booted) + "/usr/lib/bootc/bound-images.d")
+			must(t, os.Symlink("gone", h.Path(rootOf(booted)+"/usr/lib/bootc/bound-images.d/a.image")))
 			return nil
 		},
 		"bad origin": func(h *scratchHost, _, rollback string) []string {
-			h.write(rootOf(rollback)+".origin", "[origin]\ncontainer-image-reference=nonsense\n")
+			h.Write(rootOf(rollback)+".origin", "[origin]\ncontainer-image-reference=nonsense\n")
 			return []string{rootOf(rollback) + ".origin"}
 		},
 	} {
@@ -528,9 +515,9 @@ func TestListPrunesNothingWhereBootcGivesUp(t *testing.T) {
 func TestListNamesTheRootWithABadUnit(t *testing.T) {
 	h := newHost(t)
 	h.deploy(commitOf("1"), "")
-	h.write("usr/lib/bootc/bound-images.d/a.image", "no link")
+	h.Write("usr/lib/bootc/bound-images.d/a.image", "no link")
 	_, problems := List(t.Context(), h.options())
-	wantProblems(t, problems, fmt.Sprintf("root directory %q: read \"usr/lib/bootc/bound-images.d/a.image\"", h.dir))
+	wantProblems(t, problems, fmt.Sprintf("root directory %q: read \"usr/lib/bootc/bound-images.d/a.image\"", h.Dir))
 }
 
 func TestListTakesTheFirstDeploymentOfAPhysicalRoot(t *testing.T) {
@@ -547,7 +534,7 @@ func TestListTakesTheFirstDeploymentOfAPhysicalRoot(t *testing.T) {
 		"host ostree docker://quay.io/example/os:42 other:a origin=a",
 		"logical - quay.io/example/a:1 other:a present=false")
 	// A root with a sysroot below is that of one deployment or another.
-	o.Sysroot = host.At(h.dir)
+	o.Sysroot = host.At(h.Dir)
 	wantRows(t, o, names,
 		"host ostree docker://quay.io/example/os:42 other:a origin=a",
 		"logical - quay.io/example/c:1 present=false")
@@ -557,7 +544,7 @@ func TestListOfAHostWithoutStoreHasNoUnifiedImages(t *testing.T) {
 	h := newHost(t)
 	h.deploy(commitOf("1"), "")
 	wantRows(t, h.options(), nil)
-	h.mkdir(bootcStorage)
+	h.Mkdir(bootcStorage)
 	wantRows(t, h.options(), nil)
 	h.store(bootcStorage)
 	wantRows(t, h.options(), nil)
@@ -582,22 +569,22 @@ func TestListListsWhatItCanRead(t *testing.T) {
 		}
 	}
 
-	config, err := os.ReadFile(h.path("sysroot/ostree/repo/config"))
+	config, err := os.ReadFile(h.Path("sysroot/ostree/repo/config"))
 	must(t, err)
-	h.write("sysroot/ostree/repo/config", "[core")
+	h.Write("sysroot/ostree/repo/config", "[core")
 	check(o, "ostree/repo/config", "unified bootc quay.io/example/web:1 pruned",
 		"logical bootc quay.io/example/web:1 present=true pruned", "logical - web present=false", mine)
 	logical := o
 	logical.Type, logical.AllStores = Logical, false
 	wantRows(t, logical, names, "logical bootc quay.io/example/web:1 present=true pruned", "logical - web present=false")
-	h.write("sysroot/ostree/repo/config", string(config))
+	h.Write("sysroot/ostree/repo/config", string(config))
 
 	// That images.json is damaged is said once, not for each bound image.
-	h.write(bootcStorage+"/overlay-images/images.json", "[{")
+	h.Write(bootcStorage+"/overlay-images/images.json", "[{")
 	check(o, "images.json", hostRow, "logical - quay.io/example/web:1", "logical - web", mine)
 
-	must(t, os.RemoveAll(h.path(bootcStorage)))
-	h.write(bootcStorage, "a file")
+	must(t, os.RemoveAll(h.Path(bootcStorage)))
+	h.Write(bootcStorage, "a file")
 	check(o, "not a directory", hostRow, "logical - quay.io/example/web:1", "logical - web", mine)
 }
 
@@ -606,7 +593,7 @@ func TestListSaysOnceWhatIsWrongWithAnImage(t *testing.T) {
 	h.deploy(commitOf("1"), "")
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1", "b.image": "localhost/web:1"})
 	ids := h.store(bootcStorage, stored{names: []string{"quay.io/example/web:1", "localhost/web:1"}})
-	blobs, err := filepath.Glob(h.path(bootcStorage + "/overlay-images/" + ids[0] + "/=*"))
+	blobs, err := filepath.Glob(h.Path(bootcStorage + "/overlay-images/" + ids[0] + "/=*"))
 	must(t, err)
 	must(t, os.WriteFile(blobs[0], []byte("{}"), 0o600))
 	list, problems := List(t.Context(), h.options())
@@ -646,10 +633,10 @@ func TestListNeedsNoPrivilegesForWhatIsReadable(t *testing.T) {
 	h.deploy(commitOf("1"), quay+"os:42")
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
 	h.store(bootcStorage, stored{names: []string{"quay.io/example/web:1"}})
-	must(t, os.Chmod(h.path(bootcStorage), 0o700))
-	must(t, os.Chmod(h.path("sysroot/boot"), 0o700))
-	must(t, os.Chmod(filepath.Dir(h.dir), 0o755))
-	must(t, os.Chmod(h.dir, 0o755))
+	must(t, os.Chmod(h.Path(bootcStorage), 0o700))
+	must(t, os.Chmod(h.Path("sysroot/boot"), 0o700))
+	must(t, os.Chmod(filepath.Dir(h.Dir), 0o755))
+	must(t, os.Chmod(h.Dir, 0o755))
 	o := h.options()
 	o.Euid = 65534
 	var list []Image
@@ -682,8 +669,8 @@ func TestListOnAComposefsHostNeedsNoPrivilegesForTheRest(t *testing.T) {
 	h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42"})
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1"})
 	h.store("sysroot/composefs/bootc/storage", stored{names: []string{"quay.io/example/os:42"}, digest: "sha256:" + commitOf("a")})
-	must(t, os.Chmod(h.path("sysroot/composefs"), 0o700))
-	must(t, os.Chmod(filepath.Dir(h.dir), 0o755))
+	must(t, os.Chmod(h.Path("sysroot/composefs"), 0o700))
+	must(t, os.Chmod(filepath.Dir(h.Dir), 0o755))
 	o := h.options()
 	o.Euid = 65534
 	asNobody(t, func() {
@@ -736,7 +723,7 @@ func TestListInAContainerKnowsBoundImagesOnly(t *testing.T) {
 		t.Errorf("ReadStatus() = %v, %v; want ErrNotOnHost", status, problems)
 	}
 	// Another host can be looked at from there.
-	o.Sysroot, o.Type = host.At(h.dir), Unified
+	o.Sysroot, o.Type = host.At(h.Dir), Unified
 	wantRows(t, o, nil, "unified bootc quay.io/example/web:1 pruned")
 }
 

@@ -39,12 +39,12 @@ func (r *bootcRunner) Output(ctx context.Context, cmd wrapper.Cmd) ([]byte, erro
 
 // withBootc gives a host bootc, which prints status.
 func (h *scratchHost) withBootc(status string) (Options, *bootcRunner) {
-	h.t.Helper()
-	h.write("bin/bootc", "")
-	must(h.t, os.Chmod(h.path("bin/bootc"), 0o755))
-	r := &bootcRunner{noPrograms: noPrograms{h.t}, out: status}
+	h.Helper()
+	h.Write("bin/bootc", "")
+	must(h, os.Chmod(h.Path("bin/bootc"), 0o755))
+	r := &bootcRunner{noPrograms: noPrograms{h}, out: status}
 	o := h.options()
-	o.Env = []string{"PATH=" + h.path("bin") + ":" + os.Getenv("PATH")}
+	o.Env = []string{"PATH=" + h.Path("bin") + ":" + os.Getenv("PATH")}
 	o.Runner = r
 	return o, r
 }
@@ -177,9 +177,9 @@ func TestStatusIsNotUnifiedWhereSkopeoIgnoresTheStore(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t)
-			must(t, os.Remove(h.path("usr/share/containers/storage.conf")))
+			must(t, os.Remove(h.Path("usr/share/containers/storage.conf")))
 			if test.conf != "" {
-				h.write("etc/containers/storage.conf", test.conf)
+				h.Write("etc/containers/storage.conf", test.conf)
 			}
 			o, _ := h.withBootc(bootcStatus(t, test.status))
 			var digest struct {
@@ -201,7 +201,7 @@ func TestStatusIsNotUnifiedWhereSkopeoIgnoresTheStore(t *testing.T) {
 func TestStatusOfAnImageThatCannotBeLookedUpIsNotUnified(t *testing.T) {
 	h := newHost(t)
 	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}})
-	h.write(bootcStorage+"/overlay-images/images.json", "[")
+	h.Write(bootcStorage+"/overlay-images/images.json", "[")
 	o, _ := h.withBootc(bootcStatus(t, "ostree-booted"))
 	status, problems := ReadStatus(t.Context(), o)
 	wantProblems(t, problems, "images.json")
@@ -264,14 +264,14 @@ func nativeHost(t *testing.T) (h *scratchHost, booted, rollback string) {
 	// Not bootable yet, so without boot entry.
 	staged, err := os.ReadFile("../host/testdata/staged-deployment")
 	must(t, err)
-	h.write("run/ostree/staged-deployment", string(staged))
+	h.Write("run/ostree/staged-deployment", string(staged))
 	const commit = "be17e4614a48d2baf930146f2ec5f8c500c0380a236d8d443f9f2041df42d1b5"
 	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".3"
-	h.mkdir(root)
-	h.write(root+".origin", "[origin]\nrefspec=x\n")
+	h.Mkdir(root)
+	h.Write(root+".origin", "[origin]\nrefspec=x\n")
 	h.deploy(two, quay+"os:41")
 	h.deploy(one, quay+"os:42")
-	h.write("sysroot/ostree/deploy/default/deploy/"+two+".0.origin", "[origin]\ncontainer-image-reference="+quay+"os:41\n[libostree-transient]\npinned=true\n")
+	h.Write("sysroot/ostree/deploy/default/deploy/"+two+".0.origin", "[origin]\ncontainer-image-reference="+quay+"os:41\n[libostree-transient]\npinned=true\n")
 	h.deploy(commitOf("f"), "")
 	h.boot(2)
 	h.bind(".", map[string]string{"a.image": "quay.io/example/web:1", "b.image": "quay.io/example/absent:1"})
@@ -328,9 +328,9 @@ func TestStatusIsTheSameFromBothSources(t *testing.T) {
 	}
 	// The layer that both images of the repository have counts once.
 	if want := []StoreUsage{
-		{OSTreeStore, h.path("sysroot/ostree/repo"), 2, 1040},
-		{BootcStore, h.path(bootcStorage), 1, 17},
-		{DefaultStore, h.path("var/lib/containers/storage"), 2, 107},
+		{OSTreeStore, h.Path("sysroot/ostree/repo"), 2, 1040},
+		{BootcStore, h.Path(bootcStorage), 1, 17},
+		{DefaultStore, h.Path("var/lib/containers/storage"), 2, 107},
 	}; !slices.Equal(native.Stores, want) {
 		t.Errorf("stores are %+v, want %+v", native.Stores, want)
 	}
@@ -340,7 +340,7 @@ func TestStatusIsTheSameFromBothSources(t *testing.T) {
 func TestStatusOfHosts(t *testing.T) {
 	composefs := newComposefsHost(t, map[string]string{"a": "docker://quay.io/example/os:42", "c": "docker://quay.io/example/os:41"})
 	fresh := newHost(t)
-	runOSTree(t, "--repo="+fresh.path("sysroot/ostree/repo"), "init", "--mode=bare-user-only")
+	runOSTree(t, "--repo="+fresh.Path("sysroot/ostree/repo"), "init", "--mode=bare-user-only")
 	for _, test := range []struct {
 		name   string
 		host   *scratchHost
@@ -348,7 +348,7 @@ func TestStatusOfHosts(t *testing.T) {
 		stores []StoreUsage
 	}{
 		{"composefs", composefs, host.Composefs, []StoreUsage{}},
-		{"without deployments", fresh, host.OSTree, []StoreUsage{{OSTreeStore, fresh.path("sysroot/ostree/repo"), 0, 0}}},
+		{"without deployments", fresh, host.OSTree, []StoreUsage{{OSTreeStore, fresh.Path("sysroot/ostree/repo"), 0, 0}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			status, problems := ReadStatus(t.Context(), test.host.options())
@@ -389,7 +389,7 @@ func TestStatusNamesACommitThatIsNoImage(t *testing.T) {
 
 func TestStatusWithADamagedRepositoryHasItsDeploymentsAllTheSame(t *testing.T) {
 	h, _, _ := nativeHost(t)
-	h.write("sysroot/ostree/repo/config", "[core")
+	h.Write("sysroot/ostree/repo/config", "[core")
 	status, problems := ReadStatus(t.Context(), h.options())
 	wantProblems(t, problems, "ostree/repo/config")
 	if status.Booted == nil || status.Booted.Image != "docker://quay.io/example/os:42" || status.Booted.Digest != "" || len(status.Stores) != 2 {

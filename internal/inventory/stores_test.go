@@ -33,8 +33,8 @@ func TestOpenDefaultStoreFindsTheImagesOfPodman(t *testing.T) {
 			h := scratch(t)
 			h.store("var/lib/containers/storage", stored{names: []string{"localhost/graph:1"}})
 			h.store("srv/images", stored{names: []string{"localhost/srv:1"}})
-			h.write("etc/containers/storage.conf", test.conf)
-			s, problems := OpenDefaultStore(h.dir, 0)
+			h.Write("etc/containers/storage.conf", test.conf)
+			s, problems := OpenDefaultStore(h.Dir, 0)
 			wantProblems(t, problems)
 			if s == nil {
 				if test.want != nil {
@@ -43,7 +43,7 @@ func TestOpenDefaultStoreFindsTheImagesOfPodman(t *testing.T) {
 				return
 			}
 			defer s.Close()
-			if !slices.Equal(names(s), test.want) || s.Path() != h.path(test.path) {
+			if !slices.Equal(names(s), test.want) || s.Path() != h.Path(test.path) {
 				t.Errorf("got %q in %s; want %q in %s", names(s), s.Path(), test.want, test.path)
 			}
 		})
@@ -54,9 +54,9 @@ func TestOpenDefaultStoreOfTheRunningHostGoesByTheEnvironment(t *testing.T) {
 	h := scratch(t)
 	h.store("mine", stored{names: []string{"localhost/mine:1"}})
 	h.store("added", stored{names: []string{"localhost/added:1"}})
-	h.write("storage.conf", "[storage]\ngraphroot='"+h.path("mine")+"'\n")
-	t.Setenv(storageconf.EnvStorageConf, h.path("storage.conf"))
-	t.Setenv(storageconf.EnvStorageOpts, "overlay.imagestore="+h.path("added"))
+	h.Write("storage.conf", "[storage]\ngraphroot='"+h.Path("mine")+"'\n")
+	t.Setenv(storageconf.EnvStorageConf, h.Path("storage.conf"))
+	t.Setenv(storageconf.EnvStorageOpts, "overlay.imagestore="+h.Path("added"))
 	s, problems := OpenDefaultStore("/", 0)
 	wantProblems(t, problems)
 	defer s.Close()
@@ -69,18 +69,18 @@ func TestOpenStoreStaysInTheRoot(t *testing.T) {
 	outside := scratch(t)
 	outside.store("storage", stored{names: []string{"localhost/x:1"}})
 	h := newHost(t)
-	h.mkdir("var/lib/containers")
-	must(t, os.Symlink(outside.path("storage"), h.path("var/lib/containers/storage")))
-	if s, problems := OpenDefaultStore(h.dir, 0); s != nil || len(problems) != 0 {
+	h.Mkdir("var/lib/containers")
+	must(t, os.Symlink(outside.Path("storage"), h.Path("var/lib/containers/storage")))
+	if s, problems := OpenDefaultStore(h.Dir, 0); s != nil || len(problems) != 0 {
 		t.Errorf("got %+v, %v; want no store", s, problems)
 	}
 }
 
 func openStoreOf(t *testing.T, h *scratchHost) (*cstorage.Store, []error) {
 	t.Helper()
-	located, err := storageconf.Locate(h.dir)
+	located, err := storageconf.Locate(h.Dir)
 	must(t, err)
-	s, problems := OpenBootcStore(located, h.dir)
+	s, problems := OpenBootcStore(located, h.Dir)
 	if s != nil {
 		t.Cleanup(s.Close)
 	}
@@ -93,7 +93,7 @@ func TestOpenBootcStoreAlsoReadsTheImageStore(t *testing.T) {
 		t.Errorf("no store: got %+v, %v", s, problems)
 	}
 	h.store(bootcStorage, stored{names: []string{"localhost/bootc:1"}})
-	h.write("etc/containers/storage.conf", "[storage]\nimagestore='/srv/images'\n[storage.options]\nadditionalimagestores=['/srv/added']\n")
+	h.Write("etc/containers/storage.conf", "[storage]\nimagestore='/srv/images'\n[storage.options]\nadditionalimagestores=['/srv/added']\n")
 	h.store("srv/added", stored{names: []string{"localhost/added:1"}})
 	// podman makes it when it first needs it.
 	s, problems := openStoreOf(t, h)
@@ -113,15 +113,15 @@ func TestOpenStoreLeavesNothingOpenWhenItFails(t *testing.T) {
 	h := newHost(t)
 	h.store(bootcStorage)
 	h.store("var/lib/containers/storage")
-	h.write("file", "")
+	h.Write("file", "")
 	for _, test := range []struct{ conf, want string }{
 		{"[storage", "storage.conf"},
 		{"[storage]\nimagestore='/file'\n", "file: not a directory"},
 		{"[storage.options]\nadditionalimagestores=['/file']\n", "file: not a directory"},
 	} {
-		h.write("etc/containers/storage.conf", test.conf)
+		h.Write("etc/containers/storage.conf", test.conf)
 		before := descriptors(t)
-		s, problems := OpenDefaultStore(h.dir, 0)
+		s, problems := OpenDefaultStore(h.Dir, 0)
 		if s != nil || len(problems) != 1 || !strings.Contains(problems[0].Error(), test.want) {
 			t.Errorf("%q: got %+v, %v; want an error with %q", test.conf, s, problems, test.want)
 		}
@@ -147,7 +147,7 @@ func TestNothingIsLeftOpenNorWritten(t *testing.T) {
 	o.AllStores = true
 	// The runtime opens descriptors of its own when it first starts a program.
 	List(t.Context(), o)
-	before, files := descriptors(t), tree(t, h.dir)
+	before, files := descriptors(t), tree(t, h.Dir)
 	if _, problems := List(t.Context(), o); len(problems) != 0 {
 		t.Error(problems)
 	}
@@ -162,7 +162,7 @@ func TestNothingIsLeftOpenNorWritten(t *testing.T) {
 	if after := descriptors(t); after != before {
 		t.Errorf("%d descriptors are left open", after-before)
 	}
-	if after := tree(t, h.dir); !slices.Equal(after, files) {
+	if after := tree(t, h.Dir); !slices.Equal(after, files) {
 		t.Errorf("the host changed from\n%q to\n%q", files, after)
 	}
 }
@@ -192,7 +192,7 @@ func TestEachStoreIsReadOnce(t *testing.T) {
 	h.store(bootcStorage, stored{names: []string{"quay.io/example/os:42"}})
 	h.store("var/lib/containers/storage", stored{names: []string{"localhost/own:1"}})
 	h.store("srv/images", stored{names: []string{"localhost/more:1"}})
-	h.write("etc/containers/storage.conf", "[storage.options]\nadditionalimagestores=['/srv/images']\n")
+	h.Write("etc/containers/storage.conf", "[storage.options]\nadditionalimagestores=['/srv/images']\n")
 	const bootc, own, more = "sysroot/ostree/bootc/storage", "var/lib/containers/storage", "srv/images"
 	for what, tt := range map[string]struct {
 		do   func(Options)
@@ -223,7 +223,7 @@ func TestEachStoreIsReadOnce(t *testing.T) {
 			for _, dir := range dirs {
 				path, err := filepath.EvalSymlinks(dir.Name())
 				must(t, err)
-				got = append(got, strings.TrimPrefix(path, h.dir+"/"))
+				got = append(got, strings.TrimPrefix(path, h.Dir+"/"))
 			}
 			return cstorage.Read(dirs...)
 		}

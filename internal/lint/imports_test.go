@@ -48,7 +48,7 @@ func arrows() map[string][]string {
 
 // tools are packages of tests and benchmarks. No package of the product imports them.
 func tools() []string {
-	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs"}
+	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs", "internal/testhost"}
 }
 
 // room returns the longest of names that a package is, or is below; "" for none.

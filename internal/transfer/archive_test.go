@@ -31,15 +31,15 @@ func TestLookAtFindsWhatPodmanWouldPull(t *testing.T) {
 		{name: "no layout", image: "oci:/srv/missing:42", want: "no such file or directory"},
 		{name: "image by number", image: "oci:/srv/os:@0"},
 		{name: "image by number of no layout", image: "oci:/srv/missing:@0", want: "no such file or directory"},
-		{name: "malformed index", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.write("srv/os/index.json", "{") }, want: "index.json"},
+		{name: "malformed index", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.Write("srv/os/index.json", "{") }, want: "index.json"},
 		{name: "no manifest", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.remove("srv/os/blobs/" + strings.ReplaceAll(bootedDigest, ":", "/")) }, want: "no such file or directory"},
 		{name: "no layer", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.remove("srv/os/blobs/sha256/1a") }, want: "sha256/1a"},
-		{name: "layer of another size", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.write("srv/os/blobs/sha256/1a", "ta") }, want: "is not a file of 3 bytes"},
+		{name: "layer of another size", image: "oci:/srv/os:42", change: func(h *scratchHost) { h.Write("srv/os/blobs/sha256/1a", "ta") }, want: "is not a file of 3 bytes"},
 		{
 			name: "FIFO in place of a manifest", image: "oci:/srv/os:42", want: "not a regular file",
 			change: func(h *scratchHost) {
 				h.remove("srv/os/index.json")
-				if err := syscall.Mkfifo(h.path("srv/os/index.json"), 0o600); err != nil {
+				if err := syscall.Mkfifo(h.Path("srv/os/index.json"), 0o600); err != nil {
 					h.Fatal(err)
 				}
 			},
@@ -47,13 +47,13 @@ func TestLookAtFindsWhatPodmanWouldPull(t *testing.T) {
 		{
 			name: "digest that leads elsewhere", image: "oci:/srv/evil:1", want: "invalid digest",
 			change: func(h *scratchHost) {
-				h.write("srv/evil/index.json", `{"manifests":[{"digest":"sha256:../../os","annotations":{"org.opencontainers.image.ref.name":"1"}}]}`)
+				h.Write("srv/evil/index.json", `{"manifests":[{"digest":"sha256:../../os","annotations":{"org.opencontainers.image.ref.name":"1"}}]}`)
 			},
 		},
 		{
 			name: "list of images", image: "oci:/srv/os:42",
 			change: func(h *scratchHost) {
-				h.write("srv/os/blobs/"+strings.ReplaceAll(bootedDigest, ":", "/"), `{"manifests":[{"digest":"sha256:00"}]}`)
+				h.Write("srv/os/blobs/"+strings.ReplaceAll(bootedDigest, ":", "/"), `{"manifests":[{"digest":"sha256:00"}]}`)
 			},
 		},
 		{name: "directory", image: "dir:/srv/dir", digest: dirDigest},
@@ -69,10 +69,10 @@ func TestLookAtFindsWhatPodmanWouldPull(t *testing.T) {
 			h := newHost(t)
 			h.layout("srv/os", map[string]string{"42": bootedDigest, "43": otherDigest})
 			h.layout("srv/one", map[string]string{"42": bootedDigest})
-			h.write("srv/dir/manifest.json", manifest)
-			h.write("srv/dir/c0", "{}")
-			h.write("srv/dir/1a", "tar")
-			h.write("srv/os.tar", "")
+			h.Write("srv/dir/manifest.json", manifest)
+			h.Write("srv/dir/c0", "{}")
+			h.Write("srv/dir/1a", "tar")
+			h.Write("srv/os.tar", "")
 			if tt.change != nil {
 				tt.change(h)
 			}
@@ -80,7 +80,7 @@ func TestLookAtFindsWhatPodmanWouldPull(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			digest, err := lookAt(h.dir, image)
+			digest, err := lookAt(h.Dir, image)
 			if tt.want == "" && (err != nil || digest != tt.digest) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got %q, %v, want %q, %q", digest, err, tt.digest, tt.want)
 			}

@@ -32,7 +32,7 @@ func (h *scratchHost) chains(path string, chains ...string) *cstorage.Store {
 	}
 	ids := h.store(path, list...)
 	var records, layers []map[string]any
-	text, err := os.ReadFile(h.path(path + "/overlay-images/images.json"))
+	text, err := os.ReadFile(h.Path(path + "/overlay-images/images.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &records)
 	}
@@ -53,9 +53,9 @@ func (h *scratchHost) chains(path string, chains ...string) *cstorage.Store {
 		}
 		records[i]["id"], records[i]["layer"] = ids[i], parent
 	}
-	h.write(path+"/overlay-images/images.json", string(h.encode(records)))
-	h.write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
-	store, problems := inventory.OpenDefaultStore(h.dir, 0)
+	h.Write(path+"/overlay-images/images.json", string(h.encode(records)))
+	h.Write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
+	store, problems := inventory.OpenDefaultStore(h.Dir, 0)
 	if store == nil || len(problems) > 0 {
 		h.Fatal(problems)
 	}

@@ -26,16 +26,14 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // scratchHost is a running ostree host in a temporary directory.
-type scratchHost struct {
-	testing.TB
-	dir string
-}
+type scratchHost struct{ *testhost.Root }
 
 // stored is an image to put in a store.
 type stored struct {
@@ -62,31 +60,18 @@ var (
 // newHost makes a host without deployments and stores.
 func newHost(t testing.TB) *scratchHost {
 	t.Helper()
-	h := &scratchHost{t, t.TempDir()}
-	// What the caller has configured does not matter.
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"} {
-		t.(interface{ Setenv(key, value string) }).Setenv(name, filepath.Join(h.dir, "home"))
-	}
-	makeDir(t, h.path("sysroot/ostree/deploy"))
-	makeDir(t, h.path("tmp"))
-	h.write("run/ostree-booted", "")
-	h.write("proc/cmdline", "quiet\n")
-	h.write(vendorConf, storageconf.MinimalConf)
+	h := &scratchHost{testhost.New(t)}
+	h.Isolate()
+	makeDir(t, h.Path("sysroot/ostree/deploy"))
+	makeDir(t, h.Path("tmp"))
+	h.Write("run/ostree-booted", "")
+	h.Write("proc/cmdline", "quiet\n")
+	h.Write(vendorConf, storageconf.MinimalConf)
 	return h
 }
 
 // vendorConf is the storage.conf of the distribution.
 const vendorConf = "usr/share/containers/storage.conf"
-
-func (h *scratchHost) path(path string) string { return filepath.Join(h.dir, path) }
-
-func (h *scratchHost) write(path, content string) {
-	h.Helper()
-	makeDir(h, filepath.Dir(h.path(path)))
-	if err := os.WriteFile(h.path(path), []byte(content), 0o644); err != nil {
-		h.Fatal(err)
-	}
-}
 
 // layout writes an OCI image layout with an image for each tag, with its manifest digest.
 func (h *scratchHost) layout(dir string, images map[string]string) {
@@ -94,33 +79,33 @@ func (h *scratchHost) layout(dir string, images map[string]string) {
 	manifests := []string{}
 	for _, tag := range slices.Sorted(maps.Keys(images)) {
 		manifests = append(manifests, fmt.Sprintf(`{"digest":%q,"annotations":{"org.opencontainers.image.ref.name":%q}}`, images[tag], tag))
-		h.write(dir+"/blobs/"+strings.ReplaceAll(images[tag], ":", "/"), `{"config":{"digest":"sha256:c0","size":2},"layers":[{"digest":"sha256:1a","size":3}]}`)
+		h.Write(dir+"/blobs/"+strings.ReplaceAll(images[tag], ":", "/"), `{"config":{"digest":"sha256:c0","size":2},"layers":[{"digest":"sha256:1a","size":3}]}`)
 	}
-	h.write(dir+"/blobs/sha256/c0", "{}")
-	h.write(dir+"/blobs/sha256/1a", "tar")
-	h.write(dir+"/index.json", `{"manifests":[`+strings.Join(manifests, ",")+`]}`)
+	h.Write(dir+"/blobs/sha256/c0", "{}")
+	h.Write(dir+"/blobs/sha256/1a", "tar")
+	h.Write(dir+"/index.json", `{"manifests":[`+strings.Join(manifests, ",")+`]}`)
 }
 
 // layerFiles makes the parts of a layer in a store. below are those it lies on, the
 // topmost first.
 func (h *scratchHost) layerFiles(store, id string, below ...string) {
 	h.Helper()
-	makeDir(h, h.path(store+"/overlay/"+id+"/diff"))
+	makeDir(h, h.Path(store+"/overlay/"+id+"/diff"))
 	link := func(layer string) string { return "LINK" + strings.TrimLeft(layer, "0") }
-	h.write(store+"/overlay/"+id+"/link", link(id))
-	h.write(store+"/overlay-layers/"+id+".tar-split.gz", "something")
+	h.Write(store+"/overlay/"+id+"/link", link(id))
+	h.Write(store+"/overlay-layers/"+id+".tar-split.gz", "something")
 	var lower []string
 	for _, layer := range below {
 		lower = append(lower, "l/"+link(layer))
 	}
 	if len(below) > 0 {
-		h.write(store+"/overlay/"+id+"/lower", strings.Join(lower, ":"))
+		h.Write(store+"/overlay/"+id+"/lower", strings.Join(lower, ":"))
 	}
 }
 
 func (h *scratchHost) remove(path string) {
 	h.Helper()
-	if err := os.Remove(h.path(path)); err != nil {
+	if err := os.Remove(h.Path(path)); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -130,15 +115,15 @@ func (h *scratchHost) remove(path string) {
 func (h *scratchHost) boot(commit, origin string) {
 	h.Helper()
 	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
-	makeDir(h, h.path(root+"/usr"))
-	h.write(root+".origin", origin)
+	makeDir(h, h.Path(root+"/usr"))
+	h.Write(root+".origin", origin)
 	arg := "ostree/boot.1/default/" + strings.Repeat("b", 64) + "/0"
-	makeDir(h, filepath.Dir(h.path("sysroot/"+arg)))
-	if err := os.Symlink("../../../deploy/default/deploy/"+commit+".0", h.path("sysroot/"+arg)); err != nil {
+	makeDir(h, filepath.Dir(h.Path("sysroot/"+arg)))
+	if err := os.Symlink("../../../deploy/default/deploy/"+commit+".0", h.Path("sysroot/"+arg)); err != nil {
 		h.Fatal(err)
 	}
-	h.write("sysroot/boot/loader/entries/ostree-1.conf", "version 1\noptions ostree=/"+arg+"\n")
-	h.write("proc/cmdline", "quiet ostree=/"+arg+"\n")
+	h.Write("sysroot/boot/loader/entries/ostree-1.conf", "version 1\noptions ostree=/"+arg+"\n")
+	h.Write("proc/cmdline", "quiet ostree=/"+arg+"\n")
 }
 
 // bootComposefs makes a composefs host that boots the image imageName; digest is ""
@@ -146,13 +131,13 @@ func (h *scratchHost) boot(commit, origin string) {
 func (h *scratchHost) bootComposefs(digest string) {
 	h.Helper()
 	h.deployComposefs("a", digest)
-	h.write("proc/cmdline", "composefs="+strings.Repeat("a", 128)+"\n")
-	h.write("proc/self/mountinfo", "")
-	makeDir(h, h.path("sysroot/composefs/bootc"))
-	makeDir(h, h.path("sysroot/ostree"))
+	h.Write("proc/cmdline", "composefs="+strings.Repeat("a", 128)+"\n")
+	h.Write("proc/self/mountinfo", "")
+	makeDir(h, h.Path("sysroot/composefs/bootc"))
+	makeDir(h, h.Path("sysroot/ostree"))
 	if err := errors.Join(
-		os.RemoveAll(h.path("sysroot/ostree/deploy")), os.Remove(h.path("run/ostree-booted")),
-		os.Symlink("../composefs/bootc", h.path("sysroot/ostree/bootc")),
+		os.RemoveAll(h.Path("sysroot/ostree/deploy")), os.Remove(h.Path("run/ostree-booted")),
+		os.Symlink("../composefs/bootc", h.Path("sysroot/ostree/bootc")),
 	); err != nil {
 		h.Fatal(err)
 	}
@@ -166,7 +151,7 @@ func (h *scratchHost) deployComposefs(digit, digest string) {
 	if digest != "" {
 		text += "[image]\nmanifest_digest = " + digest + "\n"
 	}
-	h.write("sysroot/state/deploy/"+verity+"/"+verity+".origin", text)
+	h.Write("sysroot/state/deploy/"+verity+"/"+verity+".origin", text)
 }
 
 // follow makes an origin file that follows an image.
@@ -178,16 +163,16 @@ func (h *scratchHost) commit() (checksum string) {
 	if _, err := exec.LookPath("ostree"); err != nil {
 		h.Skip("needs the program ostree")
 	}
-	repo := h.path("sysroot/ostree/repo")
+	repo := h.Path("sysroot/ostree/repo")
 	makeDir(h, repo)
-	run(h, "ostree", "--repo="+repo, "init", "--mode=bare-user-only")
-	makeDir(h, h.path("tree"))
+	testhost.Run(h, "ostree", "--repo="+repo, "init", "--mode=bare-user-only")
+	makeDir(h, h.Path("tree"))
 	escaped, err := ostree.EscapeRef("docker://" + imageName)
 	if err != nil {
 		h.Fatal(err)
 	}
-	return run(
-		h, "ostree", "--repo="+repo, "commit", "--no-bindings", "--tree=dir="+h.path("tree"),
+	return testhost.Run(
+		h, "ostree", "--repo="+repo, "commit", "--no-bindings", "--tree=dir="+h.Path("tree"),
 		"--branch="+ostree.ImageRefPrefix+escaped,
 		"--add-metadata-string=ostree.manifest-digest="+bootedDigest,
 		`--add-metadata-string=ostree.manifest={"config":{"digest":"sha256:config"},"layers":[{"digest":"sha256:1","size":1000},{"digest":"sha256:2","size":20}]}`,
@@ -218,12 +203,12 @@ func (h *scratchHost) store(path string, list ...stored) (ids []string) {
 			h.layerFiles(path, sum)
 		}
 		blobs := path + "/overlay-images/" + sum + "/"
-		h.write(blobs+"manifest", string(h.encode(manifest)))
-		h.write(blobs+"="+base64.StdEncoding.EncodeToString([]byte("sha256:"+sum)), string(config))
+		h.Write(blobs+"manifest", string(h.encode(manifest)))
+		h.Write(blobs+"="+base64.StdEncoding.EncodeToString([]byte("sha256:"+sum)), string(config))
 		ids = append(ids, sum)
 	}
-	h.write(path+"/overlay-images/images.json", string(h.encode(records)))
-	h.write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
+	h.Write(path+"/overlay-images/images.json", string(h.encode(records)))
+	h.Write(path+"/overlay-layers/layers.json", string(h.encode(layers)))
 	return ids
 }
 
@@ -239,8 +224,8 @@ func (h *scratchHost) encode(v any) []byte {
 // addProgram makes a program that only has to be found.
 func (h *scratchHost) addProgram(name string) {
 	h.Helper()
-	h.write("bin/"+name, "#!/bin/false\n")
-	if err := os.Chmod(h.path("bin/"+name), 0o755); err != nil {
+	h.Write("bin/"+name, "#!/bin/false\n")
+	if err := os.Chmod(h.Path("bin/"+name), 0o755); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -248,8 +233,8 @@ func (h *scratchHost) addProgram(name string) {
 // query looks at the host. That the tests may run in a container does not matter.
 func (h *scratchHost) query() inventory.Options {
 	return inventory.Options{
-		Sysroot: host.Sysroot{Dir: h.dir, Running: h.dir}, Root: h.dir,
-		Env: []string{"PATH=" + h.path("bin") + ":" + os.Getenv("PATH"), "TMPDIR=" + h.path("tmp")}, Runner: wrapper.System{},
+		Sysroot: host.Sysroot{Dir: h.Dir, Running: h.Dir}, Root: h.Dir,
+		Env: []string{"PATH=" + h.Path("bin") + ":" + os.Getenv("PATH"), "TMPDIR=" + h.Path("tmp")}, Runner: wrapper.System{},
 	}
 }
 
@@ -271,7 +256,7 @@ func (h *scratchHost) plan(choice plan.Choice, known facts) (*plan.Plan, error) 
 	defer s.Close()
 	choice.Alternatives = true
 	return plan.New(&plan.View{
-		Survey: s, Record: known.record, NoProgram: known.noProgram, RepoPath: h.path("sysroot/ostree/repo"),
+		Survey: s, Record: known.record, NoProgram: known.noProgram, RepoPath: h.Path("sysroot/ostree/repo"),
 		Sharing:       func(_, _ string) inventory.Capability { return cmp.Or(known.extents, inventory.No) },
 		ExportedBytes: func(string) (int64, error) { return 3000, nil },
 		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
@@ -284,7 +269,7 @@ func booted(t testing.TB, image string, bootc, podman []stored) (h *scratchHost,
 	t.Helper()
 	h = newHost(t)
 	h.layout("srv/os", map[string]string{"42": bootedDigest, "43": otherDigest})
-	h.write("srv/os.tar", "")
+	h.Write("srv/os.tar", "")
 	commit = h.commit()
 	h.boot(commit, follow(image))
 	if bootc != nil {
@@ -442,7 +427,7 @@ func TestPlanShowsTheWayToEachSource(t *testing.T) {
 				others = append(others, fmt.Sprintf("%s, %s, %s, %s", other.Source, other.Choose, digest, other.Time))
 			}
 			for _, r := range p.Refused {
-				refused = append(refused, fmt.Sprintf("%s: %s", r.Source, strings.ReplaceAll(r.Reason, h.dir, "HOST")))
+				refused = append(refused, fmt.Sprintf("%s: %s", r.Source, strings.ReplaceAll(r.Reason, h.Dir, "HOST")))
 			}
 			if p.Time != tt.time || !slices.Equal(others, tt.others) || !slices.Equal(refused, tt.refused) {
 				t.Errorf("got %s, %q, %q; want %s, %q, %q", p.Time, others, refused, tt.time, tt.others, tt.refused)
@@ -570,7 +555,7 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 			h.bootComposefs(bootedDigest)
 			if tt.staged != "" {
 				h.deployComposefs("b", tt.staged)
-				h.write("run/composefs/staged-deployment", `{"depl_id":"`+strings.Repeat("b", 128)+`"}`)
+				h.Write("run/composefs/staged-deployment", `{"depl_id":"`+strings.Repeat("b", 128)+`"}`)
 			}
 			h.addProgram("bootc")
 			const composefsStorage = "sysroot/composefs/bootc/storage"
@@ -660,8 +645,8 @@ func TestPlanRefusesHostsThatBootNoImage(t *testing.T) {
 	}{
 		{"not booted", func(h *scratchHost) {
 			h.boot(h.commit(), follow(registryOrigin))
-			h.write("proc/cmdline", "quiet\n")
-			if err := os.Remove(h.path("run/ostree-booted")); err != nil {
+			h.Write("proc/cmdline", "quiet\n")
+			if err := os.Remove(h.Path("run/ostree-booted")); err != nil {
 				h.Fatal(err)
 			}
 		}, plan.ErrNotBooted},

@@ -19,7 +19,7 @@ func (h *scratchHost) readsOf(store string) func() int {
 	h.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err == nil {
-		_, err = unix.InotifyAddWatch(fd, h.path(store+"/overlay-images"), unix.IN_OPEN|unix.IN_CLOSE_NOWRITE) // equal events in a row are one
+		_, err = unix.InotifyAddWatch(fd, h.Path(store+"/overlay-images"), unix.IN_OPEN|unix.IN_CLOSE_NOWRITE) // equal events in a row are one
 	}
 	if err != nil {
 		h.Fatal(err)

@@ -31,7 +31,7 @@ func (p *fakePodman) killed(o Options, verb string) {
 			for i := range stored {
 				stored[i].names = slices.Clone(stored[i].names)
 			}
-			record, _ = os.ReadFile(p.path(recordPath))
+			record, _ = os.ReadFile(p.Path(recordPath))
 		}
 		return ctx.Err()
 	}
@@ -41,7 +41,7 @@ func (p *fakePodman) killed(o Options, verb string) {
 	}
 	p.images = stored
 	p.save()
-	p.write(recordPath, string(record))
+	p.Write(recordPath, string(record))
 }
 
 func (p *fakePodman) wantNames(want map[string]string) {

@@ -7,45 +7,18 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 const (
 	created   = "2026-08-01T10:00:00Z"
 	imageName = "quay.io/example/os:42"
 )
-
-// need skips a test for which a program, or root, is missing.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs the program %s", program)
-		}
-	}
-	if os.Getuid() != 0 {
-		t.Skip("needs root, for owners and devices of files")
-	}
-}
-
-// run runs a program and returns what it prints.
-func run(t testing.TB, program string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(program, args...)
-	stderr := new(strings.Builder)
-	cmd.Stderr = stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %.80q: %v: %v", program, args, err, stderr)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func makeDir(t testing.TB, dir string) {
 	t.Helper()
@@ -59,10 +32,12 @@ func makeDir(t testing.TB, dir string) {
 // its commit.
 func (h *scratchHost) exportable(layers ...map[string]string) (commit string) {
 	h.Helper()
-	need(h.TB, "ostree")
-	repo := h.path("sysroot/ostree/repo")
+	testhost.Need(h.TB, "ostree")
+	repo := h.Path("sysroot/ostree/repo")
 	makeDir(h, repo)
-	runOSTree := func(args ...string) string { return run(h, "ostree", append([]string{"--repo=" + repo}, args...)...) }
+	runOSTree := func(args ...string) string {
+		return testhost.Run(h, "ostree", append([]string{"--repo=" + repo}, args...)...)
+	}
 	runOSTree("init", "--mode=bare")
 	manifest, diffIDs := host.Manifest{}, []string{}
 	merged := h.TempDir()

@@ -119,7 +119,7 @@ func TestPlansThatDoNotFitAreRefused(t *testing.T) {
 		{name: "nothing is known", plan: plan.Plan{Spooled: vast}},
 		{name: "fits", plan: plan.Plan{Write: new(int64(100)), Spooled: 100}},
 		{name: "written", plan: plan.Plan{Name: "os:1", Write: new(int64(vast))}, want: "bring os:1 into the bootc-owned store: not enough free space: 1152921504606846976 bytes are needed on "},
-		{name: "temporary files", plan: plan.Plan{Write: new(int64), Spooled: vast}, want: ", for podman's temporary files in \"" + h.path("tmp") + "\" (TMPDIR), and "},
+		{name: "temporary files", plan: plan.Plan{Write: new(int64), Spooled: vast}, want: ", for podman's temporary files in \"" + h.Path("tmp") + "\" (TMPDIR), and "},
 		{name: "both", plan: plan.Plan{Write: new(int64(vast)), Spooled: vast}, want: "2305843009213693952 bytes"},
 		{name: "exports are looked at later", plan: plan.Plan{Write: new(int64(vast)), Method: plan.Reexport}},
 		{name: "by force", plan: plan.Plan{Write: new(int64(vast))}, force: true},
@@ -162,7 +162,7 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 				podman := &fakePodman{scratchHost: h, images: tt.bootc}
 				o := podman.options()
 				o.Method = method
-				if method == plan.Clone && sharing(h.path(defaultStorage), h.path(bootcStorage)) != inventory.No {
+				if method == plan.Clone && sharing(h.Path(defaultStorage), h.Path(bootcStorage)) != inventory.No {
 					t.Skip("files share extents here")
 				}
 				err := tt.do(o)
@@ -185,7 +185,7 @@ func TestLayersThatAreThereAreNotCounted(t *testing.T) {
 		return map[string]any{"id": full(id), "parent": full(parent), "diff-digest": "sha256:" + id, "compressed-diff-digest": blob, "diff-size": 10}
 	}
 	o := (&fakePodman{scratchHost: h}).options()
-	h.write(bootcStorage+"/overlay-layers/layers.json", string(h.encode([]any{
+	h.Write(bootcStorage+"/overlay-layers/layers.json", string(h.encode([]any{
 		record("a", "", "sha256:blob"), record("b", "a", ""), record("c", "b", ""), record("d", "", ""), record("e", "", ""),
 	})))
 	h.layerFiles(bootcStorage, full("a"))
@@ -252,7 +252,7 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 		t.Errorf("planned %+v, %v, want 1030 bytes", p, err)
 	}
 	// A layer is missing: that is for the export to say.
-	refs, err := filepath.Glob(h.path("sysroot/ostree/repo/refs/heads/ostree/container/blob/*"))
+	refs, err := filepath.Glob(h.Path("sysroot/ostree/repo/refs/heads/ostree/container/blob/*"))
 	if err != nil || len(refs) == 0 {
 		t.Fatalf("refs %q, %v", refs, err)
 	}

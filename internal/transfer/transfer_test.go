@@ -23,6 +23,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -111,7 +112,7 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 		return nil
 	}
 	args := cmd.Args[slices.Index(cmd.Args, "image")+1:]
-	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.dir, "HOST"))
+	p.ran = append(p.ran, strings.ReplaceAll(strings.Join(args, " "), p.Dir, "HOST"))
 	verb, last := args[0], args[len(args)-1]
 	if p.kill != nil {
 		if err := p.kill(verb); err != nil {
@@ -242,10 +243,10 @@ func (p *fakePodman) options() Options {
 		}
 	})
 	return Options{
-		Options: query, Dir: p.path("run/bootc-podman"), Progress: reporter,
+		Options: query, Dir: p.Path("run/bootc-podman"), Progress: reporter,
 		Host: wrapper.Host{
-			Env: query.Env, Euid: 0, Self: p.path("bin/bootc-podman"), Root: p.dir, Sysroot: p.dir,
-			ConfPath: p.path("run/bootc-podman/storage.conf"), Runner: p,
+			Env: query.Env, Euid: 0, Self: p.Path("bin/bootc-podman"), Root: p.Dir, Sysroot: p.Dir,
+			ConfPath: p.Path("run/bootc-podman/storage.conf"), Runner: p,
 		},
 		Events: &heard{missed: func(source plan.Source, why error) { p.Errorf("source %s was missed: %v", source, why) }},
 	}
@@ -257,11 +258,11 @@ func explain(t *testing.T, podman *fakePodman, o Options, do func(Options) error
 	t.Helper()
 	var out strings.Builder
 	o.Host.DryRun = &out
-	before := run(t, "find", podman.dir, "-newermt", "@1", "-printf", "%p %s %T@\n")
+	before := testhost.Run(t, "find", podman.Dir, "-newermt", "@1", "-printf", "%p %s %T@\n")
 	if err := do(o); err != nil {
 		t.Fatalf("explain: %v", err)
 	}
-	if after := run(t, "find", podman.dir, "-newermt", "@1", "-printf", "%p %s %T@\n"); after != before {
+	if after := testhost.Run(t, "find", podman.Dir, "-newermt", "@1", "-printf", "%p %s %T@\n"); after != before {
 		t.Errorf("explaining changed the host:\n%s\nto\n%s", before, after)
 	}
 	for line := range strings.Lines(out.String()) {
@@ -277,7 +278,7 @@ func explain(t *testing.T, podman *fakePodman, o Options, do func(Options) error
 		if err != nil || i < 0 {
 			t.Fatalf("no command line: %q: %v", line, err)
 		}
-		commands = append(commands, strings.ReplaceAll(strings.Join(words[i+1:], " "), podman.dir, "HOST"))
+		commands = append(commands, strings.ReplaceAll(strings.Join(words[i+1:], " "), podman.Dir, "HOST"))
 	}
 	return commands
 }
@@ -285,7 +286,7 @@ func explain(t *testing.T, podman *fakePodman, o Options, do func(Options) error
 // needNamespace skips a test that runs podman where the store is mounted.
 func needNamespace(t *testing.T) {
 	t.Helper()
-	need(t, "ostree")
+	testhost.Need(t, "ostree")
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine
@@ -377,7 +378,7 @@ func TestSetUnifiedRunsTheStepsOfItsPlan(t *testing.T) {
 				t.Errorf("the store has %q, want %q", got, want)
 			}
 			for _, spool := range podman.spools {
-				if _, err := os.Stat(spool); filepath.Dir(spool) != h.path("tmp") || !errors.Is(err, fs.ErrNotExist) {
+				if _, err := os.Stat(spool); filepath.Dir(spool) != h.Path("tmp") || !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("directory for layers %q: %v, want it gone", spool, err)
 				}
 			}
@@ -548,7 +549,7 @@ func TestTransferClearsAwayWhatAKilledOneLeft(t *testing.T) {
 	h := newHost(t)
 	o := (&fakePodman{scratchHost: h}).options()
 	for _, path := range []string{"run/bootc-podman/export/auth.json", "run/bootc-podman/storage.conf", "run/bootc-podman/exports/x", "tmp/bootc-podman-spool-1/layer", "tmp/container_images_1"} {
-		h.write(path, "")
+		h.Write(path, "")
 	}
 	unlock, err := o.lock(t.Context())
 	if err != nil {
@@ -557,7 +558,7 @@ func TestTransferClearsAwayWhatAKilledOneLeft(t *testing.T) {
 	unlock()
 	left := []string{}
 	for _, dir := range []string{"run/bootc-podman", "tmp"} {
-		entries, err := os.ReadDir(h.path(dir))
+		entries, err := os.ReadDir(h.Path(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -578,9 +579,9 @@ func TestSpoolOfAnotherUserStopsNoTransfer(t *testing.T) {
 	}
 	h := newHost(t)
 	for _, name := range []string{"user/file", "mount/file", "own/file"} {
-		h.write("tmp/bootc-podman-spool-"+name, "")
+		h.Write("tmp/bootc-podman-spool-"+name, "")
 	}
-	user, mount := h.path("tmp/bootc-podman-spool-user"), h.path("tmp/bootc-podman-spool-mount")
+	user, mount := h.Path("tmp/bootc-podman-spool-user"), h.Path("tmp/bootc-podman-spool-mount")
 	if err := os.Chown(user, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
@@ -597,7 +598,7 @@ func TestSpoolOfAnotherUserStopsNoTransfer(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(user, "file")); err != nil {
 		t.Errorf("another user's directory: %v", err)
 	}
-	if _, err := os.Stat(h.path("tmp/bootc-podman-spool-own")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(h.Path("tmp/bootc-podman-spool-own")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("directory of a killed transfer: %v", err)
 	}
 }
@@ -694,7 +695,7 @@ func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	h := newHost(t)
 	commit := h.exportable(map[string]string{"usr/bin/sh": "shell"})
 	h.boot(commit, follow("ostree-unverified-image:oci-archive:/srv/os.tar:42"))
-	h.write("srv/os.tar", "")
+	h.Write("srv/os.tar", "")
 	// What the archive has is not known to be an export of what is booted.
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
 	o := podman.options()

@@ -98,9 +98,9 @@ func TestUnsetUnifiedLeavesWhatADeploymentNeeds(t *testing.T) {
 			name: "bound", origin: registryOrigin, want: " has it bound",
 			prepare: func(h *scratchHost, commit string) {
 				root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0/"
-				h.write(root+"usr/share/app.image", "[Image]\nImage="+imageName+"\n")
-				makeDir(h, h.path(root+"usr/lib/bootc/bound-images.d"))
-				if err := os.Symlink("/usr/share/app.image", h.path(root+"usr/lib/bootc/bound-images.d/app.image")); err != nil {
+				h.Write(root+"usr/share/app.image", "[Image]\nImage="+imageName+"\n")
+				makeDir(h, h.Path(root+"usr/lib/bootc/bound-images.d"))
+				if err := os.Symlink("/usr/share/app.image", h.Path(root+"usr/lib/bootc/bound-images.d/app.image")); err != nil {
 					h.Fatal(err)
 				}
 			},
@@ -140,13 +140,13 @@ func TestUnsetUnifiedLeavesWhatADeploymentNeeds(t *testing.T) {
 
 func TestRecordThatIsNoJSONNamesItsFile(t *testing.T) {
 	h, _ := booted(t, registryOrigin, nil, nil)
-	h.write(recordPath, "{")
+	h.Write(recordPath, "{")
 	o := (&fakePodman{scratchHost: h}).options()
 	for name, err := range map[string]error{
 		"plan":  func() error { _, err := PlanUnified(t.Context(), o, plan.Choice{}); return err }(),
 		"unset": func() error { _, err := UnsetUnified(t.Context(), o); return err }(),
 	} {
-		if err == nil || !strings.Contains(err.Error(), h.path(recordPath)) || !strings.Contains(err.Error(), "remove it") {
+		if err == nil || !strings.Contains(err.Error(), h.Path(recordPath)) || !strings.Contains(err.Error(), "remove it") {
 			t.Errorf("%s: got %v, want the file's name and what to do", name, err)
 		}
 	}

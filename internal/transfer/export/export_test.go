@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 const imageName = "quay.io/example/os:42"
@@ -321,7 +322,7 @@ func (f *fixture) listing(e *Image, layer int) (lines []string) {
 	if err = errors.Join(err, os.WriteFile(file, archive.Bytes(), 0o600)); err != nil {
 		f.Fatal(err)
 	}
-	for line := range strings.SplitSeq(run(f, "tar", "--numeric-owner", "-tvf", file), "\n") {
+	for line := range strings.SplitSeq(testhost.Run(f, "tar", "--numeric-owner", "-tvf", file), "\n") {
 		words := strings.Fields(line)
 		lines = append(lines, strings.Join(slices.Delete(words, 3, 5), " "))
 	}

@@ -21,34 +21,8 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
-
-// need skips a test for which a program, or root, is missing.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs the program %s", program)
-		}
-	}
-	if os.Getuid() != 0 {
-		t.Skip("needs root, for owners and devices of files")
-	}
-}
-
-// run runs a program and returns what it prints.
-func run(t testing.TB, program string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "CHARSET=UTF-8")
-	stderr := new(strings.Builder)
-	cmd.Stderr = stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %.80q: %v: %v", program, args, err, stderr)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 // fixture is a host's ostree repository with one image, being made.
 type fixture struct {
@@ -63,7 +37,7 @@ type fixture struct {
 const created = "2026-08-01T10:00:00Z"
 
 func newFixture(t testing.TB) *fixture {
-	need(t, "ostree")
+	testhost.Need(t, "ostree")
 	dir := t.TempDir()
 	f := &fixture{TB: t, dir: dir, repo: filepath.Join(dir, "ostree/repo"), config: map[string]any{}}
 	makeDir(t, filepath.Join(dir, "ostree/deploy"))
@@ -82,7 +56,7 @@ func makeDir(t testing.TB, dir string) {
 
 func (f *fixture) ostree(subcommand string, args ...string) string {
 	f.Helper()
-	return run(f, "ostree", append([]string{subcommand, "--repo=" + f.repo}, args...)...)
+	return testhost.Run(f, "ostree", append([]string{subcommand, "--repo=" + f.repo}, args...)...)
 }
 
 func (f *fixture) setLabel(key, value string) {
@@ -379,7 +353,7 @@ type store struct {
 }
 
 func newStore(t testing.TB, driver string) *store {
-	need(t, "podman")
+	testhost.Need(t, "podman")
 	// podman refuses a long path for its runroot.
 	dir, err := os.MkdirTemp("", "store") //nolint:usetesting // see above
 	if err != nil {
@@ -398,7 +372,7 @@ func newStore(t testing.TB, driver string) *store {
 
 func (s *store) podman(args ...string) string {
 	s.Helper()
-	return run(s, "podman", append(slices.Clone(s.options), args...)...)
+	return testhost.Run(s, "podman", append(slices.Clone(s.options), args...)...)
 }
 
 // pull lets podman pull from a registry.
