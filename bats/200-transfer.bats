@@ -455,7 +455,7 @@ leave() {
     leave 2000000
     bp 1 pull-from-default-storage --quiet --method podman localhost/mine
     assert "$stderr" =~ "to the bootc-owned store: not enough free space: 30[0-9]{5} bytes are needed on /sysroot, for the bootc-owned store, and [0-9]+ are free"$'\n'"Hint: .*--force"
-    bp '?' pull-from-default-storage --quiet --method podman --force localhost/mine
+    bp pull-from-default-storage --quiet --method podman --force localhost/mine
     assert "$status" == 1
     assert "$stderr" =~ "no space left"
     bp pull-from-default-storage --quiet --method clone localhost/mine
@@ -1150,6 +1150,28 @@ size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
     bp copy-to-storage --from registry
     assert "$stderr" =~ "Note: podman fetches layers that the other store has: "
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}')" == localhost/bootc:latest
+}
+
+@test "set-unified, pull-from-default-storage: what another process does to podman's own store meanwhile counts" {
+    # podman as it is, but for another process that pulls the image without its name.
+    cat >podman <<EOF
+#!/bin/sh
+case " \$* " in *" image pull "*) /usr/bin/podman pull -q "$REGISTRY/os@$DIGEST" >&2 ;; esac
+exec /usr/bin/podman "\$@"
+EOF
+    chmod +x podman
+    BOOTC_PODMAN_PODMAN=$PWD/podman bp set-unified --quiet --from registry
+    podman image exists "$REGISTRY/os:42"
+    # One that takes the name away from the image that is copied.
+    oracle rmi -af
+    cat >podman <<EOF
+#!/bin/sh
+/usr/bin/podman "\$@" || exit
+case " \$* " in *" image push "*) /usr/bin/podman untag "$REGISTRY/os:42" >&2 ;; esac
+EOF
+    podman tag "$REGISTRY/os@$DIGEST" localhost/os
+    BOOTC_PODMAN_PODMAN=$PWD/podman bp pull-from-default-storage --quiet --method podman "$REGISTRY/os:42"
+    podman image exists "$REGISTRY/os:42"
 }
 
 @test "set-unified: an image is brought again whose pull was killed before its manifest" {

@@ -124,10 +124,18 @@ func (o *Options) tidy(ctx context.Context, p *places) bool {
 // shortNames are the names that podman completes short ones to.
 func (o Options) shortNames() (cstorage.ShortNames, error) { return cstorage.ReadShortNames(o.Root) }
 
-// nameOwn gives images of podman's own store the names by which skopeo looks for them
-// when bootc upgrades the host, see inventory.HiddenError. A name that another image of
-// podman's own store has is left to it, and Events.Hidden is called.
+// nameOwn gives names as nameOwnAsRead does. It reads both stores again first: other
+// processes may have changed them during the transfer.
 func (p *places) nameOwn(ctx context.Context, h *host.Host) error {
+	p.bootc.changed()
+	p.own.changed()
+	return p.nameOwnAsRead(ctx, h)
+}
+
+// nameOwnAsRead gives images of podman's own store the names by which skopeo looks for
+// them when bootc upgrades the host, see inventory.HiddenError. A name that another image
+// of podman's own store has is left to it, and Events.Hidden is called.
+func (p *places) nameOwnAsRead(ctx context.Context, h *host.Host) error {
 	if p.own.DryRun != nil || h == nil {
 		return nil
 	}

@@ -66,7 +66,7 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 	}
 	if p.Method == plan.Nothing {
 		o.journal(v, p, alreadyUnified)
-		return p, errors.Join(o.settled(v, p), places.nameOwn(ctx, v.Host))
+		return p, errors.Join(o.settled(v, p), places.nameOwnAsRead(ctx, v.Host))
 	}
 	if err := o.checkDamage(v, places.bootc, p); err != nil {
 		return p, &refusedError{err}
@@ -196,7 +196,7 @@ func (x *execution) take(ctx context.Context, step plan.StepName) error {
 		if x.Host.DryRun != nil {
 			return x.own.tag(ctx, x.Hiding, x.Stored.String())
 		}
-		return x.nameOwn(ctx, x.view.Host)
+		return x.nameOwnAsRead(ctx, x.view.Host)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
 }
