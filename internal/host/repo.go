@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -113,6 +114,14 @@ func (r *Repo) Images() (images []RepoImage, problems []error) {
 	return r.imagesOf(func() ([]ostree.Ref, error) { return r.Refs(strings.TrimSuffix(ostree.ImageRefPrefix, "/")) })
 }
 
+// isTemporary reports whether a ref is what ostree calls one before it renames it
+// (glnx_link_tmpfile_at of libglnx). The name of an image has no full stop there: it is
+// escaped.
+func isTemporary(ref ostree.Ref) bool {
+	random, ok := strings.CutPrefix(path.Base(ref.Name), "tmp.")
+	return ok && len(random) == 6
+}
+
 // imagesOf returns the images of the refs that list returns.
 func (r *Repo) imagesOf(list func() ([]ostree.Ref, error)) (images []RepoImage, problems []error) {
 	const tries = 5
@@ -135,6 +144,7 @@ func (r *Repo) imagesOf(list func() ([]ostree.Ref, error)) (images []RepoImage, 
 }
 
 func (r *Repo) images(refs []ostree.Ref) (images []RepoImage, problems []error) {
+	refs = slices.DeleteFunc(slices.Clone(refs), isTemporary)
 	found, errs := make([]RepoImage, len(refs)), make([]error, len(refs))
 	parallel(len(refs), func(i int) {
 		found[i], errs[i] = r.image(refs[i])

@@ -293,6 +293,20 @@ func TestImagesDoesNotMissARefThatIsRemovedMeanwhile(t *testing.T) {
 	}
 }
 
+func TestImagesPassesOverARefThatOSTreeIsAboutToRename(t *testing.T) {
+	phys := newRepo(t)
+	commit := commitImage(t, phys, imageRef(t, "docker://quay.io/example/os:1"), map[string]string{"ostree.manifest-digest": "sha256:abc", "ostree.manifest": "{}"})
+	refs := filepath.Join(phys, "ostree/repo/refs/heads/ostree/container/image")
+	if err := os.WriteFile(filepath.Join(refs, "tmp.MCxQAH"), []byte(commit+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	images, problems := openRepo(t, phys).Images()
+	oneLineNaming(t, problems)
+	if len(images) != 1 {
+		t.Errorf("got %+v", images)
+	}
+}
+
 func TestDescribeFillsInWhatTheCommitsSay(t *testing.T) {
 	phys := newRepo(t)
 	commit := commitImage(t, phys, imageRef(t, "docker://a/b"), map[string]string{
