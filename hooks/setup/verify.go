@@ -25,7 +25,7 @@ func Verify(root string, p Podman) (findings []health.Finding, err error) {
 	err = inRoot(root, "verify hooks", func(dir *os.File) error {
 		v := &verifier{root: dir, podman: p}
 		if p.Conf != "" {
-			v.find(health.Failing, p.Conf, "CONTAINERS_CONF makes podman read no other configuration", "")
+			v.find(health.HooksConfEnvironment, health.Failing, p.Conf, "CONTAINERS_CONF makes podman read no other configuration", "")
 		}
 		var run []string
 		for _, order := range p.orders() {
@@ -51,9 +51,9 @@ type verifier struct {
 }
 
 // find adds what is wrong with a file. fix is the command that fixes it, if there is one.
-func (v *verifier) find(severity health.Severity, file, what, why string, fix ...string) {
+func (v *verifier) find(rule health.Rule, severity health.Severity, file, what, why string, fix ...string) {
 	v.findings = health.Add(v.findings, health.Finding{
-		Severity: severity, Where: file, What: what, Why: why, Fix: strings.Join(fix, ""),
+		Rule: rule, Severity: severity, Where: file, What: what, Why: why, Fix: strings.Join(fix, ""),
 	})
 }
 
@@ -72,7 +72,7 @@ func (v *verifier) order(order confOrder, run *[]string) error {
 	ours := found(all)
 	v.directories(c, ours)
 	if c.linked && (v.podman.Version == "" || !v.podman.followsDropInDir()) {
-		v.find(health.Failing, dropInDir, "is a link, which podman before 5.8 does not follow", noHooks)
+		v.find(health.HooksConfLinked, health.Failing, dropInDir, "is a link, which podman before 5.8 does not follow", noHooks)
 	}
 	v.ours(c, dirs, ours)
 	for _, dir := range dirs {
@@ -102,29 +102,29 @@ func (v *verifier) directories(c configuration, ours map[string]Configured) {
 	}
 	if podman == "" || olderThan(podman, 5, 4) {
 		for _, file := range c.dangling {
-			v.find(health.Failing, file, "is a link to nothing, on which podman before 5.4 fails", "")
+			v.find(health.HooksConfDangling, health.Failing, file, "is a link to nothing, on which podman before 5.4 fails", "")
 		}
 	}
 	for _, h := range list {
 		if h.adds != nil && olderThan(podman, 4, 8) {
-			v.find(health.Failing, h.file, fmt.Sprintf("hooks_dir with {append=…} makes every command of podman %s fail", podman), "")
+			v.find(health.HooksConfAppend, health.Failing, h.file, fmt.Sprintf("hooks_dir with {append=…} makes every command of podman %s fail", podman), "")
 		}
 	}
 	run := effective(list)
 	if !slices.Contains(run, DefaultHooksDir) {
-		v.find(health.Failing, list[len(list)-1].file, "hooks_dir is without "+DefaultHooksDir, "hooks of other packages do not run")
+		v.find(health.HooksDirLeftOut, health.Failing, list[len(list)-1].file, "hooks_dir is without "+DefaultHooksDir, "hooks of other packages do not run")
 	}
 	before := effective(c.before)
 	for _, h := range c.before {
 		for _, dir := range h.dirs {
 			if !slices.Contains(run, dir) && slices.Contains(before, dir) {
-				v.find(health.Failing, h.file, fmt.Sprintf("hooks_dir has %s, which a later file leaves out", dir), "", v.again(ours))
+				v.find(health.HooksDirLeftOut, health.Failing, h.file, fmt.Sprintf("hooks_dir has %s, which a later file leaves out", dir), "", v.again(ours))
 			}
 		}
 	}
 	for _, dir := range run {
 		if !filepath.IsAbs(dir) {
-			v.find(health.Failing, dir, "a hooks_dir that is no absolute path", "")
+			v.find(health.HooksDirRelative, health.Failing, dir, "a hooks_dir that is no absolute path", "")
 		}
 	}
 }
@@ -147,13 +147,13 @@ func (v *verifier) ours(c configuration, dirs []string, ours map[string]Configur
 		switch {
 		case c.linked: // it is found for itself
 		case c.mask != "":
-			v.find(health.Failing, c.mask, "is read instead of "+DropIn, noHooks)
+			v.find(health.HooksConfMasked, health.Failing, c.mask, "is read instead of "+DropIn, noHooks)
 		case slices.Contains(dirs, PrivateDir):
-			v.find(health.Failing, PrivateDir, "no hook of ours is in it", "", v.again(ours))
+			v.find(health.HookMissing, health.Failing, PrivateDir, "no hook of ours is in it", "", v.again(ours))
 		case len(c.after) > 0:
-			v.find(health.Failing, c.after[len(c.after)-1].file, "hooks_dir replaces the one in "+DropIn, noHooks)
+			v.find(health.HooksDirLeftOut, health.Failing, c.after[len(c.after)-1].file, "hooks_dir replaces the one in "+DropIn, noHooks)
 		default:
-			v.find(health.Failing, DropIn, "no containers.conf file names "+PrivateDir, noHooks, v.again(ours))
+			v.find(health.HooksDirLeftOut, health.Failing, DropIn, "no containers.conf file names "+PrivateDir, noHooks, v.again(ours))
 		}
 		return
 	}
@@ -161,14 +161,14 @@ func (v *verifier) ours(c configuration, dirs []string, ours map[string]Configur
 		c, ok := ours[h.File]
 		switch {
 		case !ok:
-			v.find(health.Failing, hookFile(h), "is missing", fmt.Sprintf("the hook %s does not run", h.Name), v.again(ours))
+			v.find(health.HookMissing, health.Failing, hookFile(h), "is missing", fmt.Sprintf("the hook %s does not run", h.Name), v.again(ours))
 		case c.Hook != nil: // else it is found for itself
 			if what := strings.TrimSuffix(differs(h, c.Hook), repeat); what != "" {
 				fix := ""
 				if filepath.Dir(c.File) == PrivateDir {
 					fix = v.again(ours)
 				}
-				v.find(health.Failing, c.File, fmt.Sprintf("is not the hook %s: %s", h.Name, what), "", fix)
+				v.find(health.HookDiffers, health.Failing, c.File, fmt.Sprintf("is not the hook %s: %s", h.Name, what), "", fix)
 			}
 		}
 	}
@@ -242,22 +242,22 @@ func (v *verifier) files(dir string) error {
 		file := filepath.Join(dir, name)
 		h, err := readHook(v.root, file, podmanStages())
 		if err != nil {
-			v.find(health.Failing, file, noContainer+withoutPath(err).Error(), "")
+			v.find(health.HookInvalid, health.Failing, file, noContainer+withoutPath(err).Error(), "")
 			continue
 		}
 		path := h.Hook.Path
 		if !filepath.IsAbs(path) {
-			v.find(health.Failing, file, fmt.Sprintf("the program %q is no absolute path", path), "")
+			v.find(health.HookProgram, health.Failing, file, fmt.Sprintf("the program %q is no absolute path", path), "")
 		} else if err := checkProgram(v.root, path); errors.Is(err, fs.ErrNotExist) {
-			v.find(health.Failing, file, fmt.Sprintf("program %q is missing: podman leaves the hook out and prints nothing", path), "")
+			v.find(health.HookProgram, health.Failing, file, fmt.Sprintf("program %q is missing: podman leaves the hook out and prints nothing", path), "")
 		} else if err != nil {
-			v.find(health.Failing, file, err.Error(), "")
+			v.find(health.HookProgram, health.Failing, file, err.Error(), "")
 		}
 		if h.Hook.Timeout == nil {
-			v.find(health.Risk, file, "no timeout: when the hook hangs, containers wait for ever", "")
+			v.find(health.HookNoTimeout, health.Risk, file, "no timeout: when the hook hangs, containers wait for ever", "")
 		}
 		if len(h.Hook.Args) == 0 && slices.Contains(h.Stages, "precreate") {
-			v.find(health.Risk, file, "no args, without which the hook has no name", "")
+			v.find(health.HookNoArgs, health.Risk, file, "no args, without which the hook has no name", "")
 		}
 		if readable {
 			v.checkRead(file)
@@ -271,7 +271,7 @@ func (v *verifier) files(dir string) error {
 func (v *verifier) checkRead(file string) bool {
 	what := checkRead(v.root, file)
 	if what != "" {
-		v.find(health.Failing, file, what, "")
+		v.find(health.HookAccess, health.Failing, file, what, "")
 	}
 	return what == ""
 }
@@ -297,9 +297,9 @@ func (v *verifier) built(dir string, seen bool) error {
 		switch {
 		case err == nil:
 		case h != nil && slices.Contains(h.Stages, "precreate"):
-			v.find(health.Failing, file, "a precreate hook in a default directory makes every podman build fail; move it to a directory of its own", "")
+			v.find(health.HookBreaksBuild, health.Failing, file, "a precreate hook in a default directory makes every podman build fail; move it to a directory of its own", "")
 		case !seen:
-			v.find(health.Failing, file, "podman build fails: "+withoutPath(err).Error(), "")
+			v.find(health.HookBreaksBuild, health.Failing, file, "podman build fails: "+withoutPath(err).Error(), "")
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ const (
 
 // Finding is one thing that is wrong.
 type Finding struct {
+	Rule     Rule     `json:"rule"`
 	Severity Severity `json:"severity"`
 	// Where is a file, or an image and its store. "" is for what names them itself.
 	Where string `json:"where"`
@@ -63,7 +64,7 @@ func Add(list []Finding, f Finding) []Finding {
 // come from one file.
 func Unread(problems []error) (list []Finding) {
 	for _, err := range problems {
-		list = Add(list, Finding{Severity: Unknown, What: err.Error()})
+		list = Add(list, Finding{Rule: Unreadable, Severity: Unknown, What: err.Error()})
 	}
 	return list
 }
@@ -79,6 +80,7 @@ func Damaged(d inventory.Damage) Finding {
 		name = d.Image.Names[0]
 	}
 	return Finding{
+		Rule:     ImageDamaged,
 		Severity: Failing,
 		Where:    fmt.Sprintf("image %.12s, %s, of %s", d.Image.ID, name, store),
 		What:     fmt.Sprintf("damaged and not used: %v", d.Err),

@@ -6,6 +6,13 @@ package health
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,15 +33,47 @@ func TestFindingHasOneTextAndOneJSON(t *testing.T) {
 			t.Errorf("got %q, want %q", got, tt.text)
 		}
 	}
-	got, err := json.Marshal(Finding{Severity: Failing, Where: "/x", What: "is gone", Why: "y fails", Fix: "z"})
-	if want := `{"severity":"failing","where":"/x","what":"is gone","why":"y fails","fix":"z"}`; err != nil || string(got) != want {
+	got, err := json.Marshal(Finding{Rule: Unreadable, Severity: Failing, Where: "/x", What: "is gone", Why: "y fails", Fix: "z"})
+	if want := `{"rule":"unreadable","severity":"failing","where":"/x","what":"is gone","why":"y fails","fix":"z"}`; err != nil || string(got) != want {
 		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+}
+
+// TestEachRuleIsDocumented compares the constants of type Rule with the rows of docs/findings.md.
+func TestEachRuleIsDocumented(t *testing.T) {
+	tree, err := parser.ParseFile(token.NewFileSet(), "rules.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rules []string
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok {
+			rule, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			if err != nil || !regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(rule) {
+				t.Errorf("rule %q, %v, is not in kebab case", rule, err)
+			}
+			rules = append(rules, rule)
+		}
+		return true
+	})
+	page, err := os.ReadFile("../../docs/findings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(.*?)` \\|").FindAllStringSubmatch(string(page), -1) {
+		rows = append(rows, row[1])
+	}
+	slices.Sort(rules)
+	slices.Sort(rows)
+	if len(rules) == 0 || !slices.Equal(rules, rows) {
+		t.Errorf("rules.go has\n%q, docs/findings.md\n%q", rules, rows)
 	}
 }
 
 func TestWhatIsUnreadIsSaidOnce(t *testing.T) {
 	got := Unread([]error{errors.New("a"), errors.New("b"), errors.New("a")})
-	if len(got) != 2 || got[0] != (Finding{Severity: Unknown, What: "a"}) || got[1].What != "b" {
+	if len(got) != 2 || got[0] != (Finding{Rule: Unreadable, Severity: Unknown, What: "a"}) || got[1].What != "b" {
 		t.Errorf("got %v", got)
 	}
 }
