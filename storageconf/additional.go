@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
-	"strings"
 
 	"go.podman.io/storage/pkg/configfile"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // MinimalConf is the content of the shortest storage.conf with which skopeo reads an
@@ -53,11 +53,7 @@ func CheckAdditional(root string) error {
 	if err := findConf(root); err != nil {
 		return err
 	}
-	where := configfile.File{RootForImplicitAbsolutePaths: root}
-	if root == "/" {
-		where.RootForImplicitAbsolutePaths = ""
-	}
-	conf, err := readDefaultConf(where, root)
+	conf, err := readDefaultConf(configfile.File{RootForImplicitAbsolutePaths: root})
 	if err != nil {
 		return err
 	}
@@ -80,12 +76,12 @@ func madeWith(root string, conf storageTable) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	base, err := openDir(root)
+	base, err := rooted.OpenRoot(root)
 	if err != nil {
 		return "", err
 	}
 	defer base.Close()
-	dir, err := OpenIn(base, path, unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := rooted.Open(base, path, unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return overlay, nil
 	}
@@ -98,18 +94,18 @@ func madeWith(root string, conf storageTable) (string, error) {
 
 // findConf returns nil if there is a main storage.conf below root.
 func findConf(root string) error {
-	dir, err := openDir(root)
+	dir, err := rooted.OpenRoot(root)
 	if err != nil {
 		return fmt.Errorf("find storage.conf: %w", err)
 	}
 	defer dir.Close()
 	for _, path := range []string{AdminConf, vendorConf} {
-		f, err := OpenIn(dir, strings.TrimPrefix(path, "/"), unix.O_PATH)
+		_, err := rooted.Stat(dir, path, 0)
 		if err == nil {
-			return f.Close()
+			return nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-			return fmt.Errorf("find storage.conf: open %q: %w", filepath.Join(root, path), err)
+			return fmt.Errorf("find storage.conf: %w", err)
 		}
 	}
 	return ErrNoConf

@@ -6,12 +6,13 @@ package storageconf
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // maxAuthFile is the largest file of credentials that is read; the format,
@@ -37,13 +38,13 @@ func (a Auth) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "credentials %q", a.P
 // exists, links resolved inside root. The order is that of bootc's code
 // (crates/ostree-ext/src/globals.rs), not of its man page. No file is no error.
 func FindAuth(root string) (Auth, error) {
-	dir, err := openDir(root)
+	dir, err := rooted.OpenRoot(root)
 	if err != nil {
 		return Auth{}, fmt.Errorf("find credentials: %w", err)
 	}
 	defer dir.Close()
 	for _, below := range []string{"run", "etc", "usr/lib"} {
-		f, err := OpenIn(dir, filepath.Join(below, "ostree/auth.json"), unix.O_RDONLY|unix.O_NONBLOCK)
+		f, err := rooted.Open(dir, filepath.Join(below, "ostree/auth.json"), unix.O_RDONLY|unix.O_NONBLOCK)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
@@ -66,20 +67,11 @@ func ReadAuth(path string) (Auth, error) {
 
 func readAuth(f *os.File) (Auth, error) {
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxAuthFile+1))
-	if err == nil && len(content) > maxAuthFile {
-		err = fmt.Errorf("larger than %d bytes", maxAuthFile)
-	}
+	content, err := rooted.ReadLimited(f, maxAuthFile)
 	if err != nil {
 		return Auth{}, fmt.Errorf("%w %q: %w", ErrCredentials, f.Name(), err)
 	}
 	return Auth{Path: f.Name(), content: content}, nil
-}
-
-// IsIn reports whether the file at path is a private one, mode 0600, that holds exactly these
-// credentials.
-func (a Auth) IsIn(path string) bool {
-	return Holds(path, a.Bytes())
 }
 
 // Bytes returns the content of the file that podman gets. It is never empty: without

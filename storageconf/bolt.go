@@ -47,7 +47,7 @@ func boltBucket(r io.ReaderAt, name string) (map[string]string, error) {
 		return nil, err
 	}
 	var bucket []byte
-	err = db.walk(root, boltMaxDepth, func(key, value []byte, flags uint32) bool {
+	_, err = db.walkPage(root, boltMaxDepth, func(key, value []byte, flags uint32) bool {
 		if flags&boltSubBucket != 0 && string(key) == name {
 			bucket = value
 		}
@@ -69,7 +69,7 @@ func boltBucket(r io.ReaderAt, name string) (map[string]string, error) {
 	// A bucket is the number of its root page and a sequence number; a small
 	// one has no page of its own but is one, behind that.
 	if root := binary.NativeEndian.Uint64(bucket); root != 0 {
-		err = db.walk(root, boltMaxDepth, visit)
+		_, err = db.walkPage(root, boltMaxDepth, visit)
 	} else {
 		_, err = db.visitPage(bucket[16:], boltMaxDepth, visit)
 	}
@@ -110,13 +110,8 @@ func (db *boltFile) meta() (root uint64, err error) {
 
 type boltVisit func(key, value []byte, flags uint32) bool
 
-// walk calls visit for each element of the tree rooted at page number root, in
-// order, until visit returns false.
-func (db *boltFile) walk(root uint64, depth int, visit boltVisit) error {
-	_, err := db.walkPage(root, depth, visit)
-	return err
-}
-
+// walkPage calls visit for each element of the tree rooted at a page, in order, until visit
+// returns false.
 func (db *boltFile) walkPage(number uint64, depth int, visit boltVisit) (more bool, err error) {
 	if number > 1<<31 || depth == 0 || db.pages == 0 {
 		return false, errBolt

@@ -5,9 +5,8 @@ package storageconf
 
 import (
 	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/ioutils"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const overlay = "overlay"
@@ -80,9 +81,6 @@ func HostConfig(root string) (Config, error) {
 
 // HostConfig is the function HostConfig for a podman of these rules.
 func (r Rules) HostConfig(root string) (Config, error) {
-	if root == "/" {
-		root = ""
-	}
 	host, err := readConf(configfile.File{RootForImplicitAbsolutePaths: root}, r)
 	if err != nil {
 		return Config{}, err
@@ -105,17 +103,17 @@ func (c *Config) inheritOptions(options storage.OptionsConfig) {
 		forceMask = strconv.FormatUint(uint64(options.ForceMask), 8)
 	}
 	var refused []string
-	c.MountOpt, refused = inheritMountOpt(either(o.MountOpt, options.MountOpt))
+	c.MountOpt, refused = inheritMountOpt(cmp.Or(o.MountOpt, options.MountOpt))
 	for _, left := range []LeftOut{
 		{"additionalimagestores", strings.Join(options.AdditionalImageStores.Values, ","), "podman would link layers across stores"},
 		{"additionallayerstores", strings.Join(options.AdditionalLayerStores.Values, ","), "podman would link layers across stores"},
 		{"overlay.force_mask", forceMask, "files would get other modes"},
-		{"overlay.ignore_chown_errors", either(o.IgnoreChownErrors, options.IgnoreChownErrors), "files could get other owners"},
+		{"overlay.ignore_chown_errors", cmp.Or(o.IgnoreChownErrors, options.IgnoreChownErrors), "files could get other owners"},
 		{"overlay.inodes", o.Inodes, "a quota of another filesystem"},
-		{"overlay.mount_program", either(o.MountProgram, options.MountProgram), "bootc's podman mounts without it"},
+		{"overlay.mount_program", cmp.Or(o.MountProgram, options.MountProgram), "bootc's podman mounts without it"},
 		{"overlay.mountopt", strings.Join(refused, ","), "mounts could fail that work for bootc's podman"},
-		{"overlay.size", either(o.Size, options.Size), "a quota of another filesystem"},
-		{"overlay.skip_mount_home", either(o.SkipMountHome, options.SkipMountHome), "bootc's podman works without it"},
+		{"overlay.size", cmp.Or(o.Size, options.Size), "a quota of another filesystem"},
+		{"overlay.skip_mount_home", cmp.Or(o.SkipMountHome, options.SkipMountHome), "bootc's podman works without it"},
 		{"overlay.sync", o.Sync, "bootc's podman works without it"},
 		{"overlay.use_composefs", o.UseComposefs, "layers would be stored in another form"},
 	} {
@@ -168,6 +166,9 @@ func (e *ConfError) Unwrap() error { return e.Err }
 // readConf reads the files that where describes as a podman of these rules does.
 func readConf(where configfile.File, rules Rules) (storageTable, error) {
 	where.Name, where.Extension = "storage", "conf"
+	if where.RootForImplicitAbsolutePaths == "/" {
+		where.RootForImplicitAbsolutePaths = ""
+	}
 	if !rules.DropIns {
 		where.DoNotLoadDropInFiles = true
 		where.CustomConfigFilePath = olderMainFile(where, rules)
@@ -197,13 +198,6 @@ func driverName(configured string) string {
 	return configured
 }
 
-func either(first, second string) string {
-	if first != "" {
-		return first
-	}
-	return second
-}
-
 // ForStore returns c with the driver that podman uses for the store in directory dir:
 // if the host names none, the one the store was made with, for which the storage
 // library keeps a directory <driver>-images.
@@ -212,7 +206,7 @@ func (c Config) ForStore(dir *os.File) Config {
 		return c
 	}
 	for _, driver := range []string{overlay, "btrfs", "zfs", "vfs"} {
-		if existsIn(dir, driver+"-images") {
+		if rooted.Exists(dir, driver+"-images") {
 			c.Driver = driver
 			break
 		}
@@ -319,11 +313,7 @@ func (c Config) mountOpt() string {
 // WriteConf writes content to path with mode 0600, atomically and durably, and only
 // when it differs from what is there. The directory must exist.
 func WriteConf(path string, content []byte) error {
-	same, err := holds(path, content)
-	if err != nil {
-		return fmt.Errorf("read %q: %w", path, err)
-	}
-	if same {
+	if Holds(path, content) {
 		return nil
 	}
 	return writeFile(path, content, 0o600)
@@ -339,27 +329,16 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 
 // Holds reports whether path is a private regular file, mode 0600, with just this content.
 func Holds(path string, content []byte) bool {
-	same, err := holds(path, content)
-	return same && err == nil
-}
-
-// holds reports whether path is a private regular file with just this content.
-func holds(path string, content []byte) (bool, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
-		return false, nil
-	}
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil || fi.Mode() != 0o600 || fi.Size() != int64(len(content)) {
-		return false, err
+		return false
 	}
 	got := make([]byte, len(content))
-	if _, err := f.ReadAt(got, 0); err != nil {
-		return false, err
-	}
-	return bytes.Equal(got, content), nil
+	_, err = f.ReadAt(got, 0)
+	return err == nil && bytes.Equal(got, content)
 }

@@ -87,7 +87,7 @@ func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err
 		}
 		for _, name := range names {
 			file := filepath.Join(d, name)
-			if strings.HasSuffix(name, ".conf") && !isDir(root, file) {
+			if strings.HasSuffix(name, ".conf") && rooted.Kind(root, file) != unix.S_IFDIR {
 				byName[name] = file
 			}
 		}
@@ -96,11 +96,6 @@ func dropIns(root *os.File, assumed string, dirs ...string) (files []string, err
 		files = append(files, byName[name])
 	}
 	return files, nil
-}
-
-func isDir(root *os.File, path string) bool {
-	st, err := rooted.Stat(root, path, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // followsContainersConfDir reports whether a release of podman reads drop-ins of
@@ -139,8 +134,7 @@ func ImageCopyTmpDir(root string, podman [2]int, conf, override string) (value s
 	if err != nil {
 		return "", err
 	}
-	st, err := rooted.Stat(dir, ContainersConfDir, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !followsContainersConfDir(podman) {
+	if isLink(dir, ContainersConfDir) && !followsContainersConfDir(podman) {
 		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Dir(file) == ContainersConfDir })
 	}
 	if override != "" && !older(podman, 4, 4) {

@@ -4,6 +4,7 @@
 package storageconf
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/homedir"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Variables of the caller that select another store for plain podman.
@@ -46,11 +49,7 @@ func OwnStores(root string, uid int) ([]string, error) {
 
 // Stores returns both parts of DefaultStores: those that podman writes to, and the others.
 func Stores(root string, uid int) (own, additional []string, err error) {
-	where := configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid}
-	if root == "/" {
-		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
-	}
-	conf, err := readDefaultConf(where, root)
+	conf, err := readDefaultConf(configfile.File{RootForImplicitAbsolutePaths: root, UserId: uid, EnvironmentName: envOfConf(root)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,8 +83,8 @@ func Stores(root string, uid int) (own, additional []string, err error) {
 // readDefaultConf reads the configuration of podman's own store by the rules of the
 // host's podman. If they are not known, a damaged file that only newer podmans read is
 // ignored.
-func readDefaultConf(where configfile.File, root string) (storageTable, error) {
-	if rules, ok := KnownRules(root); ok {
+func readDefaultConf(where configfile.File) (storageTable, error) {
+	if rules, ok := KnownRules(where.RootForImplicitAbsolutePaths); ok {
 		return readConf(where, rules)
 	}
 	conf, err := readConf(where, newest)
@@ -101,9 +100,10 @@ func readDefaultConf(where configfile.File, root string) (storageTable, error) {
 }
 
 // envOfConf returns the value of the variable that names the configuration of podman's own
-// store, "" in the namespace of the bootc-owned store, where it names that store's.
-func envOfConf() string {
-	if IsPrivateConf(os.Getenv(EnvStorageConf)) {
+// store, "" for another host's, and in the namespace of the bootc-owned store, where it names
+// that store's.
+func envOfConf(root string) string {
+	if root != "/" || IsPrivateConf(os.Getenv(EnvStorageConf)) {
 		return ""
 	}
 	return EnvStorageConf
@@ -153,33 +153,29 @@ func (s DefaultStore) WithoutImageStores() (args []string) {
 // ReadDefaultStore returns the store that plain podman uses when root runs it on the
 // host whose root is root. It follows the same rules as DefaultStores.
 func ReadDefaultStore(root string) (DefaultStore, error) {
-	where, own := configfile.File{RootForImplicitAbsolutePaths: root}, root == "/"
-	if own {
-		where.RootForImplicitAbsolutePaths, where.EnvironmentName = "", envOfConf()
-	}
-	conf, err := readDefaultConf(where, root)
+	conf, err := readDefaultConf(configfile.File{RootForImplicitAbsolutePaths: root, EnvironmentName: envOfConf(root)})
 	if err != nil {
 		return DefaultStore{}, err
 	}
 	s := DefaultStore{
-		RunRoot: either(expandPath(conf.RunRoot, 0), "/run/containers/storage"),
+		RunRoot: cmp.Or(expandPath(conf.RunRoot, 0), "/run/containers/storage"),
 		Driver:  driverName(conf.Driver), ImageStore: conf.ImageStore, Options: conf.driverOptions(),
 	}
 	if s.GraphRoot, err = conf.graphRoot(0); err != nil {
 		return DefaultStore{}, err
 	}
-	if driver := os.Getenv(envStorageDriver); driver != "" && own {
+	if driver := os.Getenv(envStorageDriver); driver != "" && root == "/" {
 		s.Driver = driverName(driver)
 	}
-	if options, ok := os.LookupEnv(EnvStorageOpts); ok && own {
+	if options, ok := os.LookupEnv(EnvStorageOpts); ok && root == "/" {
 		s.Options = strings.Split(options, ",")
 	}
-	base, err := openDir(root)
+	base, err := rooted.OpenRoot(root)
 	if err != nil {
 		return DefaultStore{}, err
 	}
 	defer base.Close()
-	if dir, err := OpenIn(base, s.GraphRoot, unix.O_PATH|unix.O_DIRECTORY); err == nil {
+	if dir, err := rooted.Open(base, s.GraphRoot, unix.O_PATH|unix.O_DIRECTORY); err == nil {
 		defer dir.Close()
 		s.Driver = Config{Driver: s.Driver}.ForStore(dir).Driver
 	}

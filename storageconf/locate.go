@@ -59,29 +59,29 @@ type Store struct {
 // bootc host. The result is valid also with an error about the store alone.
 func Locate(sysroot string) (Store, error) {
 	st := Store{Sysroot: filepath.Clean(sysroot), Physical: "sysroot", BootcRoot: ostreeBootc}
-	root, err := openDir(st.Sysroot)
+	root, err := rooted.OpenRoot(st.Sysroot)
 	if err != nil {
 		return Store{}, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer root.Close()
-	if !existsIn(root, "sysroot/ostree") && !existsIn(root, "sysroot/composefs") {
+	if !rooted.Exists(root, "sysroot/ostree") && !rooted.Exists(root, "sysroot/composefs") {
 		st.Physical = "."
 	}
-	phys, err := OpenIn(root, st.Physical, unix.O_PATH|unix.O_DIRECTORY)
+	phys, err := rooted.Open(root, st.Physical, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return Store{}, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer phys.Close()
-	if !existsIn(phys, "ostree") && !existsIn(phys, "composefs") {
+	if !rooted.Exists(phys, "ostree") && !rooted.Exists(phys, "composefs") {
 		return Store{}, fmt.Errorf("locate bootc store in %q: %w", st.Sysroot, ErrNotBootcHost)
 	}
 	// bootc makes ostree/bootc a link to ../composefs/bootc on composefs hosts,
 	// but hosts installed by an old bootc may lack it. Making a second real
 	// directory there would give the host two stores.
-	if !existsIn(phys, ostreeBootc) && (existsIn(phys, composefsBootc) || existsIn(phys, "composefs") && (!existsIn(phys, "ostree/repo") || isLink(phys, ostreeBootc))) {
+	if !rooted.Exists(phys, ostreeBootc) && (rooted.Exists(phys, composefsBootc) || rooted.Exists(phys, "composefs") && (!rooted.Exists(phys, "ostree/repo") || isLink(phys, ostreeBootc))) {
 		st.BootcRoot = composefsBootc
 	}
-	switch dir, err := OpenIn(phys, filepath.Join(st.BootcRoot, storeName), unix.O_PATH|unix.O_DIRECTORY); {
+	switch dir, err := rooted.Open(phys, filepath.Join(st.BootcRoot, storeName), unix.O_PATH|unix.O_DIRECTORY); {
 	case err == nil:
 		st.Exists = true
 		dir.Close()
@@ -89,7 +89,7 @@ func Locate(sysroot string) (Store, error) {
 		return st, fmt.Errorf("open bootc store: %w", err)
 	default:
 		for _, path := range []string{st.BootcRoot, filepath.Join(st.BootcRoot, storeName)} {
-			if isLink(phys, path) && !existsIn(phys, path) {
+			if isLink(phys, path) && !rooted.Exists(phys, path) {
 				return st, fmt.Errorf("open %q: %w", filepath.Join(phys.Name(), path), ErrDangling)
 			}
 		}
@@ -106,12 +106,12 @@ func (st Store) Path() string {
 // OpenPhysical opens the physical root, relative to which every other path of
 // this type is resolved.
 func (st Store) OpenPhysical() (*os.File, error) {
-	root, err := openDir(st.Sysroot)
+	root, err := rooted.OpenRoot(st.Sysroot)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	return OpenIn(root, st.Physical, unix.O_RDONLY|unix.O_DIRECTORY)
+	return rooted.Open(root, st.Physical, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
 // Open opens the store's directory in the mount namespace of the calling
@@ -122,29 +122,11 @@ func (st Store) Open() (*os.File, error) {
 		return nil, fmt.Errorf("%w: %w", ErrSysroot, err)
 	}
 	defer phys.Close()
-	dir, err := OpenIn(phys, filepath.Join(st.BootcRoot, storeName), unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := rooted.Open(phys, filepath.Join(st.BootcRoot, storeName), unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open %q: %w", st.Path(), ErrNoStore)
 	}
 	return dir, err
 }
 
-// openDir opens a directory as a root for OpenIn.
-func openDir(path string) (*os.File, error) { return rooted.OpenRoot(path) }
-
-// OpenIn is rooted.Open.
-func OpenIn(root *os.File, path string, flags int) (*os.File, error) {
-	return rooted.Open(root, path, flags)
-}
-
-func isLink(root *os.File, path string) bool {
-	f, err := OpenIn(root, path, unix.O_PATH|unix.O_NOFOLLOW)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	return err == nil && fi.Mode()&fs.ModeSymlink != 0
-}
-
-func existsIn(root *os.File, path string) bool { return rooted.Exists(root, path) }
+func isLink(root *os.File, path string) bool { return rooted.Kind(root, path) == unix.S_IFLNK }

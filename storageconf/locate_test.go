@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -203,7 +204,7 @@ func TestStoreOpenSaysThatThereIsNoStore(t *testing.T) {
 	}
 }
 
-func TestOpenInStaysBelowTheRoot(t *testing.T) {
+func TestRootedOpenStaysBelowTheRoot(t *testing.T) {
 	top := makeTree(t,
 		"outside/secret = x", "secret = x",
 		"root/in/file = x",
@@ -242,7 +243,7 @@ func TestOpenInStaysBelowTheRoot(t *testing.T) {
 		{name: "absolute link to a file beside the root", path: "host", err: fs.ErrNotExist},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f, err := storageconf.OpenIn(root, tc.path, unix.O_RDONLY)
+			f, err := rooted.Open(root, tc.path, unix.O_RDONLY)
 			if !errors.Is(err, tc.err) {
 				t.Fatalf("want error %v, got %v", tc.err, err)
 			}
@@ -257,13 +258,13 @@ func TestOpenInStaysBelowTheRoot(t *testing.T) {
 	}
 }
 
-// TestOpenInRefusesMagicLinks uses those of procfs, which jump instead of being
+// TestRootedOpenRefusesMagicLinks uses those of procfs, which jump instead of being
 // resolved: a chroot-like root alone would not hold them.
-func TestOpenInRefusesMagicLinks(t *testing.T) {
+func TestRootedOpenRefusesMagicLinks(t *testing.T) {
 	self := open(t, "/proc/self")
 	for _, path := range []string{"cwd", "root", "root/etc", "exe", "fd/0", "ns/mnt"} {
 		t.Run(path, func(t *testing.T) {
-			f, err := storageconf.OpenIn(self, path, unix.O_PATH)
+			f, err := rooted.Open(self, path, unix.O_PATH)
 			if err == nil {
 				f.Close()
 			}
@@ -274,8 +275,8 @@ func TestOpenInRefusesMagicLinks(t *testing.T) {
 	}
 }
 
-func TestOpenInDoesNotLeakDescriptorsToPrograms(t *testing.T) {
-	f, err := storageconf.OpenIn(open(t, t.TempDir()), ".", unix.O_RDONLY)
+func TestRootedOpenDoesNotLeakDescriptorsToPrograms(t *testing.T) {
+	f, err := rooted.Open(open(t, t.TempDir()), ".", unix.O_RDONLY)
 	must(t, err)
 	defer f.Close()
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
@@ -292,9 +293,9 @@ func realPath(t *testing.T, f *os.File) string {
 	return path
 }
 
-// FuzzOpenIn builds a tree of directories, files and links out of tree, has the
+// FuzzRootedOpen builds a tree of directories, files and links out of tree, has the
 // kernel resolve a path in it, and looks where that ended up.
-func FuzzOpenIn(f *testing.F) {
+func FuzzRootedOpen(f *testing.F) {
 	f.Add([]byte{}, []byte{})
 	f.Add([]byte{0, 2, 0, 1}, []byte{3, 0, 1, 3})
 	f.Add([]byte{2, 1, 0, 2, 3, 0}, []byte{1, 0})
@@ -317,7 +318,7 @@ func FuzzOpenIn(f *testing.F) {
 		must(t, err)
 		defer root.Close()
 		wanted := fuzzBytes(path)
-		opened, err := storageconf.OpenIn(root, wanted.path(), unix.O_PATH)
+		opened, err := rooted.Open(root, wanted.path(), unix.O_PATH)
 		if err != nil {
 			return
 		}

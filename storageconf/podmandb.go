@@ -6,11 +6,14 @@ package storageconf
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // PodmanDB is what podman recorded about a store when it first opened it. On
@@ -19,22 +22,24 @@ import (
 type PodmanDB struct {
 	// Path is the database file.
 	Path string
-	// GraphRoot and RunRoot are as podman wrote them; StaticDir and VolumePath
-	// lie below GraphRoot by default.
-	GraphRoot, RunRoot, StaticDir, VolumePath string
+	// GraphRoot and RunRoot are as podman wrote them.
+	GraphRoot, RunRoot string
 }
 
-// podmanDB is where podman may keep its database in a store.
+// podmanDB is where podman may keep its database in a store, and its names of the settings.
 type podmanDB struct {
-	path string
-	read func(*os.File) (PodmanDB, error)
+	path                      string
+	read                      func(file io.ReaderAt, table string) (map[string]string, error)
+	table, graphRoot, runRoot string
 }
 
-// podmanDBs returns all of them: SQLite, podman 4.8 and later, table DBConfig, and BoltDB,
-// bucket runtime-config. The file layouts are those of podman's
-// libpod/sqlite_state_internal.go and libpod/boltdb_state_internal.go.
+// podmanDBs returns all of them: SQLite, podman 4.8 and later, and BoltDB. The file layouts
+// are those of podman's libpod/sqlite_state_internal.go and libpod/boltdb_state_internal.go.
 func podmanDBs() []podmanDB {
-	return []podmanDB{{"db.sql", readSQLiteDB}, {"libpod/bolt_state.db", readBoltDB}}
+	return []podmanDB{
+		{"db.sql", firstRow, "DBConfig", "graphroot", "runroot"},
+		{"libpod/bolt_state.db", boltBucket, "runtime-config", "graph-root", "run-root"},
+	}
 }
 
 // CheckPodmanDB returns a *MismatchError when podman, started as bootc starts it,
@@ -65,7 +70,7 @@ func CheckPodmanDB(dir *os.File) error {
 // all that any podman uses.
 func PodmanDatabases(dir *os.File) (names []string, all bool) {
 	for _, db := range podmanDBs() {
-		if existsIn(dir, db.path) {
+		if rooted.Exists(dir, db.path) {
 			names = append(names, db.path)
 		}
 	}
@@ -75,34 +80,16 @@ func PodmanDatabases(dir *os.File) (names []string, all bool) {
 // open reads the database inside the store in dir. The error is fs.ErrNotExist when
 // podman has made none there.
 func (p podmanDB) open(dir *os.File) (PodmanDB, error) {
-	f, err := OpenIn(dir, p.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	f, err := rooted.Open(dir, p.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if err != nil {
 		return PodmanDB{}, fmt.Errorf("read podman database: %w", err)
 	}
 	defer f.Close()
-	return p.read(f)
-}
-
-func readSQLiteDB(f *os.File) (PodmanDB, error) {
-	db := PodmanDB{Path: f.Name()}
-	row, err := firstRow(f, "DBConfig")
+	settings, err := p.read(f, p.table)
 	if err != nil {
-		return db, fmt.Errorf("read podman database %q: %w", f.Name(), err)
+		return PodmanDB{}, fmt.Errorf("read podman database %q: %w", f.Name(), err)
 	}
-	db.GraphRoot, db.RunRoot = row["graphroot"], row["runroot"]
-	db.StaticDir, db.VolumePath = row["staticdir"], row["volumedir"]
-	return db, nil
-}
-
-func readBoltDB(f *os.File) (PodmanDB, error) {
-	db := PodmanDB{Path: f.Name()}
-	settings, err := boltBucket(f, "runtime-config")
-	if err != nil {
-		return db, fmt.Errorf("read podman database %q: %w", f.Name(), err)
-	}
-	db.GraphRoot, db.RunRoot = settings["graph-root"], settings["run-root"]
-	db.StaticDir, db.VolumePath = settings["static-dir"], settings["volume-path"]
-	return db, nil
+	return PodmanDB{Path: f.Name(), GraphRoot: settings[p.graphRoot], RunRoot: settings[p.runRoot]}, nil
 }
 
 // MismatchError reports that podman's database was made with a path that is not
@@ -121,8 +108,8 @@ func (e *MismatchError) Error() string {
 
 // Check returns a *MismatchError when podman, started as bootc starts it, would
 // refuse this database. As for podman, an unset value agrees, and paths are
-// compared with their symbolic links resolved. Static directory and volume path
-// are not checked: a containers.conf can name others, for bootc, too.
+// compared with their symbolic links resolved. The static directory and the volume path,
+// which it has, too, are not checked: a containers.conf can name others, for bootc, too.
 func (db PodmanDB) Check() error {
 	for _, field := range []struct{ name, recorded, canonical string }{
 		{"graph root", db.GraphRoot, GraphRoot},

@@ -30,10 +30,8 @@ var fixtures = []struct{ name, file, path string }{
 
 // canonical is what podman records when bootc starts it.
 var canonical = PodmanDB{
-	GraphRoot:  "/run/bootc/storage",
-	RunRoot:    "/proc/self/fd/3",
-	StaticDir:  "/run/bootc/storage/libpod",
-	VolumePath: "/run/bootc/storage/volumes",
+	GraphRoot: "/run/bootc/storage",
+	RunRoot:   "/proc/self/fd/3",
 }
 
 // storeWith is a store's directory with a database in it.
@@ -366,12 +364,6 @@ func TestCheckComparesAsPodmanDoes(t *testing.T) {
 			name: "another descriptor",
 			db:   with(func(db *PodmanDB) { db.RunRoot = "/proc/self/fd/33" }),
 			want: &MismatchError{"/store/db.sql", "run root", "/proc/self/fd/33", "/proc/self/fd/3"},
-		},
-		{
-			name: "another static directory and volume path, as containers.conf can say",
-			db: with(func(db *PodmanDB) {
-				db.StaticDir, db.VolumePath = "/srv/libpod", "/srv/volumes"
-			}),
 		},
 		{
 			name: "parent of the graph root",

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 
 	"go.podman.io/storage/pkg/configfile"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Rules is how a podman that root runs finds its storage.conf, and which of the keys that
@@ -208,7 +209,7 @@ func readRemembered(path string) (all []remembered) {
 		st.Uid != 0 && int(st.Uid) != os.Geteuid() {
 		return nil
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxRulesFile))
+	content, err := rooted.ReadLimited(f, maxRulesFile)
 	if err != nil || json.Unmarshal(content, &all) != nil {
 		return nil
 	}

@@ -51,11 +51,12 @@ func Refresh(path string) {
 // environment, and what interrupted runs left there. Each use writes them again. proc is
 // where proc(5) is mounted; it is read only if a file is old enough.
 func RemoveStale(dir, proc string) error {
-	names, err := readNames(dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, entry := range entries {
+		name := entry.Name()
 		path, conf := filepath.Join(dir, name), confOf(name)
 		if conf == "" && !interrupted(name) || !stale(path) {
 			continue
@@ -77,15 +78,6 @@ func RemoveStale(dir, proc string) error {
 	return nil
 }
 
-func readNames(dir string) ([]string, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.Readdirnames(-1)
-}
-
 func stale(path string) bool {
 	fi, err := os.Lstat(path)
 	return err == nil && time.Since(fi.ModTime()) > staleAfter
@@ -94,11 +86,12 @@ func stale(path string) bool {
 // inEnvironment reports whether a process was started with path in its environment. With an
 // error it may have been.
 func inEnvironment(proc, path string) (bool, error) {
-	names, err := readNames(proc)
+	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return false, err
 	}
-	for _, name := range names {
+	for _, entry := range entries {
+		name := entry.Name()
 		if _, err := strconv.Atoi(name); err != nil {
 			continue
 		}

@@ -62,39 +62,28 @@ func plainOptions() []string {
 // letters are the options of one letter that a command has: those whose value may
 // be the next word, and the others.
 func letters(command string) (value, plain string) {
-	switch command {
-	case "build":
-		return "cfmotv", "Dq"
-	case "history":
-		return "", "Hq"
-	case "import":
-		return "cm", "q"
-	case "inspect":
-		return "f", ""
-	case "list", "ls":
-		return "f", "anq"
-	case "load":
-		return "i", "q"
-	case "mount", "sign":
-		return "d", "a"
-	case "prune", "umount", "unmount":
-		return "", "af"
-	case "pull":
-		return "", "aq"
-	case "push":
-		return "f", "q"
-	case "rm":
-		return "", "afi"
-	case "save":
-		return "o", "mq"
-	case "scp":
-		return "", "q"
-	case "search":
-		return "f", ""
-	case "trust":
-		return "ft", "jn"
-	}
-	return "", ""
+	both := map[string][2]string{
+		"build":   {"cfmotv", "Dq"},
+		"history": {"", "Hq"},
+		"import":  {"cm", "q"},
+		"inspect": {"f", ""},
+		"list":    {"f", "anq"},
+		"load":    {"i", "q"},
+		"ls":      {"f", "anq"},
+		"mount":   {"d", "a"},
+		"prune":   {"", "af"},
+		"pull":    {"", "aq"},
+		"push":    {"f", "q"},
+		"rm":      {"", "afi"},
+		"save":    {"o", "mq"},
+		"scp":     {"", "q"},
+		"search":  {"f", ""},
+		"sign":    {"d", "a"},
+		"trust":   {"ft", "jn"},
+		"umount":  {"", "af"},
+		"unmount": {"", "af"},
+	}[command]
+	return both[0], both[1]
 }
 
 // inspectArguments reads the arguments of "podman image" as podman does. It reports whether

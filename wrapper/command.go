@@ -140,8 +140,8 @@ func (System) Run(ctx context.Context, cmd Cmd) error {
 		c.Stderr = tail
 	}
 	err := c.Run()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	if !failed {
 		if err != nil {
 			err = fmt.Errorf("run %s: %w", cmd, err)
 		}

@@ -38,15 +38,12 @@ func (h Host) Complete(ctx context.Context, args []string) ([]byte, error) {
 		return out, nil
 	}
 	logrus.Debugf("Completing without the store: %v", err)
-	podman, err := FindPodman(h.Env, h.Self)
+	// Without a root podman would complete the images of its own store.
+	cmd, err := h.podman(dropped(h.Env), append([]string{podmanComplete, "--root", noStore, "--runroot", noStore}, args...)...)
 	if err != nil {
 		return nil, err
 	}
-	// Without it podman would complete the images of its own store.
-	argv := append(podman, podmanComplete, "--root", noStore, "--runroot", noStore)
-	return h.Runner.Output(ctx, Cmd{
-		Path: podman[0], Args: append(argv, args...), Env: dropped(h.Env).apply(h.Env), Podman: true,
-	})
+	return h.Runner.Output(ctx, cmd)
 }
 
 func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error) {
@@ -57,7 +54,7 @@ func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error
 	if !s.Store.Exists {
 		return nil, fmt.Errorf("open %q: %w", s.Store.Path(), storageconf.ErrNoStore)
 	}
-	cmd, err := s.completionCmd(ctx, args)
+	cmd, err := s.completionCmd(args)
 	if err != nil {
 		return nil, err
 	}
@@ -72,17 +69,8 @@ func (h Host) completeInStore(ctx context.Context, args []string) ([]byte, error
 	return h.Runner.Output(ctx, cmd)
 }
 
-func (s *Session) completionCmd(ctx context.Context, args []string) (Cmd, error) {
-	podman, err := FindPodman(s.host.Env, s.host.Self)
-	if err != nil {
-		return Cmd{}, err
-	}
-	cmd, err := s.Podman(ctx, args...)
-	if err != nil {
-		return Cmd{}, err
-	}
-	cmd.Args = slices.Insert(cmd.Args, len(podman), podmanComplete)
-	// podman does not apply every option before it completes.
-	cmd.Env = s.Change.apply(s.host.Env)
-	return cmd, nil
+// completionCmd is Podman with the private storage.conf: podman does not apply every option
+// before it completes.
+func (s *Session) completionCmd(args []string) (Cmd, error) {
+	return s.host.podman(s.Change, slices.Concat([]string{podmanComplete}, s.Config.Flags(), args)...)
 }

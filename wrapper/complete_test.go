@@ -65,7 +65,7 @@ func TestCompleteWithoutPodmanIsAnError(t *testing.T) {
 func TestCompletionOnTheStoreHasItsOptionsAfterTheCommand(t *testing.T) {
 	m := newMachine(t)
 	m.Env = append(m.Env, EnvPodman+"=podman --log-level=info")
-	cmd, err := m.open(t).completionCmd(t.Context(), []string{"image", "rm", ""})
+	cmd, err := m.open(t).completionCmd([]string{"image", "rm", ""})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -60,7 +61,7 @@ func (s *Session) create(ctx context.Context, ns *namespace) error {
 	if err := removeTemporary(parent, root); err != nil {
 		return err
 	}
-	if err := makeDirs(root, storeTmpName); err != nil {
+	if err := rooted.MakeDirs(parent, storeTmpName, nil); err != nil {
 		return err
 	}
 	err = s.initialise(ctx, ns, parent, cmd)
@@ -113,25 +114,6 @@ func isAbandoned(root *os.Root, name string) bool {
 	})
 }
 
-// makeDirs makes the directories of a path that are missing, with mode 0755 whatever the
-// umask.
-func makeDirs(root *os.Root, path string) error {
-	for i, c := range path + "/" {
-		if c != '/' || i == 0 {
-			continue
-		}
-		switch err := root.Mkdir(path[:i], 0o755); {
-		case err == nil:
-			if err := root.Chmod(path[:i], 0o755); err != nil {
-				return err
-			}
-		case !errors.Is(err, fs.ErrExist):
-			return err
-		}
-	}
-	return nil
-}
-
 // openBootcRoot opens the directory the store is made in, making it if need be,
 // on composefs hosts with the link ostree/bootc that bootc expects.
 func (s *Session) openBootcRoot() (*os.File, error) {
@@ -148,18 +130,18 @@ func (s *Session) openBootcRoot() (*os.File, error) {
 		return nil, err
 	}
 	defer root.Close()
-	if err := makeDirs(root, s.Store.BootcRoot); err != nil {
+	if err := rooted.MakeDirs(phys, s.Store.BootcRoot, nil); err != nil {
 		return nil, err
 	}
 	if link := "ostree/bootc"; s.Store.BootcRoot != link {
-		if err := makeDirs(root, filepath.Dir(link)); err != nil {
+		if err := rooted.MakeDirs(phys, filepath.Dir(link), nil); err != nil {
 			return nil, err
 		}
 		if err := root.Symlink("../"+s.Store.BootcRoot, link); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 	}
-	dir, err := storageconf.OpenIn(phys, s.Store.BootcRoot, unix.O_RDONLY|unix.O_DIRECTORY)
+	dir, err := rooted.Open(phys, s.Store.BootcRoot, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
@@ -174,20 +156,12 @@ func (s *Session) openBootcRoot() (*os.File, error) {
 // and no options in it. Podman records those of its command line in the new database, so
 // this command has none either.
 func (s *Session) createCmd() (Cmd, error) {
-	podman, err := FindPodman(s.host.Env, s.host.Self)
-	if err != nil {
-		return Cmd{}, err
-	}
-	return Cmd{
-		Path: podman[0],
-		Args: append(podman, "--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "images"),
-		Env:  changeEnv(s.host.Env, "", s.authPath()).apply(s.host.Env), Podman: true,
-	}, nil
+	return s.host.podman(s.podmanChange(), "--root", storageconf.GraphRoot, "--runroot", storageconf.RunRoot, "images")
 }
 
 // initialise makes podman fill the temporary directory, and syncs it.
 func (s *Session) initialise(ctx context.Context, ns *namespace, parent *os.File, cmd Cmd) error {
-	tmp, err := storageconf.OpenIn(parent, storeTmpName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	tmp, err := rooted.Open(parent, storeTmpName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}

@@ -77,23 +77,26 @@ func changeEnv(env []string, conf, auth string) EnvChange {
 		c.Set = append(c.Set, envStorageConf+"="+conf)
 	}
 	c.Set = append(c.Set, envAuthFile+"="+auth)
-	// podman refuses to start without HOME; systemd units have none.
-	if Getenv(env, "HOME") == "" {
-		c.Set = append(c.Set, "HOME=/root")
-	}
+	c.addHome(env)
 	for _, name := range dropped(env).Unset {
-		if !slices.ContainsFunc(c.Set, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
+		if _, set := LookupEnv(c.Set, name); !set {
 			c.Unset = append(c.Unset, name)
 		}
 	}
 	return c
 }
 
+// addHome sets HOME if env has none, as systemd units: podman refuses to start without it.
+func (c *EnvChange) addHome(env []string) {
+	if Getenv(env, "HOME") == "" {
+		c.Set = append(c.Set, "HOME=/root")
+	}
+}
+
 // dropped returns the change for a podman that opens no store.
 func dropped(env []string) (c EnvChange) {
 	for _, name := range Dropped() {
-		prefix := name + "="
-		if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, prefix) }) {
+		if _, set := LookupEnv(env, name); set {
 			c.Unset = append(c.Unset, name)
 		}
 	}

@@ -60,7 +60,7 @@ func TestDroppedVariablesDoNotReachPodman(t *testing.T) {
 			}
 
 			// Nor the podman that opens no store.
-			if _, err := s.PodmanVersion(t.Context()); err != nil {
+			if _, err := s.host.PodmanVersion(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if err := m.BecomePodman(t.Context(), nil, []string{"image", "--help"}); err != nil {

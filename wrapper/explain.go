@@ -4,6 +4,7 @@
 package wrapper
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -23,7 +24,7 @@ func (s *Session) ExplainStore() error {
 		return err
 	}
 	tmp := strings.TrimSuffix(s.Store.Path(), storeName) + storeTmpName
-	if err := s.explainRun(tmp, changeEnv(s.host.Env, "", s.authPath()).words(), cmd); err != nil {
+	if err := s.explainRun(tmp, s.podmanChange().words(), cmd); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.host.DryRun, "# rename %q to %q\n", tmp, s.Store.Path())
@@ -57,21 +58,39 @@ func (s *Session) explainRun(store string, env []string, cmd Cmd) error {
 	if strings.Contains(cmd.Path, "=") { // an assignment to env(1)
 		words = append(words, "sh", "-c", `exec "$0" "$@"`)
 	}
-	words = append(words, cmd.Path)
-	return explainWords(s.host.DryRun, append(words, cmd.Args[1:]...))
+	_, err = fmt.Fprintln(s.host.DryRun, Quote(words...), cmd)
+	return err
 }
 
 // Explain writes the command line of cmd in shell words, for a program that runs outside
 // the namespace; env is what has to be in its environment.
 func Explain(w io.Writer, cmd Cmd, env ...string) error {
-	var words []string
+	line := cmd.String()
 	if len(env) > 0 {
-		words = append([]string{"env"}, env...)
+		line = "env " + Quote(env...) + " " + line
 	}
-	return explainWords(w, append(append(words, cmd.Path), cmd.Args[1:]...))
+	_, err := fmt.Fprintln(w, line)
+	return err
 }
 
-func explainWords(w io.Writer, words []string) error {
-	_, err := fmt.Fprintln(w, Quote(words...))
+// WriteEnv writes lines for a POSIX shell to evaluate: where the store is, and a
+// function that runs any command on it. options are our own global options that
+// the function repeats. Exporting the private storage.conf is not enough:
+// outside the namespace its paths name no store, or a wrong one.
+func (h Host) WriteEnv(w io.Writer, options []string) error {
+	st, err := storageconf.Locate(h.Sysroot)
+	if err != nil {
+		return err
+	}
+	words := append(append([]string{cmp.Or(h.Self, "bootc-podman")}, options...), "exec", "--")
+	_, err = fmt.Fprintf(w, `# podman opens the bootc-owned store only as %s with run root %s,
+# the paths in its database. They exist in a private mount namespace, so a
+# podman command of your own has to be started there:
+#     bootc_store podman image ls --quiet | bootc_store xargs -r podman image inspect
+# A descriptor %d of yours does not reach it. See bootc-podman-env(8).
+BOOTC_PODMAN_STORE=%s
+bootc_store() { %s "$@"; }
+`, storageconf.GraphRoot, storageconf.RunRoot, storageconf.RunRootFD,
+		Quote(st.Path()), Quote(words...))
 	return err
 }

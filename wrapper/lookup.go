@@ -90,8 +90,7 @@ func FindPodman(env []string, self string) ([]string, error) {
 	}
 	path, err := lookPath(words[0], env, self)
 	if err != nil {
-		var le *LookupError
-		if errors.As(err, &le) {
+		if le, ok := errors.AsType[*LookupError](err); ok {
 			le.Podman, le.Source = true, source
 		}
 		return nil, err
@@ -164,8 +163,7 @@ func lookupError(program string, err error) error {
 func executable(path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
 			return pe.Err
 		}
 		return err

@@ -67,7 +67,7 @@ func enterNamespace(st storageconf.Store, private string, auth storageconf.Auth)
 	ns := &namespace{}
 	if runRoot := inside(st, private); runRoot != nil {
 		path := filepath.Join(private, storageconf.PrivateAuth)
-		if auth.Path == path || auth.IsIn(path) {
+		if auth.Path == path || storageconf.Holds(path, auth.Bytes()) {
 			return &namespace{runRoot: runRoot, bound: true}, nil
 		}
 		runRoot.Close()
@@ -244,17 +244,10 @@ func ensureWritable(dir *os.File) error {
 	if writable(procFD(dir)) {
 		return nil
 	}
-	id, err := mountID(procFD(dir))
+	m, err := mountOf(procFD(dir))
 	if err != nil {
 		return fmt.Errorf("find mount of %q: %w", dir.Name(), err)
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return m.ID != id, m.ID == id
-	})
-	if err != nil || len(mounts) == 0 {
-		return fmt.Errorf("find mount of %q: %w", dir.Name(), errors.Join(err, unix.ENOENT))
-	}
-	m := mounts[0]
 	if slices.Contains(strings.Split(m.VFSOptions, ","), "ro") {
 		return &ReadOnlyError{
 			Path: dir.Name(), Mountpoint: m.Mountpoint, Source: m.Source, FSType: m.FSType,
@@ -277,17 +270,26 @@ func ReadOnlyMount(path string) string {
 	if writable(path) {
 		return ""
 	}
-	id, err := mountID(path)
+	m, err := mountOf(path)
 	if err != nil {
 		return ""
+	}
+	return m.Mountpoint
+}
+
+// mountOf returns the mount that path lies on, as the mount table describes it.
+func mountOf(path string) (*mountinfo.Info, error) {
+	id, err := mountID(path)
+	if err != nil {
+		return nil, err
 	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.ID != id, m.ID == id
 	})
 	if err != nil || len(mounts) == 0 {
-		return ""
+		return nil, errors.Join(err, unix.ENOENT)
 	}
-	return mounts[0].Mountpoint
+	return mounts[0], nil
 }
 
 // refuseMounts returns an error if anything is mounted on name in dir or

@@ -57,12 +57,11 @@ func (s *Session) createFirst(ctx context.Context) (*Session, error) {
 }
 
 func (h Host) becomeHelp(args []string) error {
-	podman, err := FindPodman(h.Env, h.Self)
+	change := dropped(h.Env)
+	cmd, err := h.podman(change, args...)
 	if err != nil {
 		return err
 	}
-	change := dropped(h.Env)
-	cmd := Cmd{Path: podman[0], Args: append(podman, args...), Env: change.apply(h.Env), Podman: true}
 	if h.DryRun != nil {
 		return Explain(h.DryRun, cmd, change.words()...)
 	}

@@ -35,14 +35,12 @@ func (h Host) hostConfig() (storageconf.Config, error) {
 	path := filepath.Join(filepath.Dir(h.ConfPath), filepath.Base(storageconf.RulesPath))
 	rules, known := storageconf.RulesOf(path, podman[0])
 	if !known && h.Euid == 0 && h.DryRun == nil {
-		if rules, err = h.askRules(podman); err != nil {
+		if rules, err = h.askRules(); err != nil {
 			logrus.Debugf("Rules of podman are not known: %v", err)
-			return storageconf.HostConfig(h.Root)
-		}
-		known = true
-		if err := storageconf.RememberRules(path, podman[0], rules); err != nil {
+		} else if err := storageconf.RememberRules(path, podman[0], rules); err != nil {
 			logrus.Debugf("Rules of podman are not remembered: %v", err)
 		}
+		known = err == nil
 	}
 	if !known {
 		return storageconf.HostConfig(h.Root)
@@ -54,7 +52,7 @@ func (h Host) hostConfig() (storageconf.Config, error) {
 // distributions build it with other releases of the storage library. podman reads its
 // configuration also for --version, and fails on an error in a file that it reads, or in a
 // key that it supports. It opens no store.
-func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
+func (h Host) askRules() (rules storageconf.Rules, err error) {
 	state, err := stateDir(h.ConfPath)
 	if err != nil {
 		return rules, err
@@ -84,12 +82,12 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 				return rules, fmt.Errorf("ask podman for its rules: %w", err)
 			}
 		}
-		err := h.askPodman(podman, question.change)
-		var exit *ExitError
-		if err != nil && !errors.As(err, &exit) {
+		err := h.askPodman(question.change)
+		exit, failed := errors.AsType[*ExitError](err)
+		if err != nil && !failed {
 			return rules, err
 		}
-		*question.rule = exit != nil && strings.Contains(exit.Stderr, question.answer)
+		*question.rule = failed && strings.Contains(exit.Stderr, question.answer)
 	}
 	return rules, nil
 }
@@ -97,10 +95,13 @@ func (h Host) askRules(podman []string) (rules storageconf.Rules, err error) {
 // askPodman runs podman --version. It ends by itself, so Open needs no context.
 //
 //nolint:contextcheck,nolintlint // read by contextcheck itself, which nolintlint does not see
-func (h Host) askPodman(podman []string, change EnvChange) error {
+func (h Host) askPodman(change EnvChange) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	env := change.apply(dropped(h.Env).apply(h.Env))
-	_, err := h.Runner.Output(ctx, Cmd{Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: env, Podman: true})
+	cmd, err := h.podman(dropped(h.Env), "--version")
+	if err == nil {
+		cmd.Env = change.apply(cmd.Env)
+		_, err = h.Runner.Output(ctx, cmd)
+	}
 	return err
 }

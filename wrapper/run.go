@@ -37,30 +37,33 @@ func (s *Session) Run(ctx context.Context, cmd Cmd) error {
 	return <-done
 }
 
-// DefaultPodman returns the command line that runs podman with args on the store
-// it uses by itself, with the caller's own environment.
-func (h Host) DefaultPodman(args ...string) (Cmd, error) {
+// podman returns the command line that runs podman with args, with the caller's environment
+// so changed.
+func (h Host) podman(change EnvChange, args ...string) (Cmd, error) {
 	podman, err := FindPodman(h.Env, h.Self)
 	if err != nil {
 		return Cmd{}, err
 	}
-	return Cmd{Path: podman[0], Args: append(podman, args...), Env: h.plainEnv(), Podman: true}, nil
+	return Cmd{Path: podman[0], Args: append(podman, args...), Env: change.apply(h.Env), Podman: true}, nil
 }
 
-// plainEnv is the environment of plain podman.
-func (h Host) plainEnv() []string {
+// DefaultPodman returns the command line that runs podman with args on the store
+// it uses by itself, with the caller's own environment.
+func (h Host) DefaultPodman(args ...string) (Cmd, error) {
+	return h.podman(h.plainChange(), args...)
+}
+
+// plainChange is what plain podman gets.
+func (h Host) plainChange() (c EnvChange) {
 	// Variables that select another host do not change which store of this host is podman's.
-	unset := remote()
+	c.Unset = remote()
 	// The same in the namespace of the bootc-owned store, whose configuration and credentials
 	// are in the environment.
 	if storageconf.IsPrivateConf(Getenv(h.Env, envStorageConf)) {
-		unset = append(unset, envStorageConf, envAuthFile)
+		c.Unset = append(c.Unset, envStorageConf, envAuthFile)
 	}
-	env := EnvChange{Unset: unset}.apply(h.Env)
-	if Getenv(env, "HOME") == "" {
-		env = append(env, "HOME=/root")
-	}
-	return env
+	c.addHome(h.Env)
+	return c
 }
 
 // envWords are the arguments of env(1) that make an environment out of the caller's.
@@ -71,7 +74,7 @@ func (s *Session) envWords(env []string) []string {
 			return append(change.words(), env[n:]...)
 		}
 	}
-	if slices.Equal(env, s.host.plainEnv()) {
+	if slices.Equal(env, s.host.plainChange().apply(s.host.Env)) {
 		return nil
 	}
 	return append([]string{"-i"}, env...)

@@ -71,8 +71,10 @@ type Session struct {
 // with a podman database made with other paths (*storageconf.MismatchError).
 // The store need not exist. Open writes nothing.
 func (h Host) Open() (*Session, error) {
-	if err := h.refuseContainer(); err != nil {
-		return nil, err
+	if h.Sysroot == "/" {
+		if evidence := InContainer(h.Root, h.Env); evidence != "" {
+			return nil, fmt.Errorf("open bootc store: %w: %s", ErrContainer, evidence)
+		}
 	}
 	if h.Euid != 0 && h.DryRun == nil {
 		return nil, fmt.Errorf("open bootc store: %w", ErrNotRoot)
@@ -118,24 +120,12 @@ func inspectStore(st storageconf.Store, config storageconf.Config) (storageconf.
 	return config, err
 }
 
-func (h Host) refuseContainer() error {
-	if h.Sysroot != "/" {
-		return nil
-	}
-	if evidence := InContainer(h.Root, h.Env); evidence != "" {
-		return fmt.Errorf("open bootc store: %w: %s", ErrContainer, evidence)
-	}
-	return nil
-}
-
 // InContainer returns the evidence that bootc would find for running in a
 // container (crates/ostree-ext/src/container_utils.rs), "" for none. root is the
 // root directory, env the environment.
 func InContainer(root string, env []string) (evidence string) {
-	for _, kv := range env {
-		if strings.HasPrefix(kv, "container=") {
-			return "$container is set"
-		}
+	if _, set := LookupEnv(env, "container"); set {
+		return "$container is set"
 	}
 	for _, file := range []string{"run/.containerenv", ".dockerenv"} {
 		path := filepath.Join(root, file)
@@ -150,12 +140,7 @@ func InContainer(root string, env []string) (evidence string) {
 // bootc's own options, and podman reads the host's configuration itself, so that the same
 // settings apply for bootc and for us.
 func (s *Session) Podman(_ context.Context, args ...string) (Cmd, error) {
-	podman, err := FindPodman(s.host.Env, s.host.Self)
-	if err != nil {
-		return Cmd{}, err
-	}
-	argv := append(append(podman, s.Config.Flags()...), args...)
-	return Cmd{Path: podman[0], Args: argv, Env: s.podmanChange().apply(s.host.Env), Podman: true}, nil
+	return s.host.podman(s.podmanChange(), append(s.Config.Flags(), args...)...)
 }
 
 // podmanChange is what podman gets instead of Change, without the private storage.conf.
@@ -165,21 +150,19 @@ func (s *Session) podmanChange() EnvChange {
 
 // PodmanVersion returns podman's major and minor version, zero if podman does not print
 // them.
-func (s *Session) PodmanVersion(ctx context.Context) (version [2]int, err error) {
-	podman, err := FindPodman(s.host.Env, s.host.Self)
-	if err != nil {
-		return version, err
-	}
-	return podmanVersion(ctx, s.host, podman)
-}
-
-// PodmanVersion is Session.PodmanVersion without a session.
 func (h Host) PodmanVersion(ctx context.Context) (version [2]int, err error) {
-	podman, err := FindPodman(h.Env, h.Self)
+	cmd, err := h.podman(dropped(h.Env), "--version")
 	if err != nil {
 		return version, err
 	}
-	return podmanVersion(ctx, h, podman)
+	out, err := h.Runner.Output(ctx, cmd)
+	if err != nil {
+		return version, err
+	}
+	if _, err := fmt.Sscanf(string(out), "podman version %d.%d", &version[0], &version[1]); err != nil {
+		logrus.Debugf("Not a podman version: %q", out)
+	}
+	return version, nil
 }
 
 // Program returns the command line of any program, found in PATH like a shell
@@ -189,25 +172,7 @@ func (s *Session) Program(argv ...string) (Cmd, error) {
 	if err != nil {
 		return Cmd{}, err
 	}
-	return s.command(path, argv), nil
-}
-
-func (s *Session) command(path string, argv []string) Cmd {
-	return Cmd{Path: path, Args: argv, Env: s.Change.apply(s.host.Env)}
-}
-
-// podmanVersion returns the major and minor version, zero if podman does not print them.
-func podmanVersion(ctx context.Context, h Host, podman []string) (version [2]int, err error) {
-	out, err := h.Runner.Output(ctx, Cmd{
-		Path: podman[0], Args: append(podman[:len(podman):len(podman)], "--version"), Env: dropped(h.Env).apply(h.Env), Podman: true,
-	})
-	if err != nil {
-		return version, err
-	}
-	if _, err := fmt.Sscanf(string(out), "podman version %d.%d", &version[0], &version[1]); err != nil {
-		logrus.Debugf("Not a podman version: %q", out)
-	}
-	return version, nil
+	return Cmd{Path: path, Args: argv, Env: s.Change.apply(s.host.Env)}, nil
 }
 
 // Become makes this process cmd inside the store's namespace; it returns only

@@ -425,7 +425,7 @@ func TestCredentialsInEffect(t *testing.T) {
 			if got := string(s.Auth.Bytes()); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			equalStrings(t, "variable", values(s.command("", nil).Env, "REGISTRY_AUTH_FILE"),
+			equalStrings(t, "variable", values(s.Change.apply(s.host.Env), "REGISTRY_AUTH_FILE"),
 				[]string{"REGISTRY_AUTH_FILE=" + filepath.Join(filepath.Dir(m.ConfPath), "private/auth.json")})
 		})
 	}

@@ -99,6 +99,16 @@ func Stat(root *os.File, path string, flags int) (st unix.Stat_t, err error) {
 	return st, nil
 }
 
+// Kind returns the type of the file at path below root, S_IFLNK for a link, and 0 for a
+// file that cannot be looked at.
+func Kind(root *os.File, path string) uint32 {
+	st, err := Stat(root, path, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return 0
+	}
+	return st.Mode & unix.S_IFMT
+}
+
 // ReadFile returns the content of the regular file that path leads to below root. The
 // error is ErrNotRegular for any other kind of file: a FIFO is not waited for. A file of
 // more than limit bytes is an error, and so is one that keeps its reader waiting, as

@@ -35,7 +35,7 @@ var (
 // are those of its manifest, nil when they are not known; stored returns the blobs that
 // the store has layers of.
 func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descriptor, stored func() map[string]bool) error {
-	version, err := s.Session.PodmanVersion(ctx)
+	version, err := s.PodmanVersion(ctx)
 	if err != nil {
 		return err
 	}
