@@ -31,6 +31,12 @@ const (
 // gateOff is the file that opens the gate for all, by hand.
 const gateOff = "gate-off"
 
+// GateOffPath is the path of that file.
+const GateOffPath = "/" + stateRoot + "/" + gateOff
+
+// GateIsOff reports whether the gate is open for all on the host whose root is root.
+func GateIsOff(root string) bool { return (&Invocation{Root: root}).isGateOff() }
+
 // refusal is a reason why a container may not start.
 type refusal string
 

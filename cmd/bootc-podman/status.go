@@ -31,10 +31,14 @@ func (a *app) statusCommand(o *options) *cli.Command {
 		Usage:     "report what the host boots, and whether its images are where they should be",
 		UsageText: "bootc-podman [options] status [options]",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "check", Usage: "print only what is wrong, one line each, and report it by the exit status"},
 			formatTemplate("print as `FORMAT`: %s", "text"),
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("check") {
+				return a.checkStatus(c, o)
+			}
 			show, err := statusPrinter(c.String("format"))
 			if err != nil {
 				return err

@@ -95,6 +95,19 @@ func (s *Store) Damage(img *Image) error {
 	return found
 }
 
+// MissingLayer is the ID of the uppermost layer of an image without a record in the store,
+// "" for none.
+func (s *Store) MissingLayer(img *Image) string {
+	for id, n := img.topLayer, 0; id != "" && n <= len(s.layers); n++ {
+		l := s.layers[id]
+		if l == nil {
+			return id
+		}
+		id = l.Parent
+	}
+	return ""
+}
+
 // otherLayers returns why the layers of an image are not those of its configuration. An
 // image without a configuration, or whose configuration names no layers, is not compared,
 // nor is a layer without a diff ID.

@@ -81,6 +81,21 @@ func (g Graph) VolatileContainer(match func(ContainerRecord) bool) (Container, e
 	return c.container(), err
 }
 
+// Containers returns all containers of the graph root, those that end with the boot, too,
+// where their records are below it.
+func (g Graph) Containers() (list []Container, err error) {
+	for _, file := range []string{"containers.json", "volatile-containers.json"} {
+		_, err := find(g.Dir, g.Driver.Containers(file), func(r ContainerRecord) bool {
+			list = append(list, r.container())
+			return false
+		})
+		if !errors.Is(err, ErrNoRecord) {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
 func (r ContainerRecord) container() Container {
 	var meta struct {
 		ImageName string `json:"image-name"`

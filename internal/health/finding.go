@@ -22,6 +22,8 @@ const (
 	Unknown Severity = "unknown"
 	// Risk is something that works, and fails when more goes wrong.
 	Risk Severity = "risk"
+	// Information is a fact, and nothing wrong.
+	Information Severity = "information"
 )
 
 // Finding is one thing that is wrong.

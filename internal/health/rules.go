@@ -48,3 +48,27 @@ const (
 	// HooksDirRelative is a directory without an absolute path.
 	HooksDirRelative Rule = "hooks-dir-relative"
 )
+
+// The rules of doctor, of which "status --check" has some.
+const (
+	// AdditionalMissing is an additional image store that does not exist.
+	AdditionalMissing Rule = "additional-missing"
+	// BoundMissing is a bound image that the bootc store does not have.
+	BoundMissing Rule = "bound-missing"
+	// BoundShadowed is a bound image whose name another image has in podman's own store.
+	BoundShadowed Rule = "bound-shadowed"
+	// DatabaseDamaged is a database of podman's that cannot be read.
+	DatabaseDamaged Rule = "database-damaged"
+	// DatabasePaths is a database of podman's that was made with other paths than bootc's.
+	DatabasePaths Rule = "database-paths"
+	// GateMissing is a container that asks for a gate which podman does not run.
+	GateMissing Rule = "gate-missing"
+	// GateOff is the gate opened by hand.
+	GateOff Rule = "gate-off"
+	// UnifiedGone is unified storage that is off because its image is gone.
+	UnifiedGone Rule = "unified-gone"
+	// UpgradeFails is a host that bootc cannot upgrade.
+	UpgradeFails Rule = "upgrade-fails"
+	// UpgradeHidden is an image that bootc does not find when it upgrades.
+	UpgradeHidden Rule = "upgrade-hidden"
+)

@@ -30,14 +30,37 @@ type HiddenError struct {
 }
 
 func (e *HiddenError) Error() string {
+	does := "names it"
+	switch {
+	case e.Same:
+		does = "removes it"
+	case e.Other != "":
+		does = "takes the name from it"
+	}
+	return fmt.Sprintf("%s; %q %s", e.What(), e.Fix(), does)
+}
+
+// What is the reason without the command that removes it.
+func (e *HiddenError) What() string {
 	const own = "podman's own store, where skopeo looks first, has "
 	switch {
 	case e.Same:
-		return own + fmt.Sprintf("this image with another manifest, %s; \"podman rmi --force %s\" removes it", e.Other, e.ID)
+		return own + "this image with another manifest, " + e.Other
 	case e.Other != "":
-		return own + fmt.Sprintf("another image of this name, %s; \"podman untag %s %s\" takes the name from it", e.Other, e.Name, e.Name)
+		return own + "another image of this name, " + e.Other
 	}
-	return own + fmt.Sprintf("this image without the name %s; \"podman tag %s %s\" names it", e.Name, e.ID, e.Name)
+	return own + "this image without the name " + e.Name
+}
+
+// Fix is the command that removes the reason.
+func (e *HiddenError) Fix() string {
+	switch {
+	case e.Same:
+		return "podman rmi --force " + e.ID
+	case e.Other != "":
+		return "podman untag " + e.Name + " " + e.Name
+	}
+	return "podman tag " + e.ID + " " + e.Name
 }
 
 // errTagAndDigest says that skopeo reads no name with both.

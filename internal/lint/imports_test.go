@@ -40,7 +40,8 @@ func arrows() map[string][]string {
 		"internal/health":    view,
 		"internal/transfer":  slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
 		"hooks":              slices.Concat(view, []string{"internal/health", "hooks"}),
-		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "hooks"}),
+		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "hooks"}),
+		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/doctor", "hooks"}),
 
 		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}

@@ -19,9 +19,12 @@ import (
 // recordPath is where SetUnified keeps what it brought, below the host's root.
 const recordPath = "var/lib/bootc-podman/unified.json"
 
-// readRecord returns nil where nothing was brought.
-func (o Options) readRecord() (*plan.Record, error) {
-	path := filepath.Join(o.Root, recordPath)
+func (o Options) readRecord() (*plan.Record, error) { return ReadRecord(o.Root) }
+
+// ReadRecord reads what set-unified brought on the host whose root is root, nil where
+// nothing was brought.
+func ReadRecord(root string) (*plan.Record, error) {
+	path := filepath.Join(root, recordPath)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -1,0 +1,313 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/hooks/setup"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
+)
+
+// boundImages reports bound images that are missing, and those that another image of their
+// name in podman's own store hides: podman finds that one first.
+func (p *patient) boundImages() (list []Problem) {
+	for _, b := range p.survey.Bound() {
+		if b.Image == nil {
+			list = append(list, Problem{Finding: health.Finding{
+				Rule: health.BoundMissing, Severity: health.Failing, Where: "bound image " + b.Name,
+				What: "is not in the bootc-owned store", Why: "its containers do not start", Fix: p.command("image", "pull", b.Name),
+			}})
+			continue
+		}
+		if p.survey.Own == nil {
+			continue
+		}
+		for _, name := range b.Image.Names {
+			if other := p.survey.Own.Named(name); other != nil && other.ID != b.Image.ID {
+				list = append(list, Problem{Finding: health.Finding{
+					Rule: health.BoundShadowed, Severity: health.Risk, Where: "bound image " + b.Name,
+					What: fmt.Sprintf("podman's own store has another image of its name, %s", short(other.ID)), Why: "containers run that one",
+					Fix: wrapper.Quote("podman", "untag", other.ID, name),
+				}})
+			}
+		}
+	}
+	return list
+}
+
+// damagedImages reports the damaged images of both stores, at a glance those that the host
+// needs.
+func (p *patient) damagedImages() (list []Problem) {
+	for _, d := range p.survey.Damaged() {
+		if p.borrows(d) || p.glance && (d.Store != inventory.BootcStore || len(p.survey.UsedBy(d.Image)) == 0) {
+			continue
+		}
+		list = append(list, Problem{Finding: health.Damaged(d)})
+	}
+	return list
+}
+
+// borrows reports whether an image of podman's own store is damaged there only because its
+// layers are in the bootc store.
+func (p *patient) borrows(d inventory.Damage) bool {
+	if d.Store != inventory.DefaultStore || p.survey.Bootc == nil {
+		return false
+	}
+	layer := p.survey.Own.MissingLayer(d.Image)
+	return layer != "" && p.survey.Bootc.HasFiles(layer)
+}
+
+// upgrade reports why bootc would not upgrade the host through the bootc store any more.
+func (p *patient) upgrade() (list []Problem) {
+	target := p.survey.Target()
+	if target == nil {
+		return nil
+	}
+	where := fmt.Sprintf("%s deployment %s", target.Role, target.ID())
+	if unified := p.survey.Unified(); !unified.On {
+		record, err := transfer.ReadRecord(p.Root)
+		if err != nil {
+			return unread(err)
+		}
+		if record == nil || record.ID == "" || record.Image != target.Image.Image.String() {
+			return nil
+		}
+		return one(health.Finding{
+			Rule: health.UnifiedGone, Severity: health.Failing, Where: where,
+			What: "the image that set-unified brought into the bootc-owned store is not there: " + unified.Reason,
+			Why:  "bootc upgrades without that store", Fix: p.command("set-unified"),
+		})
+	}
+	if err := p.survey.LookedUp(); err != nil {
+		list = append(list, Problem{Finding: health.Finding{
+			Rule: health.UpgradeFails, Severity: health.Failing, Where: where, What: err.Error(), Why: "bootc upgrade fails", Fix: ReadStore(err),
+		}})
+	}
+	if p.Euid != 0 { // bootc looks into root's store
+		return list
+	}
+	for _, hidden := range p.survey.Hidden(p.survey.Host) {
+		list = append(list, Problem{Finding: health.Finding{
+			Rule: health.UpgradeHidden, Severity: health.Failing, Where: "image " + hidden.Name,
+			What: hidden.What(), Why: "bootc upgrade does not find it in the bootc-owned store", Fix: hidden.Fix(),
+		}})
+	}
+	return list
+}
+
+// ReadStore returns the command that makes skopeo read the bootc store, "" for none. err is
+// an *inventory.IgnoredError.
+func ReadStore(err error) string {
+	if errors.Is(err, storageconf.ErrNoConf) {
+		return fmt.Sprintf("printf '%s' >%s", strings.ReplaceAll(storageconf.MinimalConf, "\n", `\n`), storageconf.AdminConf)
+	}
+	return ""
+}
+
+// additionalStores reports additional image stores of podman's configuration that do not
+// exist: every podman command fails on one.
+func (p *patient) additionalStores() (list []Problem) {
+	_, additional, err := storageconf.Stores(p.Root, p.Euid)
+	if err != nil {
+		return nil // reading podman's own store reported it
+	}
+	for _, dir := range additional {
+		f, err := rooted.Open(p.root, dir, unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			f.Close()
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		f2 := health.Finding{
+			Rule: health.AdditionalMissing, Severity: health.Failing, Where: dir,
+			What: "is an additional image store of podman's configuration, and does not exist", Why: "every podman command fails",
+			Fix: wrapper.Quote("mkdir", "-p", dir),
+		}
+		if p.leadsToStore(dir) {
+			f2.Fix = p.command("init")
+		}
+		list = append(list, Problem{Finding: f2})
+	}
+	return list
+}
+
+// leadsToStore reports whether a path is the link of bootc's packages to the bootc store, or
+// the store itself.
+func (p *patient) leadsToStore(dir string) bool {
+	if f, err := rooted.Open(p.root, dir, unix.O_PATH|unix.O_NOFOLLOW); err == nil {
+		f.Close()
+		return dir == storeLink
+	}
+	return !p.survey.Store.Exists && filepath.Join(p.Root, dir) == p.survey.Store.Path()
+}
+
+// storeLink is the link that packages of bootc have to the bootc store.
+const storeLink = "/usr/lib/bootc/storage"
+
+// hooks reports containers that ask for the gate although podman does not run it and, where
+// hooks of ours are installed, what is wrong with them.
+func (p *patient) hooks() (list []Problem) {
+	if p.Sysroot.Running == "" {
+		return nil
+	}
+	effects, err := setup.Effects(p.Root)
+	if errors.Is(err, fs.ErrPermission) { // only root can read them
+		return nil
+	}
+	if err != nil {
+		return unread(err)
+	}
+	installed, gate := rooted.Exists(p.root, setup.DropIn), ""
+	for _, e := range effects {
+		installed = installed || e.Installed
+		if e.Hook == hooks.BoundGate {
+			gate = e.Problem
+		}
+	}
+	if asking := p.asking(); asking != "" && gate != "" {
+		list = append(list, Problem{Finding: health.Finding{
+			Rule: health.GateMissing, Severity: health.Failing, Where: asking,
+			What: "asks to run only as what is bound to the booted deployment, and podman does not run the hook bound-gate: " + gate,
+			Why:  "it starts unchecked", Fix: p.command("hooks", "install"),
+		}})
+	}
+	if !installed {
+		return list
+	}
+	if hooks.GateIsOff(p.Root) {
+		list = append(list, Problem{Finding: health.Finding{
+			Rule: health.GateOff, Severity: health.Risk, Where: hooks.GateOffPath, What: "opens the hook bound-gate by hand",
+			Why: "containers that ask for it start unchecked", Fix: wrapper.Quote("rm", hooks.GateOffPath),
+		}})
+	}
+	return append(list, p.verifiedHooks(effects)...)
+}
+
+// verifiedHooks are the findings about hooks that are installed: at a glance, whether each
+// would run.
+func (p *patient) verifiedHooks(effects []setup.Effect) (list []Problem) {
+	if !p.glance {
+		findings, err := setup.Verify(p.Root, p.Podman)
+		for _, f := range findings {
+			list = append(list, Problem{Finding: f})
+		}
+		if err != nil {
+			list = append(list, unread(err)...)
+		}
+		return list
+	}
+	for _, e := range effects {
+		if !e.Installed {
+			list = append(list, Problem{Finding: health.Finding{
+				Rule: health.HookMissing, Severity: health.Failing, Where: "hook " + e.Hook,
+				What: "podman does not run it: " + strings.TrimSuffix(e.Problem, "; repeat \"hooks install\""), Fix: p.command("hooks", "install"),
+			}})
+		}
+	}
+	return list
+}
+
+// maxAsking bounds a unit file and the configuration of a container.
+const maxAsking = 4 << 20
+
+// asking returns a container, or a unit file of one, that has the annotation for the hook
+// bound-gate, "" for none.
+func (p *patient) asking() string {
+	for _, dir := range []string{"/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"} {
+		for _, name := range names(p.root, dir) {
+			file := path.Join(dir, name)
+			if path.Ext(name) != ".container" {
+				continue
+			}
+			content, err := rooted.ReadFile(p.root, file, maxAsking)
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(content)) {
+				if !isComment(line) && strings.Contains(line, hooks.Require+"=") {
+					return file
+				}
+			}
+		}
+	}
+	if p.survey.Own == nil {
+		return ""
+	}
+	for _, g := range p.survey.Own.Graphs() {
+		containers, _ := g.Containers() // an error is that of reading the store
+		for _, c := range containers {
+			config, err := rooted.ReadFile(g.Dir, g.Driver.Containers(c.ID, "userdata/config.json"), maxAsking)
+			if err == nil && bytes.Contains(config, []byte(`"`+hooks.Require+`":`)) {
+				return "container " + containerName(c)
+			}
+		}
+	}
+	return ""
+}
+
+// containerName is what a container is called in messages.
+func containerName(c cstorage.Container) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return short(c.ID)
+}
+
+// names are those in a directory, none if there is no such directory.
+func names(root *os.File, dir string) []string {
+	f, err := rooted.Open(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, _ := f.Readdirnames(-1)
+	return list
+}
+
+// database reports that podman refuses the bootc store for its database.
+func (p *patient) database() []Problem {
+	if !p.survey.Store.Exists {
+		return nil
+	}
+	dir, err := p.survey.Store.Open()
+	if err != nil {
+		return nil // reading the store reported it
+	}
+	defer dir.Close()
+	err = storageconf.CheckPodmanDB(dir)
+	var mismatch *storageconf.MismatchError
+	switch {
+	case err == nil, errors.Is(err, fs.ErrPermission):
+		return nil
+	case !errors.As(err, &mismatch):
+		return one(health.Finding{
+			Rule: health.DatabaseDamaged, Severity: health.Failing, Where: p.survey.Store.Path(),
+			What: err.Error(), Why: "podman and bootc fail on the store",
+		})
+	}
+	return one(health.Finding{
+		Rule: health.DatabasePaths, Severity: health.Failing, Where: mismatch.Database,
+		What: fmt.Sprintf("was made with the %s %q, and bootc opens the store with %q", mismatch.Name, mismatch.Recorded, mismatch.Canonical),
+		Why:  "podman refuses the store for bootc",
+	})
+}
