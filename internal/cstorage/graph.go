@@ -105,11 +105,82 @@ func (r ContainerRecord) container() Container {
 	return Container{ID: r.ID, Name: cmp.Or(meta.Name, cmp.Or(r.Names...)), Image: r.Image, ImageName: meta.ImageName, Layer: r.Layer}
 }
 
+// Containers returns the containers of the graph root, those that end with the boot, too.
+// Those of a transient store are below its run root: see VolatileContainer.
+func (g Graph) Containers() (all []Container, err error) {
+	for _, file := range []string{"containers.json", "volatile-containers.json"} {
+		records, err := readAll[ContainerRecord](g.Dir, g.Driver.Containers(file))
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range records {
+			all = append(all, r.container())
+		}
+	}
+	return all, nil
+}
+
 // ImageRecord is the part of a record of images.json by which an image is found.
 type ImageRecord struct {
 	ID     string   `json:"id"`
 	Digest string   `json:"digest"`
 	Names  []string `json:"names"`
+	// TopLayer is the ID of the topmost layer, which another graph root may have.
+	TopLayer string `json:"layer"`
+}
+
+// Images returns the records of the images of the graph root.
+func (g Graph) Images() ([]ImageRecord, error) {
+	return readAll[ImageRecord](g.Dir, g.Driver.images("images.json"))
+}
+
+// readAll reads a JSON list, nil for a missing file.
+func readAll[T any](dir *os.File, path string) (records []T, err error) {
+	f, err := openRegular(dir, path)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	return records, decodeFile(f, &records)
+}
+
+// FindGraph returns the graph root that a directory is. The driver is "" for a directory
+// that podman made nothing in yet. dir is not taken over.
+func FindGraph(dir *os.File) (Graph, error) {
+	driver, err := findDriver(dir)
+	return Graph{Dir: dir, Driver: driver}, err
+}
+
+// TopForeign returns the ID of the topmost layer of a chain that is in another graph root,
+// one of others, and "" for a chain that is all in this one. layer is the top of the chain.
+// Layers below one of another graph root are there, too. Of drivers without lower links,
+// only the top itself can be determined.
+func (g Graph) TopForeign(layer string, others []*Graph) string {
+	if !IsID(layer) {
+		return ""
+	}
+	if g.Driver.Dir(layer) == "" || !rooted.Exists(g.Dir, g.Driver.Dir(layer)) {
+		for _, other := range others {
+			if path := other.Driver.Dir(layer); path != "" && rooted.Exists(other.Dir, path) {
+				return layer
+			}
+		}
+		return ""
+	}
+	links, err := g.Lower(layer)
+	if err != nil || len(links) == 0 || g.Linked(links[len(links)-1]) != "" {
+		return "" // the lowest is here, and so are those above it
+	}
+	for _, link := range links {
+		if g.Linked(link) != "" {
+			continue
+		}
+		for _, other := range others {
+			if id := other.Linked(link); id != "" {
+				return id
+			}
+		}
+	}
+	return ""
 }
 
 // Image returns the first record of an image that matches. The error is ErrNoRecord if

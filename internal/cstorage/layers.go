@@ -115,6 +115,9 @@ func (s *Store) LayersOf(img *Image) (list []Layer) {
 	return list
 }
 
+// TopLayer is the ID of the topmost layer of an image, "" for an image of no layers.
+func (img *Image) TopLayer() string { return img.topLayer }
+
 // DirOf is the directory of the store that has a layer's files, "" if none has.
 func (s *Store) DirOf(layer string) string {
 	if g := s.graphOf(layer); g != nil {

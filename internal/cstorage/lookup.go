@@ -73,6 +73,9 @@ type Match struct {
 	Name string
 	// Names are those of the record that was found: Image's, or the manifest list's.
 	Names []string
+
+	// record is true if manifest lists stand for themselves.
+	record bool
 }
 
 // LookupMatch is Lookup that also returns how the image was found.
@@ -91,6 +94,21 @@ func (s *Store) LookupMatch(name string, short func() (ShortNames, error)) (Matc
 	return m, nil
 }
 
+// LookupRecord is LookupMatch for a command that works on the record itself, as podman
+// image rm and untag do: a manifest list stands for itself.
+func (s *Store) LookupRecord(name string, short func() (ShortNames, error)) (Match, error) {
+	m := Match{record: true}
+	img, err := s.lookup(name, short, &m)
+	if err == nil && img == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Match{}, fmt.Errorf("look up image %q: %w", name, err)
+	}
+	m.Image, m.Names = img, img.Names
+	return m, nil
+}
+
 // lookup returns nil, like everything below, when it finds no image.
 func (s *Store) lookup(name string, short func() (ShortNames, error), m *Match) (*Image, error) {
 	if s.imagesErr != nil {
@@ -100,6 +118,9 @@ func (s *Store) lookup(name string, short func() (ShortNames, error), m *Match) 
 		return img, err
 	}
 	instance := func(record *Image) (*Image, error) {
+		if m.record {
+			return record, nil
+		}
 		img, err := s.instance(record)
 		if img != nil {
 			m.Names = record.Names

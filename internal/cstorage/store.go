@@ -146,6 +146,21 @@ func (s *Store) First(n int) *Store {
 	return part
 }
 
+// After returns the store as it would be with other names and fewer images, to be looked
+// into and not to be closed. change returns the names of an image, and whether it stays.
+func (s *Store) After(change func(img *Image) (names []string, stays bool)) *Store {
+	after := newStore()
+	after.graphs, after.layers, after.imagesErr, after.layersErr = s.graphs, s.layers, s.imagesErr, s.layersErr
+	for _, img := range s.Images {
+		changed := *img
+		names, stays := change(img)
+		if changed.Names = slices.Clone(names); stays {
+			after.add(&changed)
+		}
+	}
+	return after
+}
+
 // New returns a store of images that are in no directory.
 func New(images ...*Image) *Store {
 	s := newStore()

@@ -20,6 +20,11 @@ import (
 // is at work removes what was just named elsewhere, so anything wrong is looked at
 // until it stays as it is.
 func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, problems []error) {
+	return settle(open, (*cstorage.Store).ReadConfigs)
+}
+
+// settle is settled with what is read of each store beside its records.
+func settle(open func() (*cstorage.Store, []error), read func(*cstorage.Store) []error) (store *cstorage.Store, problems []error) {
 	const tries = 5
 	var before string
 	for range tries {
@@ -27,7 +32,7 @@ func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, pro
 			store.Close()
 		}
 		if store, problems = open(); store != nil {
-			problems = append(problems, store.ReadConfigs()...)
+			problems = append(problems, read(store)...)
 		}
 		now := fmt.Sprint(problems)
 		if len(problems) == 0 || now == before {
