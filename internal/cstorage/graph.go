@@ -105,21 +105,6 @@ func (r ContainerRecord) container() Container {
 	return Container{ID: r.ID, Name: cmp.Or(meta.Name, cmp.Or(r.Names...)), Image: r.Image, ImageName: meta.ImageName, Layer: r.Layer}
 }
 
-// Containers returns the containers of the graph root, those that end with the boot, too.
-// Those of a transient store are below its run root: see VolatileContainer.
-func (g Graph) Containers() (all []Container, err error) {
-	for _, file := range []string{"containers.json", "volatile-containers.json"} {
-		records, err := readAll[ContainerRecord](g.Dir, g.Driver.Containers(file))
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range records {
-			all = append(all, r.container())
-		}
-	}
-	return all, nil
-}
-
 // ImageRecord is the part of a record of images.json by which an image is found.
 type ImageRecord struct {
 	ID     string   `json:"id"`
