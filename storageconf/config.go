@@ -165,15 +165,7 @@ func (e *ConfError) Unwrap() error { return e.Err }
 
 // readConf reads the files that where describes as a podman of these rules does.
 func readConf(where configfile.File, rules Rules) (storageTable, error) {
-	where.Name, where.Extension = "storage", "conf"
-	if where.RootForImplicitAbsolutePaths == "/" {
-		where.RootForImplicitAbsolutePaths = ""
-	}
-	if !rules.DropIns {
-		where.DoNotLoadDropInFiles = true
-		where.CustomConfigFilePath = olderMainFile(where, rules)
-		where.DoNotLoadMainFiles = where.CustomConfigFilePath == noFile
-	}
+	rules.locate(&where)
 	var conf struct {
 		Storage storageTable `toml:"storage"`
 	}
@@ -188,6 +180,19 @@ func readConf(where configfile.File, rules Rules) (storageTable, error) {
 		return storageTable{}, &ConfError{Err: err}
 	}
 	return conf.Storage, nil
+}
+
+// locate completes where with the files that a podman of these rules reads.
+func (r Rules) locate(where *configfile.File) {
+	where.Name, where.Extension = "storage", "conf"
+	if where.RootForImplicitAbsolutePaths == "/" {
+		where.RootForImplicitAbsolutePaths = ""
+	}
+	if !r.DropIns {
+		where.DoNotLoadDropInFiles = true
+		where.CustomConfigFilePath = olderMainFile(*where, r)
+		where.DoNotLoadMainFiles = where.CustomConfigFilePath == noFile
+	}
 }
 
 // driverName returns the storage driver that podman uses for a configured name.

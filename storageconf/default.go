@@ -27,6 +27,12 @@ const (
 	envStorageDriver = "STORAGE_DRIVER"
 )
 
+// The directories of podman's own store where no storage.conf names others.
+const (
+	defaultGraphRoot = "/var/lib/containers/storage"
+	defaultRunRoot   = "/run/containers/storage"
+)
+
 // DefaultStores returns the directories of the store that plain podman uses when
 // the user uid runs it: the graph root first, or the image store if there is
 // one, then those that podman only reads images from. It follows the rules of
@@ -84,8 +90,15 @@ func Stores(root string, uid int) (own, additional []string, err error) {
 // host's podman. If they are not known, a damaged file that only newer podmans read is
 // ignored.
 func readDefaultConf(where configfile.File) (storageTable, error) {
+	conf, _, err := readByRules(where)
+	return conf, err
+}
+
+// readByRules is readDefaultConf that also returns the rules.
+func readByRules(where configfile.File) (storageTable, Rules, error) {
 	if rules, ok := KnownRules(where.RootForImplicitAbsolutePaths); ok {
-		return readConf(where, rules)
+		conf, err := readConf(where, rules)
+		return conf, rules, err
 	}
 	conf, err := readConf(where, newest)
 	for _, older := range []Rules{{ImageStore: true}, {}} {
@@ -93,10 +106,10 @@ func readDefaultConf(where configfile.File) (storageTable, error) {
 			break
 		}
 		if other, errOther := readConf(where, older); errOther == nil {
-			return other, nil
+			return other, older, nil
 		}
 	}
-	return conf, err
+	return conf, newest, err
 }
 
 // envOfConf returns the value of the variable that names the configuration of podman's own
@@ -158,7 +171,7 @@ func ReadDefaultStore(root string) (DefaultStore, error) {
 		return DefaultStore{}, err
 	}
 	s := DefaultStore{
-		RunRoot: cmp.Or(expandPath(conf.RunRoot, 0), "/run/containers/storage"),
+		RunRoot: cmp.Or(expandPath(conf.RunRoot, 0), defaultRunRoot),
 		Driver:  driverName(conf.Driver), ImageStore: conf.ImageStore, Options: conf.driverOptions(),
 	}
 	if s.GraphRoot, err = conf.graphRoot(0); err != nil {
@@ -222,7 +235,7 @@ func (s storageTable) graphRoot(uid int) (string, error) {
 	case path != "":
 		return expandPath(path, uid), nil
 	case uid == 0:
-		return "/var/lib/containers/storage", nil
+		return defaultGraphRoot, nil
 	}
 	data, err := homedir.GetDataHome()
 	if err != nil {

@@ -241,7 +241,7 @@ func (a *app) command(o *options) *cli.App {
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),
-			a.dedupCommand(o), a.boundCommand(o),
+			a.dedupCommand(o), a.boundCommand(o), a.runCommand(o),
 			a.completionCommand(), a.versionCommand(), a.helpCommand(), a.completeCommand(o),
 		},
 	}

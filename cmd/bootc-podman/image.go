@@ -36,9 +36,13 @@ func (a *app) becomePodman(ctx context.Context, o *options, args []string) error
 	if removesImages(args) {
 		a.warnOneStore()
 	}
-	var global []string
-	if o.logLevel != "" {
-		global = []string{"--log-level", o.logLevel}
+	return passthroughStatus(a.host(o).BecomePodman(ctx, podmanOptions(o), args))
+}
+
+// podmanOptions are the global options that podman has, too.
+func podmanOptions(o *options) []string {
+	if o.logLevel == "" {
+		return nil
 	}
-	return passthroughStatus(a.host(o).BecomePodman(ctx, global, args))
+	return []string{"--log-level", o.logLevel}
 }
