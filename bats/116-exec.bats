@@ -124,7 +124,7 @@ END
 
 @test "exec: what cannot work there says what does" {
     bp 125 exec -- podman run --rm -it localhost/a sh
-    assert "$stderr" =~ "Hint: ".*"podman --storage-opt additionalimagestore=$STORE run"
+    assert "$stderr" =~ "Hint: bootc-podman run ... runs images of this store in podman's own"
     bp 125 exec -- podman kube play x.yaml
     assert "$stderr" =~ "kube play"
     bp 125 exec -- podman login -u user registry.example

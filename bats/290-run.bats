@@ -116,7 +116,8 @@ root_mount() { awk '$5 == "/" { print $6 }'; }
 
 @test "run: a missing image is not pulled" {
     run -125 "$BOOTC_PODMAN" run --rm localhost/missing:1
-    assert "$output" =~ localhost/missing:1
+    assert "$output" =~ "localhost/missing:1"
+    assert "$output" !~ "registry"
 }
 
 @test "run: a missing store is named; podman fails with it otherwise" {
@@ -153,4 +154,26 @@ root_mount() { awk '$5 == "/" { print $6 }'; }
     run -0 "$BOOTC_PODMAN" --dry-run run --rm --network none localhost/app:1 cat /text
     run -0 sh -c "$output"
     assert "$output" == "of the bootc store"
+}
+
+@test "run: an image of the same name in podman's own store runs, with a warning" {
+    shell_context /srv/other 'of podman itself'
+    podman build -q -t localhost/app:1 /srv/other >/dev/null
+    run -0 --separate-stderr "$BOOTC_PODMAN" run --rm --network none localhost/app:1 cat /text
+    assert "$output" == "of podman itself"
+    assert "$stderr" =~ ^"Warning: image localhost/app:1 of podman's own store, ".*" runs instead of "
+    # By its ID it is the one of the bootc store.
+    run -0 --separate-stderr "$BOOTC_PODMAN" run --rm --network none "$(oracle images -q --no-trunc localhost/app:1)" cat /text
+    assert "$output$stderr" == "of the bootc store"
+    run -0 "$BOOTC_PODMAN" run --rm --network none localhost/embedded:1 cat /text
+    assert "$output" == "of the distribution"
+}
+
+@test "run: podman completes its options, and images of both stores" {
+    podman build -q -t localhost/own:1 /srv/other >/dev/null
+    bp __complete run --netw
+    assert "$output" =~ "--network"
+    bp __complete run --rm localhost/
+    assert "$output" =~ localhost/app
+    assert "$output" =~ localhost/own
 }

@@ -87,6 +87,10 @@ refused() {
     start localhost/app:1
     assert "$status $output" == "0 the bound one"
     with_bound rm app
+    # So it does with podman's own options left as they are.
+    run "$BOOTC_PODMAN" run --name app --network none --annotation io.bootc-podman.require=bound localhost/app:1 cat /text
+    assert "$status $output" == "0 the bound one"
+    with_bound rm app
     # Others are not asked.
     run -0 with_bound run --network none localhost/unbound:1 cat /text
     assert "$output" == "not bound"

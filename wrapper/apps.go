@@ -4,7 +4,7 @@
 package wrapper
 
 import (
-	"fmt"
+	"context"
 	"path/filepath"
 	"slices"
 
@@ -20,48 +20,50 @@ func (h Host) BecomeRun(options, args []string) error {
 	if len(args) > 0 && isHelp(args[0]) {
 		return h.becomeHelp(append([]string{"run"}, args...))
 	}
-	podman, err := FindPodman(h.Env, h.Self)
+	cmd, change, err := h.onApps(slices.Concat(options, []string{"run", "--pull=never"}, args))
 	if err != nil {
 		return err
 	}
-	cmd := Cmd{Path: podman[0], Args: slices.Concat(podman, options, []string{"run", "--pull=never"}, args), Podman: true}
-	conf := filepath.Join(filepath.Dir(h.ConfPath), filepath.Base(storageconf.AppsPath))
-	content, store, err := h.appsConf()
-	if err != nil {
-		return err
-	}
-	change := appsEnv(h.Env, conf, store)
-	cmd.Env = change.apply(h.Env)
 	if h.DryRun != nil {
 		return Explain(h.DryRun, cmd, change.words()...)
-	}
-	if _, err := stateDir(h.ConfPath); err != nil {
-		return err
-	}
-	if err := storageconf.WriteConf(conf, content); err != nil {
-		return err
 	}
 	return h.Execer.Exec(cmd)
 }
 
-// appsConf returns the storage.conf for podman, and the path of the bootc-owned store.
-func (h Host) appsConf() (conf []byte, store string, err error) {
-	if err := h.refuseContainer(); err != nil {
-		return nil, "", err
-	}
-	if h.Euid != 0 && h.DryRun == nil {
-		return nil, "", fmt.Errorf("open podman's own store: %w", ErrNotRoot)
-	}
-	st, err := storageconf.Locate(h.Sysroot)
+// CompleteRun is Complete for the words after "run".
+func (h Host) CompleteRun(ctx context.Context, args []string) ([]byte, error) {
+	h.DryRun = nil // it belongs to the command that is typed
+	cmd, _, err := h.onApps(append([]string{podmanComplete, "run"}, args...))
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	// Determines the rules of podman, where they matter.
-	if _, err := h.hostConfig(); err != nil {
-		return nil, "", err
+	return h.Runner.Output(ctx, cmd)
+}
+
+// onApps returns podman with args on its own store with the bootc-owned one beside it, and
+// the change of its environment. It writes podman's configuration unless in a dry run.
+func (h Host) onApps(args []string) (cmd Cmd, change EnvChange, err error) {
+	// It determines the rules of podman, where they matter.
+	st, _, err := h.locate()
+	if err != nil {
+		return cmd, change, err
 	}
-	conf, err = storageconf.ForApps(h.Root, st)
-	return conf, st.Path(), err
+	content, err := storageconf.ForApps(h.Root, st)
+	if err != nil {
+		return cmd, change, err
+	}
+	conf := filepath.Join(filepath.Dir(h.ConfPath), filepath.Base(storageconf.AppsPath))
+	if h.DryRun == nil {
+		if _, err := stateDir(h.ConfPath); err != nil {
+			return cmd, change, err
+		}
+		if err := storageconf.WriteConf(conf, content); err != nil {
+			return cmd, change, err
+		}
+	}
+	change = appsEnv(h.Env, conf, st.Path())
+	cmd, err = h.podman(change, args...)
+	return cmd, change, err
 }
 
 // appsEnv returns the change of the environment for podman on its own store, with the file

@@ -71,19 +71,7 @@ type Session struct {
 // with a podman database made with other paths (*storageconf.MismatchError).
 // The store need not exist. Open writes nothing.
 func (h Host) Open() (*Session, error) {
-	if h.Sysroot == "/" {
-		if evidence := InContainer(h.Root, h.Env); evidence != "" {
-			return nil, fmt.Errorf("open bootc store: %w: %s", ErrContainer, evidence)
-		}
-	}
-	if h.Euid != 0 && h.DryRun == nil {
-		return nil, fmt.Errorf("open bootc store: %w", ErrNotRoot)
-	}
-	st, err := storageconf.Locate(h.Sysroot)
-	if err != nil {
-		return nil, err
-	}
-	config, err := h.hostConfig()
+	st, config, err := h.locate()
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +89,23 @@ func (h Host) Open() (*Session, error) {
 	}
 	s.Change = changeEnv(h.Env, s.confPath(), s.authPath())
 	return s, nil
+}
+
+// locate returns where the store is, and the host's configuration, with the errors of Open.
+func (h Host) locate() (st storageconf.Store, config storageconf.Config, err error) {
+	if h.Sysroot == "/" {
+		if evidence := InContainer(h.Root, h.Env); evidence != "" {
+			return st, config, fmt.Errorf("open bootc store: %w: %s", ErrContainer, evidence)
+		}
+	}
+	if h.Euid != 0 && h.DryRun == nil {
+		return st, config, fmt.Errorf("open bootc store: %w", ErrNotRoot)
+	}
+	if st, err = storageconf.Locate(h.Sysroot); err != nil {
+		return st, config, err
+	}
+	config, err = h.hostConfig()
+	return st, config, err
 }
 
 // inspectStore completes config with the facts that only the store has.

@@ -128,7 +128,7 @@ func TestUsageErrorsOfAPassthrough(t *testing.T) {
 	for _, options := range [][]string{
 		{"--bogus"}, {"--log-level=loud"}, {"--log-level", "loud"}, {"--sysroot", ""}, {"--version"}, {"--dry-run=maybe"},
 	} {
-		for _, command := range []string{"image", "images", "exec"} {
+		for _, command := range []string{"image", "images", "run", "exec"} {
 			t.Run(strings.Join(options, " ")+" "+command, func(t *testing.T) {
 				stdout, stderr, code := runApp(t, slices.Concat(options, []string{command, "ls"})...)
 				failure{code: 125, hint: usageHint}.check(t, stdout, stderr, code)

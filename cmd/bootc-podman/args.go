@@ -57,7 +57,7 @@ func findCommand(tree *cli.App, args []string) (int, *cli.Command) {
 // becomesAnother reports whether args name a command with another program's exit status.
 func becomesAnother(tree *cli.App, args []string) bool {
 	_, c := findCommand(tree, args)
-	return c != nil && slices.Contains([]string{"exec", "image", "images"}, c.Name)
+	return c != nil && slices.Contains([]string{"exec", "image", "images", "run"}, c.Name)
 }
 
 // length returns the number of words of the option args[0], its value included.

@@ -135,6 +135,12 @@ func (a *app) completePassthrough(ctx context.Context, o *options, command strin
 			return nil, noFiles
 		}
 		return readCompletion(string(out))
+	case "run":
+		out, err := a.host(o).CompleteRun(ctx, words)
+		if err != nil {
+			return nil, noFiles
+		}
+		return readCompletion(string(out))
 	case "hook":
 		if len(words) == 1 {
 			return slices.DeleteFunc(hooks.Names(), func(name string) bool { return !strings.HasPrefix(name, words[0]) }), noFiles

@@ -78,8 +78,10 @@ func commandSteps() []step {
 			return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
 		}),
 		as(func(run *wrapper.ContainerError) string {
-			return "podman --storage-opt additionalimagestore=" + wrapper.Quote(run.Store) + strings.TrimPrefix(run.Command, "podman") +
-				" ... without exec runs images of this store from podman's own"
+			if command, ok := strings.CutSuffix(run.Command, " run"); ok && command != "podman pod" {
+				return "bootc-podman run ... runs images of this store in podman's own"
+			}
+			return run.Command + " ... without exec, with CONTAINERS_STORAGE_CONF naming what \"bootc-podman storage-conf --apps\" prints"
 		}),
 		as(func(login *wrapper.LoginError) string {
 			return fmt.Sprintf("%s --authfile %s ... without exec", login.Command, wrapper.Quote(login.File))
