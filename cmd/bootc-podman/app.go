@@ -277,7 +277,7 @@ func (a *app) finish(o *options, c *cli.Command) {
 // checkSysroot refuses another host's root for a command that works on the running
 // host alone.
 func (a *app) checkSysroot(o *options, command string) error {
-	if o.sysroot == "/" || !slices.Contains([]string{"bound", "hooks", "usage"}, command) {
+	if o.sysroot == "/" || !slices.Contains([]string{"hooks", "usage"}, command) {
 		return nil
 	}
 	advice := ""

@@ -107,7 +107,7 @@ func TestUsageErrors(t *testing.T) {
 			message: `hooks: --sysroot "/mnt" is not supported: the command acts on the running host; use --root after hooks for another root directory`,
 		},
 		{name: "another root for usage", args: []string{"--sysroot=/mnt", "usage"}, message: `usage: --sysroot "/mnt" is not supported`, hint: usageHintOf("usage")},
-		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound: --sysroot "/mnt" is not supported`, hint: usageHintOf("bound")},
+		{name: "another root for bound", args: []string{"--sysroot=/mnt", "bound", "lock"}, message: `bound lock: --sysroot "/mnt" is not supported: the command acts on the running host`, hint: usageHintOf("bound")},
 		{name: "unknown log level", args: []string{"--log-level", "loud", "version"}, message: `read --log-level: unknown level "loud": use trace, debug, info, warn, error, fatal or panic`, hint: usageHint},
 		{name: "empty sysroot", args: []string{"--sysroot=", "version"}, message: "read --sysroot: empty path", hint: usageHint},
 		{

@@ -4,33 +4,73 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 )
 
+// boundActions are the words that follow "bound", with the options that each takes.
+func boundActions() map[string][]string {
+	return map[string][]string{
+		"lint": {"format", "root", "strict"}, "lock": nil,
+	}
+}
+
 func (a *app) boundCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "bound",
-		Usage:     "pin the images that are bound to the booted deployment",
-		UsageText: "bootc-podman bound lock [--dry-run]",
-		ArgsUsage: "action",
-		Flags:     []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the lock instead of writing it"}},
+		Usage:     "check the images that are bound to deployments, and pin them",
+		UsageText: "bootc-podman bound lint|lock [options]",
+		ArgsUsage: "action ...",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "print the lock instead of writing it"},
+			choice("format", "print findings as `FORMAT`: %s", string(lintText), lintFormats()),
+			&cli.StringFlag{Name: "root", Usage: "lint the image in the making whose root directory is `DIR`"},
+			&cli.BoolFlag{Name: "strict", Usage: "lint also fails on risks"},
+		},
 		Action: func(c *cli.Context) error {
-			if action := c.Args().First(); action != "lock" {
-				return usageErrorf("bound: unknown action %q: use lock", action)
+			action := c.Args().First()
+			known, ok := boundActions()[action]
+			if !ok {
+				return usageErrorf("bound: unknown action %q", action)
 			}
 			if c.NArg() > 1 {
-				return usageErrorf("bound lock: unexpected argument %q", c.Args().Get(1))
+				return usageErrorf("bound %s: unexpected argument %q", action, c.Args().Get(1))
 			}
-			lock, err := hooks.MakeLock(a.root)
-			if err != nil {
-				return err
+			for _, name := range c.LocalFlagNames() {
+				if name != "dry-run" && !slices.Contains(known, name) {
+					return usageErrorf("bound %s: there is no option --%s", action, name)
+				}
 			}
-			if o.dryRun || c.Bool("dry-run") {
-				return printJSON(a.stdout, lock)
+			if o.sysroot != "/" {
+				return a.refuseSysroot(o, action)
 			}
-			return lock.Write(a.root)
+			if action == "lint" {
+				return a.lintBound(c)
+			}
+			return a.lockBound(o, c)
 		},
 	})
+}
+
+// refuseSysroot refuses another host's root for an action.
+func (a *app) refuseSysroot(o *options, action string) error {
+	advice := "the command acts on the running host"
+	if action == "lint" {
+		advice = "use --root for another root directory"
+	}
+	return usageErrorf("bound %s: --sysroot %q is not supported: %s", action, o.sysroot, advice)
+}
+
+func (a *app) lockBound(o *options, c *cli.Context) error {
+	lock, err := hooks.MakeLock(a.root)
+	if err != nil {
+		return err
+	}
+	if o.dryRun || c.Bool("dry-run") {
+		return printJSON(a.stdout, lock)
+	}
+	return lock.Write(a.root)
 }

@@ -113,7 +113,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	}
 	switch line.command.Name {
 	case "bound":
-		return []string{"lock"}, noFiles
+		return slices.Sorted(maps.Keys(boundActions())), noFiles
 	case "hooks":
 		return slices.Sorted(maps.Keys(hooksActions())), noFiles
 	case "completion":

@@ -72,3 +72,53 @@ const (
 	// UpgradeHidden is an image that bootc does not find when it upgrades.
 	UpgradeHidden Rule = "upgrade-hidden"
 )
+
+// The rules of "bound lint".
+const (
+	// BoundAuthFile is credentials in a unit, which bootc does not take from there.
+	BoundAuthFile Rule = "bound-auth-file"
+	// BoundComment is a comment after a name, which is a part of it for podman.
+	BoundComment Rule = "bound-comment"
+	// BoundContinuedLine is a continued line, which bootc does not join.
+	BoundContinuedLine Rule = "bound-continued-line"
+	// BoundDangling is a link that leads to no quadlet.
+	BoundDangling Rule = "bound-dangling"
+	// BoundGlobalArgs is a unit that drops the host's storage options.
+	BoundGlobalArgs Rule = "bound-global-args"
+	// BoundInvalidName is a name that podman cannot pull.
+	BoundInvalidName Rule = "bound-invalid-name"
+	// BoundMovingTag is an image by the tag latest.
+	BoundMovingTag Rule = "bound-moving-tag"
+	// BoundNoImage is a unit without an image.
+	BoundNoImage Rule = "bound-no-image"
+	// BoundNotLink is an entry that is not a symbolic link.
+	BoundNotLink Rule = "bound-not-link"
+	// BoundPulledAnew is a unit whose image podman pulls again.
+	BoundPulledAnew Rule = "bound-pulled-anew"
+	// BoundQuoted is a name in quotes, which bootc keeps.
+	BoundQuoted Rule = "bound-quoted"
+	// BoundRepeated is a second, different image in a unit.
+	BoundRepeated Rule = "bound-repeated"
+	// BoundShortName is a name that podman stores with another registry or path.
+	BoundShortName Rule = "bound-short-name"
+	// BoundSpecifier is a specifier, which bootc does not expand.
+	BoundSpecifier Rule = "bound-specifier"
+	// BoundStoreUnseen is a unit that runs without the bootc store.
+	BoundStoreUnseen Rule = "bound-store-unseen"
+	// BoundSyntax is a line that bootc cannot parse.
+	BoundSyntax Rule = "bound-syntax"
+	// BoundTagAndDigest is a name with both, which podman stores without the tag.
+	BoundTagAndDigest Rule = "bound-tag-and-digest"
+	// BoundTransport is a name with a transport.
+	BoundTransport Rule = "bound-transport"
+	// BoundUnitName is an entry whose name bootc cannot read.
+	BoundUnitName Rule = "bound-unit-name"
+	// BoundUnitReference is another unit in the place of an image.
+	BoundUnitReference Rule = "bound-unit-reference"
+	// BoundUnitType is an entry that is neither .image nor .container.
+	BoundUnitType Rule = "bound-unit-type"
+	// BoundUntagged is a name that podman stores with the tag latest.
+	BoundUntagged Rule = "bound-untagged"
+	// BoundValueDiffers is a unit of which podman reads another image than bootc.
+	BoundValueDiffers Rule = "bound-value-differs"
+)

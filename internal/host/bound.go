@@ -20,7 +20,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-const boundImagesDir = "usr/lib/bootc/bound-images.d"
+// BoundImagesDir is where a deployment names its bound images, relative to its root.
+const BoundImagesDir = "usr/lib/bootc/bound-images.d"
 
 // BoundImage is an image that a deployment cannot do without ("logically bound
 // image"): bootc pulls it along with the deployment and keeps it as long.
@@ -33,88 +34,128 @@ type BoundImage struct {
 	Unit string
 }
 
+// BoundUnit is an entry of usr/lib/bootc/bound-images.d.
+type BoundUnit struct {
+	BoundImage
+	// Section is the one that bootc reads: "Image" or "Container", "" where the name is
+	// that of neither.
+	Section string
+	// Data is the content of the quadlet that the entry leads to.
+	Data []byte
+	// Err is why bootc would not read the entry. One is enough for bootc to give up.
+	Err error
+}
+
+// Why bootc does not read a unit; other errors are those of reading its file, and a
+// *ini.LineError.
+var (
+	ErrUnitName    = errors.New("name is not UTF-8")
+	ErrNotLink     = errors.New("not a symbolic link")
+	ErrUnitType    = errors.New("name ends in neither .image nor .container")
+	ErrNoImage     = errors.New("no Image")
+	ErrAuthFile    = errors.New("AuthFile is not supported for bound images")
+	ErrSpecifier   = errors.New("systemd specifier")
+	ErrLonePercent = errors.New("unterminated %")
+)
+
 // BoundImages reads the images bound to the deployment whose root directory is
 // root, in the order of their units' names. For each entry that bootc would not
-// read it returns a problem that names the entry relative to root; one is enough
-// for bootc to give up. Links are followed as if root were "/". A host without
-// usr/lib/bootc/bound-images.d, or with a dangling link in its place, has no
-// bound images.
-//
-// The format is that of bootc's boundimage.rs: symbolic links to quadlets of
-// type .image or .container, see podman-systemd.unit(5), of which nothing but
-// Image= is looked at.
+// read it returns a problem that names the entry relative to root. See BoundUnits.
 func BoundImages(root *os.File) (images []BoundImage, problems []error) {
-	dir, err := rooted.Open(root, boundImagesDir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	units, err := BoundUnits(root)
 	if err != nil {
-		return nil, []error{fmt.Errorf("open %q: %w", boundImagesDir, withoutPath(err))}
+		problems = append(problems, err)
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		problems = append(problems, fmt.Errorf("read %q: %w", boundImagesDir, withoutPath(err)))
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		image, err := boundImage(root, dir, name)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read %q: %w", path.Join(boundImagesDir, name), err))
+	for _, u := range units {
+		if u.Err != nil {
+			problems = append(problems, fmt.Errorf("read %q: %w", path.Join(BoundImagesDir, u.Unit), u.Err))
 			continue
 		}
-		images = append(images, BoundImage{Image: image, Unit: name})
+		images = append(images, u.BoundImage)
 	}
 	return images, problems
 }
 
-// boundImage returns the image that the entry name of dir asks for.
-func boundImage(root, dir *os.File, name string) (string, error) {
-	if !utf8.ValidString(name) {
-		return "", errors.New("name is not UTF-8")
+// BoundUnits reads the units in usr/lib/bootc/bound-images.d below root, in the order of
+// their names. Links are followed as if root were "/". A root without that directory, or
+// with a dangling link in its place, has no bound images.
+//
+// The format is that of bootc's boundimage.rs: symbolic links to quadlets of
+// type .image or .container, see podman-systemd.unit(5), of which nothing but
+// Image= is looked at.
+func BoundUnits(root *os.File) (units []BoundUnit, err error) {
+	dir, err := rooted.Open(root, BoundImagesDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	link, err := rooted.Open(dir, name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
-		return "", withoutPath(err)
+		return nil, fmt.Errorf("open %q: %w", BoundImagesDir, withoutPath(err))
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		err = fmt.Errorf("read %q: %w", BoundImagesDir, withoutPath(err))
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		u := BoundUnit{BoundImage: BoundImage{Unit: name}}
+		if u.Err = u.read(root, dir); u.Err == nil {
+			u.Image, u.Err = u.image()
+		}
+		units = append(units, u)
+	}
+	return units, err
+}
+
+// read reads the file that an entry of dir leads to.
+func (u *BoundUnit) read(root, dir *os.File) error {
+	if !utf8.ValidString(u.Unit) {
+		return ErrUnitName
+	}
+	link, err := rooted.Open(dir, u.Unit, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return withoutPath(err)
 	}
 	defer link.Close()
 	fi, err := link.Stat()
 	if err != nil {
-		return "", withoutPath(err)
+		return withoutPath(err)
 	}
 	if fi.Mode()&fs.ModeSymlink == 0 {
-		return "", errors.New("not a symbolic link")
+		return ErrNotLink
 	}
 	// The extension is the link's, not its target's. A leading dot starts none.
-	var section string
-	switch path.Ext(name[1:]) {
+	switch path.Ext(u.Unit[1:]) {
 	case ".image":
-		section = "Image"
+		u.Section = "Image"
 	case ".container":
-		section = "Container"
+		u.Section = "Container"
 	default:
-		return "", errors.New("name ends in neither .image nor .container")
+		return ErrUnitType
 	}
-	data, err := readFile(root, path.Join(boundImagesDir, name))
+	u.Data, err = readFile(root, path.Join(BoundImagesDir, u.Unit))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", storageconf.ErrDangling
+		return storageconf.ErrDangling
 	}
+	return err
+}
+
+// image returns the image that a unit asks for, also with ErrAuthFile.
+func (u *BoundUnit) image() (string, error) {
+	unit, err := ini.ParseTini(u.Data)
 	if err != nil {
 		return "", err
 	}
-	unit, err := ini.ParseTini(data)
-	if err != nil {
-		return "", err
-	}
-	image, ok := unit[section]["Image"]
+	image, ok := unit[u.Section]["Image"]
 	if !ok {
-		return "", fmt.Errorf("no Image in section %s", section)
+		return "", fmt.Errorf("%w in section %s", ErrNoImage, u.Section)
 	}
+	plain, err := unescapePercent(image)
 	// bootc ignores AuthFile in a .container.
-	if _, ok := unit[section]["AuthFile"]; ok && section == "Image" {
-		return "", errors.New("AuthFile is not supported for bound images")
+	if _, ok := unit[u.Section]["AuthFile"]; ok && u.Section == "Image" {
+		return plain, ErrAuthFile
 	}
-	return unescapePercent(image)
+	return plain, err
 }
 
 // unescapePercent makes "%%" a "%", as systemd does. Other specifiers are an
@@ -128,9 +169,9 @@ func unescapePercent(value string) (string, error) {
 		case !found:
 			return plain.String(), nil
 		case after == "":
-			return "", fmt.Errorf("unterminated %% in Image %q", value)
+			return "", fmt.Errorf("%w in Image %q", ErrLonePercent, value)
 		case after[0] != '%':
-			return "", fmt.Errorf("systemd specifier in Image %q", value)
+			return "", fmt.Errorf("%w in Image %q", ErrSpecifier, value)
 		}
 		plain.WriteByte('%')
 		rest = after[1:]

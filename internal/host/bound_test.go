@@ -24,7 +24,7 @@ const (
 func boundRoot(t testing.TB, files, links map[string]string) *os.File {
 	t.Helper()
 	top := t.TempDir()
-	dir := filepath.Join(top, boundImagesDir)
+	dir := filepath.Join(top, BoundImagesDir)
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -215,7 +215,7 @@ func TestBoundImagesReportsEntriesThatAreNoLinks(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			root := boundRoot(t, map[string]string{"good": good}, map[string]string{"zz.image": "/good", "!.image": "/good"})
-			if err := make(filepath.Join(root.Name(), boundImagesDir, "x.image")); err != nil {
+			if err := make(filepath.Join(root.Name(), BoundImagesDir, "x.image")); err != nil {
 				t.Fatal(err)
 			}
 			checkProblem(t, root, "x.image", "not a symbolic link")
@@ -252,7 +252,7 @@ func TestBoundImagesWithoutDirectoryAreNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := boundRoot(t, nil, nil)
-			if err := make(filepath.Join(root.Name(), boundImagesDir)); err != nil {
+			if err := make(filepath.Join(root.Name(), BoundImagesDir)); err != nil {
 				t.Fatal(err)
 			}
 			if images, problems := BoundImages(root); images != nil || problems != nil {
@@ -266,8 +266,8 @@ func TestBoundImagesFollowsLinkedDirectory(t *testing.T) {
 	root := boundRoot(t, map[string]string{"etc/unit": good}, nil)
 	top := root.Name()
 	for _, err := range []error{
-		os.Remove(filepath.Join(top, boundImagesDir)),
-		os.Symlink("/etc/bound", filepath.Join(top, boundImagesDir)),
+		os.Remove(filepath.Join(top, BoundImagesDir)),
+		os.Symlink("/etc/bound", filepath.Join(top, BoundImagesDir)),
 		os.Mkdir(filepath.Join(top, "etc/bound"), 0o755),
 		os.Symlink("../unit", filepath.Join(top, "etc/bound/x.image")),
 	} {
@@ -292,7 +292,7 @@ func TestBoundImagesReportsUnusableDirectory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := boundRoot(t, nil, nil)
-			dir := filepath.Join(root.Name(), boundImagesDir)
+			dir := filepath.Join(root.Name(), BoundImagesDir)
 			if err := os.Remove(dir); err != nil {
 				t.Fatal(err)
 			}

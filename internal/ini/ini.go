@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ini reads the two dialects of INI files that a bootc host has: that of GLib
-// and that of bootc.
+// Package ini reads the dialects of INI files that a bootc host has: that of GLib, that
+// of bootc, and that of podman's quadlets.
 package ini
 
 import (
@@ -15,6 +15,17 @@ import (
 // File holds the values of a file by section and key. In both dialects sections
 // of the same name are one, and the last of several values for a key counts.
 type File map[string]map[string]string
+
+// LineError is a line that cannot be parsed.
+type LineError struct {
+	// Line counts from 1.
+	Line int
+	err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.err) }
+
+func (e *LineError) Unwrap() error { return e.err }
 
 // ParseKeyFile reads the dialect of GKeyFile, which ostree uses for origin files and the
 // configuration of a repository. Values are as in the file, without their leading white
@@ -37,7 +48,67 @@ func ParseKeyFile(data []byte) (File, error) {
 // are not UTF-8 before tini reads them.
 func ParseTini(data []byte) (File, error) {
 	// Unlike a GKeyFile, keys may stand before the first section.
-	return parse(data, File{"": {}}, tcontent)
+	return parse(data, File{"": {}}, tiniLine)
+}
+
+// Entry is a key with its value, where it stands in a file.
+type Entry struct {
+	Section, Key, Value string
+	// Line counts from 1: for a continued line, it is the first.
+	Line int
+}
+
+// TiniEntries returns the entries that ParseTini reads before the first line that it
+// cannot parse, in their order.
+func TiniEntries(data []byte) (entries []Entry) {
+	section, number := "", 0
+	for text := range strings.Lines(string(data)) {
+		number++
+		line, err := tiniLine(text)
+		switch {
+		case err != nil:
+			return entries
+		case line.isSection:
+			section = line.section
+		case line.key != "":
+			entries = append(entries, Entry{section, line.key, line.value, number})
+		}
+	}
+	return entries
+}
+
+// UnitEntries returns the entries of a quadlet as podman's generator of units reads them
+// (podman-systemd.unit(5)): a line is a comment only if it begins as one, a backslash at
+// the end continues a line, also past comments, and quotes are a part of the value. Lines
+// that the generator refuses are left out. The rules are what podman 5.4.2 and 5.8.6 were
+// seen to do.
+func UnitEntries(data []byte) (entries []Entry) {
+	section, begun, start, number := "", "", 0, 0
+	for text := range strings.Lines(string(data)) {
+		number++
+		line := strings.TrimRight(text, "\r\n")
+		comment := strings.TrimLeft(line, " \t")
+		if comment != "" && strings.ContainsRune("#;", rune(comment[0])) {
+			continue
+		}
+		if start == 0 {
+			start = number
+		}
+		var more bool
+		if line, more = strings.CutSuffix(line, `\`); more {
+			begun += line
+			continue
+		}
+		whole := strings.TrimSpace(begun + line)
+		first := start
+		begun, start = "", 0
+		if name, ok := strings.CutPrefix(whole, "["); ok {
+			section = strings.TrimSuffix(name, "]")
+		} else if key, value, ok := strings.Cut(whole, "="); ok {
+			entries = append(entries, Entry{section, strings.TrimSpace(key), strings.TrimSpace(value), first})
+		}
+	}
+	return entries
 }
 
 // content of one line: the name of a section, or a key and its value, or nothing.
@@ -57,7 +128,7 @@ func parse(data []byte, file File, parseLine func(string) (content, error)) (Fil
 		line, err := parseLine(text)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("line %d: %w", number, err)
+			return nil, &LineError{Line: number, err: err}
 		case line.isSection:
 			if file[line.section] == nil {
 				file[line.section] = map[string]string{}
@@ -65,7 +136,7 @@ func parse(data []byte, file File, parseLine func(string) (content, error)) (Fil
 			section = file[line.section]
 		case line.key == "":
 		case section == nil:
-			return nil, fmt.Errorf("line %d: key outside of any group", number)
+			return nil, &LineError{Line: number, err: errors.New("key outside of any group")}
 		default:
 			section[line.key] = line.value
 		}
@@ -96,7 +167,7 @@ func keyFileLine(line string) (content, error) {
 	return content{key: key, value: strings.TrimLeft(value, space)}, err
 }
 
-func tcontent(line string) (content, error) {
+func tiniLine(line string) (content, error) {
 	if !utf8.ValidString(line) {
 		return content{}, errors.New("not UTF-8")
 	}

@@ -159,3 +159,16 @@ func FuzzParseINI(f *testing.F) {
 		}
 	})
 }
+
+func TestEntriesStandAtTheirLines(t *testing.T) {
+	const text = "a=b\n[s]\n# c\nk = v \\\n  w=x ; y\n; d\nl=\"1\"\n[t\nm=2\n"
+	if got, want := TiniEntries([]byte(text)), []Entry{{"", "a", "b", 1}, {"s", "k", `v \`, 4}, {"s", "w", "x", 5}, {"s", "l", `"1"`, 7}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("bootc: %v, want %v", got, want)
+	}
+	if got, want := UnitEntries([]byte(text)), []Entry{{"", "a", "b", 1}, {"s", "k", "v   w=x ; y", 4}, {"s", "l", `"1"`, 7}, {"t", "m", "2", 9}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("podman: %v, want %v", got, want)
+	}
+	if got, want := UnitEntries([]byte("[s]\r\nk=a\\\r\n# c\r\nb\\")), []Entry(nil); !reflect.DeepEqual(got, want) {
+		t.Errorf("podman: %v, want %v", got, want)
+	}
+}

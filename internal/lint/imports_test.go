@@ -39,9 +39,10 @@ func arrows() map[string][]string {
 		"internal/inventory": host,
 		"internal/health":    view,
 		"internal/transfer":  slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
+		"internal/bound":     slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
 		"hooks":              slices.Concat(view, []string{"internal/health", "hooks"}),
-		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "hooks"}),
-		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/doctor", "hooks"}),
+		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "internal/bound", "hooks"}),
+		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/doctor", "hooks"}),
 
 		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}
