@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -116,7 +115,7 @@ func (v *Invocation) mountOptions(own *graph, layer string) (options string, err
 
 // canonical is the path of the graph root without links.
 func (g *graph) canonical(root string) string {
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(g.Dir.Fd())))
+	path, err := pathOf(g.Dir)
 	if err != nil {
 		return g.path
 	}
@@ -180,7 +179,7 @@ func (v *Invocation) addOfConf(s *stores, file string) {
 			} `toml:"options"`
 		} `toml:"storage"`
 	}
-	content, err := v.read(file, maxConf)
+	content, err := readBelow(v.Root, file, maxConf)
 	if err != nil || toml.Unmarshal(content, &conf) != nil {
 		return
 	}
@@ -212,7 +211,7 @@ func (v *Invocation) ofParent(name string) []string {
 	if v.Parent == 0 {
 		return nil
 	}
-	content, err := v.read(fmt.Sprintf("proc/%d/%s", v.Parent, name), maxState)
+	content, err := readBelow(v.Root, fmt.Sprintf("proc/%d/%s", v.Parent, name), maxState)
 	if err != nil {
 		return nil
 	}

@@ -287,18 +287,13 @@ func (u upperLayer) hides(layer, dir string) (bool, error) {
 	if dir == "." {
 		return false, nil
 	}
-	st, err := rooted.Stat(u.bootc.Dir, filepath.Join(layer, dir), unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return true, nil
-	}
 	f, err := rooted.Open(u.bootc.Dir, filepath.Join(layer, dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case rooted.IsOneOf(err, unix.ENOTDIR, unix.ELOOP): // no directory, but a file or a link
+		return true, nil
+	case err != nil:
 		return false, err
 	}
 	defer f.Close()

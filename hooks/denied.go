@@ -5,17 +5,16 @@ package hooks
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
-	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const (
@@ -48,7 +47,7 @@ func (v *Invocation) deny(id, hook, reason string, c *cstorage.Container) {
 		maps.Copy(fields, map[string]string{"CONTAINER_NAME": c.Name, "IMAGE_ID": c.Image, "IMAGE_NAME": c.ImageName})
 		name = cmp.Or(c.Name, name)
 	}
-	v.record(Error, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
+	v.record(journal.PriErr, fmt.Sprintf("container %s may not start: %s", name, reason), fields)
 	if err := v.writeDenial(denial); err != nil && !errors.Is(err, fs.ErrPermission) {
 		v.warn(hook, err)
 	}
@@ -70,28 +69,13 @@ func (v *Invocation) writeDenial(denial Denial) error {
 			_ = removeRecord(dir, name)
 		}
 	}
-	content, err := json.MarshalIndent(denial, "", "  ")
-	if err != nil {
-		return err
-	}
-	return rooted.WriteVolatile(dir, leaseName(denial.ID), append(content, '\n'), 0o600)
+	return writeRecord(dir, leaseName(denial.ID), denial, 0o600)
 }
 
 // Denials reads why containers were not let start since the boot, the last one first, on
 // the host whose root is root. Each problem names a record that could not be read.
 func Denials(root string) (denials []Denial, problems []error) {
-	denials, problems = records(root, deniedDir, "denial", "denials", readDenial)
+	denials, problems = records(root, deniedDir, "denial", "denials", readRecord[Denial])
 	slices.SortStableFunc(denials, func(a, b Denial) int { return b.Time.Compare(a.Time) })
 	return denials, problems
-}
-
-func readDenial(dir *os.File, name string) (denial Denial, err error) {
-	content, err := rooted.ReadFile(dir, name, maxLease)
-	if err != nil {
-		return denial, err
-	}
-	if err := json.Unmarshal(content, &denial); err != nil {
-		return denial, fmt.Errorf("decode %q: %w", name, err)
-	}
-	return denial, nil
 }

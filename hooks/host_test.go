@@ -11,19 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 // record is what a hook wrote to the journal.
 type record struct {
-	priority Priority
+	priority journal.Priority
 	message  string
 	fields   map[string]string
 }
 
 type recordingJournal struct{ records []record }
 
-func (j *recordingJournal) Send(p Priority, message string, fields map[string]string) {
+func (j *recordingJournal) send(p journal.Priority, message string, fields map[string]string) {
 	j.records = append(j.records, record{p, message, fields})
 }
 
@@ -111,7 +113,7 @@ func upperOf(store string, n int) string { return store + "/overlay/" + id(1000+
 func (h *testHost) invocation(stdin string) (*Invocation, *bytes.Buffer) {
 	var out bytes.Buffer
 	return &Invocation{
-		Root: h.Dir, Stdin: strings.NewReader(stdin), Stdout: &out, Journal: h.journal,
+		Root: h.Dir, Stdin: strings.NewReader(stdin), Stdout: &out, Journal: h.journal.send,
 		Now: func() time.Time { return time.Unix(1e9, 0) }, Patience: 10 * time.Second,
 	}, &out
 }

@@ -4,12 +4,9 @@
 package hooks
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 const identityName = "host.json"
@@ -41,13 +38,10 @@ func NewIdentity(root string, kind host.Kind) Identity {
 // WriteIdentity writes the identity of the running host for containers and hooks.
 // Only root can.
 func WriteIdentity(root string, id Identity) error {
-	content, err := json.MarshalIndent(id, "", "  ")
+	dir, err := openState(root, ".", true)
 	if err == nil {
-		var dir *os.File
-		if dir, err = openState(root, ".", true); err == nil {
-			defer dir.Close()
-			err = rooted.WriteVolatile(dir, identityName, append(content, '\n'), 0o644)
-		}
+		defer dir.Close()
+		err = writeRecord(dir, identityName, id, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write host identity: %w", err)
@@ -57,14 +51,14 @@ func WriteIdentity(root string, id Identity) error {
 
 // ReadIdentity reads what was written since the boot; it is the zero Identity
 // where nothing was.
-func ReadIdentity(root string) (id Identity) {
+func ReadIdentity(root string) Identity {
 	dir, err := openState(root, ".", false)
 	if err != nil {
 		return Identity{}
 	}
 	defer dir.Close()
-	content, err := rooted.ReadFile(dir, identityName, maxLease)
-	if err != nil || json.Unmarshal(content, &id) != nil || id.BootID != bootID(root) {
+	id, err := readRecord[Identity](dir, identityName)
+	if err != nil || id.BootID != bootID(root) {
 		return Identity{}
 	}
 	return id

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -33,10 +35,11 @@ const (
 // Invocation is one run of a hook.
 type Invocation struct {
 	// Root is the directory that paths of the host are below: "/".
-	Root    string
-	Stdin   io.Reader
-	Stdout  io.Writer
-	Journal Journal
+	Root   string
+	Stdin  io.Reader
+	Stdout io.Writer
+	// Journal takes records. It has no error: there is no place to report it.
+	Journal func(p journal.Priority, message string, fields map[string]string)
 	Now     func() time.Time
 	// Parent is the process that runs the hook, podman in precreate; 0 if it does not
 	// matter.
@@ -52,7 +55,7 @@ type Invocation struct {
 func OnHost(stdin io.Reader, stdout io.Writer) *Invocation {
 	return &Invocation{
 		Root: "/", Stdin: stdin, Stdout: stdout,
-		Journal: SystemJournal{}, Now: time.Now, Parent: os.Getppid(), Patience: Timeout * time.Second / 3,
+		Journal: SystemJournal, Now: time.Now, Parent: os.Getppid(), Patience: Timeout * time.Second / 3,
 	}
 }
 
@@ -105,11 +108,7 @@ func (v *Invocation) open(path string, flags int) (*os.File, error) {
 	return rooted.Open(root, path, flags)
 }
 
-// read reads a regular file of the host.
-func (v *Invocation) read(path string, limit int64) ([]byte, error) {
-	return readBelow(v.Root, path, limit)
-}
-
+// readBelow reads a regular file of the host whose root is root.
 func readBelow(root, path string, limit int64) ([]byte, error) {
 	dir, err := rooted.OpenRoot(root)
 	if err != nil {
@@ -121,19 +120,19 @@ func readBelow(root, path string, limit int64) ([]byte, error) {
 
 // warn records why a hook did not do its work.
 func (v *Invocation) warn(hook string, err error) {
-	v.record(Warning, fmt.Sprintf("hook %s: %v", hook, err), map[string]string{"BOOTC_PODMAN_HOOK": hook})
+	v.record(journal.PriWarning, fmt.Sprintf("hook %s: %v", hook, err), map[string]string{"BOOTC_PODMAN_HOOK": hook})
 }
 
 // record writes to the journal in no more than a moment: a journal that does not answer is
 // not waited for.
-func (v *Invocation) record(p Priority, message string, fields map[string]string) {
+func (v *Invocation) record(p journal.Priority, message string, fields map[string]string) {
 	if v.deaf.Load() {
 		return
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		v.Journal.Send(p, message, fields)
+		v.Journal(p, message, fields)
 	}()
 	timer := time.NewTimer(min(v.Patience, 500*time.Millisecond))
 	defer timer.Stop()
@@ -142,6 +141,11 @@ func (v *Invocation) record(p Priority, message string, fields map[string]string
 	case <-timer.C:
 		v.deaf.Store(true)
 	}
+}
+
+// SystemJournal writes a record to systemd's journal. Without one, it is lost.
+func SystemJournal(p journal.Priority, message string, fields map[string]string) {
+	_ = journal.Send(message, p, with(fields, "SYSLOG_IDENTIFIER", "bootc-podman"))
 }
 
 // with returns fields with another one, unless that is empty.

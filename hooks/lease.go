@@ -4,22 +4,17 @@
 package hooks
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"time"
-
-	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
-const (
-	leasesDir = "leases"
-	// maxLease bounds a lease; one of an image of a hundred layers has 20 kB.
-	maxLease = 1 << 20
-)
+const leasesDir = "leases"
 
 // Lease says that a container runs, and what it needs as long. It is in
 // /run/bootc-podman/leases/ID.json.
@@ -74,20 +69,15 @@ func Leases(root string) (leases []Lease, problems []error) {
 }
 
 func readLease(dir *os.File, name string) (lease Lease, err error) {
-	content, err := rooted.ReadFile(dir, name, maxLease)
-	if errors.Is(err, fs.ErrNotExist) {
-		return lease, err
+	lease, err = readRecord[Lease](dir, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrBadLease, err)
+	case lease.ID+".json" != name || !validID(lease.ID):
+		err = fmt.Errorf("decode %q: %w: it is of container %q", name, ErrBadLease, lease.ID)
 	}
-	if err != nil {
-		return lease, fmt.Errorf("%w: %w", ErrBadLease, err)
-	}
-	if err := json.Unmarshal(content, &lease); err != nil {
-		return lease, fmt.Errorf("decode %q: %w: %w", name, ErrBadLease, err)
-	}
-	if lease.ID+".json" != name || !validID(lease.ID) {
-		return lease, fmt.Errorf("decode %q: %w: it is of container %q", name, ErrBadLease, lease.ID)
-	}
-	return lease, nil
+	return lease, err
 }
 
 func (l Lease) state(root, boot string) LeaseState {
@@ -98,6 +88,30 @@ func (l Lease) state(root, boot string) LeaseState {
 		return LeaseGone
 	}
 	return LeaseRunning
+}
+
+// processStart is when a process started, in clock ticks since the boot, which
+// distinguishes it from a later one of the same number; 0 when it does not run. One that
+// ended and was not waited for does not run. See proc_pid_stat(5).
+func processStart(root string, pid int) uint64 {
+	if pid <= 0 {
+		return 0
+	}
+	stat, err := readBelow(root, "proc/"+strconv.Itoa(pid)+"/stat", maxConf)
+	if err != nil {
+		return 0
+	}
+	// The name of the program, in parentheses, may have any character in it.
+	const state, startTime = 0, 19
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= startTime || bytes.ContainsAny(fields[state], "ZXx") {
+		return 0
+	}
+	start, err := strconv.ParseUint(string(fields[startTime]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return start
 }
 
 // Stores are the kinds of stores that the layers lie in.

@@ -4,13 +4,19 @@
 package hooks
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/journal"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -97,7 +103,7 @@ func (v *Invocation) lend(state containerState) error {
 	err = writeLease(dir, lease)
 	v.recordLease(lease, "started", messageStarted)
 	if unlabelled != "" {
-		v.record(Warning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
+		v.record(journal.PriWarning, fmt.Sprintf("container %s: layer %q of the bootc-owned store lacks a container label, which SELinux may not let it read; see bootc-podman-hook(8)",
 			lease.Name, unlabelled), with(lease.fields(), "MESSAGE_ID", messageLabels))
 	}
 	v.sweepLeases(dir)
@@ -152,9 +158,52 @@ func (v *Invocation) describe(lease *Lease, state containerState) (unlabelled st
 	return unlabelled, err
 }
 
+// hasSELinux reports whether the host confines containers by labels.
+func (v *Invocation) hasSELinux() bool {
+	f, err := v.open("sys/fs/selinux/enforce", unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// unlabelledLayer returns the first of the layers in the bootc-owned store whose
+// content containers may not read by its SELinux type, "" when there is none.
+func unlabelledLayer(bootc *graph, layers []Layer) string {
+	for _, l := range layers {
+		if l.Store != BootcStore || !cstorage.IsID(l.ID) {
+			continue
+		}
+		diff, err := rooted.Open(bootc.Dir, bootc.Driver.Files(l.ID), unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			continue
+		}
+		label := make([]byte, 512)
+		n, err := unix.Fgetxattr(int(diff.Fd()), "security.selinux", label)
+		diff.Close()
+		if err != nil {
+			n = 0
+		}
+		if !isContainerLabel(strings.TrimRight(string(label[:n]), "\x00")) {
+			return l.ID
+		}
+	}
+	return ""
+}
+
+// isContainerLabel reports whether confined containers may read what has this label:
+// user:role:type:level.
+func isContainerLabel(label string) bool {
+	parts := strings.Split(label, ":")
+	return len(parts) >= 3 && slices.Contains([]string{
+		"container_ro_file_t", "container_share_t", "container_file_t", "container_var_lib_t", "svirt_sandbox_file_t",
+	}, parts[2])
+}
+
 // graphOfConfig finds the store of a container by the configuration in its bundle.
 func (v *Invocation) graphOfConfig(bundle string) (*graph, error) {
-	raw, err := v.read(bundle+"/config.json", MaxConfig)
+	raw, err := readBelow(v.Root, bundle+"/config.json", MaxConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -203,9 +252,5 @@ func (l Lease) fields() map[string]string {
 }
 
 func (v *Invocation) recordLease(l Lease, what, message string) {
-	name := l.Name
-	if name == "" {
-		name = short(l.ID)
-	}
-	v.record(Info, fmt.Sprintf("container %s %s, image %s %s", name, what, l.Image.Name, l.Image.Digest), with(l.fields(), "MESSAGE_ID", message))
+	v.record(journal.PriInfo, fmt.Sprintf("container %s %s, image %s %s", cmp.Or(l.Name, short(l.ID)), what, l.Image.Name, l.Image.Digest), with(l.fields(), "MESSAGE_ID", message))
 }

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
+
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
@@ -168,16 +170,11 @@ func TestLedgerSucceedsWhateverItIsGiven(t *testing.T) {
 	}
 }
 
-// deafJournal never answers.
-type deafJournal struct{}
-
-func (deafJournal) Send(Priority, string, map[string]string) { select {} }
-
 func TestAJournalThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
 	h := guardHost(t)
 	mounts := strings.Repeat(`{"type":"bind","source":"/boot","destination":"/m"},`, 100)
 	v, out := h.invocation(`{"mounts":[` + strings.TrimSuffix(mounts, ",") + `]}`)
-	v.Journal = deafJournal{}
+	v.Journal = func(journal.Priority, string, map[string]string) { select {} }
 	before := time.Now()
 	if code := v.Run([]string{MountGuard}); code != 0 || out.Len() == 0 || time.Since(before) > Timeout/2*time.Second {
 		t.Errorf("exit status %d after %v", code, time.Since(before))
@@ -264,7 +261,7 @@ func TestStateHasItsModesWhateverTheUmask(t *testing.T) {
 
 func TestRecordsThatAreTooLargeAreNamed(t *testing.T) {
 	h := newTestHost(t)
-	h.Write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxLease+1))
+	h.Write("run/bootc-podman/denied/x.json", strings.Repeat(" ", maxRecord+1))
 	if _, problems := Denials(h.Dir); len(problems) != 1 || !strings.Contains(problems[0].Error(), "denied/x.json") {
 		t.Errorf("got %v", problems)
 	}

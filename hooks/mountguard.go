@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
@@ -283,7 +283,7 @@ func (v *Invocation) isPodmans(source, id string) bool {
 		return false
 	}
 	defer f.Close()
-	canonical, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	canonical, err := pathOf(f)
 	return err == nil && isUserdata(canonical, id)
 }
 
@@ -342,13 +342,13 @@ func (v *Invocation) recordGuarded(mode Mode, verdict guardVerdict) {
 	}
 	what := map[Mode]string{Warn: "is writable", Enforce: "was made read-only", Deny: "is writable, the container may not start"}[mode]
 	for _, m := range verdict.found {
-		v.record(Warning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
+		v.record(journal.PriWarning, fmt.Sprintf("container %s: %s %s", short(verdict.id), m, what), map[string]string{
 			"MESSAGE_ID": messageGuarded, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
 			"BOOTC_PODMAN_PROTECTED": m.Protected, "CONTAINER_ID_FULL": verdict.id,
 		})
 	}
 	for _, m := range verdict.parents {
-		v.record(Notice, fmt.Sprintf("container %s: %s is writable, as mounts of parents may be", short(verdict.id), m.containing()), map[string]string{
+		v.record(journal.PriNotice, fmt.Sprintf("container %s: %s is writable, as mounts of parents may be", short(verdict.id), m.containing()), map[string]string{
 			"MESSAGE_ID": messageParent, "BOOTC_PODMAN_HOOK": MountGuard, "BOOTC_PODMAN_MODE": string(mode),
 			"BOOTC_PODMAN_CONTAINS": m.Protected, "CONTAINER_ID_FULL": verdict.id,
 		})

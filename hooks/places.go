@@ -4,8 +4,6 @@
 package hooks
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -118,7 +116,7 @@ func (v *Invocation) bootPartitions(table []*mountinfo.Info) (paths []string) {
 
 // partitionType is the type of a partition, a UUID or a number, by what udev found.
 func (v *Invocation) partitionType(major, minor int) (kind string, known bool) {
-	content, err := v.read(fmt.Sprintf("run/udev/data/b%d:%d", major, minor), maxState)
+	content, err := readBelow(v.Root, fmt.Sprintf("run/udev/data/b%d:%d", major, minor), maxState)
 	if err != nil {
 		return "", false
 	}
@@ -133,12 +131,14 @@ func (p *places) open(name string) (*os.File, place, error) {
 	if err != nil {
 		return nil, place{}, err
 	}
-	fd, at := int(f.Fd()), place{}
-	if at.path, err = os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
+	at := place{}
+	if at.path, err = pathOf(f); err != nil {
 		f.Close()
 		return nil, place{}, err
 	}
-	if m := p.mounts[mountID(fd)]; m != nil {
+	var st unix.Statx_t
+	_ = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st) // 0 is no mount
+	if m := p.mounts[int(st.Mnt_id)]; m != nil {
 		if rest, ok := below(at.path, m.Mountpoint); ok {
 			at.mount = m
 			at.dev, at.inside = fmt.Sprintf("%d:%d", m.Major, m.Minor), path.Join(m.Root, rest)
@@ -147,21 +147,9 @@ func (p *places) open(name string) (*os.File, place, error) {
 	return f, at, nil
 }
 
-// mountID is that of the mount a file was opened in, 0 when it is not known; see
-// proc_pid_fdinfo(5).
-func mountID(fd int) int {
-	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
-	if err != nil {
-		return 0
-	}
-	lines := bufio.NewScanner(bytes.NewReader(info))
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), "mnt_id:"); ok {
-			id, _ := strconv.Atoi(strings.TrimSpace(value))
-			return id
-		}
-	}
-	return 0
+// pathOf returns the path of an open file, without links.
+func pathOf(f *os.File) (string, error) {
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
 }
 
 // below returns the path below dir, "" for dir itself.

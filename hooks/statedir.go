@@ -4,6 +4,7 @@
 package hooks
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,9 @@ import (
 
 // stateRoot is where hooks keep their records, until the next boot.
 const stateRoot = "run/bootc-podman"
+
+// maxRecord bounds a file of the state; the lease of an image of a hundred layers has 20 kB.
+const maxRecord = 1 << 20
 
 // openState opens the directory name in the state of the host whose root is root,
 // "." for the state itself, and makes what is missing if it should. No link is
@@ -129,6 +133,27 @@ func recordNames(dir *os.File) ([]string, error) {
 	return slices.DeleteFunc(names, func(name string) bool {
 		return name[0] == '.' || !strings.HasSuffix(name, ".json")
 	}), err
+}
+
+// readRecord decodes a file of the state.
+func readRecord[T any](dir *os.File, name string) (record T, err error) {
+	content, err := rooted.ReadFile(dir, name, maxRecord)
+	if err != nil {
+		return record, err
+	}
+	if err := json.Unmarshal(content, &record); err != nil {
+		return record, fmt.Errorf("decode %q: %w", name, err)
+	}
+	return record, nil
+}
+
+// writeRecord writes a file of the state, indented.
+func writeRecord(dir *os.File, name string, record any, mode uint32) error {
+	content, err := json.MarshalIndent(record, "", "  ")
+	if err != nil {
+		return err
+	}
+	return rooted.WriteVolatile(dir, name, append(content, '\n'), mode)
 }
 
 // removeRecord removes a file that need not be there.

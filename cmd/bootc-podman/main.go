@@ -13,6 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -73,6 +74,5 @@ func ownDir(dir string, forbidden fs.FileMode) bool {
 
 // toJournal writes a record to the journal, if there is one.
 func toJournal(message string, fields map[string]string) {
-	fields["SYSLOG_IDENTIFIER"] = "bootc-podman"
-	_ = journal.Send(message, journal.PriInfo, fields) // the act that it records has been done
+	hooks.SystemJournal(journal.PriInfo, message, fields) // the act that it records has been done
 }
