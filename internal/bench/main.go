@@ -6,6 +6,9 @@
 // by "make bench".
 //
 //	bench [-n RUNS] [-warmup RUNS] [-before COMMAND] [-interval] [-memory] NAME COMMAND BASELINE
+//	bench -images NUMBER DIRECTORY
+//
+// The second form makes a containers-storage to measure with: see testhost.BigStore.
 //
 // COMMAND and BASELINE are shell words; they run without a shell, their output
 // thrown away, and must succeed. One line of a Markdown table is printed: the
@@ -28,6 +31,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-shellwords"
+
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 )
 
 func main() {
@@ -36,7 +41,15 @@ func main() {
 	before := flag.String("before", "", "command to run before each, uncounted")
 	interval := flag.Bool("interval", false, "print between what the added time is, too")
 	memory := flag.Bool("memory", false, "print the peak memory of the command, too")
+	images := flag.Int("images", 0, "make a containers-storage with this number of images")
 	flag.Parse()
+	if *images > 0 {
+		if err := testhost.BigStore(flag.Arg(0), *images); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: make store: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := bench(context.Background(), *runs, *warmup, *before, *interval, *memory, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)

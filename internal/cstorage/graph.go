@@ -125,7 +125,7 @@ func readAll[T any](dir *os.File, path string) (records []T, err error) {
 	if f == nil || err != nil {
 		return nil, err
 	}
-	return records, decodeFile(f, &records)
+	return records, decodeFile(f, &records, nil)
 }
 
 // FindGraph returns the graph root that a directory is. The driver is "" for a directory

@@ -88,10 +88,24 @@ func (img *Image) Config() (*Config, error) {
 		}
 	}
 	c := &Config{}
-	if err := json.Unmarshal(blob, c); err != nil {
+	if err := decode(blob, c, (*Config).scan); err != nil {
 		return nil, fmt.Errorf("decode configuration of image %q: %w", img.ID, err)
 	}
 	return c, nil
+}
+
+// scan reads what encoding/json would.
+func (c *Config) scan(s *scanner) {
+	s.object(func(name string) {
+		switch name {
+		case "architecture":
+			c.Architecture = strings.Clone(s.str())
+		case "rootfs":
+			c.RootFS = json.RawMessage(s.skip())
+		default:
+			s.other(name)
+		}
+	})
 }
 
 // Architecture is that of the configuration, "" where it was not read.

@@ -5,6 +5,7 @@ package cstorage
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -62,12 +63,38 @@ const (
 	summed
 )
 
+// scan reads what encoding/json would.
+func (l *layer) scan(s *scanner) {
+	s.object(func(name string) {
+		switch name {
+		case "id":
+			l.ID = s.str()
+		case "parent":
+			l.Parent = s.str()
+		case "diff-digest":
+			l.DiffID = s.str()
+		case "toc-digest":
+			l.TOCDigest = s.str()
+		case "compressed-diff-digest":
+			l.Blob = s.str()
+		case "diff-size":
+			l.Size = s.number()
+		case "flags":
+			if json.Unmarshal([]byte(s.skip()), &l.Flags) != nil {
+				s.fail()
+			}
+		default:
+			s.other(name)
+		}
+	})
+}
+
 // readLayers reads the records of layers, from the files of each directory.
 func (s *Store) readLayers(files [][]*os.File) {
 	for graph, files := range files {
 		for _, f := range files {
 			var records []layer
-			if err := decodeFile(f, &records); err != nil {
+			if err := decodeFile(f, &records, list((*layer).scan)); err != nil {
 				s.layersErr = cmp.Or(s.layersErr, err)
 			} else {
 				s.addLayers(graph, records)

@@ -108,7 +108,7 @@ func Read(dirs ...*os.File) (*Store, []error) {
 	records := make([][]record, len(dirs))
 	for i, f := range imageFiles {
 		if f != nil {
-			s.imagesErr = cmp.Or(s.imagesErr, decodeFile(f, &records[i]))
+			s.imagesErr = cmp.Or(s.imagesErr, decodeFile(f, &records[i], list((*record).scan)))
 		}
 	}
 	<-layersDone
@@ -261,15 +261,45 @@ func openAll(dir *os.File, paths ...string) (files []*os.File, err error) {
 	return files, err
 }
 
-// decodeFile decodes a JSON file, which it closes, into v. An empty file is like
+// scan reads what encoding/json would.
+func (r *record) scan(s *scanner) {
+	s.object(func(name string) {
+		switch name {
+		case "id":
+			r.ID = s.str()
+		case "digest":
+			r.Digest = s.str()
+		case "names":
+			r.Names = s.strs()
+		case "layer":
+			r.TopLayer = s.str()
+		case "mapped-layers":
+			r.MappedLayers = s.strs()
+		case "big-data-names":
+			r.BigDataNames = s.strs()
+		case "big-data-sizes":
+			members(s, &r.BigDataSizes, s.number)
+		case "big-data-digests":
+			members(s, &r.BigDataDigests, s.str)
+		case "created":
+			if r.Created.UnmarshalText([]byte(s.str())) != nil {
+				s.fail()
+			}
+		default:
+			s.other(name)
+		}
+	})
+}
+
+// decodeFile decodes a JSON file, which it closes, with decode. An empty file is like
 // an empty list to the storage library.
-func decodeFile(f *os.File, v any) error {
+func decodeFile[T any](f *os.File, into *T, scan func(*T, *scanner)) error {
 	defer f.Close()
 	content, err := rooted.ReadRegular(f, maxJSON)
 	if err != nil || len(content) == 0 {
 		return err
 	}
-	err = json.Unmarshal(content, v)
+	err = decode(content, into, scan)
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	switch {

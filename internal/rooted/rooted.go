@@ -114,16 +114,15 @@ func Kind(root *os.File, path string) uint32 {
 // more than limit bytes is an error, and so is one that keeps its reader waiting, as
 // some below /proc do.
 func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
-	full := filepath.Join(root.Name(), path)
 	// O_NONBLOCK: opening a FIFO would wait for a process that writes to it.
 	fd, err := OpenFD(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: full, Err: err}
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(root.Name(), path), Err: err}
 	}
 	defer unix.Close(fd)
 	content, err := readRegular(fd, limit)
 	if err != nil {
-		return nil, &fs.PathError{Op: "read", Path: full, Err: err}
+		return nil, &fs.PathError{Op: "read", Path: filepath.Join(root.Name(), path), Err: err}
 	}
 	return content, nil
 }
