@@ -6,6 +6,8 @@ package dedup
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/extents"
 )
 
 const block = 4096
@@ -18,11 +20,11 @@ func blocks(r *rand.Rand, places []uint64) (list []extent) {
 			continue
 		}
 		n := len(list)
-		if n > 0 && list[n-1].end() == uint64(i)*block && list[n-1].physical+list[n-1].length == place*block && r.IntN(3) > 0 {
-			list[n-1].length += block
+		if n > 0 && list[n-1].End() == uint64(i)*block && list[n-1].Physical+list[n-1].Length == place*block && r.IntN(3) > 0 {
+			list[n-1].Length += block
 			continue
 		}
-		list = append(list, extent{logical: uint64(i) * block, physical: place * block, length: block})
+		list = append(list, extent{Logical: uint64(i) * block, Physical: place * block, Length: block})
 	}
 	return list
 }
@@ -40,8 +42,8 @@ func TestApartIsWhatLiesElsewhere(t *testing.T) {
 		rest := apart(blocks(r, from), blocks(r, to), nil)
 		got := make([]uint64, 12)
 		for _, e := range rest {
-			for at := e.logical; at < e.end(); at += block {
-				got[at/block] = (e.physical + at - e.logical) / block
+			for at := e.Logical; at < e.End(); at += block {
+				got[at/block] = (e.Physical + at - e.Logical) / block
 			}
 		}
 		for i := range to {
@@ -57,12 +59,12 @@ func TestApartIsWhatLiesElsewhere(t *testing.T) {
 }
 
 func TestApartComparesExtents(t *testing.T) {
-	plain := extent{logical: 0, physical: 64 * block, length: 8 * block}
+	plain := extent{Logical: 0, Physical: 64 * block, Length: 8 * block}
 	compressed := plain
-	compressed.flags = extentEncoded
+	compressed.Flags = extents.Encoded
 	unknown := plain
-	unknown.flags = extentUnknown
-	part := extent{logical: 2 * block, physical: 64 * block, length: 2 * block, flags: extentEncoded}
+	unknown.Flags = extents.Unknown
+	part := extent{Logical: 2 * block, Physical: 64 * block, Length: 2 * block, Flags: extents.Encoded}
 	for _, tt := range []struct {
 		name     string
 		from, to extent
@@ -73,7 +75,7 @@ func TestApartComparesExtents(t *testing.T) {
 		{name: "part of a compressed one", from: compressed, to: part},
 		{name: "compressed and not", from: compressed, to: plain, want: 8 * block},
 		{name: "not on the disk yet", from: unknown, to: unknown, want: 8 * block},
-		{name: "elsewhere in the file", from: plain, to: extent{logical: block, physical: 64 * block, length: block}, want: block},
+		{name: "elsewhere in the file", from: plain, to: extent{Logical: block, Physical: 64 * block, Length: block}, want: block},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, _ := within(apart([]extent{tt.from}, []extent{tt.to}, nil), 0, 1<<40)
@@ -86,9 +88,9 @@ func TestApartComparesExtents(t *testing.T) {
 
 func TestWithinCountsWhatBelongsToTheFileAlone(t *testing.T) {
 	list := []extent{
-		{logical: 0, length: 4 * block},
-		{logical: 4 * block, length: 2 * block, flags: extentShared},
-		{logical: 8 * block, length: block, flags: extentUnknown},
+		{Logical: 0, Length: 4 * block},
+		{Logical: 4 * block, Length: 2 * block, Flags: extents.Shared},
+		{Logical: 8 * block, Length: block, Flags: extents.Unknown},
 	}
 	all, own := within(list, 3*block, 9*block)
 	if all != 4*block || own != block {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/extents"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 )
 
@@ -209,7 +210,7 @@ func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (belo
 
 // worker has the buffers that one worker reuses.
 type worker struct {
-	fiemap         fiemap
+	fiemap         extents.Reader
 	from, to, rest []extent
 }
 
@@ -262,10 +263,10 @@ func (p *pass) shareFile(ctx context.Context, w *worker, d *directory, name stri
 	// The last block belongs to the file as a whole.
 	size, block := uint64(toStat.Size), d.layer.block
 	end := (size + block - 1) / block * block
-	if w.from, err = w.fiemap.extents(from, end, w.from[:0]); err != nil {
+	if w.from, err = places(&w.fiemap, from, end, w.from[:0]); err != nil {
 		return err
 	}
-	if w.to, err = w.fiemap.extents(to, end, w.to[:0]); err != nil {
+	if w.to, err = places(&w.fiemap, to, end, w.to[:0]); err != nil {
 		return err
 	}
 	w.rest = apart(w.from, w.to, w.rest[:0])
