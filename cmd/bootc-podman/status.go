@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
-	"go.podman.io/common/pkg/report"
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -91,33 +89,20 @@ func statusPrinter(format string) (func(io.Writer, *inventory.Status) error, err
 		Stores: make([]inventory.StoreUsage, 3), Bound: inventory.BoundStatus{Missing: []string{"x"}}, Filesystem: &inventory.Filesystem{},
 		Hooks: make([]inventory.HookStatus, 3),
 	}
-	if err := executeStatus(io.Discard, format, full); err != nil {
+	if _, err := render("status", format, []*inventory.Status{full}, true); err != nil {
 		return nil, usageErrorf("status: read --format: %w", err)
 	}
 	return func(w io.Writer, s *inventory.Status) error {
 		escapeAll(reflect.ValueOf(s))
-		if err := executeStatus(w, format, s); err != nil {
+		out, err := render("status", format, []*inventory.Status{s}, true)
+		if err == nil {
+			_, err = w.Write(out)
+		}
+		if err != nil {
 			return fmt.Errorf("print status: %w", err)
 		}
 		return nil
 	}, nil
-}
-
-// executeStatus executes a template on a status. It writes nothing if the template fails.
-func executeStatus(w io.Writer, format string, s *inventory.Status) error {
-	var out bytes.Buffer
-	f, err := report.New(&out, "status").Parse(report.OriginUser, format)
-	if err != nil {
-		return err
-	}
-	if err := f.Execute([]*inventory.Status{s}); err != nil {
-		return err
-	}
-	if err := f.Flush(); err != nil {
-		return err
-	}
-	_, err = w.Write(out.Bytes())
-	return err
 }
 
 func printStatus(w io.Writer, s *inventory.Status) error {

@@ -4,18 +4,16 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
-	"go.podman.io/common/pkg/report"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
@@ -57,8 +55,6 @@ func (a *app) usageCommand() *cli.Command {
 		},
 	})
 }
-
-const leaseTable = "{{range .}}{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Stores}}\t{{.PID}}\t{{.Started}}\t{{.State}}\n{{end -}}"
 
 // ledger returns the state of the hook that writes leases, and prints it to standard error:
 // without the hook no running container is listed.
@@ -108,102 +104,65 @@ func leasePrinter(format string, ledger *setup.Effect) (func(io.Writer, []hooks.
 		}, nil
 	}
 	sample := hooks.Lease{Layers: []hooks.Layer{{Store: hooks.BootcStore}}}
-	if err := executeLeases(io.Discard, format, []hooks.Lease{sample}); err != nil {
+	if _, err := renderLeases(format, []hooks.Lease{sample}); err != nil {
 		return nil, usageErrorf("usage: read --format: %w", err)
 	}
 	return func(w io.Writer, leases []hooks.Lease) error {
-		if err := executeLeases(w, format, leases); err != nil {
+		out, err := renderLeases(format, leases)
+		if err == nil {
+			_, err = w.Write(out)
+		}
+		if err != nil {
 			return fmt.Errorf("print containers: %w", err)
 		}
 		return nil
 	}, nil
 }
 
-func executeLeases(w io.Writer, format string, leases []hooks.Lease) (err error) {
-	var out bytes.Buffer
-	f := report.New(&out, "usage")
-	if format == "" || format == "table" {
-		f, err = f.Parse(report.OriginPodman, leaseTable)
-	} else {
-		f, err = f.Parse(report.OriginUser, format)
-	}
-	if err != nil {
-		return err
-	}
-	if f.RenderHeaders {
-		if err := f.Execute([]map[string]any{{
-			"ID": "CONTAINER ID", "Name": "NAME", "Image": "IMAGE", "ImageID": "IMAGE ID", "Digest": "DIGEST", "Stores": "STORES",
-			"GraphRoot": "GRAPH ROOT", "PID": "PID", "Started": "STARTED", "State": "STATE", "BootedDigest": "BOOTED DIGEST",
-		}}); err != nil {
-			return err
-		}
-	}
+func renderLeases(format string, leases []hooks.Lease) ([]byte, error) {
 	rows := make([]leaseRow, len(leases))
 	now := time.Now()
 	for i, lease := range leases {
-		rows[i] = leaseRow{lease: lease, now: now}
+		rows[i] = rowOf(lease, now)
 	}
-	if err := f.Execute(rows); err != nil {
-		return err
-	}
-	if err := f.Flush(); err != nil {
-		return err
-	}
-	_, err = w.Write(out.Bytes())
-	return err
+	return render("usage", format, rows, false)
 }
 
-// leaseRow is a lease as templates see it: its methods are the fields.
+// leaseRow is a lease as templates see it.
 type leaseRow struct {
 	lease hooks.Lease
-	now   time.Time
+
+	// ID is cut as by podman ps.
+	ID   string `heading:"CONTAINER ID" table:""`
+	Name string `heading:"NAME" table:""`
+	// Image is the name of the image, or its ID.
+	Image string `heading:"IMAGE" table:""`
+	// Stores are the kinds of stores that the image's layers lie in.
+	Stores string `heading:"STORES" table:""`
+	// PID is the container's first process.
+	PID     int    `heading:"PID" table:""`
+	Started string `heading:"STARTED" table:""`
+	State   string `heading:"STATE" table:""`
+	ImageID string `heading:"IMAGE ID"`
+	Digest  string `heading:"DIGEST"`
+	// GraphRoot is the container's own store.
+	GraphRoot string `heading:"GRAPH ROOT"`
+	// BootedDigest is that of the host's image when the container started.
+	BootedDigest string `heading:"BOOTED DIGEST"`
 }
 
 // MarshalJSON is for the function json of templates.
 func (r leaseRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.lease) }
 
-// ID is the container's, as podman ps shows it.
-func (r leaseRow) ID() string { return printable(r.lease.ID[:min(len(r.lease.ID), 12)]) }
-
-// Name is the container's.
-func (r leaseRow) Name() string { return printable(r.lease.Name) }
-
-// Image is the name of the image, or its ID.
-func (r leaseRow) Image() string {
-	if r.lease.Image.Name == "" {
-		return r.ImageID()
+func rowOf(l hooks.Lease, now time.Time) leaseRow {
+	var stores words
+	for _, kind := range l.Stores() {
+		stores = append(stores, printable(string(kind)))
 	}
-	return printable(r.lease.Image.Name)
-}
-
-// ImageID is the whole ID of the image.
-func (r leaseRow) ImageID() string { return printable(r.lease.Image.ID) }
-
-// Digest is the manifest digest of the image.
-func (r leaseRow) Digest() string { return printable(r.lease.Image.Digest) }
-
-// Stores are the kinds of stores that the image's layers lie in.
-func (r leaseRow) Stores() string {
-	var kinds []string
-	for _, kind := range r.lease.Stores() {
-		kinds = append(kinds, printable(string(kind)))
+	return leaseRow{
+		lease: l, ID: printable(l.ID[:min(len(l.ID), 12)]), Name: printable(l.Name), Image: printable(cmp.Or(l.Image.Name, l.Image.ID)),
+		Stores: stores.String(), PID: l.PID, Started: units.HumanDuration(now.Sub(l.Started)) + " ago", State: string(l.State),
+		ImageID: printable(l.Image.ID), Digest: printable(l.Image.Digest),
+		GraphRoot: printable(l.Store), BootedDigest: printable(l.BootedDigest),
 	}
-	return strings.Join(kinds, ",")
 }
-
-// GraphRoot is the container's own store.
-func (r leaseRow) GraphRoot() string { return printable(r.lease.Store) }
-
-// PID is the container's first process.
-func (r leaseRow) PID() int { return r.lease.PID }
-
-// Started is how long ago the container started.
-func (r leaseRow) Started() string {
-	return units.HumanDuration(r.now.Sub(r.lease.Started)) + " ago"
-}
-
-// State is running, gone or rebooted.
-func (r leaseRow) State() string { return string(r.lease.State) }
-
-// BootedDigest is that of the host's image when the container started.
-func (r leaseRow) BootedDigest() string { return printable(r.lease.BootedDigest) }
