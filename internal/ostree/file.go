@@ -261,10 +261,7 @@ func packXattrs(xattrs []Xattr) []byte {
 // appendOffsets ends a GVariant container with the table of its offsets, whose
 // width depends on the size with the table.
 func appendOffsets(data []byte, offsets ...int) []byte {
-	width := 1
-	for width < 4 && offsetWidth(len(data)+len(offsets)*width) > width {
-		width *= 2
-	}
+	width := tableWidth(len(data), len(offsets))
 	for _, offset := range offsets {
 		var le [4]byte
 		binary.LittleEndian.PutUint32(le[:], uint32(offset))

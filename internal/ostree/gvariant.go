@@ -229,7 +229,8 @@ func (v Value) elements() ([]Value, error) {
 	return elements, nil
 }
 
-// inner returns the value in a variant: its type string is behind it, after a zero byte.
+// inner returns the value in a variant: its type string is behind it, after a zero byte. A
+// value of a type longer than maxKind is one that cannot be read.
 func (v Value) inner() (Value, error) {
 	if !v.is("v") {
 		return Value{}, errVariant
@@ -240,7 +241,7 @@ func (v Value) inner() (Value, error) {
 	}
 	text := v.data[nul+1:]
 	if len(text) > maxKind {
-		return Value{}, errVariant
+		return Value{}, nil
 	}
 	k, rest := parseKind(string(text), 0)
 	if k == nil || rest != "" {

@@ -47,20 +47,12 @@ func ParseChecksum(s string) (c Checksum, err error) {
 type Commit struct {
 	Metadata Dict
 	// Parent is the commit below, zero for none.
-	Parent Checksum
-	// Related are other commits by their names.
-	Related       []Related
+	Parent        Checksum
 	Subject, Body string
 	// Time is when it was made, in seconds since 1970.
 	Time uint64
 	// Root is the root directory.
 	Root TreeDir
-}
-
-// Related is a commit that another one refers to.
-type Related struct {
-	Name   string
-	Commit Checksum
 }
 
 // Tree is a directory: an object of type "dirtree". Both lists are in the order
@@ -127,7 +119,7 @@ func objectPath(sum Checksum, kind string) string {
 func readObject[T any](r *Repo, sum Checksum, kind string, parse func([]byte) (T, error)) (T, error) {
 	var zero T
 	path := objectPath(sum, kind)
-	data, err := rooted.ReadFile(r.dir, path, maxMetadata)
+	data, err := r.read(path, maxMetadata)
 	if err != nil {
 		return zero, err
 	}
@@ -221,9 +213,7 @@ func (v Value) bigEndian() (uint64, error) {
 func parseCommit(data []byte) (*Commit, error) {
 	f := membersOf(commitKind(), data)
 	c := &Commit{Metadata: read(f, Value.Dict), Parent: read(f, Value.optional)}
-	f.each(func(f *fields) {
-		c.Related = append(c.Related, Related{Name: read(f, Value.Text), Commit: read(f, Value.checksum)})
-	})
+	f.next() // related commits, which ostree reads nowhere either
 	c.Subject, c.Body = read(f, Value.Text), read(f, Value.Text)
 	c.Time = read(f, Value.bigEndian)
 	c.Root = TreeDir{Name: "/", Tree: read(f, Value.checksum), Meta: read(f, Value.checksum)}

@@ -6,6 +6,7 @@ package ostree
 import (
 	"archive/tar"
 	"bytes"
+	sha2 "crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -142,8 +143,45 @@ func TestObjectsAreReadOnlyInTheRepository(t *testing.T) {
 	object := s.object(root.Tree, "dirtree")
 	outside := filepath.Join(t.TempDir(), "outside")
 	s.ok(os.Rename(object, outside), os.Symlink(outside, object))
-	if _, err := repo.Tree(root.Tree); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := repo.Tree(root.Tree); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), errLink.Error()) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestMetadataThatOSTreeTakesIsPassedOver compares with ostree show.
+func TestMetadataThatOSTreeTakesIsPassedOver(t *testing.T) {
+	s := newScratch(t, "bare-user-only")
+	long := s.commit("--add-metadata=long=("+strings.Repeat("byte 1,", 5000)+"byte 1)", "--add-metadata-string=key=value")
+	repo := s.open()
+	commit, err := repo.Commit(parse(t, long))
+	s.ok(err)
+	if text, err := commit.Metadata.Text("key"); text != "value" || err != nil {
+		t.Errorf("long type: got %q, %v", text, err)
+	}
+	if _, err := commit.Metadata.Text("long"); err == nil {
+		t.Error("the long type is read")
+	}
+
+	// A related commit whose checksum has three bytes, in OSTREE_COMMIT_GVARIANT_FORMAT.
+	related := appendOffsets([]byte("x\x00abc"), 2)
+	data := appendOffsets(related, len(related)) // after empty metadata and no parent
+	ends := []int{0, 0, len(data)}
+	for _, text := range []string{"subject\x00", "body\x00"} {
+		data = append(data, text...)
+		ends = append(ends, len(data))
+	}
+	data = append(data, make([]byte, align(len(data), 8)-len(data)+8)...) // the time
+	data = append(data, commit.Root.Tree[:]...)
+	ends = append(ends, len(data))
+	slices.Reverse(ends)
+	data = appendOffsets(append(data, commit.Root.Meta[:]...), ends...)
+	sum := Checksum(sha2.Sum256(data))
+	s.write(objectPath(sum, "commit"), string(data))
+	if shown := s.ostree("show", sum.String()); !strings.Contains(shown, "subject") {
+		t.Fatalf("ostree shows %q", shown)
+	}
+	if commit, err = repo.Commit(sum); err != nil || commit.Body != "body" {
+		t.Errorf("related commit: got %+v, %v", commit, err)
 	}
 }
 

@@ -404,9 +404,9 @@ func TestRandomCommitsAreReadAsOSTreeShowsThem(t *testing.T) {
 func (g generator) compareRefs(repo *Repo, commits []string) {
 	g.Helper()
 	part := func() string {
-		return g.pick("r", "os", "stable", "x86_64", "a-b", "_3A_", "1.2", "UPPER") + strconv.Itoa(g.IntN(9))
+		return g.pick("r", "os", "stable", "x86_64", "a-b", "_3A_", "1.2", "UPPER", "\u00e9", "\u6f22", "\u00bd") + strconv.Itoa(g.IntN(9))
 	}
-	revs := []string{"missing", "a/missing", "r1:missing", "none:missing", "r1/missing", strings.Repeat("1", 64), "", "/", "a//b", "-x", ".x", "a/.x", "a b", ":", "r1:", "a:b:c", "\xff"}
+	revs := []string{"missing", "a/missing", "r1:missing", "none:missing", "r1/missing", strings.Repeat("1", 64), "", "/", "a//b", "-x", ".x", "a/.x", "a b", ":", "r1:", "a:b:c", "\xff", "\u203fa"}
 	for _, commit := range commits {
 		ref := part()
 		for range g.IntN(3) {
@@ -471,6 +471,9 @@ func TestRefsHasWhatIsDamaged(t *testing.T) {
 		got[strings.TrimPrefix(ref.Name, "p/")] = ref.Commit.String()
 		if ref.Err != nil {
 			got[strings.TrimPrefix(ref.Name, "p/")] = ""
+		}
+		if isLink := slices.Contains([]string{"p/dangling", "p/outside"}, ref.Name); errors.Is(ref.Err, errLink) != isLink {
+			t.Errorf("%s: got %v", ref.Name, ref.Err)
 		}
 	}
 	for _, name := range []string{"good", "dir/nested/deep", "blanks", "alias"} {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -122,7 +123,7 @@ func readPlainRef(dir *os.File, name string) (Checksum, bool) {
 
 // readRef reads the checksum in the file of a ref.
 func (r *Repo) readRef(file string) (Checksum, error) {
-	data, err := rooted.ReadFile(r.dir, file, maxSmall)
+	data, err := r.read(file, maxSmall)
 	if err != nil {
 		return Checksum{}, err
 	}
@@ -161,13 +162,12 @@ func (r *Repo) Resolve(rev string) (Checksum, error) {
 	}
 	for _, file := range files {
 		sum, err := r.readRef(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			return sum, nil
+		case !errors.Is(err, fs.ErrNotExist) || errors.Is(err, errLink):
 			return fail(err)
 		}
-		return sum, nil
 	}
 	return fail(ErrNoRef)
 }
@@ -183,8 +183,13 @@ func validRef(name string) bool {
 }
 
 // validFragment reports whether name may be a part of a ref or the name of a remote, see
-// OSTREE_REF_FRAGMENT_REGEXP in libostree's ostree-core.c.
+// OSTREE_REF_FRAGMENT_REGEXP in libostree's ostree-core.c, whose letters and digits are
+// those of Unicode.
 func validFragment(name string) bool {
-	const word = alnum + "_"
-	return name != "" && strings.ContainsRune(word, rune(name[0])) && strings.Trim(name, word+"-.") == ""
+	for i, c := range name {
+		if c != '_' && !unicode.IsLetter(c) && !unicode.IsNumber(c) && (i == 0 || c != '-' && c != '.') {
+			return false
+		}
+	}
+	return name != ""
 }

@@ -31,6 +31,8 @@ var (
 	ErrMode = errors.New(`not the repository of a host, whose mode is "bare"`)
 	// errVersion is the error for a format that libostree does not read either.
 	errVersion = errors.New("unknown version of the repository format")
+	// errLink is the error for a link that ostree may follow out of the repository.
+	errLink = errors.New("link to no file of the repository")
 )
 
 // maxSmall bounds refs and the configuration in bytes. Real ones have a few lines.
@@ -97,6 +99,18 @@ func (r *Repo) config() (map[string]string, error) {
 		return nil, fmt.Errorf("read %q: %w", r.configPath(), err)
 	}
 	return file["core"], nil
+}
+
+// read reads a file of the repository. The error for a missing one is fs.ErrNotExist.
+func (r *Repo) read(file string, limit int64) ([]byte, error) {
+	data, err := rooted.ReadFile(r.dir, file, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		st, linkErr := rooted.Stat(r.dir, file, unix.AT_SYMLINK_NOFOLLOW)
+		if linkErr == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			err = fmt.Errorf("%w: %w", err, errLink)
+		}
+	}
+	return data, err
 }
 
 // Close closes the repository.
