@@ -17,7 +17,102 @@ bind() {
     ln -sfn "/$UNITS/$2" "$1/$BOUND/$2"
 }
 
+# The host boots 42, which has app and web bound; 43 is staged, with app and new.
+setup_file() {
+    ostree_host
+    cd /srv || return 1
+    {
+        os_tree os42 42
+        os_tree os43 43
+        for tree in os42 os43; do os_bind "$tree" quay.io/example/app:1 app.container; done
+        os_bind os42 quay.io/example/web web.container
+        os_bind os43 quay.io/example/new:1 new.container
+        OS42=$(os_image docker_3A__2F__2F_quay_2E_io/example/os_3A_42 42 os42)
+        OS43=$(os_image docker_3A__2F__2F_quay_2E_io/example/os_3A_43 43 os43)
+        D42=$(os_deploy "$OS42" ostree-unverified-registry:quay.io/example/os:42)
+        D43=$(os_deploy "$OS43" ostree-unverified-registry:quay.io/example/os:43)
+        os_boot "$D42"
+        cp -a os42/usr/lib/bootc os42/usr/share /usr/local/ && ln -sfn /usr/local/bootc /usr/lib/bootc
+        ln -sfn /sysroot/ostree/bootc/storage /usr/local/bootc/storage
+        mkdir -p /usr/share/containers && cp -a os42/usr/share/containers/systemd /usr/share/containers/
+        os_stage "$D43"
+        context app.context app
+        context web.context web
+        oracle build -q -t quay.io/example/app:1 app.context
+        oracle build -q -t quay.io/example/web web.context
+    } >/dev/null
+    export D42 D43
+}
+
 setup() { cd "$BATS_TEST_TMPDIR"; }
+
+teardown_file() {
+    umount /proc/cmdline
+    umount /sysroot
+}
+
+# without_programs ARG... - bp where no program is found.
+without_programs() {
+    mkdir -p empty
+    run --separate-stderr env -i HOME=/root PATH="$PWD/empty" "$BOOTC_PODMAN" "$@"
+    echo "$output$stderr"
+}
+
+@test "bound list: what is bound to which deployment" {
+    without_programs bound list --format json
+    assert "$(jq -r '.[] | "\(.deployment.role) \(.unit) \(.image) \(.present) \(.digest)" | rtrimstr(" ")' <<<"$output")" == "\
+staged app.container quay.io/example/app:1 true $(oracle image inspect --format '{{.Digest}}' quay.io/example/app:1)
+staged new.container quay.io/example/new:1 false
+booted app.container quay.io/example/app:1 true $(oracle image inspect --format '{{.Digest}}' quay.io/example/app:1)
+booted web.container quay.io/example/web true $(oracle image inspect --format '{{.Digest}}' quay.io/example/web)"
+    bp bound list --deployment staged
+    assert "$(wc -l <<<"$output")" == 3
+}
+
+@test "bound check: missing, damaged, shadowed, and deleted by the next cleanup" {
+    without_programs bound check --deployment booted
+    assert "$status" == 0
+    assert "$output" =~ 'quay.io/example/app:1  app.container  booted  '.*' whole'$'\n'
+    # bootc compares names literally: oracle has it as quay.io/example/web:latest.
+    assert "$output" =~ 'quay.io/example/web    web.container  booted  '.*' whole, pruned next'$'\n'
+    assert "$output" =~ bound-pruned
+    without_programs bound check --deployment booted --strict
+    assert "$status" == 1
+    without_programs bound check --deployment staged
+    assert "$status" == 1
+    assert "$output" =~ 'bound image quay.io/example/new:1: is not in the bootc-owned store'
+    context other other
+    podman build -q -t quay.io/example/app:1 other >/dev/null
+    without_programs bound check --deployment booted --format json
+    assert "$(jq -r '.images[0].shadow' <<<"$output")" == "$(podman image inspect --format '{{.Id}}' quay.io/example/app:1)"
+    # The command that the finding has.
+    bash -c "$(jq -r '.findings[] | select(.rule == "bound-shadowed").fix' <<<"$output")"
+    without_programs bound check --deployment booted --format json
+    assert "$(jq -r '.images[0].shadow' <<<"$output")" == ""
+    # A store in which a layer has lost its files.
+    local layer
+    layer=$(jq -r '.[0].id' "$STORE/overlay-layers/layers.json")
+    mv "$STORE/overlay/$layer/diff" /sysroot/diff
+    without_programs bound check --deployment booted
+    assert "$status" == 1
+    assert "$output" =~ image-damaged
+    mv /sysroot/diff "$STORE/overlay/$layer/diff"
+    # And the files of another root.
+    without_programs --sysroot /sysroot bound check --format json
+    assert "$(jq -r '[.images[] | .image + " " + .deployment.role] | unique | length' <<<"$output")" == 3
+    as_nobody bound check
+    assert "$status" == 125
+}
+
+@test "bound check: the lock" {
+    bp bound lock
+    bp bound check --deployment booted
+    assert "$output" !~ bound-locked
+    sed -i 's/sha256:..../sha256:0000/' /etc/bootc-podman/bound.lock
+    bp 1 bound check --deployment booted
+    assert "$output" =~ 'bound image quay.io/example/app:1: is not the one in bound.lock'
+    rm /etc/bootc-podman/bound.lock
+}
 
 @test "bound lint: the build of an image stops until its units are as they should be" {
     mkdir -p image/bin

@@ -165,6 +165,14 @@ os_boot() {
     return 1
 }
 
+# os_stage DEPLOYMENT - make a deployment look staged. The file is one that ostree wrote, with
+# another deployment in it, whose name is as long.
+os_stage() {
+    mkdir -p /run/ostree
+    sed "s/be17e4614a48d2baf930146f2ec5f8c500c0380a236d8d443f9f2041df42d1b5\\.3/$1/" \
+        "$BATS_TEST_DIRNAME/../internal/host/testdata/staged-deployment" >/run/ostree/staged-deployment
+}
+
 # os_import REF DIR - the image that skopeo copied to DIR (transport dir), imported
 # as ostree-ext does, with its own manifest. Prints the commit.
 os_import() {

@@ -9,12 +9,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
+	"github.com/bootc-podman/bootc-podman/internal/bound"
 )
 
 // boundActions are the words that follow "bound", with the options that each takes.
 func boundActions() map[string][]string {
 	return map[string][]string{
-		"lint": {"format", "root", "strict"}, "lock": nil,
+		"check": {"deployment", "format", "strict"}, "lint": {"format", "root", "strict"},
+		"list": {"deployment", "format", "lenient"}, "lock": nil,
 	}
 }
 
@@ -22,13 +24,15 @@ func (a *app) boundCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "bound",
 		Usage:     "check the images that are bound to deployments, and pin them",
-		UsageText: "bootc-podman bound lint|lock [options]",
+		UsageText: "bootc-podman [options] bound check|lint|list|lock [options]",
 		ArgsUsage: "action ...",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the lock instead of writing it"},
-			choice("format", "print findings as `FORMAT`: %s", string(lintText), lintFormats()),
+			choice("deployment", "only images bound to this `DEPLOYMENT`: %s", string(bound.All), []bound.Which{bound.Booted, bound.Staged, bound.Rollback, bound.All}),
+			choice("format", "print as `FORMAT`, lint all and others text or json: %s", string(lintText), lintFormats()),
+			lenientFlag(),
 			&cli.StringFlag{Name: "root", Usage: "lint the image in the making whose root directory is `DIR`"},
-			&cli.BoolFlag{Name: "strict", Usage: "lint also fails on risks"},
+			&cli.BoolFlag{Name: "strict", Usage: "lint and check also fail on risks"},
 		},
 		Action: func(c *cli.Context) error {
 			action := c.Args().First()
@@ -44,10 +48,17 @@ func (a *app) boundCommand(o *options) *cli.Command {
 					return usageErrorf("bound %s: there is no option --%s", action, name)
 				}
 			}
-			if o.sysroot != "/" {
-				return a.refuseSysroot(o, action)
+			if format := lintFormat(c.String("format")); action != "lint" && format != lintText && format != lintJSON {
+				return usageErrorf("bound %s: unknown format %q: use text or json", action, format)
 			}
-			if action == "lint" {
+			switch {
+			case action == "list":
+				return a.listBound(o, c)
+			case action == "check":
+				return a.checkBound(o, c)
+			case o.sysroot != "/":
+				return a.refuseSysroot(o, action)
+			case action == "lint":
 				return a.lintBound(c)
 			}
 			return a.lockBound(o, c)

@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -127,11 +128,68 @@ type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("full") }
 
+func TestBoundListAndCheckPrintTheStateOfImages(t *testing.T) {
+	a, _, app, _ := newListApp(t)
+	const heading = "IMAGE               UNIT           DEPLOYMENT  DIGEST               STATE\n"
+	stdout, stderr, code := a.onHost(t, "bound", "list")
+	digest := regexp.MustCompile(`sha256:[0-9a-f]{12}\b`)
+	checkOutput(t, digest.ReplaceAllString(stdout, "sha256:DIGEST......"), stderr, code, heading+
+		"quay.io/app:latest  app.image      other       sha256:DIGEST......  present\n"+
+		"quay.io/missing     missing.image  other       <none>               missing\n")
+	a.writeStore(t, defaultStore, &storedImage{}, &storedImage{}, &storedImage{names: []string{"quay.io/app:latest"}})
+	stdout, stderr, code = a.onHost(t, "bound", "check")
+	for _, want := range []string{
+		"damaged, shadowed\n", "<none>               missing\n", "[image-damaged]\n",
+		"risk: bound image quay.io/app:latest: podman's own store has another image of its name",
+		"failing: bound image quay.io/missing: is not in the bootc-owned store", "[bound-missing]\n",
+	} {
+		if !strings.Contains(stdout, want) || stderr != "" || code != 1 {
+			t.Errorf("exit status %d, %q, no %q in\n%s", code, stderr, want, stdout)
+		}
+	}
+	for _, tt := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"bound", "list", "--format", "json"}, 0},
+		{[]string{"bound", "check", "--format", "json"}, 1},
+		{[]string{"bound", "check", "--format", "json", "--deployment", "booted"}, 0},
+	} {
+		stdout, stderr, code := a.onHost(t, tt.args...)
+		var doc any
+		if err := json.Unmarshal([]byte(stdout), &doc); err != nil || code != tt.code || stderr != "" {
+			t.Errorf("%q: exit status %d, %q, %v", tt.args, code, stderr, err)
+		}
+		conforms(t, "bound-"+tt.args[1]+"-v1", doc)
+		if tt.code == 1 && !strings.Contains(stdout, app.id) {
+			t.Errorf("%q: no %s in\n%s", tt.args, app.id, stdout)
+		}
+	}
+	if len(a.runner.cmds)+len(a.execer.cmds) > 0 {
+		t.Errorf("ran %v, became %v", a.runner.cmds, a.execer.cmds)
+	}
+	// What cannot be read may be what matters.
+	a.writeFile(t, bootcStore+"/overlay-images/images.json", 0o600, "[")
+	if stdout, stderr, code = a.onHost(t, "bound", "check"); code != 125 || !strings.Contains(stdout, "unknown: ") || stderr != "" {
+		t.Errorf("exit status %d, %q, %q", code, stdout, stderr)
+	}
+	stdout, stderr, code = a.onHost(t, "bound", "list")
+	if code != 1 || !strings.Contains(stdout, "unknown\n") || !strings.Contains(stderr, "images.json") {
+		t.Errorf("exit status %d, %q, %q", code, stdout, stderr)
+	}
+	if _, _, code = a.onHost(t, "bound", "list", "--lenient"); code != 0 {
+		t.Errorf("--lenient: exit status %d", code)
+	}
+}
+
 func TestActionsOfBoundTakeTheirOptions(t *testing.T) {
 	for _, tt := range []struct {
 		args, message string
 	}{
 		{"bound lock --strict", "bound lock: there is no option --strict"},
+		{"bound check --format sarif", `bound check: unknown format "sarif": use text or json`},
+		{"bound list --strict", "bound list: there is no option --strict"},
+		{"bound list --deployment x", `bound: unknown deployment "x": use booted, staged, rollback or all`},
 		{"bound lint x", `bound lint: unexpected argument "x"`},
 		{"bound lint --root=", "bound lint: --root is empty"},
 		{"bound lint --format table", `bound: unknown format "table": use text, json, sarif or github`},

@@ -38,13 +38,24 @@ func (a *app) lintBound(c *cli.Context) error {
 	if printErr := printLint(a.stdout, lintFormat(c.String("format")), report); printErr != nil {
 		return fmt.Errorf("print findings: %w", printErr)
 	}
-	has := func(severities ...health.Severity) bool {
-		return slices.ContainsFunc(report.Findings, func(f bound.LintFinding) bool { return slices.Contains(severities, f.Severity) })
+	if err != nil {
+		return orCode(err, exitUnknown)
+	}
+	var findings []health.Finding
+	for _, f := range report.Findings {
+		findings = append(findings, f.Finding)
+	}
+	return lintStatus(findings, c.Bool("strict"))
+}
+
+// lintStatus returns the exit status that findings come to: with strict also by those that
+// are only risks.
+func lintStatus(findings []health.Finding, strict bool) error {
+	has := func(severity health.Severity) bool {
+		return slices.ContainsFunc(findings, func(f health.Finding) bool { return f.Severity == severity })
 	}
 	switch {
-	case err != nil:
-		return orCode(err, exitUnknown)
-	case has(health.Failing) || c.Bool("strict") && has(health.Risk):
+	case has(health.Failing) || strict && has(health.Risk):
 		return &exitError{code: exitNo}
 	case has(health.Unknown):
 		return &exitError{code: exitUnknown}

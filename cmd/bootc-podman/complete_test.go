@@ -74,7 +74,7 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 		{name: "an action", words: "hooks un", want: "uninstall", how: nothing},
 		{name: "a file for an action", words: "hooks explain x", how: files},
 		{name: "no operand of an action", words: "hooks verify ", how: nothing},
-		{name: "an action of bound", words: "bound ", want: "lint lock", how: nothing},
+		{name: "an action of bound", words: "bound ", want: "check lint list lock", how: nothing},
 		{name: "no operand", words: "init ", how: nothing},
 		{name: "directories", words: "--sysroot /m", how: dirs},
 		{name: "directories after =", words: "--sysroot=/m", how: dirs},
@@ -109,7 +109,7 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 		"set-unified --retry": ":4", "set-unified --method": "auto clone podman :4", "copy-to-storage --method": "auto clone podman :4", "pull-from-default-storage --method": "auto clone podman :4",
 		"set-unified --verify": "none metadata full :4", "copy-to-storage --verify": "none metadata full :4", "pull-from-default-storage --verify": "none metadata full :4",
 		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
-		"bound --format": "text json sarif github :4", "bound --root": ":16",
+		"bound --format": "text json sarif github :4", "bound --deployment": "booted staged rollback all :4", "bound --root": ":16",
 		"dedup --format": "text json :4", "dedup --progress-fd": ":4",
 	}
 	a := newTestApp(t)

@@ -73,7 +73,7 @@ const (
 	UpgradeHidden Rule = "upgrade-hidden"
 )
 
-// The rules of "bound lint".
+// The rules of "bound lint" and "bound check".
 const (
 	// BoundAuthFile is credentials in a unit, which bootc does not take from there.
 	BoundAuthFile Rule = "bound-auth-file"
@@ -93,6 +93,10 @@ const (
 	BoundNoImage Rule = "bound-no-image"
 	// BoundNotLink is an entry that is not a symbolic link.
 	BoundNotLink Rule = "bound-not-link"
+	// BoundLocked is a bound image that is not as the lock has it.
+	BoundLocked Rule = "bound-locked"
+	// BoundPruned is a bound image that bootc's cleanup removes.
+	BoundPruned Rule = "bound-pruned"
 	// BoundPulledAnew is a unit whose image podman pulls again.
 	BoundPulledAnew Rule = "bound-pulled-anew"
 	// BoundQuoted is a name in quotes, which bootc keeps.

@@ -37,9 +37,10 @@ func Look(o Options) (*Survey, []error) {
 	}, problems
 }
 
-// Bound is a bound image of the running root.
+// Bound is a bound image of a root.
 type Bound struct {
-	Name string
+	// Name is spelled as in the unit.
+	Name, Unit string
 	// Image is the one of the bootc store, nil if that does not have it.
 	Image *cstorage.Image
 }
@@ -49,10 +50,37 @@ type Bound struct {
 func (s *Survey) Bound() (list []Bound) {
 	for _, b := range s.inv.running {
 		if img, known := s.inv.findBound(b); known {
-			list = append(list, Bound{b.Image, img})
+			list = append(list, Bound{b.Image, b.Unit, img})
 		}
 	}
 	return list
+}
+
+// BoundTo are the bound images of a deployment; of the booted one also those of the running
+// root, which need not be as it was made. known is false where it cannot be said what is
+// bound, or what the bootc store has: a composefs deployment has a root only while it is
+// booted.
+func (s *Survey) BoundTo(d host.Deployment) (list []Bound, known bool) {
+	root, err := s.inv.Sysroot.OpenRoot(d)
+	if err != nil {
+		return nil, false
+	}
+	root.Close()
+	all := s.inv.bound[d.ID()]
+	if d.Role == host.Booted {
+		all = slices.Clone(all)
+		for _, b := range s.inv.running {
+			if !slices.Contains(all, b) {
+				all = append(all, b)
+			}
+		}
+	}
+	known = true
+	for _, b := range all {
+		img, ok := s.inv.findBound(b)
+		list, known = append(list, Bound{b.Image, b.Unit, img}), known && ok
+	}
+	return list, known
 }
 
 // Unified reports whether bootc looks into the bootc store when it upgrades, as Status does,
