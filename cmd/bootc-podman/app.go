@@ -99,8 +99,7 @@ func orCode(err error, code int) error {
 // passthroughStatus adds podman's exit statuses to an error from before podman ran: 126
 // and 127 for a program that cannot be run, 125 for others.
 func passthroughStatus(err error) error {
-	var lookup *wrapper.LookupError
-	if errors.As(err, &lookup) {
+	if lookup, ok := errors.AsType[*wrapper.LookupError](err); ok {
 		return orCode(err, lookup.Code)
 	}
 	return orCode(err, wrapper.ExitFailed)
@@ -120,8 +119,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	code := exitFailed
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		if code = exit.code; exit.err == nil {
 			return code
 		}
@@ -166,8 +164,7 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
 		tree := a.command(o)
 		err := tree.RunContext(ctx, optionsFirst(tree, args))
-		var exit *exitError
-		if errors.As(err, &exit) && exit.code == exitUsage && becomesAnother(tree, args) {
+		if exit, ok := errors.AsType[*exitError](err); ok && exit.code == exitUsage && becomesAnother(tree, args) {
 			// As podman does; 1 and 2 can be the program's own.
 			exit.code = wrapper.ExitFailed
 		}
@@ -266,8 +263,7 @@ func (a *app) finish(o *options, c *cli.Command) {
 		if err == nil {
 			err = action(ctx)
 		}
-		var exit *exitError
-		if errors.As(err, &exit) && exit.advice != "" {
+		if exit, ok := errors.AsType[*exitError](err); ok && exit.advice != "" {
 			exit.advice = helpAdvice(c.Name)
 		}
 		return err
@@ -383,13 +379,4 @@ func passthrough(c *cli.Command) *cli.Command {
 	action := c.Action
 	c.Action = func(ctx *cli.Context) error { return passthroughStatus(action(ctx)) }
 	return c
-}
-
-// podmanImageCommands are for the hint about "bootc-podman pull" and the like.
-func podmanImageCommands() []string {
-	return strings.Fields("build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag")
-}
-
-func isPodmanImageCommand(word string) bool {
-	return slices.Contains(podmanImageCommands(), word)
 }

@@ -14,59 +14,87 @@ import (
 // accepts them; the command line library stops at the first operand. It leaves the
 // arguments of a passthrough unchanged.
 func optionsFirst(tree *cli.App, args []string) []string {
-	i, c := findCommand(tree, args)
-	if c == nil || c.SkipFlagParsing {
+	line := readCommandLine(tree, args[min(1, len(args)):])
+	if line.command == nil || line.command.SkipFlagParsing || line.dashes {
 		return args
 	}
-	options, operands := slices.Clone(args[:i+1]), []string(nil)
-	for rest := args[i+1:]; len(rest) > 0; {
-		n := length(c.Flags, rest)
-		switch {
-		case rest[0] == "--":
-			operands = append(operands, rest[1:]...)
-			n = len(rest)
-		case len(rest[0]) < 2 || rest[0][0] != '-':
-			operands = append(operands, rest[0])
-			n = 1
-		case n > len(rest): // The value is missing: the library reports that.
-			return append(options, rest...)
-		default:
-			options = append(options, rest[:n]...)
-		}
-		rest = rest[n:]
-	}
-	// With an operand, the library looks for help on that.
-	if len(operands) == 0 || slices.Contains(options[i+1:], "--help") || slices.Contains(options[i+1:], "-h") {
+	options := slices.Concat(args[:line.at+2], line.options)
+	// A value that is missing is reported by the library. With an operand, it looks for help
+	// on that.
+	if len(line.operands) == 0 || line.option != "" || slices.Contains(line.options, "--help") || slices.Contains(line.options, "-h") {
 		return options
 	}
-	return slices.Concat(options, []string{"--"}, operands)
-}
-
-// findCommand returns the command that args name, and its index in them.
-func findCommand(tree *cli.App, args []string) (int, *cli.Command) {
-	i := 1
-	for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "--" {
-		i += length(tree.Flags, args[i:])
-	}
-	if i >= len(args) {
-		return i, nil
-	}
-	return i, tree.Command(args[i])
+	return slices.Concat(options, []string{"--"}, line.operands)
 }
 
 // becomesAnother reports whether args name a command with another program's exit status.
 func becomesAnother(tree *cli.App, args []string) bool {
-	_, c := findCommand(tree, args)
-	return c != nil && slices.Contains([]string{"exec", "image", "images", "run"}, c.Name)
+	line := readCommandLine(tree, args[min(1, len(args)):])
+	return line.command != nil && !line.dashes && slices.Contains([]string{"exec", "image", "images", "run"}, line.command.Name)
 }
 
-// length returns the number of words of the option args[0], its value included.
-func length(flags []cli.Flag, args []string) int {
-	name := strings.TrimLeft(args[0], "-")
-	for _, flag := range flags {
-		if f, ok := flag.(cli.DocGenerationFlag); ok && slices.Contains(flag.Names(), name) && f.TakesValue() {
-			return 2
+// commandLine is what the words after our name come to.
+type commandLine struct {
+	// command is nil when it is still to come, at its index; flags are those that may follow.
+	command *cli.Command
+	at      int
+	unknown bool
+	flags   []cli.Flag
+	// options are those that follow the command, with their values.
+	options []string
+	// values are those of options, by name; option is one whose value is still
+	// to come, "" for none.
+	values map[string]string
+	option string
+	// dashes is that two dashes are before the command, onlyOperands that they are before
+	// what comes next.
+	dashes, onlyOperands bool
+	operands             []string
+}
+
+func readCommandLine(tree *cli.App, words []string) commandLine {
+	line := commandLine{flags: tree.Flags, values: map[string]string{}}
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		switch {
+		case line.command != nil && line.command.SkipFlagParsing:
+			line.operands = slices.Clone(words[i:])
+			return line
+		case line.onlyOperands && line.command != nil:
+			line.operands = append(line.operands, word)
+		case word == "--":
+			line.onlyOperands = true
+		case len(word) > 1 && word[0] == '-' && !line.onlyOperands:
+			first := i
+			name, value, found := strings.Cut(strings.TrimLeft(word, "-"), "=")
+			if !found && takesValue(line.flags, name) {
+				if i++; i == len(words) {
+					line.option = name
+				} else {
+					value = words[i]
+				}
+			}
+			line.values[name] = value
+			if line.command != nil {
+				line.options = append(line.options, words[first:min(i+1, len(words))]...)
+			}
+		case line.command == nil:
+			if line.command = tree.Command(word); line.command == nil {
+				line.unknown = true
+				return line
+			}
+			line.flags = append(slices.Clone(line.command.Flags), cli.HelpFlag)
+			line.at, line.dashes, line.onlyOperands = i, line.onlyOperands, false
+		default:
+			line.operands = append(line.operands, word)
 		}
 	}
-	return 1
+	return line
+}
+
+func takesValue(flags []cli.Flag, name string) bool {
+	return slices.ContainsFunc(flags, func(flag cli.Flag) bool {
+		f, ok := flag.(cli.DocGenerationFlag)
+		return ok && f.TakesValue() && slices.Contains(flag.Names(), name)
+	})
 }

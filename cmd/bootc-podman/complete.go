@@ -168,64 +168,6 @@ func readCompletion(out string) ([]string, directive) {
 	return nil, noFiles
 }
 
-// commandLine is what the words before the one being typed come to.
-type commandLine struct {
-	// command is nil when it is still to come; flags are those that may follow.
-	command *cli.Command
-	unknown bool
-	flags   []cli.Flag
-	// values are those of options, by name; option is one whose value is still
-	// to come, "" for none.
-	values map[string]string
-	option string
-	// onlyOperands says that two dashes were there.
-	onlyOperands bool
-	operands     []string
-}
-
-func readCommandLine(tree *cli.App, words []string) commandLine {
-	line := commandLine{flags: tree.Flags, values: map[string]string{}}
-	for i := 0; i < len(words); i++ {
-		word := words[i]
-		switch {
-		case line.command != nil && line.command.SkipFlagParsing:
-			line.operands = slices.Clone(words[i:])
-			return line
-		case line.onlyOperands && line.command != nil:
-			line.operands = append(line.operands, word)
-		case word == "--":
-			line.onlyOperands = true
-		case len(word) > 1 && word[0] == '-' && !line.onlyOperands:
-			name, value, found := strings.Cut(strings.TrimLeft(word, "-"), "=")
-			if !found && takesValue(line.flags, name) {
-				if i++; i == len(words) {
-					line.option = name
-					return line
-				}
-				value = words[i]
-			}
-			line.values[name] = value
-		case line.command == nil:
-			if line.command = tree.Command(word); line.command == nil {
-				line.unknown = true
-				return line
-			}
-			line.flags = append(slices.Clone(line.command.Flags), cli.HelpFlag)
-			line.onlyOperands = false
-		default:
-			line.operands = append(line.operands, word)
-		}
-	}
-	return line
-}
-
-func takesValue(flags []cli.Flag, name string) bool {
-	return slices.ContainsFunc(flags, func(flag cli.Flag) bool {
-		f, ok := flag.(cli.DocGenerationFlag)
-		return ok && f.TakesValue() && slices.Contains(flag.Names(), name)
-	})
-}
-
 // optionValues returns the candidates for the value of an option.
 func (l commandLine) optionValues(option string) ([]string, directive) {
 	for _, flag := range l.flags {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -48,11 +47,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 			if result == nil || err != nil && result.Layers == 0 {
 				return err
 			}
-			if c.String("format") == "json" {
-				if printErr := printJSON(a.stdout, result); printErr != nil {
-					return printErr
-				}
-			} else if printErr := a.printDedup(result); printErr != nil {
+			if printErr := a.printDedup(result, c.String("format")); printErr != nil {
 				return printErr
 			}
 			if cause := context.Cause(c.Context); errors.Is(err, cause) {
@@ -81,7 +76,10 @@ func (e *differError) Error() string {
 const damagedStoreHint = `"podman image push IMAGE dir:DIR" fails for an image that is damaged in podman's own store, ` +
 	`"bootc-podman image push IMAGE dir:DIR" for one in the bootc-owned store; remove that one and bring it again`
 
-func (a *app) printDedup(r *dedup.Result) error {
+func (a *app) printDedup(r *dedup.Result, format string) error {
+	if format == "json" {
+		return printJSON(a.stdout, r)
+	}
 	lines := []string{
 		fmt.Sprintf("Layers:  %d in both stores", r.Layers),
 		fmt.Sprintf("Files:   %d, %s", r.Files, humanSize(r.Bytes)),
@@ -101,6 +99,5 @@ func (a *app) printDedup(r *dedup.Result) error {
 	if r.Complete && r.Saved+r.Different+r.Failed == 0 {
 		lines = append(lines, "Nothing to do.")
 	}
-	_, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n"))
-	return err
+	return a.printLines(lines...)
 }

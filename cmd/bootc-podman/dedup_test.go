@@ -62,7 +62,7 @@ func TestDedupResult(t *testing.T) {
 		a.stdout = &out
 		result := base
 		change(&result)
-		if err := a.printDedup(&result); err != nil || out.String() != compared+want {
+		if err := a.printDedup(&result, "text"); err != nil || out.String() != compared+want {
 			t.Errorf("got %q, %v; want %q", out.String(), err, compared+want)
 		}
 	}

@@ -63,11 +63,7 @@ func (a *app) confirmReset(ctx context.Context, o *options) error {
 			needed = append(needed, fmt.Sprintf("  %s (%s of %s)\n", printable(image.Name), keeper.By, printable(keeper.Deployment)))
 		}
 	}
-	count := fmt.Sprintf("%d images", len(ids))
-	if len(ids) == 1 {
-		count = "1 image"
-	}
-	fmt.Fprintf(a.stderr, "podman system reset removes everything in the bootc store: %s, containers, volumes.\n", count)
+	fmt.Fprintf(a.stderr, "podman system reset removes everything in the bootc store: %s, containers, volumes.\n", count(len(ids), "image"))
 	if len(needed) > 0 {
 		fmt.Fprintf(a.stderr, "The host needs these images:\n%s", strings.Join(needed, ""))
 	}

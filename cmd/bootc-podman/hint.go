@@ -51,8 +51,7 @@ func is(text string, targets ...error) step {
 // as is a step after errors of a type.
 func as[T error](text func(T) string) step {
 	return func(err error) string {
-		var target T
-		if errors.As(err, &target) {
+		if target, ok := errors.AsType[T](err); ok {
 			return text(target)
 		}
 		return ""
@@ -61,11 +60,9 @@ func as[T error](text func(T) string) step {
 
 // nextStep returns the first step that is about the error.
 func nextStep(err error, words []string) string {
-	for _, list := range [][]step{commandSteps(), storeSteps(words), transferSteps(), systemSteps()} {
-		for _, step := range list {
-			if text := step(err); text != "" {
-				return text
-			}
+	for _, step := range slices.Concat(commandSteps(), storeSteps(words), transferSteps(), systemSteps()) {
+		if text := step(err); text != "" {
+			return text
 		}
 	}
 	return ""
@@ -142,16 +139,12 @@ func transferSteps() []step {
 			}
 			return "bootc switch with a name that podman reads, such as registry.example/os:1, lets the deployment follow it"
 		}),
-		func(err error) string {
-			var space *transfer.SpaceError
-			switch {
-			case !errors.As(err, &space):
-				return ""
-			case errors.Is(err, transfer.ErrNoSpace):
+		as(func(space *transfer.SpaceError) string {
+			if errors.Is(space, transfer.ErrNoSpace) {
 				return fmt.Sprintf("make room on %s, or try without this check with --force", wrapper.Quote(space.Mountpoint))
 			}
 			return "make room on " + wrapper.Quote(space.Mountpoint)
-		},
+		}),
 		as((*plan.DamagedError).Advice),
 		is("remove the images that have this layer, with \"bootc-podman image rm\" or, from podman's own store, with \"podman image rm\"; then run this again", clonejob.ErrDamaged),
 		as(func(*differError) string { return damagedStoreHint }),
@@ -167,10 +160,10 @@ func transferSteps() []step {
 func systemSteps() []step {
 	return []step{
 		as(func(lookup *wrapper.LookupError) string {
-			if lookup.Code != wrapper.ExitNotExecutable {
-				return ""
+			if lookup.Code == wrapper.ExitNotExecutable {
+				return notExecutable(lookup)
 			}
-			return notExecutable(lookup)
+			return ""
 		}),
 		is("root may be needed", fs.ErrPermission),
 		as(func(lookup *wrapper.LookupError) string {
@@ -229,7 +222,8 @@ func notExecutable(lookup *wrapper.LookupError) string {
 
 func unknownCommandHint(err error) string {
 	_, word, _ := strings.Cut(err.Error(), `"`)
-	if word = strings.TrimSuffix(word, `"`); isPodmanImageCommand(word) {
+	const imageCommands = "build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag"
+	if word = strings.TrimSuffix(word, `"`); slices.Contains(strings.Fields(imageCommands), word) {
 		return fmt.Sprintf("did you mean \"bootc-podman image %s\"?", word)
 	}
 	return `"bootc-podman help" lists the commands; podman's others are not for this store`

@@ -28,11 +28,22 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// hooksActions are the words that follow "hooks", with the options that each takes.
-func hooksActions() map[string][]string {
-	return map[string][]string{
-		"install": {"mode", "program", "root"}, "uninstall": {"root"}, "verify": {"root"},
-		"list": {"root"}, "explain": {"root"}, "identity": nil, "denied": {"format"},
+// hooksAction is a word that follows "hooks".
+type hooksAction struct {
+	// options are those that it takes.
+	options []string
+	run     func(a *app, c *cli.Context, o *options, root string) error
+}
+
+func hooksActions() map[string]hooksAction {
+	return map[string]hooksAction{
+		"install":   {[]string{"mode", "program", "root"}, (*app).installHooks},
+		"uninstall": {[]string{"root"}, (*app).uninstallHooks},
+		"verify":    {[]string{"root"}, (*app).verifyHooks},
+		"list":      {[]string{"root"}, (*app).listHooks},
+		"explain":   {[]string{"root"}, (*app).explainHooks},
+		"identity":  {nil, (*app).identity},
+		"denied":    {[]string{"format"}, (*app).deniedHooks},
 	}
 }
 
@@ -60,40 +71,26 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 				return usageErrorf("hooks %s: unexpected argument %q", action, rest[0])
 			}
 			for _, name := range c.LocalFlagNames() {
-				if name != "dry-run" && !slices.Contains(known, name) {
+				if name != "dry-run" && !slices.Contains(known.options, name) {
 					return usageErrorf("hooks %s: there is no option --%s", action, name)
 				}
 			}
 			if c.IsSet("root") && c.String("root") == "" {
 				return usageErrorf("hooks %s: --root is empty", action)
 			}
-			root := cmp.Or(c.String("root"), a.root)
-			switch action {
-			case "install":
-				return a.installHooks(c.Context, o, root, c.String("program"), hooks.Mode(c.String("mode")))
-			case "uninstall":
-				return a.uninstallHooks(o, root)
-			case "verify":
-				return a.verifyHooks(c.Context, root)
-			case "list":
-				return a.listHooks(c.Context, root)
-			case "identity":
-				return a.identity(c.Context, o)
-			case "denied":
-				return a.deniedHooks(c.String("format"))
-			}
-			return a.explainHooks(c.Context, root, rest[0])
+			return known.run(a, c, o, cmp.Or(c.String("root"), a.root))
 		},
 	})
 }
 
-func (a *app) installHooks(ctx context.Context, o *options, root, program string, mode hooks.Mode) error {
+func (a *app) installHooks(c *cli.Context, o *options, root string) error {
+	program := c.String("program")
 	if program != "" && !filepath.IsAbs(program) {
 		return usageErrorf("hooks install: program %q is no absolute path", program)
 	}
 	// The file that CONTAINERS_CONF names counts in this shell only.
-	podman := setup.Podman{Version: a.podmanOf(ctx, root).Version}
-	install := setup.Install{Root: root, Program: cmp.Or(program, a.self), Mode: mode, Podman: podman}
+	podman := setup.Podman{Version: a.podmanOf(c.Context, root).Version}
+	install := setup.Install{Root: root, Program: cmp.Or(program, a.self), Mode: hooks.Mode(c.String("mode")), Podman: podman}
 	if !o.dryRun {
 		return install.Do()
 	}
@@ -105,7 +102,7 @@ func (a *app) installHooks(ctx context.Context, o *options, root, program string
 	return err
 }
 
-func (a *app) uninstallHooks(o *options, root string) error {
+func (a *app) uninstallHooks(_ *cli.Context, o *options, root string) error {
 	if !o.dryRun {
 		return setup.Uninstall(root)
 	}
@@ -127,8 +124,8 @@ func (a *app) podmanOf(ctx context.Context, root string) setup.Podman {
 	return p
 }
 
-func (a *app) verifyHooks(ctx context.Context, root string) error {
-	findings, err := setup.Verify(root, a.podmanOf(ctx, root))
+func (a *app) verifyHooks(c *cli.Context, _ *options, root string) error {
+	findings, err := setup.Verify(root, a.podmanOf(c.Context, root))
 	if err != nil {
 		return orCode(err, exitUnknown)
 	}
@@ -158,8 +155,8 @@ func (a *app) podmanVersion(ctx context.Context) string {
 	return version
 }
 
-func (a *app) listHooks(ctx context.Context, root string) error {
-	all, err := setup.ConfiguredHooks(root, a.podmanOf(ctx, root))
+func (a *app) listHooks(c *cli.Context, _ *options, root string) error {
+	all, err := setup.ConfiguredHooks(root, a.podmanOf(c.Context, root))
 	if err != nil {
 		return err
 	}
@@ -178,8 +175,8 @@ func (a *app) listHooks(ctx context.Context, root string) error {
 	return tw.Flush()
 }
 
-func (a *app) explainHooks(ctx context.Context, root, config string) error {
-	in := a.stdin
+func (a *app) explainHooks(c *cli.Context, _ *options, root string) error {
+	in, config := a.stdin, c.Args().Get(1)
 	if config != "-" {
 		f, err := os.Open(config)
 		if err != nil {
@@ -188,29 +185,26 @@ func (a *app) explainHooks(ctx context.Context, root, config string) error {
 		defer f.Close()
 		in = f
 	}
-	all, err := setup.Explain(root, a.podmanOf(ctx, root), in)
+	all, err := setup.Explain(root, a.podmanOf(c.Context, root), in)
 	if err != nil {
 		return fmt.Errorf("explain %q: %w", config, err)
 	}
+	var lines []string
 	for _, e := range all {
 		does := "does not run"
 		if e.Matches {
 			does = "runs at " + strings.Join(e.Stages, ", ")
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%s: %s\n", printable(e.File), printable(does)); err != nil {
-			return err
-		}
+		lines = append(lines, e.File+": "+does)
 		for _, effect := range e.Effects {
-			if _, err := fmt.Fprintf(a.stdout, "  %s\n", printable(effect)); err != nil {
-				return err
-			}
+			lines = append(lines, "  "+effect)
 		}
 	}
-	return nil
+	return a.printLines(lines...)
 }
 
 // deniedHooks prints why hooks kept containers from starting, the latest first.
-func (a *app) deniedHooks(format string) error {
+func (a *app) deniedHooks(c *cli.Context, _ *options, _ string) error {
 	denials, bad := hooks.Denials(a.root)
 	if len(denials) == 0 && len(bad) > 0 {
 		return errors.Join(bad...)
@@ -218,7 +212,7 @@ func (a *app) deniedHooks(format string) error {
 	for _, err := range bad {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(err.Error()))
 	}
-	if format == "json" {
+	if c.String("format") == "json" {
 		return printJSON(a.stdout, append([]hooks.Denial{}, denials...))
 	}
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -231,8 +225,8 @@ func (a *app) deniedHooks(format string) error {
 }
 
 // identity reads what the host booted, and writes it to host.json.
-func (a *app) identity(ctx context.Context, o *options) error {
-	status, bad := inventory.ReadStatus(ctx, a.query(o))
+func (a *app) identity(c *cli.Context, o *options, _ string) error {
+	status, bad := inventory.ReadStatus(c.Context, a.query(o))
 	if status == nil {
 		return errors.Join(bad...)
 	}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -26,6 +27,16 @@ func printable(s string) string {
 		s = s[n:]
 	}
 	return out.String()
+}
+
+// printLines prints lines, made printable, to standard output.
+func (a *app) printLines(lines ...string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(a.stdout, printable(line)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // escapeAll makes all strings in the value that v points to printable.

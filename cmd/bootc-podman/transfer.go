@@ -284,8 +284,7 @@ func (a *app) printUnified(p *plan.Plan, now inventory.Unification) error {
 	case p.Method == plan.Nothing:
 		line = fmt.Sprintf("Image %s is already in bootc storage.", p.Name)
 	}
-	_, err := fmt.Fprintln(a.stdout, printable(line))
-	return err
+	return a.printLines(line)
 }
 
 func (a *app) printRemoved(r *transfer.Removal) error {
@@ -296,8 +295,7 @@ func (a *app) printRemoved(r *transfer.Removal) error {
 	case r.Replaced != "":
 		line += fmt.Sprintf(" The name is that of image %.12s again.", r.Replaced)
 	}
-	_, err := fmt.Fprintln(a.stdout, printable(line))
-	return err
+	return a.printLines(line)
 }
 
 // printCopied prints what was copied; the line "Pushed" is bootc's.
@@ -306,16 +304,11 @@ func (a *app) printCopied(c *transfer.Copied, target string) error {
 	if c.Digest != c.Original {
 		identity = fmt.Sprintf("Digest changed: %s to %s", cmp.Or(c.Original, "unknown"), c.Digest)
 	}
-	for _, line := range []string{
+	return a.printLines(
 		fmt.Sprintf("Copied %s from %s to containers-storage:%s", c.Image, c.Source, target),
 		identity,
 		fmt.Sprintf("Pushed: containers-storage:%s %s", target, c.Digest),
-	} {
-		if _, err := fmt.Fprintln(a.stdout, printable(line)); err != nil {
-			return err
-		}
-	}
-	return nil
+	)
 }
 
 // timeOf describes what the time of a transfer depends on.
@@ -407,9 +400,5 @@ func (a *app) printPlan(p *plan.Plan, format string) error {
 	for _, r := range p.Refused {
 		lines = append(lines, fmt.Sprintf("Not:     %s: %s", r.Source, r.Reason))
 	}
-	for i, line := range lines {
-		lines[i] = printable(line)
-	}
-	_, err := fmt.Fprintln(a.stdout, strings.Join(lines, "\n"))
-	return err
+	return a.printLines(lines...)
 }
