@@ -232,15 +232,12 @@ func (v *Invocation) bootcStore() (*cstorage.Store, error) {
 	var store *cstorage.Store
 	var problems []error
 	for range 2 { // a file may be read while another is replaced
-		if store != nil {
-			store.Close()
-		}
 		if store, problems = inventory.OpenBootcStore(located, v.Root); store != nil && store.Err() == nil {
 			return store, nil
 		}
-	}
-	if store != nil {
-		store.Close()
+		if store != nil {
+			store.Close()
+		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)

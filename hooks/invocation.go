@@ -79,22 +79,33 @@ var errSlow = errors.New("out of time")
 // bounded runs f for no longer than the patience of the invocation; the error is
 // also that of a panic.
 func (v *Invocation) bounded(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
+	var err error
+	ended := within(v.Patience, func() {
 		defer func() {
 			if r := recover(); r != nil {
-				done <- fmt.Errorf("[internal error] %v", r)
+				err = fmt.Errorf("[internal error] %v", r)
 			}
 		}()
-		done <- f()
-	}()
-	timer := time.NewTimer(v.Patience)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
+		err = f()
+	})
+	if !ended { // err may be written at any time
 		return errSlow
+	}
+	return err
+}
+
+// within calls f, and reports whether it returned in this time. If not, f goes on.
+func within(d time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
 	}
 }
 
@@ -129,16 +140,7 @@ func (v *Invocation) record(p journal.Priority, message string, fields map[strin
 	if v.deaf.Load() {
 		return
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		v.Journal(p, message, fields)
-	}()
-	timer := time.NewTimer(min(v.Patience, 500*time.Millisecond))
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	if !within(min(v.Patience, 500*time.Millisecond), func() { v.Journal(p, message, fields) }) {
 		v.deaf.Store(true)
 	}
 }

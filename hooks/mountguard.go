@@ -44,8 +44,8 @@ const ModeOption = "--mode"
 // GuardedMount is a mount that lets a container write to what its host boots.
 type GuardedMount struct {
 	Source, Destination string
-	// Canonical is the source without links, and Protected the directory it is in.
-	Canonical, Protected string
+	// Protected is the directory that the source is in.
+	Protected string
 	// Below is where something is mounted in the source that a container can write
 	// to although the mount is read-only, "" when the mount is not.
 	Below string
@@ -207,14 +207,14 @@ func (v *Invocation) judge(raw []byte, mode Mode) (guardVerdict, error) {
 		if err != nil {
 			continue
 		}
+		found := GuardedMount{Source: m.writes, Destination: m.Destination, Protected: protected}
 		if protected == "" {
-			recursive := slices.Contains(m.Options, "rbind")
-			if inside := places.contained(m.writes, recursive); len(inside) > 0 && isWritable(m.Options) {
-				verdict.parents = append(verdict.parents, GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: strings.Join(inside, ", ")})
+			inside := places.contained(m.writes, slices.Contains(m.Options, "rbind"))
+			if found.Protected = strings.Join(inside, ", "); len(inside) > 0 && isWritable(m.Options) {
+				verdict.parents = append(verdict.parents, found)
 			}
 			continue
 		}
-		found := GuardedMount{Source: m.writes, Destination: m.Destination, Canonical: canonical, Protected: protected}
 		below := places.writableBelow(canonical)
 		if !isWritable(m.Options) {
 			if below == "" {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/mattn/go-shellwords"
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Exit statuses of a passthrough that could not start the program, as in
@@ -163,10 +165,7 @@ func lookupError(program string, err error) error {
 func executable(path string) error {
 	fi, err := os.Stat(path)
 	if err != nil {
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			return pe.Err
-		}
-		return err
+		return rooted.Cause(err)
 	}
 	if fi.IsDir() {
 		return unix.EISDIR

@@ -39,10 +39,7 @@ func (p listPrinter) check() error {
 		Size: new(int64), Created: new(inventory.Time), Architecture: "amd64", Store: inventory.OSTreeStore,
 		Deployments: []inventory.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
 	}
-	if _, err := p.render([]inventory.Image{sample}); err != nil {
-		return usageErrorf("list: read --format: %w", err)
-	}
-	return nil
+	return checkTemplate("list", p.format, p.row(sample, time.Now()), p.noHeading)
 }
 
 func (p listPrinter) isJSON() bool { return p.format == "json" }
@@ -54,22 +51,12 @@ func (p listPrinter) printList(w io.Writer, list []inventory.Image) error {
 	case p.quiet:
 		return p.printIDs(w, list)
 	}
-	out, err := p.render(list)
-	if err != nil {
-		return fmt.Errorf("print images: %w", err)
-	}
-	_, err = w.Write(out)
-	return err
-}
-
-// render makes the table, or what the template says, of a list.
-func (p listPrinter) render(list []inventory.Image) ([]byte, error) {
 	rows := make([]imageRow, len(list))
 	now := time.Now()
 	for i, img := range list {
 		rows[i] = p.row(img, now)
 	}
-	return render("list", p.format, rows, p.noHeading)
+	return printRows(w, "list", "images", p.format, rows, p.noHeading)
 }
 
 // printIDs prints each ID once.

@@ -5,6 +5,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"reflect"
 	"strings"
 
@@ -16,10 +18,31 @@ type words []string
 
 func (w words) String() string { return strings.Join(w, ",") }
 
+// checkTemplate returns why a template fails on a row that has all fields: it fails on any
+// row then.
+func checkTemplate[T any](verb, format string, sample T, noHeading bool) error {
+	if _, err := render(verb, format, []T{sample}, noHeading); err != nil {
+		return usageErrorf("%s: read --format: %w", verb, err)
+	}
+	return nil
+}
+
+// printRows prints what render returns; what they are stands in the error.
+func printRows[T any](w io.Writer, verb, what, format string, rows []T, noHeading bool) error {
+	out, err := render(verb, format, rows, noHeading)
+	if err == nil {
+		_, err = w.Write(out)
+	}
+	if err != nil {
+		return fmt.Errorf("print %s: %w", what, err)
+	}
+	return nil
+}
+
 // render returns what a template prints of rows. In a struct, the tag heading is the heading of
 // a field as a column; those with the tag table, too, are the table that is printed for the
 // formats "" and "table". noHeading leaves out the headings.
-func render[T any](name, format string, rows []T, noHeading bool) ([]byte, error) {
+func render[T any](verb, format string, rows []T, noHeading bool) ([]byte, error) {
 	// A heading has the type of its field, so that a template that works for a field works
 	// for its heading.
 	headings := map[string]any{}
@@ -44,7 +67,7 @@ func render[T any](name, format string, rows []T, noHeading bool) ([]byte, error
 		origin, format = report.OriginPodman, "{{range .}}"+strings.Join(shown, "\t")+"\n{{end -}}"
 	}
 	var out bytes.Buffer
-	f, err := report.New(&out, name).Parse(origin, format)
+	f, err := report.New(&out, verb).Parse(origin, format)
 	if err != nil {
 		return nil, err
 	}

@@ -89,20 +89,10 @@ func statusPrinter(format string) (func(io.Writer, *inventory.Status) error, err
 		Stores: make([]inventory.StoreUsage, 3), Bound: inventory.BoundStatus{Missing: []string{"x"}}, Filesystem: &inventory.Filesystem{},
 		Hooks: make([]inventory.HookStatus, 3),
 	}
-	if _, err := render("status", format, []*inventory.Status{full}, true); err != nil {
-		return nil, usageErrorf("status: read --format: %w", err)
-	}
 	return func(w io.Writer, s *inventory.Status) error {
 		escapeAll(reflect.ValueOf(s))
-		out, err := render("status", format, []*inventory.Status{s}, true)
-		if err == nil {
-			_, err = w.Write(out)
-		}
-		if err != nil {
-			return fmt.Errorf("print status: %w", err)
-		}
-		return nil
-	}, nil
+		return printRows(w, "status", "status", format, []*inventory.Status{s}, true)
+	}, checkTemplate("status", format, full, true)
 }
 
 func printStatus(w io.Writer, s *inventory.Status) error {

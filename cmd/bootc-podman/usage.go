@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 )
 
 func (a *app) usageCommand() *cli.Command {
-	var ledger setup.Effect
 	return plainVerb(&cli.Command{
 		Name:      "usage",
 		Usage:     "list the containers that run, of any store, and the stores they need",
@@ -32,9 +30,11 @@ func (a *app) usageCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			format := c.String("format")
-			show, err := leasePrinter(format, &ledger)
-			if err != nil {
-				return err
+			if format != "json" {
+				sample := hooks.Lease{Layers: []hooks.Layer{{Store: hooks.BootcStore}}}
+				if err := checkTemplate("usage", format, rowOf(sample, time.Now()), false); err != nil {
+					return err
+				}
 			}
 			leases, bad := hooks.Leases(a.root)
 			bad = slices.DeleteFunc(bad, func(err error) bool {
@@ -48,10 +48,7 @@ func (a *app) usageCommand() *cli.Command {
 				leases = slices.DeleteFunc(leases, func(l hooks.Lease) bool { return l.State != hooks.LeaseRunning })
 			}
 			slices.SortStableFunc(leases, func(x, y hooks.Lease) int { return x.Started.Compare(y.Started) })
-			return a.settle(c, bad, len(leases) > 0, func() error {
-				ledger = a.ledger(format)
-				return show(a.stdout, leases)
-			})
+			return a.settle(c, bad, len(leases) > 0, func() error { return a.printLeases(format, leases) })
 		},
 	})
 }
@@ -90,42 +87,23 @@ type ledgerOutput struct {
 	Since *time.Time `json:"since"`
 }
 
-// leasePrinter returns the function that prints leases in a format. JSON contains the state
-// of the ledger at that time.
-func leasePrinter(format string, ledger *setup.Effect) (func(io.Writer, []hooks.Lease) error, error) {
+// printLeases prints leases in a format. JSON contains the state of the ledger.
+func (a *app) printLeases(format string, leases []hooks.Lease) error {
+	ledger := a.ledger(format)
 	if format == "json" {
-		return func(w io.Writer, leases []hooks.Lease) error {
-			out := usageOutput{Schema: 1, Containers: append([]hooks.Lease{}, leases...)}
-			out.Ledger = ledgerOutput{Installed: ledger.Installed, Problem: ledger.Problem}
-			if ledger.Installed {
-				out.Ledger.Since = &ledger.Since
-			}
-			return printJSON(w, out)
-		}, nil
-	}
-	sample := hooks.Lease{Layers: []hooks.Layer{{Store: hooks.BootcStore}}}
-	if _, err := renderLeases(format, []hooks.Lease{sample}); err != nil {
-		return nil, usageErrorf("usage: read --format: %w", err)
-	}
-	return func(w io.Writer, leases []hooks.Lease) error {
-		out, err := renderLeases(format, leases)
-		if err == nil {
-			_, err = w.Write(out)
+		out := usageOutput{Schema: 1, Containers: append([]hooks.Lease{}, leases...)}
+		out.Ledger = ledgerOutput{Installed: ledger.Installed, Problem: ledger.Problem}
+		if ledger.Installed {
+			out.Ledger.Since = &ledger.Since
 		}
-		if err != nil {
-			return fmt.Errorf("print containers: %w", err)
-		}
-		return nil
-	}, nil
-}
-
-func renderLeases(format string, leases []hooks.Lease) ([]byte, error) {
+		return printJSON(a.stdout, out)
+	}
 	rows := make([]leaseRow, len(leases))
 	now := time.Now()
 	for i, lease := range leases {
 		rows[i] = rowOf(lease, now)
 	}
-	return render("usage", format, rows, false)
+	return printRows(a.stdout, "usage", "containers", format, rows, false)
 }
 
 // leaseRow is a lease as templates see it.

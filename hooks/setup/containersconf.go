@@ -64,10 +64,7 @@ func (p Podman) orders() []confOrder {
 // 4.3.1 and 5.4.2 do not, 5.8.6 and 6.1.1 do; unknown ones are taken to do so.
 func (p Podman) followsDropInDir() bool { return !olderThan(p.Version, 5, 8) }
 
-func isLink(root *os.File, path string) bool {
-	st, err := rooted.Stat(root, path, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
-}
+func isLink(root *os.File, path string) bool { return rooted.Kind(root, path) == unix.S_IFLNK }
 
 // confOrder lists the files that podman, run by root, takes its configuration from, in
 // the order it reads them. The assumed file is in the list, there or not, unless another
@@ -114,9 +111,6 @@ func (p Podman) read(dir *os.File, order confOrder) (c configuration, err error)
 		return c, err
 	}
 	c.linked = isLink(dir, dropInDir)
-	if c.linked && !p.followsDropInDir() {
-		files = slices.DeleteFunc(files, func(file string) bool { return filepath.Dir(file) == dropInDir && file != DropIn })
-	}
 	if p.Override != "" {
 		files = append(files, p.Override)
 	}
@@ -125,7 +119,7 @@ func (p Podman) read(dir *os.File, order confOrder) (c configuration, err error)
 		if ours < 0 && filepath.Base(file) == filepath.Base(DropIn) {
 			c.mask = file
 		}
-		if i == ours && c.linked && !p.followsDropInDir() {
+		if filepath.Dir(file) == dropInDir && c.linked && !p.followsDropInDir() {
 			continue
 		}
 		h, err := readConfFile(dir, file)

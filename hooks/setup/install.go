@@ -284,7 +284,7 @@ func ownDirectories() []string { return []string{filepath.Dir(PrivateDir), Priva
 // isOurs reports whether a file is as we would write it, with some mode, program and
 // directories.
 func isOurs(in *os.File, path string) bool {
-	if st, err := rooted.Stat(in, path, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if rooted.Kind(in, path) != unix.S_IFREG {
 		return false
 	}
 	content, err := rooted.ReadFile(in, path, maxConf)

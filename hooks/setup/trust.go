@@ -113,7 +113,7 @@ func checkRead(root *os.File, path string) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return ""
 	case err != nil:
-		return withoutPath(err).Error()
+		return rooted.Cause(err).Error()
 	case strings.HasPrefix(path, "/root/"):
 		return "" // other users' podman does not read it
 	case p.unreachable != "":

@@ -17,6 +17,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // Verify looks at all hooks that podman run and podman build would read on the host
@@ -242,7 +243,7 @@ func (v *verifier) files(dir string) error {
 		file := filepath.Join(dir, name)
 		h, err := readHook(v.root, file, podmanStages())
 		if err != nil {
-			v.find(health.HookInvalid, health.Failing, file, noContainer+withoutPath(err).Error(), "")
+			v.find(health.HookInvalid, health.Failing, file, noContainer+rooted.Cause(err).Error(), "")
 			continue
 		}
 		path := h.Hook.Path
@@ -276,14 +277,6 @@ func (v *verifier) checkRead(file string) bool {
 	return what == ""
 }
 
-// withoutPath is the cause in an error of package rooted.
-func withoutPath(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
-}
-
 // built checks the hook configurations that podman build reads. Those that podman run
 // reads, too, were checked before.
 func (v *verifier) built(dir string, seen bool) error {
@@ -299,7 +292,7 @@ func (v *verifier) built(dir string, seen bool) error {
 		case h != nil && slices.Contains(h.Stages, "precreate"):
 			v.find(health.HookBreaksBuild, health.Failing, file, "a precreate hook in a default directory makes every podman build fail; move it to a directory of its own", "")
 		case !seen:
-			v.find(health.HookBreaksBuild, health.Failing, file, "podman build fails: "+withoutPath(err).Error(), "")
+			v.find(health.HookBreaksBuild, health.Failing, file, "podman build fails: "+rooted.Cause(err).Error(), "")
 		}
 	}
 	return nil

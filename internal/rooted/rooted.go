@@ -279,7 +279,7 @@ func replace(root *os.File, name string, content []byte, mode uint32, lasting bo
 		err = closeErr
 	}
 	if err != nil {
-		return fail("write", cause(err))
+		return fail("write", Cause(err))
 	}
 	if err := unix.Renameat(int(dir.Fd()), tmp, int(dir.Fd()), path.Base(name)); err != nil {
 		return fail("write", err)
@@ -314,8 +314,8 @@ func Remove(root *os.File, name string) error {
 	return nil
 }
 
-// cause is the bare error of the kernel.
-func cause(err error) error {
+// Cause returns the bare error of the kernel, without the path.
+func Cause(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
