@@ -115,7 +115,7 @@ END
 @test "exec: podman system reset asks first, and names what the host loses" {
     bp image tag localhost/a localhost/os:42
     run -125 --separate-stderr "$BOOTC_PODMAN" exec -- podman system reset -f <<<n
-    assert "$stderr" =~ '1 image,'
+    assert "$stderr" =~ '2 images,'
     bp image exists localhost/a
     # It cannot remove the two directories themselves, and 4.3 then fails.
     "$BOOTC_PODMAN" exec -- podman system reset -f <<<y || [ $? = 125 ]

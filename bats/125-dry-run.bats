@@ -68,7 +68,7 @@ unchanged() {
     before=$(state)
     while read -r line; do
         variants=("--dry-run $line")
-        [[ $line =~ ^(image|images|exec|hook)( |$) ]] || variants+=("$line --dry-run")
+        [[ $line =~ ^(image|images|rmi|run|exec|hook)( |$) ]] || variants+=("$line --dry-run")
         for variant in "${variants[@]}"; do
             # shellcheck disable=SC2086 # words
             bp '?' $variant

@@ -353,7 +353,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     podman untag "$REGISTRY/os:42"
     bp 1 pull-from-default-storage "os@$DIGEST"
     assert "$stderr" =~ "copy image \"os@$DIGEST\": it has no name with a tag"$'\n'"Hint: give it one in podman's own store: podman tag IMAGE NAME:TAG"
-    bp image rm -f "$REGISTRY/os:42"
+    bp image rm -f --force-in-use "$REGISTRY/os:42"
     local method
     for method in podman clone; do
         bp pull-from-default-storage --method "$method" "$REGISTRY/os:4$method@$DIGEST"
@@ -787,7 +787,7 @@ as_hinted() {
     bp pull-from-default-storage --quiet "$REGISTRY/os:42"
     bp 1 pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
     assert "$stderr" =~ "destination is damaged: layer $LAYER of image $REGISTRY/os:42: not verified"
-    bp image rm "$REGISTRY/os:42"
+    bp image rm --force-in-use "$REGISTRY/os:42"
     bp pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
     whole oracle "$REGISTRY/os:42"
 }

@@ -71,7 +71,7 @@ step() {
     12) set -- "$BOOTC_PODMAN" dedup --quiet ;;
     13) set -- "$BOOTC_PODMAN" image tag "$name" "$other" ;;
     14) set -- "$BOOTC_PODMAN" image untag "$other" "$other" ;;
-    15) set -- "$BOOTC_PODMAN" image rm "$name" ;;
+    15) set -- "$BOOTC_PODMAN" image rm --force-in-use "$name" ;;
     16)
         pick 42 43
         set -- podman pull -q "$REGISTRY/os:$PICKED"

@@ -279,7 +279,7 @@ END
     assert "$stderr" =~ 'lock bound image "localhost/missing:1"'
     bp image tag localhost/app:1 localhost/missing:1
     bp bound lock
-    bp image untag localhost/app:1 localhost/missing:1
+    bp image untag --force-in-use localhost/app:1 localhost/missing:1
     assert "$(jq -c .images /etc/bootc-podman/bound.lock)" == \
         "$(oracle image inspect --format '{"localhost/app:1":"{{.Digest}}","localhost/missing:1":"{{.Digest}}"}' localhost/app:1)"
     start localhost/app:1

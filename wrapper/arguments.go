@@ -59,6 +59,16 @@ func plainOptions() []string {
 		rewrite-timestamp rm save-stages skip-unused-stages squash squash-all stage-labels stdin tls-verify uncompressed whatrequires`)
 }
 
+// OptionValue reports whether the word after a long option of podman is its value, and
+// whether the option is known. name is without dashes.
+func OptionValue(name string) (takes, known bool) {
+	if slices.Contains(plainOptions(), name) || slices.Contains([]string{"help", "remote", "transient-store"}, name) {
+		return false, true
+	}
+	takes = slices.Contains(valueOptions(), name) || slices.Contains(storeOptions(), name) || slices.Contains(remoteOptions(), name)
+	return takes, takes
+}
+
 // letters are the options of one letter that a command has: those whose value may
 // be the next word, and the others.
 func letters(command string) (value, plain string) {

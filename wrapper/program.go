@@ -140,34 +140,11 @@ func (p program) is(commands ...string) bool {
 	return len(p.words) > 0 && (slices.Contains(commands, p.words[0]) || slices.Contains(commands, strings.Join(p.words, " ")))
 }
 
-// Resets reports whether a command line is of podman and would remove all that is in the
+// PodmanArgs returns the arguments of a command line that is of podman and works on the
 // bootc store.
-func Resets(argv []string) bool {
+func PodmanArgs(argv []string) (args []string, ok bool) {
 	p := readProgram(argv)
-	return p.name == "podman" && p.mayBe("system", "reset") && !p.elsewhere()
-}
-
-// mayBe reports whether the command has these words, if each word after an option can be
-// its value: a later podman may have further options.
-func (p program) mayBe(command ...string) bool {
-	afterOption := false
-	for _, word := range p.args {
-		switch {
-		case word == "--":
-			return false
-		case len(word) > 1 && word[0] == '-':
-			afterOption = !strings.Contains(word, "=")
-			continue
-		case word == command[0]:
-			if command = command[1:]; len(command) == 0 {
-				return true
-			}
-		case !afterOption:
-			return false
-		}
-		afterOption = false
-	}
-	return false
+	return p.args, p.name == "podman" && !p.elsewhere()
 }
 
 // refuse returns why a program would fail in the namespace, or have no lasting effect:

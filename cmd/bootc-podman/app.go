@@ -161,7 +161,7 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	if isHook(args) {
 		return a.runHook(args[2:])
 	}
-	if len(args) < 2 || args[1] != "image" && args[1] != "images" {
+	if len(args) < 2 || args[1] != "image" && args[1] != "images" && args[1] != "rmi" {
 		tree := a.command(o)
 		err := tree.RunContext(ctx, optionsFirst(tree, args))
 		if exit, ok := errors.AsType[*exitError](err); ok && exit.code == exitUsage && becomesAnother(tree, args) {
@@ -172,6 +172,9 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	}
 	if err := a.before(o); err != nil {
 		return err
+	}
+	if args[1] == "rmi" {
+		args = append([]string{args[0], "image", "rm"}, args[2:]...)
 	}
 	return a.becomePodman(ctx, o, args[1:])
 }
@@ -234,7 +237,7 @@ func (a *app) command(o *options) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			a.imageCommand(o), a.imagesCommand(o), a.execCommand(o), a.envCommand(o),
+			a.imageCommand(o), a.imagesCommand(o), a.rmiCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),

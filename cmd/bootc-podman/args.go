@@ -30,7 +30,7 @@ func optionsFirst(tree *cli.App, args []string) []string {
 // becomesAnother reports whether args name a command with another program's exit status.
 func becomesAnother(tree *cli.App, args []string) bool {
 	line := readCommandLine(tree, args[min(1, len(args)):])
-	return line.command != nil && !line.dashes && slices.Contains([]string{"exec", "image", "images", "run"}, line.command.Name)
+	return line.command != nil && !line.dashes && slices.Contains([]string{"exec", "image", "images", "rmi", "run"}, line.command.Name)
 }
 
 // commandLine is what the words after our name come to.

@@ -71,7 +71,7 @@ func TestDryRunsChangeNothing(t *testing.T) {
 	for name, line := range lines {
 		t.Run(name, func(t *testing.T) {
 			variants := [][]string{append([]string{"--dry-run"}, line...)}
-			if !slices.Contains([]string{"image", "images", "run", "exec", "hook"}, line[0]) {
+			if !slices.Contains([]string{"image", "images", "rmi", "run", "exec", "hook"}, line[0]) {
 				variants = append(variants, append(slices.Clone(line), "--dry-run"))
 			}
 			for _, store := range []bool{true, false} {

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
-	"github.com/bootc-podman/bootc-podman/wrapper"
+	"github.com/bootc-podman/bootc-podman/internal/removal"
 )
 
 var errNotConfirmed = errors.New("not confirmed")
@@ -38,10 +36,9 @@ func (a *app) execCommand(o *options) *cli.Command {
 			if len(argv) == 0 {
 				return &exitError{code: exitUsage, err: errors.New("exec: no command given"), advice: helpAdvice("exec")}
 			}
-			if wrapper.Resets(argv) && !o.dryRun {
-				if err := a.confirmReset(c.Context, o); err != nil {
-					return err
-				}
+			argv, err := a.guardProgram(c.Context, o, argv)
+			if err != nil {
+				return err
 			}
 			return a.host(o).BecomeProgram(c.Context, argv)
 		},
@@ -49,26 +46,28 @@ func (a *app) execCommand(o *options) *cli.Command {
 }
 
 // confirmReset asks whether to remove everything in the store, and names the images that
-// the host needs. The answer is one line of standard input; podman reads the rest, as it
-// may ask again.
-func (a *app) confirmReset(ctx context.Context, o *options) error {
-	query := a.query(o)
-	query.Type = inventory.Unified
-	list, problems := inventory.List(ctx, query)
+// the host needs. The answer is one line of standard
+// input; podman reads the rest, as it may ask again.
+func (a *app) confirmReset(o *options, n removal.View) error {
+	if o.dryRun {
+		return nil
+	}
 	var needed []string
-	ids := map[string]bool{}
-	for _, image := range list {
-		ids[image.ID] = true
-		for _, keeper := range image.KeptBy {
-			needed = append(needed, fmt.Sprintf("  %s (%s of %s)\n", printable(image.Name), keeper.By, printable(keeper.Deployment)))
+	images := 0
+	if n.Bootc != nil {
+		images = len(n.Bootc.Images)
+		for _, img := range n.Bootc.Images {
+			for _, need := range n.Of(img) {
+				needed = append(needed, fmt.Sprintf("  %s (%s)\n", printable(removal.Label(img)), printable(need.String())))
+			}
 		}
 	}
-	fmt.Fprintf(a.stderr, "podman system reset removes everything in the bootc store: %s, containers, volumes.\n", count(len(ids), "image"))
+	fmt.Fprintf(a.stderr, "podman system reset removes everything in the bootc store: %s, containers, volumes.\n", count(images, "image"))
 	if len(needed) > 0 {
 		fmt.Fprintf(a.stderr, "The host needs these images:\n%s", strings.Join(needed, ""))
 	}
-	for _, problem := range problems {
-		fmt.Fprintf(a.stderr, "Warning: read which images the host needs: %s\n", printable(problem.Error()))
+	if n.Err != nil {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(n.Err.Error()))
 	}
 	fmt.Fprintf(a.stderr, "Remove everything? [y/N] ")
 	if answer := strings.ToLower(readLine(a.stdin)); answer != "y" && answer != "yes" {

@@ -15,6 +15,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/removal"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
@@ -74,6 +75,10 @@ func commandSteps() []step {
 		as(func(ignored *inventory.IgnoredError) string {
 			return readStore(ignored) + "; --skip-upgrade-check brings the image all the same"
 		}),
+		as(neededHint),
+		as(func(*removal.UnknownError) string {
+			return "--force-in-use goes on although the host may need what is removed"
+		}),
 		as(func(run *wrapper.ContainerError) string {
 			if command, ok := strings.CutSuffix(run.Command, " run"); ok && command != "podman pod" {
 				return "bootc-podman run ... runs images of this store in podman's own"
@@ -89,6 +94,19 @@ func commandSteps() []step {
 		is("grant CAP_SYS_ADMIN, which a unit's CapabilityBoundingSet= or an unprivileged container takes away", wrapper.ErrNotPrivileged),
 		is("run it on the bootc host itself, or name a host's root with --sysroot", wrapper.ErrContainer, inventory.ErrNotOnHost),
 	}
+}
+
+// neededHint returns how to go on with a removal that the host would suffer from.
+func neededHint(err *removal.NeededError) string {
+	switch {
+	case err.Verb == removal.Prune, err.Verb == removal.SystemPrune:
+		return "\"bootc-podman image prune\" keeps these images; --force-in-use, after the command, prunes them, too"
+	case err.Verb == removal.Untag:
+		return "--force-in-use takes the name away all the same"
+	case err.Parent:
+		return "--no-prune keeps parents without a name; --force-in-use removes them, too"
+	}
+	return "--force-in-use removes it all the same"
 }
 
 // storeSteps are about hosts, their bootc-owned store and their configuration. words are
@@ -151,7 +169,7 @@ func transferSteps() []step {
 		is("--accept-newer takes another image of the same name", plan.ErrMovedOn),
 		is("give it one in podman's own store: podman tag IMAGE NAME:TAG", transfer.ErrNoTag),
 		is("\"bootc-podman list --all-stores\" shows the images of this host", cstorage.ErrNotFound),
-		is("\"bootc-podman image rm\" removes any image", transfer.ErrNotOnboarded),
+		is("\"bootc-podman image rm\" removes an image that nothing needs", transfer.ErrNotOnboarded),
 		is("\"bootc-podman list\" shows what needs it", transfer.ErrNeeded),
 	}
 }

@@ -18,6 +18,17 @@ func (a *app) imageCommand(o *options) *cli.Command {
 	})
 }
 
+func (a *app) rmiCommand(o *options) *cli.Command {
+	return passthrough(&cli.Command{
+		Name:      "rmi",
+		Usage:     "remove images of the bootc-owned store, short for image rm",
+		UsageText: "bootc-podman [options] rmi podman-rmi-arguments",
+		Action: func(c *cli.Context) error {
+			return a.becomePodman(c.Context, o, append([]string{"image", "rm"}, c.Args().Slice()...))
+		},
+	})
+}
+
 func (a *app) imagesCommand(o *options) *cli.Command {
 	return passthrough(&cli.Command{
 		Name:      "images",
@@ -35,6 +46,10 @@ func (a *app) passOn(c *cli.Context, o *options) error {
 func (a *app) becomePodman(ctx context.Context, o *options, args []string) error {
 	if removesImages(args) {
 		a.warnOneStore()
+	}
+	args, done, err := a.guard(ctx, o, args)
+	if done || err != nil {
+		return passthroughStatus(err)
 	}
 	return passthroughStatus(a.host(o).BecomePodman(ctx, podmanOptions(o), args))
 }

@@ -74,6 +74,7 @@ func newTestApp(t *testing.T) *testApp {
 	}
 	a.writeFile(t, "bin/podman", 0o755, "#!/bin/false\n")
 	a.writeFile(t, "bin/tool", 0o755, "#!/bin/false\n")
+	a.makeDir(t, "root")
 	a.makeDir(t, "sysroot/ostree/repo/objects")
 	a.makeDir(t, "sysroot/ostree/repo/refs/heads")
 	a.writeFile(t, "sysroot/ostree/repo/config", 0o644, "[core]\nrepo_version=1\nmode=bare\n")

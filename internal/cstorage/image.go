@@ -139,11 +139,16 @@ func (img *Image) Has(digest string) bool { return slices.Contains(img.Digests, 
 // Is reports whether img has a manifest digest, or is the same image exported, whose
 // digest is another.
 func (img *Image) Is(digest string) bool {
-	if slices.Contains(img.Digests, digest) {
-		return true
-	}
+	return slices.Contains(img.Digests, digest) || digest != "" && img.Original() == digest
+}
+
+// Original is the manifest digest that an exported image had before, "" for any other image.
+func (img *Image) Original() string {
 	annotations := img.Annotations()
-	return digest != "" && annotations[OriginalDigest] == digest && annotations[ExportedConfig] == "sha256:"+img.ID
+	if annotations[ExportedConfig] != "sha256:"+img.ID {
+		return ""
+	}
+	return annotations[OriginalDigest]
 }
 
 // Annotations are those of the image's manifest, as far as it can be read.

@@ -40,17 +40,25 @@ type Need struct {
 	Store string `json:"store"`
 }
 
-// String returns who needs the image, to stand after "needed by".
+// String returns who needs the image, to stand after "needed by the".
 func (n Need) String() string {
 	switch n.By {
 	case ByOrigin:
-		return fmt.Sprintf("%s deployment %s, which follows %s", n.Deployment.Role, n.Deployment.ID, n.Name)
+		return fmt.Sprintf("%s, which follows %s", n.Deployment, n.Name)
 	case ByBinding:
-		return fmt.Sprintf("%s deployment %s, which has %s bound", n.Deployment.Role, n.Deployment.ID, n.Name)
+		return fmt.Sprintf("%s, which has %s bound", n.Deployment, n.Name)
 	case ByContainer:
 		return fmt.Sprintf("container %s (%.12s) in %s", cmp.Or(n.Name, "without a name"), n.ID, n.Store)
 	}
 	return fmt.Sprintf("image %s (%.12s) in %s, which has layers of it", cmp.Or(n.Name, "without a name"), n.ID, n.Store)
+}
+
+// String returns the role and the name of a deployment.
+func (d DeploymentRef) String() string {
+	if d.Role == host.Other {
+		return "deployment " + d.ID
+	}
+	return fmt.Sprintf("%s deployment %s", d.Role, d.ID)
 }
 
 // Use is a container, or an image of another store, that has files in the bootc store.
@@ -85,6 +93,8 @@ type Needs struct {
 
 	inv    *inventory
 	claims []claim
+	// originals are the results of originalOf by the IDs of images.
+	originals map[string]string
 }
 
 // claim is a Need with how its image is found in the store.
@@ -105,7 +115,7 @@ type claim struct {
 func ReadNeeds(_ context.Context, o Options, ledger Ledger) (*Needs, []error) {
 	o.Type, o.AllStores = Unified, false
 	inv := newInventory(o)
-	n := &Needs{Host: inv.host, inv: inv}
+	n := &Needs{Host: inv.host, inv: inv, originals: map[string]string{}}
 	if o.inContainer() {
 		return n, []error{fmt.Errorf("read host: %w", ErrNotOnHost)}
 	}
@@ -211,9 +221,7 @@ func (n *Needs) addDeployments() {
 				n.claims = append(n.claims, claim{Need: need, find: n.byName(image.InStore())})
 			}
 			if digest := d.ManifestDigest; digest != "" {
-				n.claims = append(n.claims, claim{Need: need, find: func(s *cstorage.Store) (all []*cstorage.Image) {
-					return slices.DeleteFunc(slices.Clone(s.Images), func(img *cstorage.Image) bool { return !img.Is(digest) })
-				}})
+				n.claims = append(n.claims, claim{Need: need, find: n.byDigest(digest)})
 			}
 		}
 		n.addBound(by, n.inv.bound[d.ID()])
@@ -245,6 +253,29 @@ func (n *Needs) addBound(by DeploymentRef, bound []host.BoundImage) {
 			n.claims = append(n.claims, claim{Need: need, find: n.byName(strings.TrimPrefix(b.Image, "docker://"))})
 		}
 	}
+}
+
+// byDigest finds the images with a manifest digest or, if the store has none, the same image
+// exported, whose digest is another.
+func (n *Needs) byDigest(digest string) func(*cstorage.Store) []*cstorage.Image {
+	has := func(img *cstorage.Image) bool { return img.Has(digest) }
+	if !slices.ContainsFunc(n.Bootc.Images, has) {
+		has = func(img *cstorage.Image) bool { return n.originalOf(img) == digest }
+	}
+	return func(s *cstorage.Store) []*cstorage.Image {
+		return slices.DeleteFunc(slices.Clone(s.Images), func(img *cstorage.Image) bool { return !has(img) })
+	}
+}
+
+// originalOf returns the digest that an image had before it was exported, "" for any other.
+// The manifest is read once: most deployments are not in the store under any digest.
+func (n *Needs) originalOf(img *cstorage.Image) string {
+	original, read := n.originals[img.ID]
+	if !read {
+		original = img.Original()
+		n.originals[img.ID] = original
+	}
+	return original
 }
 
 // byName finds what podman means by a name: of a manifest list, the record and the image

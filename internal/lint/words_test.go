@@ -37,6 +37,8 @@ func allowed() []struct{ file, part, reason string } {
 		{"internal/realtree/make.go", "nobody", "names of files and of the user"},
 		{"internal/transfer/clone/image_test.go", "nobody may", "the name of a file"},
 		{"internal/transfer/clone/tree/tree_test.go", "nobody may", "the name of a file"},
+		{"cmd/bootc-podman/guard.go", "Are you sure you want to", "the question of podman"},
+		{"bats/260-safe-delete.bats", "Are you sure you want to", "the question of podman"},
 		{"bats/250-stress.bats", "DIR/want.N", "a file of the test"},
 	}
 }
