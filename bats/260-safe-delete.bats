@@ -349,6 +349,24 @@ END
     assert "$(text foreign foreign)" == foreign
 }
 
+@test "gc: the forecast of bootc's cleanup, and what nothing needs" {
+    load_images
+    bp gc --dry-run --format json
+    assert "$(jq -c '.collects, .fails' <<<"$output" | tr '\n' ' ')" == 'true true '
+    assert "$(jq -r '.unneeded[].id' <<<"$output" | LC_ALL=C sort)" == "$(for row in $(rows_of "$FREE"); do id "$row"; done | LC_ALL=C sort)"
+    local row
+    why() { jq -r --arg id "$(id "$1")" '.images[] | select(.id == $id) | .why + " " + .blocked' <<<"$output"; }
+    for row in booted staged rollback pinned bound local mixed; do assert "$(why "$row")" == "" "$row"; done
+    for row in untagged btag hub1 hub2 user hub5 docker short port; do assert "$(why "$row")" == "other-spelling " "$row"; done
+    assert "$(why two)" == "no-deployment several-names"
+    assert "$(why own)" == "no-deployment in-use"
+    assert "$(why dangling)" == "no-name "
+    bp gc --dry-run
+    assert "$output" =~ "several names: podman refuses"
+    bp gc
+    assert "$(rows)" == "$(rows_of "$NEEDED" | LC_ALL=C sort)"
+}
+
 @test "safe delete: what cannot be read is refused, and the option goes on" {
     local origin
     origin=$(echo /sysroot/ostree/deploy/default/deploy/*.0.origin | cut -d' ' -f1)

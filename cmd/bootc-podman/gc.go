@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/removal"
+)
+
+func (a *app) gcCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "gc",
+		Usage:     "remove the images of this store that nothing needs; forecast bootc's cleanup",
+		UsageText: "bootc-podman [options] gc [options]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what bootc's next cleanup removes, and what gc would; remove nothing"},
+			formatChoice("print the forecast of --dry-run as `FORMAT`: %s", "text"),
+		},
+		Action: func(c *cli.Context) error {
+			view := removal.Look(c.Context, a.query(o))
+			defer view.Close()
+			if view.Err != nil {
+				return view.Err
+			}
+			if !o.dryRun && !c.Bool("dry-run") {
+				return a.collect(c, o, view.Needs)
+			}
+			forecast, bad := view.Forecast()
+			return a.settle(c, bad, true, func() error {
+				if c.String("format") == "json" {
+					return printJSON(a.stdout, forecast)
+				}
+				_, err := io.WriteString(a.stdout, forecastText(forecast))
+				return err
+			})
+		},
+	})
+}
+
+// collect removes the images that nothing needs, and prints their IDs.
+func (a *app) collect(c *cli.Context, o *options, n *inventory.Needs) error {
+	if n.Bootc == nil {
+		return nil
+	}
+	var unneeded []*cstorage.Image
+	for _, img := range n.Bootc.Images {
+		if len(n.Of(img)) == 0 {
+			unneeded = append(unneeded, img)
+		}
+	}
+	if len(unneeded) == 0 {
+		return nil
+	}
+	p := &pruner{app: a, options: o}
+	args := append([]string{"image", "rm", "--no-prune", "--ignore", "--"}, removal.Operands(unneeded)...)
+	return p.podman(c.Context, a.stdout, args...)
+}
+
+// forecastText is a forecast for people.
+func forecastText(f *inventory.Forecast) string {
+	var out strings.Builder
+	line := func(format string, args ...any) { out.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
+	why := map[inventory.Why]string{
+		inventory.WithoutName: "it has no name", inventory.SpelledOtherwise: "a deployment spells its name otherwise",
+		inventory.BoundOnComposefs: "bootc does not look at bound images of composefs hosts", inventory.NotNamed: "no deployment names it",
+	}
+	line("bootc's next cleanup removes %s of the bootc-owned store.", count(len(f.Images), "image"))
+	for _, d := range f.Images {
+		line("  %.12s %s: %s", d.ID, strings.Join(d.Names, " "), why[d.Why])
+		for _, need := range d.Needs {
+			line("    needed by the %s", need)
+		}
+		switch d.Blocked {
+		case inventory.SeveralNames:
+			line("    it has several names: podman refuses, and the cleanup fails")
+		case inventory.InUse:
+			line("    a container uses it: podman refuses, and the cleanup fails")
+		}
+	}
+	line("It removes %s and %s of the ostree repository.", count(len(f.Refs), "image"), count(len(f.Layers), "layer"))
+	for _, ref := range f.Refs {
+		line("  %s", ref)
+	}
+	line("bootc-podman gc removes %s that nothing needs.", count(len(f.Unneeded), "image"))
+	for _, u := range f.Unneeded {
+		line("  %.12s %s", u.ID, strings.Join(u.Names, " "))
+	}
+	return out.String()
+}
