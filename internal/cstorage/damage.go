@@ -95,19 +95,6 @@ func (s *Store) Damage(img *Image) error {
 	return found
 }
 
-// MissingLayer is the ID of the uppermost layer of an image without a record in the store,
-// "" for none.
-func (s *Store) MissingLayer(img *Image) string {
-	for id, n := img.topLayer, 0; id != "" && n <= len(s.layers); n++ {
-		l := s.layers[id]
-		if l == nil {
-			return id
-		}
-		id = l.Parent
-	}
-	return ""
-}
-
 // otherLayers returns why the layers of an image are not those of its configuration. An
 // image without a configuration, or whose configuration names no layers, is not compared,
 // nor is a layer without a diff ID.
@@ -193,13 +180,13 @@ func (s *Store) layerDamage(l *layer) *LayerError {
 // One of two links to a layer is as good as the other. A layer whose parents are not all
 // known is not compared.
 func (s *Store) hasOtherLower(g *Graph, l *layer) bool {
-	var parents []*layer
+	parents, missing := s.chain(l.Parent)
+	if missing != "" {
+		return false
+	}
 	var ids []string
-	for id := l.Parent; id != ""; id = parents[len(parents)-1].Parent {
-		if s.layers[id] == nil || len(parents) > len(s.layers) {
-			return false
-		}
-		parents, ids = append(parents, s.layers[id]), append(ids, id)
+	for _, parent := range parents {
+		ids = append(ids, parent.ID)
 	}
 	list, err := rooted.ReadFile(g.Dir, g.Driver.Dir(l.ID, "lower-layers"), maxLower)
 	if err == nil && strings.TrimSpace(string(list)) != strings.Join(ids, ":") {

@@ -153,14 +153,8 @@ func (img *Image) Original() string {
 
 // Annotations are those of the image's manifest, as far as it can be read.
 func (img *Image) Annotations() map[string]string {
-	blob, err := img.blob(manifestKey)
+	m, err := img.manifest()
 	if err != nil {
-		return nil
-	}
-	var m struct {
-		Annotations map[string]string `json:"annotations"`
-	}
-	if json.Unmarshal(blob, &m) != nil {
 		return nil
 	}
 	return m.Annotations
@@ -178,6 +172,7 @@ type manifest struct {
 		Digest   string    `json:"digest"`
 		Platform *platform `json:"platform"`
 	} `json:"manifests"`
+	Annotations map[string]string `json:"annotations"`
 }
 
 type platform struct {
@@ -205,9 +200,7 @@ func (m *manifest) isImage() bool {
 }
 
 // manifest reads the manifest of an image that was written last.
-func (img *Image) manifest() (*manifest, error) {
-	return img.manifestAt(manifestKey)
-}
+func (img *Image) manifest() (*manifest, error) { return img.manifestAt(manifestKey) }
 
 func (img *Image) manifestAt(key string) (*manifest, error) {
 	blob, err := img.blob(key)

@@ -37,16 +37,17 @@ type layer struct {
 	// graph is the index of the directory with the record.
 	graph int
 
-	state layerState
 	// damage is what layerDamage found, once examined.
 	examined bool
 	damage   *LayerError
 	// link is the layer's name in lists of lower layers, once linkRead, "" when not known.
 	linkRead bool
 	link     string
-	// sum is the size of the layer and all below it, -1 when not known.
-	sum int64
-	err error
+	// sum is the size of the layer and all below it once summed, -1 when not known. visited
+	// is set before those below are looked at.
+	sum             int64
+	err             error
+	visited, summed bool
 }
 
 // layerFlags are the flags that matter here. A layer that is incomplete was
@@ -54,14 +55,6 @@ type layer struct {
 type layerFlags struct {
 	Incomplete any `json:"incomplete"`
 }
-
-type layerState uint8
-
-const (
-	unseen layerState = iota
-	visiting
-	summed
-)
 
 // scan reads what encoding/json would.
 func (l *layer) scan(s *scanner) {
@@ -131,15 +124,36 @@ func (s *Store) Layers() ([]Layer, error) {
 
 // LayersOf returns the layers of an image, lowest first, nil if some are missing.
 func (s *Store) LayersOf(img *Image) (list []Layer) {
-	for id := img.topLayer; id != ""; {
-		l := s.layers[id]
-		if l == nil || len(list) > len(s.layers) {
-			return nil
-		}
-		list, id = append(list, l.Layer), l.Parent
+	chain, missing := s.chain(img.topLayer)
+	if missing != "" {
+		return nil
 	}
-	slices.Reverse(list)
+	for _, l := range slices.Backward(chain) {
+		list = append(list, l.Layer)
+	}
 	return list
+}
+
+// MissingLayer is the ID of the uppermost layer of an image without a record in the store,
+// "" for none.
+func (s *Store) MissingLayer(img *Image) string {
+	_, missing := s.chain(img.topLayer)
+	if s.layers[missing] != nil {
+		return ""
+	}
+	return missing
+}
+
+// chain returns a layer and those below it, topmost first, as far as they have records.
+// missing is the ID of the first that has none, or that is below itself.
+func (s *Store) chain(top string) (chain []*layer, missing string) {
+	for id := top; id != ""; id = chain[len(chain)-1].Parent {
+		if s.layers[id] == nil || len(chain) >= len(s.layers) {
+			return chain, id
+		}
+		chain = append(chain, s.layers[id])
+	}
+	return chain, ""
 }
 
 // TopLayer is the ID of the topmost layer of an image, "" for an image of no layers.
@@ -172,39 +186,28 @@ func (s *Store) Graphs() []*Graph { return s.graphs }
 // Sums are remembered in the layers, so that images of common descent cost no
 // more than their own layers.
 func (s *Store) chainSize(top string) (int64, error) {
-	var path []*layer
-	var sum int64
-	var err error
-	for id := top; id != ""; {
-		l, ok := s.layers[id]
-		if !ok {
-			sum, err = -1, fmt.Errorf("layer %q is missing", id)
-			break
-		}
-		if l.state == visiting {
-			sum, err = -1, fmt.Errorf("layer %q is its own parent", id)
-			break
-		}
-		if l.state == summed {
-			sum, err = l.sum, l.err
-			break
-		}
-		l.state = visiting
-		path = append(path, l)
-		id = l.Parent
+	if top == "" {
+		return 0, nil
 	}
-	for _, l := range slices.Backward(path) {
-		own := l.Size
-		if sum >= 0 && own >= 0 {
-			sum += own
+	l := s.layers[top]
+	switch {
+	case l == nil:
+		return -1, fmt.Errorf("layer %q is missing", top)
+	case !l.visited:
+		l.visited = true
+		l.sum, l.err = s.chainSize(l.Parent)
+		if l.sum >= 0 && l.Size >= 0 {
+			l.sum += l.Size
 		} else {
-			sum = -1
+			l.sum = -1
 		}
 		// podman takes such an image for corrupted.
-		if err == nil && own < 0 && l.TOCDigest == "" {
-			err = fmt.Errorf("size of layer %q is not recorded", l.ID)
+		if l.err == nil && l.Size < 0 && l.TOCDigest == "" {
+			l.err = fmt.Errorf("size of layer %q is not recorded", l.ID)
 		}
-		l.state, l.sum, l.err = summed, sum, err
+		l.summed = true
+	case !l.summed:
+		return -1, fmt.Errorf("layer %q is its own parent", l.ID)
 	}
-	return sum, err
+	return l.sum, l.err
 }

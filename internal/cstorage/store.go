@@ -251,9 +251,7 @@ func openRegular(dir *os.File, path string) (*os.File, error) {
 func openAll(dir *os.File, paths ...string) (files []*os.File, err error) {
 	for _, path := range paths {
 		f, openErr := openRegular(dir, path)
-		if openErr != nil && err == nil {
-			err = openErr
-		}
+		err = cmp.Or(err, openErr)
 		if f != nil {
 			files = append(files, f)
 		}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -84,22 +83,16 @@ func BoundImages(root *os.File) (images []BoundImage, problems []error) {
 // type .image or .container, see podman-systemd.unit(5), of which nothing but
 // Image= is looked at.
 func BoundUnits(root *os.File) (units []BoundUnit, err error) {
-	dir, err := rooted.Open(root, BoundImagesDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	names, err := rooted.Names(root, BoundImagesDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %q: %w", BoundImagesDir, withoutPath(err))
+		err = fmt.Errorf("open %q: %w", BoundImagesDir, rooted.Cause(err))
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		err = fmt.Errorf("read %q: %w", BoundImagesDir, withoutPath(err))
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		u := BoundUnit{BoundImage: BoundImage{Unit: name}}
-		if u.Err = u.read(root, dir); u.Err == nil {
+		if u.Err = u.read(root); u.Err == nil {
 			u.Image, u.Err = u.image()
 		}
 		units = append(units, u)
@@ -107,21 +100,17 @@ func BoundUnits(root *os.File) (units []BoundUnit, err error) {
 	return units, err
 }
 
-// read reads the file that an entry of dir leads to.
-func (u *BoundUnit) read(root, dir *os.File) error {
+// read reads the file that the unit's link leads to.
+func (u *BoundUnit) read(root *os.File) error {
 	if !utf8.ValidString(u.Unit) {
 		return ErrUnitName
 	}
-	link, err := rooted.Open(dir, u.Unit, unix.O_PATH|unix.O_NOFOLLOW)
+	file := path.Join(BoundImagesDir, u.Unit)
+	st, err := rooted.Stat(root, file, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
-		return withoutPath(err)
+		return rooted.Cause(err)
 	}
-	defer link.Close()
-	fi, err := link.Stat()
-	if err != nil {
-		return withoutPath(err)
-	}
-	if fi.Mode()&fs.ModeSymlink == 0 {
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return ErrNotLink
 	}
 	// The extension is the link's, not its target's. A leading dot starts none.
@@ -133,7 +122,7 @@ func (u *BoundUnit) read(root, dir *os.File) error {
 	default:
 		return ErrUnitType
 	}
-	u.Data, err = readFile(root, path.Join(BoundImagesDir, u.Unit))
+	u.Data, err = readFile(root, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return storageconf.ErrDangling
 	}

@@ -6,7 +6,6 @@ package host
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,15 +139,7 @@ const maxFile = 1 << 20
 // name the file, so that the caller can do it in its own words.
 func readFile(root *os.File, path string) ([]byte, error) {
 	data, err := rooted.ReadFile(root, path, maxFile)
-	return data, withoutPath(err)
-}
-
-// withoutPath returns the cause in an error of package os.
-func withoutPath(err error) error {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err
-	}
-	return err
+	return data, rooted.Cause(err)
 }
 
 // identify returns the identity of the file that path leads to below root.

@@ -28,7 +28,7 @@ func Exists(_ context.Context, o Options, in StoreName, name string) (bool, erro
 		if own, additional, err = storageconf.Stores(o.Root, o.Euid); err != nil {
 			return false, err
 		}
-		inv.podman, _, problems = openDirs(o.reader(), o.Root, own, additional)
+		inv.podman, _, problems = openDirs(inv.read, o.Root, own, additional)
 		return inv.existsIn(inv.podman, problems, name)
 	case o.inContainer():
 		return false, fmt.Errorf("look into %s store: %w", in, ErrNotOnHost)
@@ -39,7 +39,7 @@ func Exists(_ context.Context, o Options, in StoreName, name string) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	inv.bootc, problems = openBootcStore(o.reader(), located, o.Root)
+	inv.bootc, problems = openBootcStore(inv.read, located, o.Root)
 	return inv.existsIn(inv.bootc, problems, name)
 }
 

@@ -25,6 +25,8 @@ type Filesystem struct {
 	Size      uint64 `json:"size"`
 	Available uint64 `json:"available"`
 	ReadOnly  bool   `json:"read_only"`
+	// Free is Available without what is kept for root, as df(1) shows it.
+	Free uint64 `json:"-"`
 }
 
 // Capability is whether a filesystem can do something.
@@ -40,27 +42,6 @@ const (
 // readFilesystem looks at the filesystem that the bootc-owned store lies on, or
 // would lie on, without writing to it.
 func readFilesystem(located storageconf.Store) (*Filesystem, error) {
-	dir, err := openNear(located)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return FilesystemOf(dir)
-}
-
-// readFree is FreeOf that filesystem.
-func readFree(located storageconf.Store) (uint64, error) {
-	dir, err := openNear(located)
-	if err != nil {
-		return 0, err
-	}
-	defer dir.Close()
-	return FreeOf(dir)
-}
-
-// openNear opens a directory on the filesystem that the bootc-owned store lies on, or
-// would lie on.
-func openNear(located storageconf.Store) (*os.File, error) {
 	dir, err := located.Open()
 	if err != nil {
 		dir, err = located.OpenPhysical()
@@ -68,7 +49,8 @@ func openNear(located storageconf.Store) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sysroot: %w", err)
 	}
-	return dir, nil
+	defer dir.Close()
+	return FilesystemOf(dir)
 }
 
 // FilesystemOf looks at the filesystem that dir lies on, without writing to it.
@@ -80,20 +62,11 @@ func FilesystemOf(dir *os.File) (*Filesystem, error) {
 	fs := &Filesystem{
 		Size:      st.Blocks * uint64(st.Frsize),
 		Available: st.Bfree * uint64(st.Frsize),
+		Free:      st.Bavail * uint64(st.Frsize),
 		ReadOnly:  st.Flags&unix.ST_RDONLY != 0,
 	}
 	fs.Type, fs.Reflink = identify(dir, uint32(st.Type))
 	return fs, nil
-}
-
-// FreeOf is how many bytes are free on the filesystem that dir lies on, as df(1) shows
-// them: Available without what is kept for root.
-func FreeOf(dir *os.File) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
-		return 0, fmt.Errorf("look at filesystem of %q: %w", dir.Name(), err)
-	}
-	return st.Bavail * uint64(st.Frsize), nil
 }
 
 func identify(dir *os.File, magic uint32) (string, Capability) {

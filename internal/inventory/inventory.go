@@ -112,13 +112,6 @@ type Options struct {
 	read reader
 }
 
-func (o Options) reader() reader {
-	if o.read != nil {
-		return o.read
-	}
-	return cstorage.Read
-}
-
 // ErrNotOnHost says that something is not to be had in a container.
 var ErrNotOnHost = errors.New("a container has no deployments")
 
@@ -200,6 +193,9 @@ type inventory struct {
 }
 
 func newInventory(o Options) *inventory {
+	if o.read == nil {
+		o.read = cstorage.Read
+	}
 	return &inventory{
 		Options: o,
 		host:    &host.Host{},
@@ -325,7 +321,7 @@ func (inv *inventory) readRepo() []error {
 }
 
 func (inv *inventory) readBootcStore() (problems []error) {
-	inv.bootc, problems = settled(func() (*cstorage.Store, []error) { return openBootcStore(inv.reader(), inv.located, inv.Root) })
+	inv.bootc, problems = Settled(func() (*cstorage.Store, []error) { return openBootcStore(inv.read, inv.located, inv.Root) })
 	inv.bootcUnread = inv.bootc == nil && len(problems) > 0
 	return problems
 }
@@ -338,11 +334,11 @@ func (inv *inventory) readDefaultStore() (problems []error) {
 	var n int
 	read := func(additional []string) func() (store *cstorage.Store, problems []error) {
 		return func() (store *cstorage.Store, problems []error) {
-			store, n, problems = openDirs(inv.reader(), inv.Root, own, additional)
+			store, n, problems = openDirs(inv.read, inv.Root, own, additional)
 			return store, problems
 		}
 	}
-	inv.podman, problems = settled(read(additional))
+	inv.podman, problems = Settled(read(additional))
 	inv.own = inv.podman
 	switch {
 	case inv.podman == nil || len(additional) == 0:
@@ -350,7 +346,7 @@ func (inv *inventory) readDefaultStore() (problems []error) {
 		inv.own = inv.podman.First(n)
 	default: // of an additional one, perhaps
 		var ownProblems []error
-		inv.own, ownProblems = settled(read(nil))
+		inv.own, ownProblems = Settled(read(nil))
 		problems = append(problems, grave(ownProblems)...)
 	}
 	return problems
@@ -461,17 +457,20 @@ func (inv *inventory) findBound(b host.BoundImage) (img *cstorage.Image, known b
 	if inv.bootc == nil {
 		return nil, !inv.bootcUnread
 	}
-	img, err := inv.inBootcStore(b.Image)
+	img, err := inv.find(inv.bootc, b.Image)
 	return img, err == nil || inv.bootc.Err() == nil
 }
 
-// inBootcStore finds the image that podman in the bootc-owned store means by
-// name, nil when it would say that there is none.
-func (inv *inventory) inBootcStore(name string) (*cstorage.Image, error) {
-	if found, err := inv.bootc.Exists(name, inv.shortNames); err != nil || !found {
+// find finds the image that podman means by name in a store, nil when it would say that
+// there is none.
+func (inv *inventory) find(in *cstorage.Store, name string) (*cstorage.Image, error) {
+	if in == nil {
+		return nil, nil
+	}
+	if found, err := in.Exists(name, inv.shortNames); err != nil || !found {
 		return nil, err
 	}
-	return inv.bootc.Lookup(name, inv.shortNames)
+	return in.Lookup(name, inv.shortNames)
 }
 
 // describeUsers reads what deployments boot whose images may be in the bootc store. A commit
@@ -569,7 +568,14 @@ func (inv *inventory) add(rows []Image) {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	for _, row := range rows {
-		inv.list = append(inv.list, complete(row))
+		// Lists that are empty are so in JSON, too, rather than null.
+		if row.Deployments == nil {
+			row.Deployments = []DeploymentRef{}
+		}
+		if row.KeptBy == nil {
+			row.KeptBy = []Keeper{}
+		}
+		inv.list = append(inv.list, row)
 	}
 }
 
@@ -578,15 +584,4 @@ func some(err error) []error {
 		return nil
 	}
 	return []error{err}
-}
-
-// complete makes lists that are empty so in JSON too, rather than null.
-func complete(row Image) Image {
-	if row.Deployments == nil {
-		row.Deployments = []DeploymentRef{}
-	}
-	if row.KeptBy == nil {
-		row.KeptBy = []Keeper{}
-	}
-	return row
 }

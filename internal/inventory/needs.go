@@ -133,7 +133,7 @@ func ReadNeeds(_ context.Context, o Options, ledger Ledger) (*Needs, []error) {
 		inv.hostRead = inv.hostRead && inv.readDigests(&hostProblems)
 	})
 	wg.Go(func() {
-		inv.bootc, storeProblems = settle(func() (*cstorage.Store, []error) { return openBootcStore(inv.reader(), inv.located, inv.Root) },
+		inv.bootc, storeProblems = settle(func() (*cstorage.Store, []error) { return openBootcStore(inv.read, inv.located, inv.Root) },
 			func(*cstorage.Store) []error { return nil })
 	})
 	wg.Wait()

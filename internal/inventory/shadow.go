@@ -28,8 +28,8 @@ func FindShadow(o Options, words []string) *Shadow {
 	if err != nil {
 		return nil
 	}
-	inv.bootc, _ = openBootcStore(o.reader(), located, o.Root)
-	inv.podman, _, _ = openDirs(o.reader(), o.Root, own, additional)
+	inv.bootc, _ = openBootcStore(inv.read, located, o.Root)
+	inv.podman, _, _ = openDirs(inv.read, o.Root, own, additional)
 	if inv.bootc == nil || inv.podman == nil {
 		return nil
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
-	"github.com/bootc-podman/bootc-podman/internal/ostree"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -149,11 +148,8 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 // describe completes what was read of the deployments by what their images say.
 func (inv *inventory) describe() {
 	repo, err := inv.Sysroot.OpenRepo()
-	if err != nil && !errors.Is(err, ostree.ErrNoRepo) {
-		return // reading the repository said so already
-	}
-	if repo == nil {
-		return // on a composefs host all that is known was read already
+	if err != nil {
+		return // reported already, or a composefs host, of which all was read already
 	}
 	defer repo.Close()
 	commits, problems := host.Describe(repo, inv.host, inv.repo)
@@ -276,7 +272,7 @@ func (inv *inventory) stored() Unification {
 			reason = fmt.Sprintf("bootc looks for %s, which is in no store", d.Image.Image)
 			continue
 		}
-		img, err := inv.inBootcStore(name)
+		img, err := inv.find(inv.bootc, name)
 		switch {
 		case err != nil:
 			reason = err.Error()

@@ -311,7 +311,7 @@ func TestStatusIsTheSameFromBothSources(t *testing.T) {
 	}
 	native.Source, native.SourceReason = fromBootc.Source, fromBootc.SourceReason
 	// Others may write to the filesystem meanwhile.
-	native.Filesystem.Available = fromBootc.Filesystem.Available
+	native.Filesystem.Available, native.Filesystem.Free = fromBootc.Filesystem.Available, fromBootc.Filesystem.Free
 	if !reflect.DeepEqual(native, fromBootc) {
 		t.Errorf("from files %s\nfrom bootc %s", encode(t, native), encode(t, fromBootc))
 	}

@@ -16,14 +16,14 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// settled opens a store and reads the configurations of its images. A writer that
+// Settled opens a store and reads the configurations of its images. A writer that
 // is at work removes what was just named elsewhere, so anything wrong is looked at
 // until it stays as it is.
-func settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, problems []error) {
+func Settled(open func() (*cstorage.Store, []error)) (store *cstorage.Store, problems []error) {
 	return settle(open, (*cstorage.Store).ReadConfigs)
 }
 
-// settle is settled with what is read of each store beside its records.
+// settle is Settled with what is read of each store beside its records.
 func settle(open func() (*cstorage.Store, []error), read func(*cstorage.Store) []error) (store *cstorage.Store, problems []error) {
 	const tries = 5
 	var before string
@@ -46,9 +46,6 @@ func settle(open func() (*cstorage.Store, []error), read func(*cstorage.Store) [
 // reader reads the directories of a store: cstorage.Read, or what counts its calls.
 type reader func(dirs ...*os.File) (*cstorage.Store, []error)
 
-// Settled is what list and status read stores by: see settled.
-func Settled(open func() (*cstorage.Store, []error)) (*cstorage.Store, []error) { return settled(open) }
-
 // OpenBootcStore reads the bootc-owned store, nil when there is none. root is
 // where the host's storage.conf is looked for. Problems are those of cstorage.Read.
 func OpenBootcStore(located storageconf.Store, root string) (*cstorage.Store, []error) {
@@ -66,7 +63,7 @@ func openBootcStore(read reader, located storageconf.Store, root string) (*cstor
 	config, err := storageconf.HostConfig(root)
 	var dirs []*os.File
 	if err == nil && config.ImageStore != "" {
-		dirs, err = openStoreDirs(root, config.ImageStore)
+		dirs, err = openStoreDirs(nil, root, config.ImageStore)
 	}
 	if err != nil {
 		dir.Close()
@@ -100,16 +97,10 @@ func openPaths(root string, uid int, find func(root string, uid int) ([]string, 
 // openDirs reads a store in the directories own and additional, nil where podman made
 // no store yet; its first n directories are of own.
 func openDirs(read reader, root string, own, additional []string) (store *cstorage.Store, n int, problems []error) {
-	dirs, err := openStoreDirs(root, own...)
+	dirs, err := openStoreDirs(nil, root, own...)
 	n = len(dirs)
 	if err == nil {
-		var more []*os.File
-		if more, err = openStoreDirs(root, additional...); err != nil {
-			for _, dir := range dirs {
-				dir.Close()
-			}
-		}
-		dirs = append(dirs, more...)
+		dirs, err = openStoreDirs(dirs, root, additional...)
 	}
 	if err != nil {
 		return nil, 0, []error{err}
@@ -121,11 +112,12 @@ func openDirs(read reader, root string, own, additional []string) (store *cstora
 	return store, n, problems
 }
 
-// openStoreDirs opens those of the directories that podman made already.
-func openStoreDirs(root string, paths ...string) (dirs []*os.File, err error) {
-	in, err := os.OpenFile(root, unix.O_PATH|unix.O_DIRECTORY, 0)
+// openStoreDirs adds to dirs those of the directories that podman made already. An error
+// closes all of dirs.
+func openStoreDirs(dirs []*os.File, root string, paths ...string) ([]*os.File, error) {
+	in, err := rooted.OpenRoot(root)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return dirs, nil
 	}
 	if err != nil {
 		return nil, err

@@ -30,9 +30,8 @@ type Survey struct {
 	// the ones of the deployments, whose refs an upgrade may have moved on.
 	Repo    []host.RepoImage
 	Commits []host.RepoCommit
-	// Filesystem is the one of the bootc-owned store, Free is FreeOf of it.
+	// Filesystem is the one of the bootc-owned store.
 	Filesystem *Filesystem
-	Free       uint64
 
 	inv     *inventory
 	keepers keepers
@@ -54,19 +53,15 @@ func NewSurvey(_ context.Context, o Options) (*Survey, error) {
 	}
 	err := first(inv.problems)
 	var fs *Filesystem
-	var free uint64
 	if err == nil {
 		fs, err = readFilesystem(inv.located)
-	}
-	if err == nil {
-		free, err = readFree(inv.located)
 	}
 	if err != nil {
 		inv.close()
 		return nil, err
 	}
 	return &Survey{
-		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs, Free: free,
+		Host: inv.host, Store: inv.located, Bootc: inv.bootc, Default: inv.podman, Own: inv.own, Repo: inv.repo, Commits: inv.allCommits(), Filesystem: fs,
 		inv: inv, keepers: findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead),
 	}, nil
 }
@@ -143,13 +138,7 @@ func (s *Survey) Program(name string) (path string, err error) {
 // Find finds the image that podman means by name in one of the two
 // containers-storages, nil when it would say that there is none.
 func (s *Survey) Find(in *cstorage.Store, name string) (*cstorage.Image, error) {
-	if in == nil {
-		return nil, nil
-	}
-	if found, err := in.Exists(name, s.inv.shortNames); err != nil || !found {
-		return nil, err
-	}
-	return in.Lookup(name, s.inv.shortNames)
+	return s.inv.find(in, name)
 }
 
 // Keepers are what would keep an image with this name in the bootc-owned store;

@@ -127,7 +127,7 @@ func filesystemOf(dir string) (filesystem, error) {
 		return filesystem{}, err
 	}
 	defer f.Close()
-	free, err := inventory.FreeOf(f)
+	fs, err := inventory.FilesystemOf(f)
 	if err != nil {
 		return filesystem{}, err
 	}
@@ -136,7 +136,7 @@ func filesystemOf(dir string) (filesystem, error) {
 		return filesystem{}, fmt.Errorf("look at filesystem of %q: %w", f.Name(), err)
 	}
 	// Subvolumes of Btrfs have numbers of their own, except in the mount table.
-	on := filesystem{id: fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor), mountpoint: f.Name(), free: free}
+	on := filesystem{id: fmt.Sprintf("%d:%d", st.Dev_major, st.Dev_minor), mountpoint: f.Name(), free: fs.Free}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return uint64(m.ID) != st.Mnt_id, false })
 	if err == nil && len(mounts) == 1 {
 		on.id, on.mountpoint = fmt.Sprintf("%d:%d", mounts[0].Major, mounts[0].Minor), mounts[0].Mountpoint

@@ -40,7 +40,7 @@ func New(v *View, choice Choice) (*Plan, error) {
 	image := booted.Image.Image
 	p := &Plan{
 		Schema: 1, Image: image.String(), Name: image.Name, Role: booted.Role,
-		Digest: booted.ManifestDigest, Available: v.Free, Reflink: v.Filesystem.Reflink,
+		Digest: booted.ManifestDigest, Available: v.Filesystem.Free, Reflink: v.Filesystem.Reflink,
 		Exact: true, Commit: booted.Commit, Reference: image,
 	}
 	if !image.NamesInRegistry() {
