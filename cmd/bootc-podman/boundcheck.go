@@ -90,7 +90,7 @@ func (a *app) printCheck(format string, report bound.Report) error {
 // printBound prints a table. checked are the states of the images in list, nil for a list.
 func printBound(w io.Writer, list []bound.Entry, checked []bound.Checked) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "IMAGE\tUNIT\tDEPLOYMENT\tDIGEST\tSTATE")
+	_, _ = fmt.Fprintln(tw, "IMAGE\tUNIT\tDEPLOYMENT\tDIGEST\tSTATE")
 	for i, img := range list {
 		state := presence(img)
 		if checked != nil {
