@@ -33,7 +33,7 @@ setup_file() {
         mkdir -p /usr/share/containers && cp -a tree/usr/share/containers/systemd /usr/share/containers/
         ln -s ../../../sysroot/ostree/bootc/storage /usr/local/bootc/storage
         shell_context /srv/shell
-        oracle build -q -t "$APP" /srv/shell
+        oracle build -q --layers=false -t "$APP" /srv/shell
         podman info
     } >/dev/null
     export D
@@ -63,6 +63,28 @@ finds() {
     assert "${#lines[@]}" == $#
 }
 
+# diagnoses RULE... - doctor reports these rules, and no other; nothing changes.
+diagnoses() {
+    tree >before
+    bp 1 doctor --format json
+    assert "$(jq -r '[.findings[] | select(.severity != "information").rule] | join(" ")' <<<"$output")" == "$*"
+    bp 1 doctor --fix --dry-run
+    tree | diff before -
+}
+
+# tree - all files of both stores, by another program, but for lock files.
+tree() {
+    find "$STORE" /sysroot/ostree/bootc /var/lib/containers/storage /var/lib/bootc-podman \( -name '*.lock' -o -name merged \) -prune -o -printf '%p %y %m %s %T@ %l\n' 2>/dev/null |
+        grep -v '/db.sql' | LC_ALL=C sort
+}
+
+# cured - doctor --fix leaves nothing to find.
+cured() {
+    bp doctor --fix
+    bp doctor
+    assert "$output" == ""
+}
+
 # fix - the command that fixes the first finding.
 fix() { "$BOOTC_PODMAN" status --check --format json | jq -r '.findings[0].fix'; }
 
@@ -70,6 +92,8 @@ healthy() {
     bp status --check
     assert "$output" == ""
     assert "$stderr" == ""
+    bp doctor
+    assert "$output" == ""
 }
 
 @test "status --check: a healthy host gives no line, starts no program, and is left as it is" {
@@ -110,21 +134,171 @@ healthy() {
     cp -a /srv/whole/overlay-images /srv/whole/overlay-layers /srv/whole/overlay "$STORE" # the images of the host
     finds database-paths
     umount -q "$STORE/overlay" || true
+    diagnoses database-paths
+    assert "$stderr" =~ 'Would move podman'
+    cured
+    assert "$(oracle images -q | wc -l)" == 1
+    refuses 'database .*mismatch' podman --root "$STORE" --runroot /run/other images
+    [ -n "$(find "$STORE" -maxdepth 2 -name '*.bak')" ] || die "no backup"
+    umount -q "$STORE/overlay" || true
     rm -rf "$STORE"
     mv /srv/whole "$STORE"
-    oracle images >/dev/null
-    refuses 'database .*mismatch' podman --root "$STORE" --runroot /run/other images
     healthy
 }
 
 @test "status --check: another image under the name of a bound one, which podman prefers" {
     context other other
-    podman build -q -t "$APP" other >/dev/null
+    podman build -q --layers=false -t "$APP" other >/dev/null
     id=$(podman --storage-opt additionalimagestore="$STORE" image inspect --format '{{.Id}}' "$APP")
     assert "$id" != "$(oracle image inspect --format '{{.Id}}' "$APP")"
     finds bound-shadowed
+    diagnoses bound-shadowed
     eval "$(fix)"
     assert "$(podman --storage-opt additionalimagestore="$STORE" image inspect --format '{{.Id}}' "$APP")" == "$(oracle image inspect --format '{{.Id}}' "$APP")"
     healthy
     podman rmi "$id" >/dev/null
+}
+
+@test "doctor: a name that podman cannot read, and the image stays" {
+    id=$(oracle image inspect --format '{{.Id}}' "$APP")
+    jq -c '.[0].names += ["localhost/MyOrg:1"]' "$STORE/overlay-images/images.json" >records
+    cp records "$STORE/overlay-images/images.json"
+    refuses 'must be lowercase' oracle images
+    refuses 'must be lowercase' oracle untag "$id" localhost/MyOrg:1
+    diagnoses name-unreadable
+    cured
+    assert "$(oracle images --format '{{.Repository}}:{{.Tag}} {{.ID}}' --no-trunc)" == "$APP sha256:$id"
+}
+
+@test "doctor: what killed processes left in both stores" {
+    local layer=1111111111111111111111111111111111111111111111111111111111111111 dir
+    context left left
+    podman build -q --layers=false -t localhost/left left >/dev/null
+    oracle tag "$APP" localhost/bootc-podman-unfinished:x
+    for dir in "$STORE" /var/lib/containers/storage; do
+        jq -c --arg id "$layer" '. + [.[0] + {id: $id, parent: "", flags: {incomplete: true}}]' "$dir/overlay-layers/layers.json" >records
+        cp records "$dir/overlay-layers/layers.json"
+        mkdir -p "$dir/overlay/${layer//1/2}/diff" "$dir/overlay/$layer/diff" "$dir/bootc-podman.staging/x"
+        touch -d yesterday "$dir/bootc-podman.staging/x/staging.lock" "$dir/overlay-images/.tmp-images.json1" "$dir/bootc-podman.staging/x"
+    done
+    mkdir "$STORE.tmp"
+    diagnoses layer-incomplete layer-unknown layer-incomplete layer-unknown \
+        leftover leftover leftover leftover leftover leftover
+    cured
+    for dir in "$STORE" /var/lib/containers/storage; do
+        [ ! -e "$dir/overlay/$layer" ] && [ ! -e "$dir/overlay/${layer//1/2}" ] || die "a layer stays in $dir"
+        [ ! -e "$dir/bootc-podman.staging" ] && [ ! -e "$dir/overlay-images/.tmp-images.json1" ] || die "a file stays in $dir"
+    done
+    assert "$(oracle images --format '{{.Repository}}:{{.Tag}}')" == "$APP"
+    podman run --rm localhost/left /x 2>/dev/null || true # the layers are mounted
+    podman rmi -f localhost/left >/dev/null
+    healthy
+}
+
+@test "doctor: an old database, on which podman 6 fails" {
+    cp "$BATS_TEST_DIRNAME/../storageconf/testdata/podman-4.3.1.bolt_state.db" bolt
+    if ! podman_at_least 6; then
+        healthy
+        return
+    fi
+    mkdir -p "$STORE/libpod"
+    cp bolt "$STORE/libpod/bolt_state.db"
+    refuses BoltDB oracle images
+    diagnoses database-old
+    cured
+    oracle images >/dev/null
+    rm -f "$STORE"/libpod/*.bak
+}
+
+@test "localize: an image whose layers lie in the bootc store survives their removal" {
+    context child child
+    oracle build -q --layers=false -t localhost/lender child >/dev/null
+    oracle image save -q --format oci-dir -o /srv/lender.oci localhost/lender >/dev/null 2>&1
+    podman --storage-opt additionalimagestore="$STORE" pull -q oci:/srv/lender.oci >/dev/null
+    id=$(jq -r '.[].id' /var/lib/containers/storage/overlay-images/images.json)
+    [ "$(du -s /var/lib/containers/storage/overlay | cut -f1)" -lt 100 ] || die "nothing is borrowed"
+    diagnoses layers-borrowed
+    name=$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[] | select(.rule == "layers-borrowed").fix')
+    PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$name"
+    bp doctor
+    bp localize "$id"
+    assert "$output" =~ 'is whole.$'
+    oracle rmi -f localhost/lender >/dev/null
+    assert "$(podman images --format '{{.ID}}' --no-trunc)" == "sha256:$id"
+    podman push -q "$id" "dir:$PWD/pushed" >/dev/null # compares the files with their checksums
+    podman rmi -f "$id" >/dev/null
+    healthy
+}
+
+@test "doctor: a container whose layers were removed in the other store" {
+    shell_context shell2 two
+    oracle build -q --layers=false -t localhost/two shell2 >/dev/null
+    id=$(podman --storage-opt additionalimagestore="$STORE" create --name web --network none localhost/two sleep 100)
+    diagnoses container-unkept
+    oracle rmi -f localhost/two >/dev/null # podman sees no user
+    diagnoses container-damaged
+    podman rm -f "$id" >/dev/null
+    healthy
+}
+
+@test "repair: from podman's own store, by a clone" {
+    "$BOOTC_PODMAN" exec -- podman image save -q -o app.tar "$APP"
+    podman load -q -i app.tar >/dev/null
+    layer=$(jq -r '.[0].id' "$STORE/overlay-layers/layers.json")
+    oracle tag "$APP" localhost/second:1
+    rm -rf "$STORE/overlay/$layer/diff"
+    bp 1 status --check
+    diagnoses image-damaged
+    PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')"
+    assert "$(oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" == "$APP localhost/second:1 "
+    oracle push -q "$APP" "dir:$PWD/pushed" >/dev/null
+    oracle untag localhost/second:1 localhost/second:1
+    podman rmi -f "$APP" >/dev/null
+    bp repair "$APP"
+    assert "$output" == "Image $APP is whole."
+    healthy
+}
+
+@test "repair: from a registry, by the digest; content that was changed is found with --deep" {
+    mkdir registry
+    new_registry "$PWD"
+    oracle push -q --remove-signatures "$APP" "$REGISTRY/app:1" >/dev/null
+    oracle pull -q "$REGISTRY/app:1" >/dev/null
+    for file in "$STORE"/overlay/*/diff/text; do echo changed >"$file"; done
+    bp doctor
+    bp 1 doctor --deep --format json
+    assert "$(jq -r '[.findings[].rule] | unique | join(" ")' <<<"$output")" == content-differs
+    oracle untag "$APP" "$APP" # all its names come back
+    oracle tag "$REGISTRY/app:1" "$APP"
+    kill "$(cat registry.pid)"
+    bp 1 repair --again "$REGISTRY/app:1" # nothing is removed before a source is found
+    oracle image exists "$REGISTRY/app:1"
+    start_registry "$PWD" "$REGISTRY"
+    bp repair --again "$REGISTRY/app:1"
+    assert "$output" =~ 'it came from registry'
+    kill "$(cat registry.pid)"
+    bp doctor --deep
+    assert "$(oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" == "$REGISTRY/app:1 $APP "
+    oracle untag "$REGISTRY/app:1" "$REGISTRY/app:1"
+    healthy
+}
+
+@test "doctor --fix: killed at any moment, the next run finishes" {
+    local i layer=3333333333333333333333333333333333333333333333333333333333333333
+    cp -a "$STORE" /srv/whole
+    for i in {1..20}; do
+        jq -c '.[0].names += ["localhost/MyOrg:1"]' "$STORE/overlay-images/images.json" >records
+        cp records "$STORE/overlay-images/images.json"
+        jq -c --arg id "${layer//3/4}" '. + [.[0] + {id: $id, parent: "", flags: {incomplete: true}}]' "$STORE/overlay-layers/layers.json" >records
+        cp records "$STORE/overlay-layers/layers.json"
+        mkdir -p "$STORE/overlay/$layer/diff/dir" "$STORE/overlay/${layer//3/4}/diff" "$STORE.tmp"
+        sed 's,/run/bootc/storage,/srv/bootc/storage,g' "$BATS_TEST_DIRNAME/../storageconf/testdata/podman-5.8.6.db.sql" >"$STORE/db.sql"
+        rm -rf "$STORE/libpod"
+        timeout --foreground -s KILL "0.$(printf %03d $((i * 12)))" "$BOOTC_PODMAN" doctor --fix >/dev/null 2>&1 || true
+        bp doctor --fix
+        assert "$output" == ""
+        bp doctor
+        assert "$(oracle images --format '{{.Repository}}:{{.Tag}}')" == "$APP"
+    done
+    oracle push -q "$APP" "dir:$PWD/pushed" >/dev/null
 }

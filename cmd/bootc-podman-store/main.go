@@ -3,7 +3,8 @@
 
 //go:build linux && (!cgo || exclude_graphdriver_btrfs)
 
-// Command bootc-podman-store copies images between stores for bootc-podman. It is
+// Command bootc-podman-store copies images between stores, and takes care of stores, for
+// bootc-podman. It is
 // private: its input and output (package clonejob) can change with every release.
 package main
 
@@ -53,7 +54,10 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	var result *clonejob.Result
 	if err == nil {
 		do := clone.Image
-		if job.OSTree != nil {
+		switch {
+		case job.Care != nil:
+			do = clone.Care
+		case job.OSTree != nil:
 			do = exportImage
 		}
 		result, err = do(ctx, job, func(p clonejob.Progress) {

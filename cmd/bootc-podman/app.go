@@ -242,6 +242,7 @@ func (a *app) command(o *options) *cli.App {
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),
 			a.dedupCommand(o), a.boundCommand(o), a.runCommand(o),
+			a.doctorCommand(o), a.repairCommand(o), a.localizeCommand(o),
 			a.completionCommand(), a.versionCommand(), a.helpCommand(), a.completeCommand(o),
 		},
 	}

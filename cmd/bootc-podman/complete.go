@@ -120,6 +120,10 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 		return shells(), noFiles
 	case "exists":
 		return a.imageNames(ctx, o, line.values["store"]), noFiles
+	case "repair":
+		return a.imageNames(ctx, o, ""), noFiles
+	case "localize":
+		return a.imageNames(ctx, o, string(inventory.DefaultStore)), noFiles
 	case "help":
 		return commandNames(tree), noFiles
 	}
@@ -176,7 +180,7 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		}
 	}
 	switch option {
-	case "progress-fd", "retry", "source", "target":
+	case "progress-fd", "registry", "retry", "source", "target":
 		return nil, noFiles
 	case "root", "sysroot":
 		return nil, onlyDirs

@@ -112,6 +112,7 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 		"bound --format": "text json sarif github :4", "bound --deployment": "booted staged rollback all :4", "bound --root": ":16",
 		"dedup --format": "text json :4",
 		"gc --format":    "text json :4", "dedup --progress-fd": ":4",
+		"doctor --format": "text json :4", "doctor --registry": ":4", "repair --progress-fd": ":4", "localize --progress-fd": ":4",
 	}
 	a := newTestApp(t)
 	check := func(prefix string, flags []cli.Flag) {

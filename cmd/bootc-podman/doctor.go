@@ -20,6 +20,105 @@ type diagnosis struct {
 	Findings []health.Finding `json:"findings"`
 }
 
+func (a *app) doctorCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "doctor",
+		Usage:     "find what is wrong with the host and its stores, explain it, and fix what is safe to fix",
+		UsageText: "bootc-podman [options] doctor [options]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "deep", Usage: "also compare the content of all layers with their digests"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "with --fix, print what would be fixed"},
+			&cli.BoolFlag{Name: "fix", Usage: "fix what needs no decision, and look again"},
+			formatChoice("print as `FORMAT`: %s", "text"),
+			&cli.StringFlag{Name: "registry", Usage: "report which credentials podman finds for the registry `NAME`"},
+		},
+		Action: func(c *cli.Context) error {
+			patient := a.patient(o)
+			patient.Host.DryRun = nil // examining changes nothing
+			patient.Podman, patient.Deep, patient.Registry = a.podmanOf(c.Context, a.root), c.Bool("deep"), c.String("registry")
+			found := doctor.Examine(c.Context, patient)
+			switch {
+			case !c.Bool("fix"):
+			case o.dryRun:
+				for _, p := range found {
+					if p.Do != nil {
+						fmt.Fprintf(a.stderr, "Would %s\n", printable(p.Does))
+					}
+				}
+			default:
+				err := a.transfer(c, o, func(t transfer.Options) error {
+					patient.Options = t
+					a.fix(c, patient)
+					return c.Err()
+				})
+				if err != nil {
+					return err
+				}
+				found = doctor.Examine(c.Context, patient)
+			}
+			return a.printDiagnosis(doctor.Findings(found), c.String("format"))
+		},
+	})
+}
+
+func (a *app) repairCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "repair",
+		Usage:     "bring a damaged image of the bootc-owned store again, by its digest",
+		UsageText: "bootc-podman [options] repair [options] image",
+		ArgsUsage: "image",
+		Flags: append(transferFlags(),
+			&cli.BoolFlag{Name: "again", Usage: "also bring an image again that does not seem damaged"}),
+		Action: func(c *cli.Context) error {
+			return a.restore(c, o, func(t transfer.Options) (*transfer.Restored, error) {
+				return transfer.Repair(c.Context, t, c.Args().First(), c.Bool("again"))
+			})
+		},
+	})
+}
+
+func (a *app) localizeCommand(o *options) *cli.Command {
+	return plainVerb(&cli.Command{
+		Name:      "localize",
+		Usage:     "clone the layers of an image that lie in the bootc-owned store into podman's own store",
+		UsageText: "bootc-podman [options] localize [options] image",
+		ArgsUsage: "image",
+		Flags:     transferFlags(),
+		Action: func(c *cli.Context) error {
+			return a.restore(c, o, func(t transfer.Options) (*transfer.Restored, error) {
+				return transfer.Localize(c.Context, t, c.Args().First())
+			})
+		},
+	})
+}
+
+// restore brings an image again, and prints where it came from.
+func (a *app) restore(c *cli.Context, o *options, do func(transfer.Options) (*transfer.Restored, error)) error {
+	var restored *transfer.Restored
+	err := a.transfer(c, o, func(t transfer.Options) (err error) {
+		restored, err = do(t)
+		return err
+	})
+	if err != nil || o.dryRun {
+		return err
+	}
+	line := fmt.Sprintf("Image %s is whole.", restored.Name)
+	if restored.Source != "" {
+		line = fmt.Sprintf("Image %s is whole again: it came from %s.", restored.Name, restored.Source)
+	}
+	_, err = fmt.Fprintln(a.stdout, printable(line))
+	return err
+}
+
+// fix fixes what is safe to fix, and prints each step.
+func (a *app) fix(c *cli.Context, patient doctor.Options) {
+	doctor.Fix(c.Context, doctor.Examine(c.Context, patient),
+		func(does string) { fmt.Fprintf(a.stderr, "Fix: %s\n", printable(does)) },
+		func(does string, err error) {
+			fmt.Fprintf(a.stderr, "Warning: %s: %s\n", printable(does), printable(err.Error()))
+		})
+}
+
 // checkStatus prints what is wrong with the host, one line each.
 func (a *app) checkStatus(c *cli.Context, o *options) error {
 	format := c.String("format")

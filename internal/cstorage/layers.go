@@ -100,6 +100,7 @@ func (s *Store) addLayers(graph int, records []layer) {
 	for i := range records {
 		l := &records[i]
 		if l.Flags != nil && l.Flags.Incomplete == true {
+			s.incomplete = append(s.incomplete, l.ID)
 			continue
 		}
 		if l.DiffID == "" && l.TOCDigest == "" || l.Size < 0 {

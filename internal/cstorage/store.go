@@ -50,6 +50,8 @@ type Store struct {
 
 	graphs []*Graph
 	layers map[string]*layer
+	// incomplete are the IDs of layers that were being made or removed.
+	incomplete []string
 	// unreadable says why Images or layers are not all there is.
 	imagesErr, layersErr error
 	byID, byName         map[string]*Image

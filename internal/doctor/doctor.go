@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -28,6 +29,10 @@ type Options struct {
 	Words []string
 	// Podman is what hooks are verified for.
 	Podman setup.Podman
+	// Registry is the one whose credentials are looked for, "" for none.
+	Registry string
+	// Deep has the storage library check all layers of both stores.
+	Deep bool
 }
 
 // Problem is a finding, and how it is fixed.
@@ -58,6 +63,17 @@ func checks() []check {
 		{"damaged images", true, (*patient).damagedImages},
 		{"upgrade", true, (*patient).upgrade},
 		{"hooks", true, (*patient).hooks},
+		{"places", false, (*patient).places},
+		{"names", false, (*patient).imageNames},
+		{"borrowed layers", false, (*patient).borrowed},
+		{"containers", false, (*patient).containers},
+		{"cleanup", false, (*patient).cleanup},
+		{"layers", false, (*patient).layers},
+		{"leftovers", false, (*patient).leftovers},
+		{"labels", false, (*patient).labels},
+		{"credentials", false, (*patient).credentials},
+		{"filesystem", false, (*patient).filesystem},
+		{"content", false, (*patient).content},
 	}
 }
 
@@ -71,6 +87,36 @@ type patient struct {
 	// problems are what could not be read.
 	problems []error
 	glance   bool
+	// found are the uses of the bootc store, once read.
+	found *[]inventory.Use
+}
+
+// uses are the containers and images of other stores that have files in the bootc store.
+func (p *patient) uses() []inventory.Use {
+	if p.found == nil {
+		uses, problems := p.survey.Uses()
+		p.found = &uses
+		p.problems = append(p.problems, problems...)
+	}
+	return *p.found
+}
+
+// stores are the two containers-storages that exist, the bootc store first.
+func (p *patient) stores() (list []store) {
+	if p.survey.Bootc != nil && p.survey.Bootc.Err() == nil {
+		list = append(list, store{p.survey.Bootc, true, "the bootc-owned store"})
+	}
+	if p.survey.Own != nil && p.survey.Own.Err() == nil {
+		list = append(list, store{p.survey.Own, false, "podman's own store"})
+	}
+	return list
+}
+
+// store is one of the two.
+type store struct {
+	*cstorage.Store
+	bootc bool
+	name  string
 }
 
 // Glance returns what is wrong on a host as far as a few small files show it.
@@ -78,6 +124,41 @@ func Glance(ctx context.Context, o Options) []health.Finding {
 	var findings []health.Finding
 	for _, p := range examine(ctx, o, true) {
 		findings = health.Add(findings, p.Finding)
+	}
+	return findings
+}
+
+// Examine returns all that is wrong on a host, and how it can be fixed. It changes nothing.
+func Examine(ctx context.Context, o Options) []Problem {
+	var list []Problem
+	for _, p := range examine(ctx, o, false) {
+		if !slices.ContainsFunc(list, func(have Problem) bool { return have.Finding == p.Finding }) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// Fix does what Examine found to be safe. starting is called before each, and failed after one
+// that did not succeed; the others are done all the same.
+func Fix(ctx context.Context, list []Problem, starting func(does string), failed func(does string, err error)) {
+	done := map[string]bool{}
+	for _, p := range list {
+		if p.Do == nil || done[p.Does] || ctx.Err() != nil {
+			continue
+		}
+		done[p.Does] = true
+		starting(p.Does)
+		if err := p.Do(ctx); err != nil {
+			failed(p.Does, err)
+		}
+	}
+}
+
+// Findings are those of problems.
+func Findings(list []Problem) (findings []health.Finding) {
+	for _, p := range list {
+		findings = append(findings, p.Finding)
 	}
 	return findings
 }

@@ -23,6 +23,8 @@ type fault struct {
 	glance bool
 	// where, what and fix are parts of the first finding.
 	where, what, fix string
+	// fixed reports that Fix fixes it without podman and without the private program.
+	fixed bool
 }
 
 // installed are the hooks, as installed by a program that exists.
@@ -36,72 +38,200 @@ func installed(h *scratchHost) {
 
 func faults() []fault {
 	return []fault{
-		{"nothing", func(*scratchHost) {}, nil, true, "", "", ""},
-		{"hooks installed", installed, nil, true, "", "", ""},
+		{"nothing", func(*scratchHost) {}, nil, true, "", "", "", false},
+		{"hooks installed", installed, nil, true, "", "", "", false},
 		{"bound image missing", func(h *scratchHost) {
-			h.stores[bootcStore] = h.stores[bootcStore][:1]
-			h.records(bootcStore)
-		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage},
+			h.drop(bootcStore, 1)
+		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage, false},
 		{"bound image shadowed", func(h *scratchHost) {
 			h.add(ownStore, stored{names: []string{appImage}, text: "other"})
-		}, []health.Rule{health.BoundShadowed}, true, appImage, "another image", "podman untag "},
+		}, []health.Rule{health.BoundShadowed}, true, appImage, "another image", "podman untag ", false},
 		{"bound image damaged", func(h *scratchHost) {
 			h.remove(bootcStore + "/overlay/" + stored{text: "app"}.layer())
-		}, []health.Rule{health.ImageDamaged}, true, appImage, "is missing", ""},
+		}, []health.Rule{health.ImageDamaged}, true, appImage, "is missing", "", false},
 		{"image records damaged", func(h *scratchHost) {
 			h.Write(bootcStore+"/overlay-images/images.json", "[{")
-		}, []health.Rule{health.Unreadable}, true, "", "images.json", ""},
+		}, []health.Rule{health.Unreadable}, true, "", "images.json", "", false},
 		{"unified image gone", func(h *scratchHost) {
 			h.Write("var/lib/bootc-podman/unified.json", `{"schema":1,"image":"docker://`+osImage+`","name":"`+osImage+`","id":"`+h.os+`"}`)
-			h.stores[bootcStore] = h.stores[bootcStore][1:]
-			h.records(bootcStore)
-		}, []health.Rule{health.UnifiedGone}, true, "booted deployment", osImage, "bootc-podman set-unified"},
+			h.drop(bootcStore, 0)
+		}, []health.Rule{health.UnifiedGone}, true, "booted deployment", osImage, "bootc-podman set-unified", false},
 		{"never unified", func(h *scratchHost) {
-			h.stores[bootcStore] = h.stores[bootcStore][1:]
-			h.records(bootcStore)
-		}, nil, true, "", "", ""},
+			h.drop(bootcStore, 0)
+		}, nil, true, "", "", "", false},
 		{
 			"no storage.conf", func(h *scratchHost) { h.remove("etc/containers/storage.conf") },
 			[]health.Rule{health.UpgradeFails},
-			true, "booted deployment", "skopeo ignores", "printf",
+			true, "booted deployment", "skopeo ignores", "printf", false,
 		},
 		{
 			"upgrade hidden", func(h *scratchHost) { h.add(ownStore, stored{text: "os"}) },
 			[]health.Rule{health.UpgradeHidden},
-			true, osImage, "without the name", "podman tag ",
+			true, osImage, "without the name", "podman tag ", false,
 		},
 		{"additional store missing", func(h *scratchHost) {
 			h.Write("etc/containers/storage.conf", storageWith("/srv/none"))
-		}, []health.Rule{health.AdditionalMissing}, true, "/srv/none", "does not exist", "mkdir -p /srv/none"},
+		}, []health.Rule{health.AdditionalMissing}, true, "/srv/none", "does not exist", "mkdir -p /srv/none", false},
 		{
 			"database with other paths", func(h *scratchHost) { h.database("/srv/bootc/storage") },
 			[]health.Rule{health.DatabasePaths},
-			true, "db.sql", "graph root", "",
+			true, "db.sql", "graph root", "bootc-podman doctor --fix", true,
 		},
-		{"database of bootc's", func(h *scratchHost) { h.database(storageconf.GraphRoot) }, nil, true, "", "", ""},
+		{"database of bootc's", func(h *scratchHost) { h.database(storageconf.GraphRoot) }, nil, true, "", "", "", false},
 		{
 			"database damaged", func(h *scratchHost) { h.Write(bootcStore+"/db.sql", "SQLite format 2") },
 			[]health.Rule{health.DatabaseDamaged},
-			true, bootcStore, "database", "",
+			true, bootcStore, "database", "bootc-podman doctor --fix", true,
 		},
+		{"database with other paths, and containers", func(h *scratchHost) {
+			h.database("/srv/bootc/storage")
+			h.Write(bootcStore+"/overlay-containers/containers.json", `[{"id":"c1","image":"`+h.app+`","layer":"y"}]`)
+		}, []health.Rule{health.DatabasePaths}, true, "db.sql", "graph root", "podman --root /srv/bootc/storage rm --all --force", false},
 		{"unit asks for the gate", func(h *scratchHost) {
 			h.Write("etc/containers/systemd/app.container", "[Container]\n# none\nAnnotation="+hooks.Require+"="+hooks.RequireBound+"\n")
-		}, []health.Rule{health.GateMissing}, true, "/etc/containers/systemd/app.container", "not installed", "bootc-podman hooks install"},
+		}, []health.Rule{health.GateMissing}, true, "/etc/containers/systemd/app.container", "not installed", "bootc-podman hooks install", false},
 		{"unit speaks of the gate", func(h *scratchHost) {
 			h.Write("etc/containers/systemd/app.container", "[Container]\n#Annotation="+hooks.Require+"="+hooks.RequireBound+"\n")
-		}, nil, true, "", "", ""},
+		}, nil, true, "", "", "", false},
 		{"container asks for the gate", func(h *scratchHost) {
 			h.Write(ownStore+"/overlay-containers/containers.json", `[{"id":"c1","names":["web"],"image":"x","layer":"y"}]`)
 			h.Write(ownStore+"/overlay-containers/c1/userdata/config.json", `{"annotations":{"`+hooks.Require+`":"bound"}}`)
-		}, []health.Rule{health.GateMissing}, true, "container web", "not installed", "bootc-podman hooks install"},
+		}, []health.Rule{health.GateMissing}, true, "container web", "not installed", "bootc-podman hooks install", false},
 		{"program of the hooks missing", func(h *scratchHost) {
 			installed(h)
 			h.remove("usr/bin/bootc-podman")
-		}, []health.Rule{health.HookMissing, health.HookMissing, health.HookMissing}, true, "hook ledger", "is missing", "hooks install"},
+		}, []health.Rule{health.HookMissing, health.HookMissing, health.HookMissing}, true, "hook ledger", "is missing", "hooks install", false},
 		{"gate off", func(h *scratchHost) {
 			installed(h)
 			h.Write("run/bootc-podman/gate-off", "")
-		}, []health.Rule{health.GateOff}, true, "gate-off", "", "rm "},
+		}, []health.Rule{health.GateOff}, true, "gate-off", "", "rm ", false},
+		{"own image damaged", func(h *scratchHost) {
+			h.remove(ownStore + "/overlay/" + stored{text: "own"}.layer() + "/link")
+		}, []health.Rule{health.ImageDamaged}, false, "podman's own store", "link", "podman image rm ", false},
+		{"unneeded image of the bootc store damaged", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"localhost/x:1"}, text: "x"})
+			h.remove(bootcStore + "/overlay/" + stored{text: "x"}.layer() + "/link")
+		}, []health.Rule{health.ImageDamaged}, false, "bootc-owned store", "link", "bootc-podman repair localhost/x:1", false},
+		{"name that podman cannot read", func(h *scratchHost) {
+			h.rename(bootcStore, 1, appImage, "localhost/MyOrg:1")
+		}, []health.Rule{health.NameUnreadable}, false, "bootc-owned store", "MyOrg", "bootc-podman doctor --fix", false},
+		{"second name of a needed image", func(h *scratchHost) {
+			h.rename(bootcStore, 1, appImage, "localhost/second:1")
+		}, nil, false, "", "", "", false},
+		{"second name of an unneeded image", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"localhost/x:1", "localhost/x:2"}, text: "x"})
+		}, []health.Rule{health.CleanupBlocked}, false, "image ", "localhost/x:1, localhost/x:2", "bootc-podman image untag ", false},
+		{"container of the bootc store", func(h *scratchHost) {
+			id := h.add(bootcStore, stored{names: []string{"localhost/x:1"}, text: "x"})
+			h.Write(bootcStore+"/overlay-containers/containers.json", `[{"id":"c1","image":"`+id+`","layer":"y"}]`)
+		}, []health.Rule{health.CleanupBlocked}, false, "image ", "container", "podman rm --force c1", false},
+		{"layers borrowed", func(h *scratchHost) {
+			h.add(ownStore, stored{names: []string{"localhost/borrowed:1"}, text: "app"})
+			h.stores[ownStore] = h.stores[ownStore][:1]
+			h.records(ownStore)
+			h.borrow(stored{names: []string{"localhost/borrowed:1"}, text: "app"})
+		}, []health.Rule{health.LayersBorrowed}, false, "localhost/borrowed:1", "bootc-owned store", "bootc-podman localize localhost/borrowed:1", false},
+		{"container without its layers", func(h *scratchHost) {
+			h.container(strings.Repeat("1", 64), strings.Repeat("9", 64))
+		}, []health.Rule{health.ContainerDamaged}, false, "container web", "no store has", "podman rm --force ", false},
+		{"container on a bound image", func(h *scratchHost) {
+			h.container(strings.Repeat("1", 64), stored{text: "app"}.layer())
+		}, nil, false, "", "", "", false},
+		{"container on an image that nothing keeps", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"localhost/x:1"}, text: "x"})
+			h.container(strings.Repeat("1", 64), stored{text: "x"}.layer())
+		}, []health.Rule{health.ContainerUnkept}, false, "container web", "localhost/x:1", "bootc-podman localize localhost/x:1", false},
+		{"layer incomplete", func(h *scratchHost) {
+			h.addRecord(bootcStore, object{"id": strings.Repeat("1", 64), "flags": object{"incomplete": true}})
+		}, []health.Rule{health.LayerIncomplete}, false, "layer 111111111111 of the bootc-owned store", "was killed", "doctor --fix", false},
+		{"layer without a record", func(h *scratchHost) {
+			h.Mkdir(ownStore + "/overlay/" + strings.Repeat("2", 64) + "/diff")
+		}, []health.Rule{health.LayerUnknown}, false, "layer 222222222222 of podman's own store", "no record", "doctor --fix", false},
+		{"record of a layer lost", func(h *scratchHost) {
+			h.Mkdir(ownStore + "/overlay/" + strings.Repeat("2", 64) + "/diff")
+			h.Write(ownStore+"/overlay-layers/layers.json", "[]")
+		}, []health.Rule{health.ImageDamaged}, false, "podman's own store", "is missing", "", false},
+		{
+			"making of a store interrupted", func(h *scratchHost) { h.Mkdir("sysroot/ostree/bootc/storage.tmp/overlay") },
+			[]health.Rule{health.Leftover},
+			false, "ostree/bootc/storage.tmp", "interrupted", "doctor --fix", true,
+		},
+		{"clone interrupted", func(h *scratchHost) {
+			h.Write(bootcStore+"/bootc-podman.staging/x/staging.lock", "")
+			h.age(bootcStore + "/bootc-podman.staging/x")
+		}, []health.Rule{health.Leftover}, false, "bootc-podman.staging/x", "clone", "doctor --fix", false},
+		{"clone at work", func(h *scratchHost) {
+			h.Write(bootcStore+"/bootc-podman.staging/x/staging.lock", "")
+			h.lock(bootcStore + "/bootc-podman.staging/x/staging.lock")
+			h.age(bootcStore + "/bootc-podman.staging/x")
+		}, nil, false, "", "", "", false},
+		{"podman at work", func(h *scratchHost) {
+			h.addRecord(bootcStore, object{"id": strings.Repeat("1", 64), "flags": object{"incomplete": true}})
+			h.Write(bootcStore+"/overlay-layers/layers.lock", "")
+			h.lock(bootcStore + "/overlay-layers/layers.lock")
+		}, nil, false, "", "", "", false},
+		{"record of podman's interrupted", func(h *scratchHost) {
+			h.Write(bootcStore+"/overlay-images/.tmp-images.json123", "[")
+			h.age(bootcStore + "/overlay-images/.tmp-images.json123")
+		}, []health.Rule{health.Leftover}, false, ".tmp-images.json123", "did not finish", "doctor --fix", true},
+		{"record of podman's not finished yet", func(h *scratchHost) {
+			h.Write(bootcStore+"/overlay-images/.tmp-images.json123", "[")
+		}, nil, false, "", "", "", false},
+		{"set-unified interrupted", func(h *scratchHost) {
+			h.Write("var/lib/bootc-podman/unified.json", `{"schema":1,"image":"docker://`+osImage+`","name":"`+osImage+`"}`)
+		}, []health.Rule{health.Leftover}, false, osImage, "set-unified", "bootc-podman set-unified", false},
+		{
+			"export interrupted", func(h *scratchHost) { h.Mkdir("run/bootc-podman/export") },
+			[]health.Rule{health.Leftover},
+			false, "run/bootc-podman/export", "transfer", "doctor --fix", false,
+		},
+		{
+			"link to the store missing", func(h *scratchHost) { h.remove("usr/lib/bootc/storage") },
+			[]health.Rule{health.StoreLinkMissing},
+			false, "/usr/lib/bootc/storage", "is missing", "ln -s ", false,
+		},
+		{"stores are one", func(h *scratchHost) {
+			h.remove(ownStore)
+			h.Link("../../../"+bootcStore, ownStore)
+		}, []health.Rule{health.StoresAreOne}, false, ownStore, "bootc-owned store", "", false},
+		{
+			"credentials damaged", func(h *scratchHost) { h.Write("etc/ostree/auth.json", `{"auths":{"x":{"auth":"c2VjcmV0"}`) },
+			[]health.Rule{health.CredentialsDamaged},
+			false, "etc/ostree/auth.json", "damaged at byte", "", false,
+		},
+		{
+			"labels wrong", func(h *scratchHost) { h.labelled("container_file_t") },
+			[]health.Rule{health.LabelWrong},
+			false, bootcStore, "SELinux label", "doctor --fix", true,
+		},
+		{"labels right", func(h *scratchHost) { h.labelled("container_ro_file_t") }, nil, false, "", "", "", false},
+	}
+}
+
+func TestExamineFindsEachFaultAndOnlyIt(t *testing.T) {
+	for _, f := range faults() {
+		t.Run(f.name, func(t *testing.T) {
+			h := newHost(t)
+			f.plant(h)
+			before := h.walk()
+			problems := Examine(t.Context(), h.options())
+			if after := h.walk(); after != before {
+				t.Errorf("changed from\n%s\nto\n%s", before, after)
+			}
+			if f.glance && slices.Contains(f.rules, health.HookMissing) {
+				return // verify looks at more
+			}
+			f.check(t, Findings(slices.DeleteFunc(problems, func(p Problem) bool { return p.Rule == health.NoReflinks })))
+			if !f.fixed {
+				return
+			}
+			Fix(t.Context(), problems, func(string) {}, func(does string, err error) { t.Errorf("%s: %v", does, err) })
+			for _, p := range Examine(t.Context(), h.options()) {
+				if p.Severity != health.Information {
+					t.Errorf("after the fix: %v", p.Finding)
+				}
+			}
+		})
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -57,22 +57,25 @@ func (p *patient) boundImages() (list []Problem) {
 // needs.
 func (p *patient) damagedImages() (list []Problem) {
 	for _, d := range p.survey.Damaged() {
-		if p.borrows(d) || p.glance && (d.Store != inventory.BootcStore || len(p.survey.UsedBy(d.Image)) == 0) {
+		if p.glance && (d.Store != inventory.BootcStore || len(p.survey.UsedBy(d.Image)) == 0) {
 			continue
 		}
-		list = append(list, Problem{Finding: health.Damaged(d)})
+		if d.Store == inventory.DefaultStore && slices.ContainsFunc(p.uses(), func(u inventory.Use) bool { return u.ID == d.Image.ID }) {
+			continue // see borrowed
+		}
+		list = append(list, Problem{Finding: p.damaged(d)})
 	}
 	return list
 }
 
-// borrows reports whether an image of podman's own store is damaged there only because its
-// layers are in the bootc store.
-func (p *patient) borrows(d inventory.Damage) bool {
-	if d.Store != inventory.DefaultStore || p.survey.Bootc == nil {
-		return false
+// damaged is the finding about a damaged image. One of the bootc store that has a name, and the
+// digest to bring it again by, can be repaired.
+func (p *patient) damaged(d inventory.Damage) health.Finding {
+	f := health.Damaged(d)
+	if d.Store == inventory.BootcStore && d.Image.Digest != "" && len(d.Image.Names) > 0 {
+		f.Fix = p.command("repair", d.Image.Names[0])
 	}
-	layer := p.survey.Own.MissingLayer(d.Image)
-	return layer != "" && p.survey.Bootc.HasFiles(layer)
+	return f
 }
 
 // upgrade reports why bootc would not upgrade the host through the bootc store any more.
@@ -234,7 +237,8 @@ const maxAsking = 4 << 20
 // bound-gate, "" for none.
 func (p *patient) asking() string {
 	for _, dir := range []string{"/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"} {
-		for _, name := range names(p.root, dir) {
+		units, _ := rooted.Names(p.root, dir) // what cannot be read is not podman's either
+		for _, name := range units {
 			file := path.Join(dir, name)
 			if path.Ext(name) != ".container" {
 				continue
@@ -271,43 +275,4 @@ func containerName(c cstorage.Container) string {
 		return c.Name
 	}
 	return short(c.ID)
-}
-
-// names are those in a directory, none if there is no such directory.
-func names(root *os.File, dir string) []string {
-	f, err := rooted.Open(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	list, _ := f.Readdirnames(-1)
-	return list
-}
-
-// database reports that podman refuses the bootc store for its database.
-func (p *patient) database() []Problem {
-	if !p.survey.Store.Exists {
-		return nil
-	}
-	dir, err := p.survey.Store.Open()
-	if err != nil {
-		return nil // reading the store reported it
-	}
-	defer dir.Close()
-	err = storageconf.CheckPodmanDB(dir)
-	var mismatch *storageconf.MismatchError
-	switch {
-	case err == nil, errors.Is(err, fs.ErrPermission):
-		return nil
-	case !errors.As(err, &mismatch):
-		return one(health.Finding{
-			Rule: health.DatabaseDamaged, Severity: health.Failing, Where: p.survey.Store.Path(),
-			What: err.Error(), Why: "podman and bootc fail on the store",
-		})
-	}
-	return one(health.Finding{
-		Rule: health.DatabasePaths, Severity: health.Failing, Where: mismatch.Database,
-		What: fmt.Sprintf("was made with the %s %q, and bootc opens the store with %q", mismatch.Name, mismatch.Recorded, mismatch.Canonical),
-		Why:  "podman refuses the store for bootc",
-	})
 }

@@ -10,9 +10,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -195,4 +201,108 @@ func (h *scratchHost) database(graphRoot string) {
 func (h *scratchHost) walk() string {
 	h.Helper()
 	return testhost.Run(h, "sh", "-c", `cd "$1" && find . ! -type f -printf '%p %m %l\n' | LC_ALL=C sort && find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2`, "sh", h.Dir)
+}
+
+// drop removes an image from a store.
+func (h *scratchHost) drop(store string, i int) {
+	h.Helper()
+	h.remove(store + "/overlay/" + h.stores[store][i].layer())
+	h.stores[store] = slices.Delete(h.stores[store], i, i+1)
+	h.records(store)
+}
+
+// rename gives an image of a store these names.
+func (h *scratchHost) rename(store string, i int, names ...string) {
+	h.Helper()
+	h.stores[store][i].names = names
+	h.records(store)
+}
+
+// addRecord adds the record of a layer to a store.
+func (h *scratchHost) addRecord(store string, record object) {
+	h.Helper()
+	path := store + "/overlay-layers/layers.json"
+	h.Write(path, strings.TrimSuffix(h.Read(path), "]")+","+encode(record)+"]")
+}
+
+// link makes the link of a layer that lists of lower layers have.
+func (h *scratchHost) link(store, text string) (name string) {
+	h.Helper()
+	layer := stored{text: text}.layer()
+	name = strings.ToUpper(layer[:26])
+	h.Link("../"+layer+"/diff", store+"/overlay/l/"+name)
+	return name
+}
+
+// container adds a container to podman's own store, the layer of which is upon another.
+func (h *scratchHost) container(layer, upon string) {
+	h.Helper()
+	h.Write(ownStore+"/overlay-containers/containers.json", `[{"id":"`+strings.Repeat("c", 64)+`","names":["web"],"image":"x","layer":"`+layer+`"}]`)
+	h.addRecord(ownStore, object{"id": layer, "parent": upon})
+	h.Write(ownStore+"/overlay/"+layer+"/diff/file", "")
+	h.Write(ownStore+"/overlay/"+layer+"/link", "OWN")
+	link := "NONE"
+	for _, img := range h.stores[bootcStore] {
+		if img.layer() == upon {
+			link = h.link(bootcStore, img.text)
+		}
+	}
+	h.Write(ownStore+"/overlay/"+layer+"/lower", "l/"+link)
+}
+
+// borrow adds the record of an image to podman's own store whose layers are in the bootc store.
+func (h *scratchHost) borrow(img stored) {
+	h.Helper()
+	layers := h.Read(ownStore + "/overlay-layers/layers.json")
+	h.stores[ownStore] = append(h.stores[ownStore], img)
+	h.records(ownStore)
+	h.Write(ownStore+"/overlay-layers/layers.json", layers)
+	h.remove(ownStore + "/overlay/" + img.layer())
+	h.link(bootcStore, img.text)
+}
+
+// age makes a file one that was last changed yesterday.
+func (h *scratchHost) age(name string) {
+	h.Helper()
+	yesterday := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(h.Path(name), yesterday, yesterday); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// lock takes the lock that a process has on a file while it is at work.
+func (h *scratchHost) lock(name string) {
+	h.Helper()
+	f, err := os.OpenFile(h.Path(name), os.O_RDWR, 0)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { f.Close() })
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// labelled makes the host one with SELinux, all files of whose bootc store have a type. The
+// policy gives them another one, container_ro_file_t.
+func (h *scratchHost) labelled(kind string) {
+	h.Helper()
+	testhost.Need(h)
+	h.Write("sys/fs/selinux/enforce", "1")
+	h.Write("bin/matchpathcon", "#!/bin/sh\nshift\nfor p; do echo system_u:object_r:container_ro_file_t:s0; done\n")
+	h.Chmod("bin/matchpathcon", 0o755)
+	h.Setenv("PATH", h.Path("bin")+":"+os.Getenv("PATH"))
+	h.runner = wrapper.System{}
+	err := filepath.WalkDir(h.Path(bootcStore), func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = unix.Lsetxattr(path, labelAttribute, []byte("system_u:object_r:"+kind+":s0"), 0)
+		}
+		return err
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		h.Skip(err)
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
 }

@@ -71,6 +71,47 @@ const (
 	UpgradeFails Rule = "upgrade-fails"
 	// UpgradeHidden is an image that bootc does not find when it upgrades.
 	UpgradeHidden Rule = "upgrade-hidden"
+
+	// The rules that only doctor has.
+
+	// CleanupBlocked is an image that bootc's cleanup cannot remove.
+	CleanupBlocked Rule = "cleanup-blocked"
+	// ComposefsLinkMissing is the missing link ostree/bootc of a composefs host.
+	ComposefsLinkMissing Rule = "composefs-link-missing"
+	// ContainerDamaged is a container whose layers are gone.
+	ContainerDamaged Rule = "container-damaged"
+	// ContainerUnkept is a container on an image that bootc will remove.
+	ContainerUnkept Rule = "container-unkept"
+	// ContentDiffers is a layer or an image whose content is not what its digest says.
+	ContentDiffers Rule = "content-differs"
+	// Credentials is which credentials podman finds for a registry.
+	Credentials Rule = "credentials"
+	// CredentialsDamaged is a file of credentials that cannot be read.
+	CredentialsDamaged Rule = "credentials-damaged"
+	// DatabaseOld is a database of an older podman on which this one fails.
+	DatabaseOld Rule = "database-old"
+	// LabelWrong is a file with another SELinux label than it should have.
+	LabelWrong Rule = "label-wrong"
+	// LabelsUnread is SELinux labels that were not compared.
+	LabelsUnread Rule = "labels-unread"
+	// LayerIncomplete is a layer that a killed process did not finish.
+	LayerIncomplete Rule = "layer-incomplete"
+	// LayerUnknown is a directory of a layer without a record.
+	LayerUnknown Rule = "layer-unknown"
+	// LayersBorrowed is an image of podman's own store with layers in the bootc store.
+	LayersBorrowed Rule = "layers-borrowed"
+	// Leftover is what an interrupted run left.
+	Leftover Rule = "leftover"
+	// NameUnreadable is a name of an image that podman cannot read.
+	NameUnreadable Rule = "name-unreadable"
+	// NoReflinks is a filesystem without shared extents.
+	NoReflinks Rule = "no-reflinks"
+	// StoreLinkMissing is the missing link to the bootc store.
+	StoreLinkMissing Rule = "store-link-missing"
+	// StoresAreOne is two stores in one directory.
+	StoresAreOne Rule = "stores-are-one"
+	// StoresAreTwo is two directories for the bootc store.
+	StoresAreTwo Rule = "stores-are-two"
 )
 
 // The rules of "bound lint" and "bound check".

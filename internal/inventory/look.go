@@ -104,3 +104,12 @@ func (s *Survey) Target() *host.Deployment {
 	}
 	return nil
 }
+
+// Uses are the containers and the images of other stores that have files in the bootc
+// store, and the containers of the bootc store.
+func (s *Survey) Uses() ([]Use, []error) {
+	if s.Bootc == nil {
+		return nil, nil
+	}
+	return s.inv.readUses(nil)
+}

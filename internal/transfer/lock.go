@@ -16,6 +16,9 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 )
 
+// lockName is the file in Options.Dir that a transfer has locked.
+const lockName = "transfer.lock"
+
 // lock keeps other transfers away until unlock, and removes files that one left which was
 // killed. A dry run takes no lock.
 func (o *Options) lock(ctx context.Context) (unlock func(), err error) {
@@ -25,7 +28,7 @@ func (o *Options) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(o.Dir, "transfer.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(filepath.Join(o.Dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,28 @@ type Job struct {
 	Verify Verify `json:"verify"`
 	// Workers is how many files are copied at a time, 0 for a good number.
 	Workers int `json:"workers,omitempty"`
+	// Care, if not nil, is what is done to Destination in place of a copy.
+	Care *Care `json:"care,omitempty"`
+}
+
+// Care is what doctor has done to a store. Opening the store already removes what killed
+// processes left there: incomplete layers, staged ones, and unfinished images.
+type Care struct {
+	// Check has the storage library check the store: it makes the archives of all layers
+	// again. The answer is Result.Problems.
+	Check bool `json:"check,omitempty"`
+	// Names are taken from their images, whatever they are.
+	Names []string `json:"names,omitempty"`
+	// Layers are the IDs of directories to remove if they have no record.
+	Layers []string `json:"layers,omitempty"`
+}
+
+// Problem is what the storage library finds wrong with a layer or an image.
+type Problem struct {
+	// Layer and Image are IDs, one of them "".
+	Layer   string `json:"layer,omitempty"`
+	Image   string `json:"image,omitempty"`
+	Message string `json:"message"`
 }
 
 // Blob is a layer in a manifest, as in the OCI image specification.
@@ -138,6 +160,8 @@ type Result struct {
 	Digests []string `json:"digests"`
 	// Layers are those of the image, lowest first.
 	Layers []Layer `json:"layers"`
+	// Problems are those of Care.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // Layer is a layer of a copied image.
