@@ -237,7 +237,7 @@ func (a *app) command(o *options) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			a.imageCommand(o), a.imagesCommand(o), a.rmiCommand(o), a.gcCommand(o), a.execCommand(o), a.envCommand(o),
+			a.imageCommand(o), a.imagesCommand(o), a.rmiCommand(o), a.gcCommand(o), a.dfCommand(o), a.execCommand(o), a.envCommand(o),
 			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),

@@ -110,8 +110,8 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 		"set-unified --verify": "none metadata full :4", "copy-to-storage --verify": "none metadata full :4", "pull-from-default-storage --verify": "none metadata full :4",
 		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
 		"bound --format": "text json sarif github :4", "bound --deployment": "booted staged rollback all :4", "bound --root": ":16",
-		"dedup --format": "text json :4",
-		"gc --format":    "text json :4", "dedup --progress-fd": ":4",
+		"dedup --format": "text json :4", "df --format": "table json :4",
+		"gc --format": "text json :4", "dedup --progress-fd": ":4",
 		"doctor --format": "text json :4", "doctor --registry": ":4", "repair --progress-fd": ":4", "localize --progress-fd": ":4",
 	}
 	a := newTestApp(t)

@@ -42,9 +42,10 @@ func arrows() map[string][]string {
 		"internal/transfer":  slices.Concat(view, []string{"internal/extents", "internal/progress", "internal/health", "internal/transfer"}),
 		"internal/bound":     slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer"}),
 		"hooks":              slices.Concat(view, []string{"internal/health", "hooks"}),
+		"internal/diskuse":   slices.Concat(view, []string{"internal/extents"}),
 		"internal/removal":   slices.Concat(view, []string{"hooks"}),
 		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "internal/bound", "hooks"}),
-		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/doctor", "internal/removal", "hooks"}),
+		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/diskuse", "internal/doctor", "internal/removal", "hooks"}),
 
 		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}
