@@ -55,6 +55,9 @@ lines() {
         hook) echo 'hook --help' ;;
         hooks) printf 'hooks %s\n' "install --program $PROGRAM" uninstall verify list identity 'explain config.json' ;;
         bound) echo 'bound lock' ;;
+        doctor) printf '%s\n' doctor 'doctor --fix' ;;
+        repair) echo 'repair localhost/mine' ;;
+        localize) echo 'localize localhost/app' ;;
         completion) echo 'completion bash' ;;
         *) echo "$verb" ;;
         esac
