@@ -41,9 +41,12 @@ func FuzzParseCommit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// One value has one serialisation.
-		if again := serialize(t, Value{kind: commitKind(), data: data}); string(again) != string(data) {
-			t.Errorf("%q is read, but its normal form is %q", data, again)
+		// One value has one serialisation; the related commits are not read.
+		whole := Value{kind: commitKind(), data: data}
+		if relatedAreRead(whole) {
+			if again := serialize(t, whole); string(again) != string(data) {
+				t.Errorf("%q is read, but its normal form is %q", data, again)
+			}
 		}
 		for key, value := range commit.Metadata {
 			if text, err := value.Text(); err == nil && strings.Contains(text, "\x00") {
@@ -53,6 +56,21 @@ func FuzzParseCommit(f *testing.F) {
 			_, _, _ = value.Pair()
 		}
 	})
+}
+
+// relatedAreRead reports whether the related commits of a commit can be read.
+func relatedAreRead(commit Value) bool {
+	members, err := commit.members()
+	if err != nil {
+		return false
+	}
+	related, err := members[2].elements()
+	for _, r := range related {
+		if err == nil {
+			_, err = r.members()
+		}
+	}
+	return err == nil
 }
 
 func FuzzParseTree(f *testing.F) {
