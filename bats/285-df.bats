@@ -44,9 +44,11 @@ new_host() {
     mount --bind "/sysroot/ostree/deploy/default$OWN" "$OWN"
 }
 
-# used - bytes in use on the filesystem of the stores.
+# used - bytes in use on the filesystem of the stores. XFS frees the blocks of removed files
+# later; a freeze waits for it.
 used() {
     sync -f /sysroot
+    fsfreeze --freeze /sysroot && fsfreeze --unfreeze /sysroot
     df -B1 --output=used /sysroot | tail -1
 }
 
