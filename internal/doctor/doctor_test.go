@@ -43,6 +43,9 @@ func faults() []fault {
 		{"bound image missing", func(h *scratchHost) {
 			h.drop(bootcStore, 1)
 		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage, false},
+		{"bound image of another deployment missing", func(h *scratchHost) {
+			h.deploySecond("[Container]\nImage=quay.io/next:1\n")
+		}, []health.Rule{health.BoundMissing}, true, "quay.io/next:1", "is not in the bootc-owned store", "bootc-podman image pull quay.io/next:1", false},
 		{"bound image shadowed", func(h *scratchHost) {
 			h.add(ownStore, stored{names: []string{appImage}, text: "other"})
 		}, []health.Rule{health.BoundShadowed}, true, appImage, "another image", "podman untag ", false},

@@ -106,6 +106,19 @@ func newHost(t *testing.T) *scratchHost {
 	return h
 }
 
+// deploySecond adds a deployment that does not run, and has this unit bound.
+func (h *scratchHost) deploySecond(unit string) {
+	h.Helper()
+	commit := strings.Repeat("d", 64)
+	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
+	arg := "ostree/boot.1/default/" + strings.Repeat("e", 64) + "/0"
+	h.Write(root+".origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:"+osImage+"\n")
+	h.Link("../../../deploy/default/deploy/"+commit+".0", "sysroot/"+arg)
+	h.Write("sysroot/boot/loader/entries/ostree-2.conf", "version 2\noptions ostree=/"+arg+"\n")
+	h.Write(root+"/usr/share/next.container", unit)
+	h.Link("../../../share/next.container", root+"/usr/lib/bootc/bound-images.d/next.container")
+}
+
 // add puts an image into a store, and returns its ID.
 func (h *scratchHost) add(store string, img stored) string {
 	h.Helper()

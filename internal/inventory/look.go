@@ -45,10 +45,18 @@ type Bound struct {
 	Image *cstorage.Image
 }
 
-// Bound are the bound images of the running root, without those of which it is not known
-// whether the bootc store has them.
+// Bound are the bound images of the running root and of all deployments, without those of
+// which it is not known whether the bootc store has them.
 func (s *Survey) Bound() (list []Bound) {
-	for _, b := range s.inv.running {
+	all := slices.Clone(s.inv.running)
+	for _, d := range s.Host.Deployments {
+		for _, b := range s.inv.bound[d.ID()] {
+			if !slices.Contains(all, b) {
+				all = append(all, b)
+			}
+		}
+	}
+	for _, b := range all {
 		if img, known := s.inv.findBound(b); known {
 			list = append(list, Bound{b.Image, b.Unit, img})
 		}
