@@ -51,7 +51,7 @@ race() {
     Error:*': image not known') echo image ;;
     # An image that went between two looks at it.
     Error:*'locating item named "manifest" for image with ID '*': file does not exist') echo image ;;
-    Error:*'reading data blob size "manifest" for '*': size is not known') echo image ;;
+    Error:*'reading data blob size "'*'" for '*': size is not known') echo image ;;
     Error:*'parsing named reference "'*'cannot specify 64-byte hexadecimal strings') echo image ;;
     # Its layers go with it.
     Error:*': layer not known') echo layer ;;
