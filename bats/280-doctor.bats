@@ -63,8 +63,8 @@ finds() {
     assert "${#lines[@]}" == $#
 }
 
-# diagnoses RULE... - doctor reports these rules, and no other; nothing changes.
-diagnoses() {
+# doctor_finds RULE... - doctor reports these rules, and no other; nothing changes.
+doctor_finds() {
     tree >before
     bp 1 doctor --format json
     assert "$(jq -r '[.findings[] | select(.severity != "information").rule] | join(" ")' <<<"$output")" == "$*"
@@ -78,8 +78,8 @@ tree() {
         grep -v '/db.sql' | LC_ALL=C sort
 }
 
-# cured - doctor --fix leaves nothing to find.
-cured() {
+# clean_after_fix - doctor --fix leaves nothing to find.
+clean_after_fix() {
     bp doctor --fix
     bp doctor
     assert "$output" == ""
@@ -134,9 +134,9 @@ healthy() {
     cp -a /srv/whole/overlay-images /srv/whole/overlay-layers /srv/whole/overlay "$STORE" # the images of the host
     finds database-paths
     umount -q "$STORE/overlay" || true
-    diagnoses database-paths
+    doctor_finds database-paths
     assert "$stderr" =~ 'Would move podman'
-    cured
+    clean_after_fix
     assert "$(oracle images -q | wc -l)" == 1
     refuses 'database .*mismatch' podman --root "$STORE" --runroot /run/other images
     [ -n "$(find "$STORE" -maxdepth 2 -name '*.bak')" ] || die "no backup"
@@ -152,7 +152,7 @@ healthy() {
     id=$(podman --storage-opt additionalimagestore="$STORE" image inspect --format '{{.Id}}' "$APP")
     assert "$id" != "$(oracle image inspect --format '{{.Id}}' "$APP")"
     finds bound-shadowed
-    diagnoses bound-shadowed
+    doctor_finds bound-shadowed
     eval "$(fix)"
     assert "$(podman --storage-opt additionalimagestore="$STORE" image inspect --format '{{.Id}}' "$APP")" == "$(oracle image inspect --format '{{.Id}}' "$APP")"
     healthy
@@ -165,8 +165,8 @@ healthy() {
     cp records "$STORE/overlay-images/images.json"
     refuses 'must be lowercase' oracle images
     refuses 'must be lowercase' oracle untag "$id" localhost/MyOrg:1
-    diagnoses name-unreadable
-    cured
+    doctor_finds name-unreadable
+    clean_after_fix
     assert "$(oracle images --format '{{.Repository}}:{{.Tag}} {{.ID}}' --no-trunc)" == "$APP sha256:$id"
 }
 
@@ -182,9 +182,9 @@ healthy() {
         touch -d yesterday "$dir/bootc-podman.staging/x/staging.lock" "$dir/overlay-images/.tmp-images.json1" "$dir/bootc-podman.staging/x"
     done
     mkdir "$STORE.tmp"
-    diagnoses layer-incomplete layer-unknown layer-incomplete layer-unknown \
+    doctor_finds layer-incomplete layer-unknown layer-incomplete layer-unknown \
         leftover leftover leftover leftover leftover leftover
-    cured
+    clean_after_fix
     for dir in "$STORE" /var/lib/containers/storage; do
         [ ! -e "$dir/overlay/$layer" ] && [ ! -e "$dir/overlay/${layer//1/2}" ] || die "a layer stays in $dir"
         [ ! -e "$dir/bootc-podman.staging" ] && [ ! -e "$dir/overlay-images/.tmp-images.json1" ] || die "a file stays in $dir"
@@ -204,8 +204,8 @@ healthy() {
     mkdir -p "$STORE/libpod"
     cp bolt "$STORE/libpod/bolt_state.db"
     refuses BoltDB oracle images
-    diagnoses database-old
-    cured
+    doctor_finds database-old
+    clean_after_fix
     oracle images >/dev/null
     rm -f "$STORE"/libpod/*.bak
 }
@@ -217,7 +217,7 @@ healthy() {
     podman --storage-opt additionalimagestore="$STORE" pull -q oci:/srv/lender.oci >/dev/null
     id=$(jq -r '.[].id' /var/lib/containers/storage/overlay-images/images.json)
     [ "$(du -s /var/lib/containers/storage/overlay | cut -f1)" -lt 100 ] || die "nothing is borrowed"
-    diagnoses layers-borrowed
+    doctor_finds layers-borrowed
     name=$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[] | select(.rule == "layers-borrowed").fix')
     PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$name"
     bp doctor
@@ -234,9 +234,9 @@ healthy() {
     shell_context shell2 two
     oracle build -q --layers=false -t localhost/two shell2 >/dev/null
     id=$(podman --storage-opt additionalimagestore="$STORE" create --name web --network none localhost/two sleep 100)
-    diagnoses container-unkept
+    doctor_finds container-unkept
     oracle rmi -f localhost/two >/dev/null # podman sees no user
-    diagnoses container-damaged
+    doctor_finds container-damaged
     podman rm -f "$id" >/dev/null
     healthy
 }
@@ -248,7 +248,7 @@ healthy() {
     oracle tag "$APP" localhost/second:1
     rm -rf "$STORE/overlay/$layer/diff"
     bp 1 status --check
-    diagnoses image-damaged
+    doctor_finds image-damaged
     PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')"
     assert "$(oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" == "$APP localhost/second:1 "
     oracle push -q "$APP" "dir:$PWD/pushed" >/dev/null

@@ -13,9 +13,9 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 )
 
-// diagnosis is what doctor and "status --check" print as JSON. It is described by
+// findingsJSON is what doctor and "status --check" print as JSON. It is described by
 // docs/doctor-v1.schema.json.
-type diagnosis struct {
+type findingsJSON struct {
 	Schema   int              `json:"schema"`
 	Findings []health.Finding `json:"findings"`
 }
@@ -33,30 +33,30 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "registry", Usage: "report which credentials podman finds for the registry `NAME`"},
 		},
 		Action: func(c *cli.Context) error {
-			patient := a.patient(o)
-			patient.Host.DryRun = nil // examining changes nothing
-			patient.Podman, patient.Deep, patient.Registry = a.podmanOf(c.Context, a.root), c.Bool("deep"), c.String("registry")
-			found := doctor.Examine(c.Context, patient)
+			on := a.examined(o)
+			on.Host.DryRun = nil // examining changes nothing
+			on.Podman, on.Deep, on.Registry = a.podmanOf(c.Context, a.root), c.Bool("deep"), c.String("registry")
+			found := doctor.Examine(c.Context, on)
 			switch {
 			case !c.Bool("fix"):
 			case o.dryRun:
 				for _, p := range found {
-					if p.Do != nil {
-						fmt.Fprintf(a.stderr, "Would %s\n", printable(p.Does))
+					if p.Apply != nil {
+						fmt.Fprintf(a.stderr, "Would %s\n", printable(p.Action))
 					}
 				}
 			default:
 				err := a.transfer(c, o, func(t transfer.Options) error {
-					patient.Options = t
-					a.fix(c, patient)
+					on.Options = t
+					a.fix(c, on)
 					return c.Err()
 				})
 				if err != nil {
 					return err
 				}
-				found = doctor.Examine(c.Context, patient)
+				found = doctor.Examine(c.Context, on)
 			}
-			return a.printDiagnosis(doctor.Findings(found), c.String("format"))
+			return a.printFindings(doctor.Findings(found), c.String("format"))
 		},
 	})
 }
@@ -111,11 +111,11 @@ func (a *app) restore(c *cli.Context, o *options, do func(transfer.Options) (*tr
 }
 
 // fix fixes what is safe to fix, and prints each step.
-func (a *app) fix(c *cli.Context, patient doctor.Options) {
-	doctor.Fix(c.Context, doctor.Examine(c.Context, patient),
-		func(does string) { fmt.Fprintf(a.stderr, "Fix: %s\n", printable(does)) },
-		func(does string, err error) {
-			fmt.Fprintf(a.stderr, "Warning: %s: %s\n", printable(does), printable(err.Error()))
+func (a *app) fix(c *cli.Context, on doctor.Options) {
+	doctor.Fix(c.Context, doctor.Examine(c.Context, on),
+		func(action string) { fmt.Fprintf(a.stderr, "Fix: %s\n", printable(action)) },
+		func(action string, err error) {
+			fmt.Fprintf(a.stderr, "Warning: %s: %s\n", printable(action), printable(err.Error()))
 		})
 }
 
@@ -125,19 +125,19 @@ func (a *app) checkStatus(c *cli.Context, o *options) error {
 	if format != "text" && format != "json" {
 		return usageErrorf("status: --check prints text or json, no template")
 	}
-	found := doctor.Glance(c.Context, a.patient(o))
-	return a.printDiagnosis(found, format)
+	found := doctor.QuickCheck(c.Context, a.examined(o))
+	return a.printFindings(found, format)
 }
 
-// patient returns what package doctor needs of the host of the options.
-func (a *app) patient(o *options) doctor.Options {
+// examined returns what package doctor needs of the host of the options.
+func (a *app) examined(o *options) doctor.Options {
 	return doctor.Options{Options: transfer.Options{Options: a.query(o), Host: a.host(o)}, Words: o.words()}
 }
 
-// printDiagnosis prints findings. The error has the exit status that they come to.
-func (a *app) printDiagnosis(found []health.Finding, format string) error {
+// printFindings prints findings. The error has the exit status that they come to.
+func (a *app) printFindings(found []health.Finding, format string) error {
 	if format == "json" {
-		if err := printJSON(a.stdout, diagnosis{Schema: 1, Findings: append([]health.Finding{}, found...)}); err != nil {
+		if err := printJSON(a.stdout, findingsJSON{Schema: 1, Findings: append([]health.Finding{}, found...)}); err != nil {
 			return err
 		}
 	} else {
@@ -147,10 +147,10 @@ func (a *app) printDiagnosis(found []health.Finding, format string) error {
 			}
 		}
 	}
-	switch doctor.VerdictOf(found) {
-	case doctor.Ill:
+	switch doctor.ResultOf(found) {
+	case doctor.Faulty:
 		return &exitError{code: exitNo}
-	case doctor.Unclear:
+	case doctor.Undetermined:
 		return &exitError{code: exitUnknown}
 	}
 	return nil

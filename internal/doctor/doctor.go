@@ -38,47 +38,47 @@ type Options struct {
 // Problem is a finding, and how it is fixed.
 type Problem struct {
 	health.Finding
-	// Does describes what Do does, "" where there is no safe fix.
-	Does string
-	// Do fixes it. It can be killed at any moment, and done again.
-	Do func(context.Context) error
+	// Action describes what Apply does, "" where there is no safe fix.
+	Action string
+	// Apply fixes it. It can be killed at any moment, and repeated.
+	Apply func(context.Context) error
 }
 
 // check looks for one kind of problem. A new check is an entry of checks.
 type check struct {
 	name string
-	// glance reports that the check is one of Glance's: it reads a few small files, and
+	// quick reports that the check is one of QuickCheck, too: it reads a few small files, and
 	// starts no program.
-	glance bool
-	look   func(*patient) []Problem
+	quick bool
+	run   func(*examination) []Problem
 }
 
 // checks are those of Examine, in the order in which findings are reported and fixed.
 func checks() []check {
 	return []check{
-		{"unread", true, (*patient).unread},
-		{"additional stores", true, (*patient).additionalStores},
-		{"database", true, (*patient).database},
-		{"bound images", true, (*patient).boundImages},
-		{"damaged images", true, (*patient).damagedImages},
-		{"upgrade", true, (*patient).upgrade},
-		{"hooks", true, (*patient).hooks},
-		{"places", false, (*patient).places},
-		{"names", false, (*patient).imageNames},
-		{"borrowed layers", false, (*patient).borrowed},
-		{"containers", false, (*patient).containers},
-		{"cleanup", false, (*patient).cleanup},
-		{"layers", false, (*patient).layers},
-		{"leftovers", false, (*patient).leftovers},
-		{"labels", false, (*patient).labels},
-		{"credentials", false, (*patient).credentials},
-		{"filesystem", false, (*patient).filesystem},
-		{"content", false, (*patient).content},
+		{"unread", true, (*examination).unread},
+		{"additional stores", true, (*examination).additionalStores},
+		{"database", true, (*examination).database},
+		{"bound images", true, (*examination).boundImages},
+		{"damaged images", true, (*examination).damagedImages},
+		{"upgrade", true, (*examination).upgrade},
+		{"hooks", true, (*examination).hooks},
+		{"places", false, (*examination).places},
+		{"names", false, (*examination).imageNames},
+		{"borrowed layers", false, (*examination).borrowed},
+		{"containers", false, (*examination).containers},
+		{"cleanup", false, (*examination).cleanup},
+		{"layers", false, (*examination).layers},
+		{"leftovers", false, (*examination).leftovers},
+		{"labels", false, (*examination).labels},
+		{"credentials", false, (*examination).credentials},
+		{"filesystem", false, (*examination).filesystem},
+		{"content", false, (*examination).content},
 	}
 }
 
-// patient is a host while it is examined.
-type patient struct {
+// examination is a host that is examined, with what the checks share.
+type examination struct {
 	*Options
 	ctx    context.Context
 	survey *inventory.Survey
@@ -86,28 +86,28 @@ type patient struct {
 	root *os.File
 	// problems are what could not be read.
 	problems []error
-	glance   bool
+	quick    bool
 	// found are the uses of the bootc store, once read.
 	found *[]inventory.Use
 }
 
 // uses are the containers and images of other stores that have files in the bootc store.
-func (p *patient) uses() []inventory.Use {
-	if p.found == nil {
-		uses, problems := p.survey.Uses()
-		p.found = &uses
-		p.problems = append(p.problems, problems...)
+func (ex *examination) uses() []inventory.Use {
+	if ex.found == nil {
+		uses, problems := ex.survey.Uses()
+		ex.found = &uses
+		ex.problems = append(ex.problems, problems...)
 	}
-	return *p.found
+	return *ex.found
 }
 
 // stores are the two containers-storages that exist, the bootc store first.
-func (p *patient) stores() (list []store) {
-	if p.survey.Bootc != nil && p.survey.Bootc.Err() == nil {
-		list = append(list, store{p.survey.Bootc, true, "the bootc-owned store"})
+func (ex *examination) stores() (list []store) {
+	if ex.survey.Bootc != nil && ex.survey.Bootc.Err() == nil {
+		list = append(list, store{ex.survey.Bootc, true, "the bootc-owned store"})
 	}
-	if p.survey.Own != nil && p.survey.Own.Err() == nil {
-		list = append(list, store{p.survey.Own, false, "podman's own store"})
+	if ex.survey.Own != nil && ex.survey.Own.Err() == nil {
+		list = append(list, store{ex.survey.Own, false, "podman's own store"})
 	}
 	return list
 }
@@ -119,8 +119,8 @@ type store struct {
 	name  string
 }
 
-// Glance returns what is wrong on a host as far as a few small files show it.
-func Glance(ctx context.Context, o Options) []health.Finding {
+// QuickCheck returns what is wrong on a host as far as a few small files show it.
+func QuickCheck(ctx context.Context, o Options) []health.Finding {
 	var findings []health.Finding
 	for _, p := range examine(ctx, o, true) {
 		findings = health.Add(findings, p.Finding)
@@ -141,16 +141,16 @@ func Examine(ctx context.Context, o Options) []Problem {
 
 // Fix does what Examine found to be safe. starting is called before each, and failed after one
 // that did not succeed; the others are done all the same.
-func Fix(ctx context.Context, list []Problem, starting func(does string), failed func(does string, err error)) {
+func Fix(ctx context.Context, list []Problem, starting func(action string), failed func(action string, err error)) {
 	done := map[string]bool{}
 	for _, p := range list {
-		if p.Do == nil || done[p.Does] || ctx.Err() != nil {
+		if p.Apply == nil || done[p.Action] || ctx.Err() != nil {
 			continue
 		}
-		done[p.Does] = true
-		starting(p.Does)
-		if err := p.Do(ctx); err != nil {
-			failed(p.Does, err)
+		done[p.Action] = true
+		starting(p.Action)
+		if err := p.Apply(ctx); err != nil {
+			failed(p.Action, err)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func Findings(list []Problem) (findings []health.Finding) {
 }
 
 // examine does the checks.
-func examine(ctx context.Context, o Options, glance bool) (found []Problem) {
+func examine(ctx context.Context, o Options, quick bool) (found []Problem) {
 	root, err := rooted.OpenRoot(o.Root)
 	if err != nil {
 		return unread(err)
@@ -175,10 +175,10 @@ func examine(ctx context.Context, o Options, glance bool) (found []Problem) {
 		return unread(problems...)
 	}
 	defer survey.Close()
-	p := &patient{Options: &o, ctx: ctx, survey: survey, root: root, problems: problems, glance: glance}
+	ex := &examination{Options: &o, ctx: ctx, survey: survey, root: root, problems: problems, quick: quick}
 	for _, c := range checks() {
-		if !glance || c.glance {
-			found = append(found, c.look(p)...)
+		if !quick || c.quick {
+			found = append(found, c.run(ex)...)
 		}
 	}
 	return found
@@ -194,9 +194,9 @@ func unread(problems ...error) (list []Problem) {
 
 // unread reports what could not be read: files without permission leave a question open,
 // while damaged ones also keep podman or bootc from working.
-func (p *patient) unread() (list []Problem) {
-	for _, f := range unread(p.problems...) {
-		if slices.ContainsFunc(p.problems, func(err error) bool {
+func (ex *examination) unread() (list []Problem) {
+	for _, f := range unread(ex.problems...) {
+		if slices.ContainsFunc(ex.problems, func(err error) bool {
 			return err.Error() == f.What && !errors.Is(err, fs.ErrPermission)
 		}) {
 			f.Severity = health.Failing
@@ -207,35 +207,35 @@ func (p *patient) unread() (list []Problem) {
 }
 
 // command returns a command line of this program, with the global options of the caller.
-func (p *patient) command(words ...string) string {
-	return wrapper.Quote(slices.Concat([]string{"bootc-podman"}, p.Words, words)...)
+func (ex *examination) command(words ...string) string {
+	return wrapper.Quote(slices.Concat([]string{"bootc-podman"}, ex.Words, words)...)
 }
 
-// Verdict is what findings come to.
-type Verdict int
+// Result is what an examination comes to.
+type Result int
 
-// The verdicts.
+// The results.
 const (
 	// Healthy is a host without findings, but for information.
-	Healthy Verdict = iota
-	// Ill is one with findings.
-	Ill
-	// Unclear is one of which something that matters could not be read.
-	Unclear
+	Healthy Result = iota
+	// Faulty is one with findings.
+	Faulty
+	// Undetermined is one of which something that matters could not be read.
+	Undetermined
 )
 
-// VerdictOf returns what findings come to.
-func VerdictOf(findings []health.Finding) (v Verdict) {
+// ResultOf returns what findings come to.
+func ResultOf(findings []health.Finding) (r Result) {
 	for _, f := range findings {
 		switch f.Severity {
 		case health.Information:
 		case health.Unknown:
-			v = Unclear
+			r = Undetermined
 		default:
-			return Ill
+			return Faulty
 		}
 	}
-	return v
+	return r
 }
 
 // short is an ID as podman prints it.

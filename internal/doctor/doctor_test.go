@@ -18,9 +18,9 @@ import (
 type fault struct {
 	name  string
 	plant func(h *scratchHost)
-	// rules are those of the findings, and glance reports that status --check has them, too.
-	rules  []health.Rule
-	glance bool
+	// rules are those of the findings, and quick reports that status --check has them, too.
+	rules []health.Rule
+	quick bool
 	// where, what and fix are parts of the first finding.
 	where, what, fix string
 	// fixed reports that Fix fixes it without podman and without the private program.
@@ -221,14 +221,14 @@ func TestExamineFindsEachFaultAndOnlyIt(t *testing.T) {
 			if after := h.walk(); after != before {
 				t.Errorf("changed from\n%s\nto\n%s", before, after)
 			}
-			if f.glance && slices.Contains(f.rules, health.HookMissing) {
+			if f.quick && slices.Contains(f.rules, health.HookMissing) {
 				return // verify looks at more
 			}
 			f.check(t, Findings(slices.DeleteFunc(problems, func(p Problem) bool { return p.Rule == health.NoReflinks })))
 			if !f.fixed {
 				return
 			}
-			Fix(t.Context(), problems, func(string) {}, func(does string, err error) { t.Errorf("%s: %v", does, err) })
+			Fix(t.Context(), problems, func(string) {}, func(action string, err error) { t.Errorf("%s: %v", action, err) })
 			for _, p := range Examine(t.Context(), h.options()) {
 				if p.Severity != health.Information {
 					t.Errorf("after the fix: %v", p.Finding)
@@ -244,16 +244,16 @@ func storageWith(dir string) string {
 		"\"\n[storage.options]\nadditionalimagestores = [\"" + dir + "\"]\n"
 }
 
-func TestGlanceFindsEachFaultAndOnlyIt(t *testing.T) {
+func TestQuickCheckFindsEachFaultAndOnlyIt(t *testing.T) {
 	for _, f := range faults() {
-		if !f.glance {
+		if !f.quick {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
 			h := newHost(t)
 			f.plant(h)
 			before := h.walk()
-			f.check(t, Glance(t.Context(), h.options()))
+			f.check(t, QuickCheck(t.Context(), h.options()))
 			if after := h.walk(); after != before {
 				t.Errorf("changed from\n%s\nto\n%s", before, after)
 			}
@@ -280,16 +280,16 @@ func (f fault) check(t *testing.T, findings []health.Finding) {
 			t.Errorf("%q does not have %q", part[0], part[1])
 		}
 	}
-	want := Ill
+	want := Faulty
 	if !slices.ContainsFunc(findings, func(f health.Finding) bool { return f.Severity != health.Information }) {
 		want = Healthy
 	}
-	if v := VerdictOf(findings); v != want {
-		t.Errorf("verdict %v, want %v", v, want)
+	if v := ResultOf(findings); v != want {
+		t.Errorf("result %v, want %v", v, want)
 	}
 }
 
-func TestVerdictIsTheWorst(t *testing.T) {
+func TestResultIsTheWorst(t *testing.T) {
 	finding := func(severities ...health.Severity) (list []health.Finding) {
 		for _, s := range severities {
 			list = append(list, health.Finding{Severity: s})
@@ -298,25 +298,25 @@ func TestVerdictIsTheWorst(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		findings []health.Finding
-		want     Verdict
+		want     Result
 	}{
 		{nil, Healthy},
 		{finding(health.Information), Healthy},
-		{finding(health.Unknown, health.Information), Unclear},
-		{finding(health.Unknown, health.Risk), Ill},
-		{finding(health.Failing), Ill},
+		{finding(health.Unknown, health.Information), Undetermined},
+		{finding(health.Unknown, health.Risk), Faulty},
+		{finding(health.Failing), Faulty},
 	} {
-		if got := VerdictOf(tt.findings); got != tt.want {
+		if got := ResultOf(tt.findings); got != tt.want {
 			t.Errorf("%v: %v, want %v", tt.findings, got, tt.want)
 		}
 	}
 }
 
-func TestAHostWithoutDeploymentsIsUnclear(t *testing.T) {
+func TestAHostWithoutDeploymentsIsUndetermined(t *testing.T) {
 	h := newHost(t)
 	h.remove("sysroot")
 	h.Mkdir("sysroot")
-	if v := VerdictOf(Glance(t.Context(), h.options())); v != Unclear {
-		t.Errorf("verdict %v", v)
+	if v := ResultOf(QuickCheck(t.Context(), h.options())); v != Undetermined {
+		t.Errorf("result %v", v)
 	}
 }

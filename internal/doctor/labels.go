@@ -35,25 +35,25 @@ const (
 
 // labels reports files of the bootc store with other SELinux labels than bootc gives them,
 // by a sample. matchpathcon(8) prints what the policy says.
-func (p *patient) labels() []Problem {
-	if !rooted.Exists(p.root, "sys/fs/selinux/enforce") {
+func (ex *examination) labels() []Problem {
+	if !rooted.Exists(ex.root, "sys/fs/selinux/enforce") {
 		return nil
 	}
-	dir, err := p.survey.Store.Open()
+	dir, err := ex.survey.Store.Open()
 	if err != nil {
 		return nil
 	}
 	defer dir.Close()
-	program, err := wrapper.LookPath("matchpathcon", p.Env)
+	program, err := wrapper.LookPath("matchpathcon", ex.Env)
 	if err != nil {
 		return one(health.Finding{
-			Rule: health.LabelsUnread, Severity: health.Information, Where: p.survey.Store.Path(),
+			Rule: health.LabelsUnread, Severity: health.Information, Where: ex.survey.Store.Path(),
 			What: "SELinux labels were not compared: matchpathcon is not installed",
 		})
 	}
 	sample := sampleOf(dir)
 	wrong, first := 0, ""
-	err = p.compare(p.ctx, program, dir, sample, func(name, _ string) error {
+	err = ex.compare(ex.ctx, program, dir, sample, func(name, _ string) error {
 		if wrong++; first == "" {
 			first = name
 		}
@@ -67,12 +67,12 @@ func (p *patient) labels() []Problem {
 	}
 	return []Problem{{
 		Finding: health.Finding{
-			Rule: health.LabelWrong, Severity: health.Failing, Where: filepath.Join(p.survey.Store.Path(), first),
+			Rule: health.LabelWrong, Severity: health.Failing, Where: filepath.Join(ex.survey.Store.Path(), first),
 			What: fmt.Sprintf("has another SELinux label than the policy has for %s; so have %d of %d files of a sample", path.Join(labelReference, first), wrong, len(sample)),
-			Why:  "containers of these images fail to load libraries", Fix: p.command("doctor", "--fix"),
+			Why:  "containers of these images fail to load libraries", Fix: ex.command("doctor", "--fix"),
 		},
-		Does: "give the files of the bootc-owned store the SELinux labels that they should have, where they have others",
-		Do:   func(ctx context.Context) error { return p.relabel(ctx, program) },
+		Action: "give the files of the bootc-owned store the SELinux labels that they should have, where they have others",
+		Apply:  func(ctx context.Context) error { return ex.relabel(ctx, program) },
 	}}
 }
 
@@ -104,7 +104,7 @@ func sampleOf(dir *os.File) (sample []string) {
 
 // compare calls wrong with each of the files of a store that has another type than the policy
 // gives it, and with the label that it should have.
-func (p *patient) compare(ctx context.Context, program string, dir *os.File, files []string, wrong func(name, label string) error) error {
+func (ex *examination) compare(ctx context.Context, program string, dir *os.File, files []string, wrong func(name, label string) error) error {
 	for len(files) > 0 {
 		batch := files[:min(len(files), labelBatch)]
 		files = files[len(batch):]
@@ -112,7 +112,7 @@ func (p *patient) compare(ctx context.Context, program string, dir *os.File, fil
 		for _, name := range batch {
 			args = append(args, path.Join(labelReference, name))
 		}
-		out, err := p.Runner.Output(ctx, wrapper.Cmd{Path: program, Args: args, Env: p.Env})
+		out, err := ex.Runner.Output(ctx, wrapper.Cmd{Path: program, Args: args, Env: ex.Env})
 		if err != nil {
 			return err
 		}
@@ -169,9 +169,9 @@ func labelOf(dir *os.File, name string) (string, error) {
 
 // relabel gives all files of the bootc store their labels, where they have others, and
 // refreshes bootc's stamp.
-func (p *patient) relabel(ctx context.Context, program string) error {
-	return wrapper.Change(p.survey.Store, func(phys *os.File) error {
-		dir, err := rooted.Open(phys, p.storePath(), unix.O_RDONLY|unix.O_DIRECTORY)
+func (ex *examination) relabel(ctx context.Context, program string) error {
+	return wrapper.Change(ex.survey.Store, func(phys *os.File) error {
+		dir, err := rooted.Open(phys, ex.storePath(), unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (p *patient) relabel(ctx context.Context, program string) error {
 		if err != nil {
 			return err
 		}
-		if err := p.compare(ctx, program, dir, files, func(name, label string) error {
+		if err := ex.compare(ctx, program, dir, files, func(name, label string) error {
 			return ignoreMissing(unix.Lsetxattr(inDir(dir, name), labelAttribute, []byte(label), 0))
 		}); err != nil {
 			return err

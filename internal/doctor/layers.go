@@ -36,36 +36,36 @@ const (
 
 // layers reports layers that a killed process left in a store: incomplete ones, and
 // directories without a record.
-func (p *patient) layers() (list []Problem) {
-	for _, s := range p.stores() {
+func (ex *examination) layers() (list []Problem) {
+	for _, s := range ex.stores() {
 		g := s.Graphs()[0]
 		if locked, err := g.LayersLocked(); locked || err != nil {
 			continue // a process is making layers
 		}
 		incomplete := s.Incomplete()
-		unrecorded := p.unrecorded(s, g)
+		unrecorded := ex.unrecorded(s, g)
 		if len(incomplete)+len(unrecorded) == 0 {
 			continue
 		}
-		incomplete, unrecorded = p.still(s, incomplete, unrecorded)
+		incomplete, unrecorded = ex.still(s, incomplete, unrecorded)
 		for _, id := range incomplete {
 			list = append(list, Problem{
 				Finding: health.Finding{
 					Rule: health.LayerIncomplete, Severity: health.Risk, Where: fmt.Sprintf("layer %s of %s", short(id), s.name),
-					What: "is incomplete: the process that made it was killed", Why: "it takes space until podman removes it", Fix: p.command("doctor", "--fix"),
+					What: "is incomplete: the process that made it was killed", Why: "it takes space until podman removes it", Fix: ex.command("doctor", "--fix"),
 				},
-				Does: fmt.Sprintf("remove the incomplete layer %s of %s", short(id), s.name),
-				Do:   p.care(s, clonejob.Care{}),
+				Action: fmt.Sprintf("remove the incomplete layer %s of %s", short(id), s.name),
+				Apply:  ex.maintain(s, clonejob.Care{}),
 			})
 		}
 		for _, id := range unrecorded {
 			list = append(list, Problem{
 				Finding: health.Finding{
 					Rule: health.LayerUnknown, Severity: health.Risk, Where: fmt.Sprintf("directory of layer %s of %s", short(id), s.name),
-					What: "has no record: the process that made or removed it was killed", Why: "it takes space, and no podman removes it", Fix: p.command("doctor", "--fix"),
+					What: "has no record: the process that made or removed it was killed", Why: "it takes space, and no podman removes it", Fix: ex.command("doctor", "--fix"),
 				},
-				Does: fmt.Sprintf("remove the directory of layer %s of %s, which has no record", short(id), s.name),
-				Do:   p.care(s, clonejob.Care{Layers: []string{id}}),
+				Action: fmt.Sprintf("remove the directory of layer %s of %s, which has no record", short(id), s.name),
+				Apply:  ex.maintain(s, clonejob.Care{Layers: []string{id}}),
 			})
 		}
 	}
@@ -75,8 +75,8 @@ func (p *patient) layers() (list []Problem) {
 // unrecorded are the directories of layers without a record. There are none where a record
 // may be elsewhere, or was lost: where a layer of an image or a container lacks its record, and
 // in a transient store, which has records below the run root.
-func (p *patient) unrecorded(s store, g *cstorage.Graph) []string {
-	if config, err := storageconf.HostConfig(p.Root); err != nil || config.Transient || config.ImageStore != "" {
+func (ex *examination) unrecorded(s store, g *cstorage.Graph) []string {
+	if config, err := storageconf.HostConfig(ex.Root); err != nil || config.Transient || config.ImageStore != "" {
 		return nil
 	}
 	tops := make([]string, 0, len(s.Images))
@@ -105,8 +105,8 @@ func (p *patient) unrecorded(s store, g *cstorage.Graph) []string {
 }
 
 // still reads a store again, and returns what is left as it was.
-func (p *patient) still(s store, incomplete, unrecorded []string) (stillIncomplete, stillUnrecorded []string) {
-	again, _ := inventory.Look(p.Options.Options.Options)
+func (ex *examination) still(s store, incomplete, unrecorded []string) (stillIncomplete, stillUnrecorded []string) {
+	again, _ := inventory.Look(ex.Options.Options.Options)
 	if again == nil {
 		return nil, nil
 	}
@@ -129,51 +129,51 @@ func (p *patient) still(s store, incomplete, unrecorded []string) (stillIncomple
 }
 
 // leftovers reports what interrupted runs left: of ours, of bootc's and of podman's.
-func (p *patient) leftovers() (list []Problem) {
-	if names := wrapper.Leftovers(p.survey.Store); len(names) > 0 {
-		where := filepath.Join(p.survey.Store.Sysroot, p.survey.Store.Physical, names[0])
-		list = append(list, p.leftover(where, "is a store whose making was interrupted", func(context.Context) error {
-			return wrapper.RemoveLeftovers(p.survey.Store)
+func (ex *examination) leftovers() (list []Problem) {
+	if names := wrapper.Leftovers(ex.survey.Store); len(names) > 0 {
+		where := filepath.Join(ex.survey.Store.Sysroot, ex.survey.Store.Physical, names[0])
+		list = append(list, ex.leftover(where, "is a store whose making was interrupted", func(context.Context) error {
+			return wrapper.RemoveLeftovers(ex.survey.Store)
 		}))
 	}
-	if working, err := transfer.AtWork(p.Dir, filepath.Join(p.Root, "proc")); working || err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if working, err := transfer.AtWork(ex.Dir, filepath.Join(ex.Root, "proc")); working || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return list
 	}
-	for _, s := range p.stores() {
+	for _, s := range ex.stores() {
 		for _, left := range transfer.Left(s.Store) {
-			do := func(ctx context.Context) error { return transfer.Tidy(ctx, p.Options.Options) }
+			do := func(ctx context.Context) error { return transfer.Tidy(ctx, ex.Options.Options) }
 			if strings.HasPrefix(left, clonejob.Unfinished) {
-				do = p.care(s, clonejob.Care{})
+				do = ex.maintain(s, clonejob.Care{})
 			}
-			list = append(list, p.leftover(fmt.Sprintf("image %.60s of %s", left, s.name), "was there only during a transfer, which was interrupted", do))
+			list = append(list, ex.leftover(fmt.Sprintf("image %.60s of %s", left, s.name), "was there only during a transfer, which was interrupted", do))
 		}
-		list = append(list, p.leftFiles(s)...)
+		list = append(list, ex.leftFiles(s)...)
 	}
-	for _, file := range transfer.LeftFiles(p.Dir) {
-		list = append(list, p.leftover(file, "is of a transfer, which was interrupted", func(ctx context.Context) error { return transfer.Tidy(ctx, p.Options.Options) }))
+	for _, file := range transfer.LeftFiles(ex.Dir) {
+		list = append(list, ex.leftover(file, "is of a transfer, which was interrupted", func(ctx context.Context) error { return transfer.Tidy(ctx, ex.Options.Options) }))
 	}
-	if record, err := transfer.ReadRecord(p.Root); err == nil && record != nil && record.ID == "" {
+	if record, err := transfer.ReadRecord(ex.Root); err == nil && record != nil && record.ID == "" {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.Leftover, Severity: health.Risk, Where: "image " + record.Name, What: "was about to be brought by set-unified, which was interrupted",
-			Why: "it is not known to be whole", Fix: p.command("set-unified"),
+			Why: "it is not known to be whole", Fix: ex.command("set-unified"),
 		}})
 	}
-	if image, verb, err := transfer.Interrupted(p.Root); err == nil && image != "" {
+	if image, verb, err := transfer.Interrupted(ex.Root); err == nil && image != "" {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.Leftover, Severity: health.Failing, Where: "image " + image,
-			What: "was removed by " + verb + " to be brought again, which was interrupted", Why: "the host lacks it", Fix: p.command(verb, image),
+			What: "was removed by " + verb + " to be brought again, which was interrupted", Why: "the host lacks it", Fix: ex.command(verb, image),
 		}})
 	}
 	return list
 }
 
 // leftover is a problem of a leftover.
-func (p *patient) leftover(where, what string, do func(context.Context) error) Problem {
+func (ex *examination) leftover(where, what string, do func(context.Context) error) Problem {
 	return Problem{
 		Finding: health.Finding{
-			Rule: health.Leftover, Severity: health.Risk, Where: where, What: what, Why: "it takes space", Fix: p.command("doctor", "--fix"),
+			Rule: health.Leftover, Severity: health.Risk, Where: where, What: what, Why: "it takes space", Fix: ex.command("doctor", "--fix"),
 		},
-		Does: "remove " + where, Do: do,
+		Action: "remove " + where, Apply: do,
 	}
 }
 
@@ -182,19 +182,19 @@ const stagingName = "bootc-podman.staging"
 
 // leftFiles are the files that killed processes left in a store: staged layers of clones, and
 // records that podman did not rename.
-func (p *patient) leftFiles(s store) (list []Problem) {
+func (ex *examination) leftFiles(s store) (list []Problem) {
 	g := s.Graphs()[0]
 	staged, _ := rooted.Names(g.Dir, stagingName)
 	for _, name := range staged {
 		at := path.Join(stagingName, name)
 		locked, err := cstorage.Locked(g.Dir, path.Join(at, "staging.lock"))
 		if err == nil && !locked && isOlder(g.Dir, at, settledPlace) {
-			list = append(list, p.leftover(filepath.Join(g.Dir.Name(), at), "is of a clone, which was killed", p.care(s, clonejob.Care{})))
+			list = append(list, ex.leftover(filepath.Join(g.Dir.Name(), at), "is of a clone, which was killed", ex.maintain(s, clonejob.Care{})))
 		}
 	}
 	for _, at := range g.Interrupted() {
 		if isOlder(g.Dir, at, settledFile) {
-			list = append(list, p.leftover(filepath.Join(g.Dir.Name(), at), "is a record that podman did not finish", p.removeFile(s, at)))
+			list = append(list, ex.leftover(filepath.Join(g.Dir.Name(), at), "is a record that podman did not finish", ex.removeFile(s, at)))
 		}
 	}
 	return list
@@ -207,13 +207,13 @@ func isOlder(dir *os.File, name string, age time.Duration) bool {
 }
 
 // removeFile removes a file of a store.
-func (p *patient) removeFile(s store, name string) func(context.Context) error {
+func (ex *examination) removeFile(s store, name string) func(context.Context) error {
 	return func(context.Context) error {
 		if !s.bootc {
 			return ignoreMissing(os.Remove(filepath.Join(s.Path(), name)))
 		}
-		return wrapper.Change(p.survey.Store, func(phys *os.File) error {
-			dir, err := rooted.Open(phys, path.Join(p.storePath(), path.Dir(name)), unix.O_RDONLY|unix.O_DIRECTORY)
+		return wrapper.Change(ex.survey.Store, func(phys *os.File) error {
+			dir, err := rooted.Open(phys, path.Join(ex.storePath(), path.Dir(name)), unix.O_RDONLY|unix.O_DIRECTORY)
 			if err != nil {
 				return ignoreMissing(err)
 			}
@@ -231,25 +231,25 @@ func ignoreMissing(err error) error {
 }
 
 // content has the storage library check both stores, with Deep.
-func (p *patient) content() (list []Problem) {
-	if !p.Deep {
+func (ex *examination) content() (list []Problem) {
+	if !ex.Deep {
 		return nil
 	}
-	for _, s := range p.stores() {
-		result, err := transfer.Care(p.ctx, p.Options.Options, s.bootc, clonejob.Care{Check: true})
+	for _, s := range ex.stores() {
+		result, err := transfer.Care(ex.ctx, ex.Options.Options, s.bootc, clonejob.Care{Check: true})
 		if err != nil {
 			list = append(list, unread(fmt.Errorf("check the content of %s: %w", s.name, err))...)
 			continue
 		}
 		for _, found := range result.Problems {
-			list = append(list, p.contentProblem(s, found)...)
+			list = append(list, ex.contentProblem(s, found)...)
 		}
 	}
 	return list
 }
 
 // contentProblem is what the storage library found, for each image that has it.
-func (p *patient) contentProblem(s store, found clonejob.Problem) (list []Problem) {
+func (ex *examination) contentProblem(s store, found clonejob.Problem) (list []Problem) {
 	images := s.ImagesWith(found.Layer)
 	if img := s.ByID(found.Image); img != nil {
 		images = []*cstorage.Image{img}
@@ -259,7 +259,7 @@ func (p *patient) contentProblem(s store, found clonejob.Problem) (list []Proble
 		if s.bootc {
 			damage.Store = inventory.BootcStore
 		}
-		f := p.damaged(damage)
+		f := ex.damaged(damage)
 		f.Rule, f.What = health.ContentDiffers, found.Message
 		list = append(list, Problem{Finding: f})
 	}

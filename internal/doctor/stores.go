@@ -29,11 +29,11 @@ import (
 // database reports that podman refuses the bootc store for its database. The database has
 // containers, pods and volumes; of a store without them it has nothing that podman does not
 // write again.
-func (p *patient) database() []Problem {
-	if !p.survey.Store.Exists {
+func (ex *examination) database() []Problem {
+	if !ex.survey.Store.Exists {
 		return nil
 	}
-	dir, err := p.survey.Store.Open()
+	dir, err := ex.survey.Store.Open()
 	if err != nil {
 		return nil // reading the store reported it
 	}
@@ -47,20 +47,20 @@ func (p *patient) database() []Problem {
 		f.Rule, f.Where = health.DatabasePaths, mismatch.Database
 		f.What = fmt.Sprintf("was made with the %s %q, and bootc opens the store with %q", mismatch.Name, mismatch.Recorded, mismatch.Canonical)
 	case err != nil:
-		f.Rule, f.Where, f.What = health.DatabaseDamaged, p.survey.Store.Path(), err.Error()
-	case rooted.Exists(dir, boltDB) && p.podmanIsSince(6):
-		f.Rule, f.Where = health.DatabaseOld, filepath.Join(p.survey.Store.Path(), boltDB)
+		f.Rule, f.Where, f.What = health.DatabaseDamaged, ex.survey.Store.Path(), err.Error()
+	case rooted.Exists(dir, boltDB) && ex.podmanIsSince(6):
+		f.Rule, f.Where = health.DatabaseOld, filepath.Join(ex.survey.Store.Path(), boltDB)
 		f.What = "is a database of podman before 6, which this podman does not read"
 	default:
 		return nil
 	}
 	problem := Problem{Finding: f}
-	if p.hasContainers(dir) {
-		problem.Fix = p.removeContainers(mismatch)
+	if ex.hasContainers(dir) {
+		problem.Fix = ex.removeContainers(mismatch)
 	} else {
-		problem.Fix = p.command("doctor", "--fix")
-		problem.Does = "move podman's database in the bootc-owned store aside: the store has no containers, of which it is the record"
-		problem.Do = p.moveDatabases
+		problem.Fix = ex.command("doctor", "--fix")
+		problem.Action = "move podman's database in the bootc-owned store aside: the store has no containers, of which it is the record"
+		problem.Apply = ex.moveDatabases
 	}
 	return []Problem{problem}
 }
@@ -69,7 +69,7 @@ const boltDB = "libpod/bolt_state.db"
 
 // removeContainers is the command that removes the containers of a store that was opened with
 // other paths, which podman needs for them.
-func (p *patient) removeContainers(mismatch *storageconf.MismatchError) string {
+func (ex *examination) removeContainers(mismatch *storageconf.MismatchError) string {
 	if mismatch == nil || mismatch.Name != "graph root" {
 		return ""
 	}
@@ -77,7 +77,7 @@ func (p *patient) removeContainers(mismatch *storageconf.MismatchError) string {
 }
 
 // hasContainers reports whether a store has containers or volumes, or may have.
-func (p *patient) hasContainers(dir *os.File) bool {
+func (ex *examination) hasContainers(dir *os.File) bool {
 	g, err := cstorage.FindGraph(dir)
 	if err != nil {
 		return true
@@ -88,21 +88,21 @@ func (p *patient) hasContainers(dir *os.File) bool {
 }
 
 // podmanIsSince reports whether the host's podman is of a release or a later one.
-func (p *patient) podmanIsSince(major int) bool {
+func (ex *examination) podmanIsSince(major int) bool {
 	var version int
-	_, err := fmt.Sscanf(p.Podman.Version, "%d.", &version)
+	_, err := fmt.Sscanf(ex.Podman.Version, "%d.", &version)
 	return err == nil && version >= major
 }
 
 // moveDatabases renames podman's databases in the bootc store, with what SQLite has beside one.
-func (p *patient) moveDatabases(context.Context) error {
-	return wrapper.Change(p.survey.Store, func(phys *os.File) error {
-		dir, err := rooted.Open(phys, p.storePath(), unix.O_RDONLY|unix.O_DIRECTORY)
+func (ex *examination) moveDatabases(context.Context) error {
+	return wrapper.Change(ex.survey.Store, func(phys *os.File) error {
+		dir, err := rooted.Open(phys, ex.storePath(), unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
 		defer dir.Close()
-		if p.hasContainers(dir) {
+		if ex.hasContainers(dir) {
 			return errors.New("the store has got containers")
 		}
 		// The main file goes last: as long as it is there, this is done again.
@@ -116,7 +116,7 @@ func (p *patient) moveDatabases(context.Context) error {
 }
 
 // storePath is the bootc store relative to the physical root.
-func (p *patient) storePath() string { return filepath.Join(p.survey.Store.BootcRoot, "storage") }
+func (ex *examination) storePath() string { return filepath.Join(ex.survey.Store.BootcRoot, "storage") }
 
 // moveAside gives a file below dir a name that ends in .bak, or .bak1 and so on.
 func moveAside(dir *os.File, name string) error {
@@ -137,20 +137,20 @@ func moveAside(dir *os.File, name string) error {
 }
 
 // places reports links that bootc and its images need, and two stores in one directory.
-func (p *patient) places() (list []Problem) {
-	list = append(list, p.composefsLink()...)
-	if len(p.survey.Bound()) > 0 && p.Sysroot.Running != "" && !linkExists(p.root, storeLink) {
+func (ex *examination) places() (list []Problem) {
+	list = append(list, ex.composefsLink()...)
+	if len(ex.survey.Bound()) > 0 && ex.Sysroot.Running != "" && !linkExists(ex.root, storeLink) {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.StoreLinkMissing, Severity: health.Risk, Where: storeLink, What: "is missing, in the image that is booted",
 			Why: "a bound image that names it as an additional image store does not start",
 			Fix: "ln -s ../../../sysroot/ostree/bootc/storage " + storeLink,
 		}})
 	}
-	if p.survey.Bootc == nil || p.survey.Own == nil {
+	if ex.survey.Bootc == nil || ex.survey.Own == nil {
 		return list
 	}
-	for _, own := range p.survey.Own.Graphs() {
-		for _, bootc := range p.survey.Bootc.Graphs() {
+	for _, own := range ex.survey.Own.Graphs() {
+		for _, bootc := range ex.survey.Bootc.Graphs() {
 			a, errA := rooted.Identify(own.Dir)
 			b, errB := rooted.Identify(bootc.Dir)
 			if errA == nil && errB == nil && a == b {
@@ -172,14 +172,14 @@ func linkExists(root *os.File, name string) bool {
 
 // composefsLink reports that ostree/bootc, by which bootc finds its store on composefs hosts,
 // is not the link that it should be.
-func (p *patient) composefsLink() []Problem {
-	phys, err := p.survey.Store.OpenPhysical()
+func (ex *examination) composefsLink() []Problem {
+	phys, err := ex.survey.Store.OpenPhysical()
 	if err != nil {
 		return nil
 	}
 	defer phys.Close()
 	const link, target = "ostree/bootc", "composefs/bootc"
-	if p.survey.Host.Kind != "composefs" || !rooted.Exists(phys, target) {
+	if ex.survey.Host.Kind != "composefs" || !rooted.Exists(phys, target) {
 		return nil
 	}
 	where := filepath.Join(phys.Name(), link)
@@ -195,11 +195,11 @@ func (p *patient) composefsLink() []Problem {
 	return []Problem{{
 		Finding: health.Finding{
 			Rule: health.ComposefsLinkMissing, Severity: health.Risk, Where: where, What: "is missing, the link to ../" + target,
-			Why: "bootc and the images that name it do not find the store there", Fix: p.command("doctor", "--fix"),
+			Why: "bootc and the images that name it do not find the store there", Fix: ex.command("doctor", "--fix"),
 		},
-		Does: fmt.Sprintf("make the link %q", where),
-		Do: func(context.Context) error {
-			return wrapper.Change(p.survey.Store, func(phys *os.File) error {
+		Action: fmt.Sprintf("make the link %q", where),
+		Apply: func(context.Context) error {
+			return wrapper.Change(ex.survey.Store, func(phys *os.File) error {
 				if err := rooted.MakeDirs(phys, path.Dir(link), func(string) {}); err != nil {
 					return err
 				}
@@ -213,8 +213,8 @@ func (p *patient) composefsLink() []Problem {
 }
 
 // imageNames reports names that podman cannot read back: it fails on the whole store.
-func (p *patient) imageNames() (list []Problem) {
-	for _, s := range p.stores() {
+func (ex *examination) imageNames() (list []Problem) {
+	for _, s := range ex.stores() {
 		for _, img := range s.Images {
 			for _, name := range img.Names {
 				if _, err := cstorage.ParseStorable(name); err == nil {
@@ -224,10 +224,10 @@ func (p *patient) imageNames() (list []Problem) {
 					Finding: health.Finding{
 						Rule: health.NameUnreadable, Severity: health.Failing, Where: fmt.Sprintf("image %s of %s", short(img.ID), s.name),
 						What: fmt.Sprintf("has the name %q, which podman cannot read", name), Why: "podman images fails, and bootc upgrade with it",
-						Fix: p.command("doctor", "--fix"),
+						Fix: ex.command("doctor", "--fix"),
 					},
-					Does: fmt.Sprintf("take the name %q from image %s of %s", name, short(img.ID), s.name),
-					Do:   p.care(s, clonejob.Care{Names: []string{name}}),
+					Action: fmt.Sprintf("take the name %q from image %s of %s", name, short(img.ID), s.name),
+					Apply:  ex.maintain(s, clonejob.Care{Names: []string{name}}),
 				})
 			}
 		}
@@ -235,17 +235,17 @@ func (p *patient) imageNames() (list []Problem) {
 	return list
 }
 
-// care has the private program do something to a store.
-func (p *patient) care(s store, care clonejob.Care) func(context.Context) error {
+// maintain has the private program do something to a store.
+func (ex *examination) maintain(s store, care clonejob.Care) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := transfer.Care(ctx, p.Options.Options, s.bootc, care)
+		_, err := transfer.Care(ctx, ex.Options.Options, s.bootc, care)
 		return err
 	}
 }
 
 // borrowed reports images of podman's own store that have layers in the bootc store.
-func (p *patient) borrowed() (list []Problem) {
-	for _, use := range p.uses() {
+func (ex *examination) borrowed() (list []Problem) {
+	for _, use := range ex.uses() {
 		if use.By != inventory.ByImage {
 			continue
 		}
@@ -256,7 +256,7 @@ func (p *patient) borrowed() (list []Problem) {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.LayersBorrowed, Severity: health.Risk, Where: fmt.Sprintf("image %s (%s) in %s", name, short(use.ID), use.Store),
 			What: "has layers that lie in the bootc-owned store", Why: "it breaks when they are removed there, and podman fails on it without that store",
-			Fix: p.command("localize", name),
+			Fix: ex.command("localize", name),
 		}})
 	}
 	return list
@@ -264,15 +264,15 @@ func (p *patient) borrowed() (list []Problem) {
 
 // containers reports containers whose layers are gone, or that will lose them in the next
 // cleanup of bootc's.
-func (p *patient) containers() (list []Problem) {
+func (ex *examination) containers() (list []Problem) {
 	using := map[string]bool{}
-	for _, use := range p.uses() {
+	for _, use := range ex.uses() {
 		if using[use.ID] = true; use.By != inventory.ByContainer || use.Layer == "" {
 			continue
 		}
-		images := p.survey.Bootc.ImagesWith(use.Layer)
+		images := ex.survey.Bootc.ImagesWith(use.Layer)
 		kept := slices.ContainsFunc(images, func(img *cstorage.Image) bool {
-			keepers, decided := p.survey.KeptBy(img)
+			keepers, decided := ex.survey.KeptBy(img)
 			return len(keepers) > 0 || !decided
 		})
 		if len(images) > 0 && !kept {
@@ -283,20 +283,20 @@ func (p *patient) containers() (list []Problem) {
 			list = append(list, Problem{Finding: health.Finding{
 				Rule: health.ContainerUnkept, Severity: health.Risk, Where: fmt.Sprintf("container %s in %s", containerName(cstorage.Container{ID: use.ID, Name: use.Name}), use.Store),
 				What: fmt.Sprintf("runs image %s of the bootc-owned store, which no deployment needs; make it again once podman's own store has the image", name),
-				Why:  "bootc's next cleanup removes its files", Fix: p.command("localize", name),
+				Why:  "bootc's next cleanup removes its files", Fix: ex.command("localize", name),
 			}})
 		}
 	}
-	if p.survey.Own == nil || p.survey.Own.Err() != nil {
+	if ex.survey.Own == nil || ex.survey.Own.Err() != nil {
 		return list
 	}
-	for _, g := range p.survey.Own.Graphs() {
+	for _, g := range ex.survey.Own.Graphs() {
 		all, err := g.Containers()
 		if err != nil {
 			list = append(list, unread(err)...)
 		}
 		for _, c := range all {
-			missing := p.survey.Default.MissingBelow(c.Layer)
+			missing := ex.survey.Default.MissingBelow(c.Layer)
 			if using[c.ID] || missing == "" || missing == c.Layer {
 				continue // a layer of its own may be below the run root
 			}
@@ -312,12 +312,12 @@ func (p *patient) containers() (list []Problem) {
 
 // cleanup reports what makes bootc's cleanup fail, and every upgrade with it: it removes an
 // image that no deployment needs by its ID, without force.
-func (p *patient) cleanup() (list []Problem) {
-	if p.survey.Bootc == nil || p.survey.Bootc.Err() != nil {
+func (ex *examination) cleanup() (list []Problem) {
+	if ex.survey.Bootc == nil || ex.survey.Bootc.Err() != nil {
 		return nil
 	}
-	for _, img := range p.survey.Bootc.Images {
-		keepers, decided := p.survey.KeptBy(img)
+	for _, img := range ex.survey.Bootc.Images {
+		keepers, decided := ex.survey.KeptBy(img)
 		if len(keepers) > 0 || !decided {
 			continue
 		}
@@ -325,14 +325,14 @@ func (p *patient) cleanup() (list []Problem) {
 			Rule: health.CleanupBlocked, Severity: health.Failing, Where: fmt.Sprintf("image %s of the bootc-owned store", short(img.ID)),
 			Why: "bootc's cleanup cannot remove it, and bootc upgrade fails",
 		}
-		by := slices.IndexFunc(p.uses(), func(u inventory.Use) bool { return u.By == inventory.ByContainer && u.Layer == "" && u.Image == img.ID })
+		by := slices.IndexFunc(ex.uses(), func(u inventory.Use) bool { return u.By == inventory.ByContainer && u.Layer == "" && u.Image == img.ID })
 		switch {
 		case len(img.Names) > 1:
 			f.What = "is not needed by any deployment, and has several names: " + strings.Join(img.Names, ", ")
-			f.Fix = p.command(append([]string{"image", "untag", img.ID}, img.Names[1:]...)...)
+			f.Fix = ex.command(append([]string{"image", "untag", img.ID}, img.Names[1:]...)...)
 		case by >= 0:
-			f.What = fmt.Sprintf("is not needed by any deployment, and a container of the bootc-owned store uses it, %s", short(p.uses()[by].ID))
-			f.Fix = p.command("exec", "--", "podman", "rm", "--force", p.uses()[by].ID)
+			f.What = fmt.Sprintf("is not needed by any deployment, and a container of the bootc-owned store uses it, %s", short(ex.uses()[by].ID))
+			f.Fix = ex.command("exec", "--", "podman", "rm", "--force", ex.uses()[by].ID)
 		default:
 			continue
 		}

@@ -28,20 +28,20 @@ import (
 
 // boundImages reports bound images that are missing, and those that another image of their
 // name in podman's own store hides: podman finds that one first.
-func (p *patient) boundImages() (list []Problem) {
-	for _, b := range p.survey.Bound() {
+func (ex *examination) boundImages() (list []Problem) {
+	for _, b := range ex.survey.Bound() {
 		if b.Image == nil {
 			list = append(list, Problem{Finding: health.Finding{
 				Rule: health.BoundMissing, Severity: health.Failing, Where: "bound image " + b.Name,
-				What: "is not in the bootc-owned store", Why: "its containers do not start", Fix: p.command("image", "pull", b.Name),
+				What: "is not in the bootc-owned store", Why: "its containers do not start", Fix: ex.command("image", "pull", b.Name),
 			}})
 			continue
 		}
-		if p.survey.Own == nil {
+		if ex.survey.Own == nil {
 			continue
 		}
 		for _, name := range b.Image.Names {
-			if other := p.survey.Own.Named(name); other != nil && other.ID != b.Image.ID {
+			if other := ex.survey.Own.Named(name); other != nil && other.ID != b.Image.ID {
 				list = append(list, Problem{Finding: health.Finding{
 					Rule: health.BoundShadowed, Severity: health.Risk, Where: "bound image " + b.Name,
 					What: fmt.Sprintf("podman's own store has another image of its name, %s", short(other.ID)), Why: "containers run that one",
@@ -53,40 +53,40 @@ func (p *patient) boundImages() (list []Problem) {
 	return list
 }
 
-// damagedImages reports the damaged images of both stores, at a glance those that the host
+// damagedImages reports the damaged images of both stores, in a quick check those that the host
 // needs.
-func (p *patient) damagedImages() (list []Problem) {
-	for _, d := range p.survey.Damaged() {
-		if p.glance && (d.Store != inventory.BootcStore || len(p.survey.UsedBy(d.Image)) == 0) {
+func (ex *examination) damagedImages() (list []Problem) {
+	for _, d := range ex.survey.Damaged() {
+		if ex.quick && (d.Store != inventory.BootcStore || len(ex.survey.UsedBy(d.Image)) == 0) {
 			continue
 		}
-		if d.Store == inventory.DefaultStore && slices.ContainsFunc(p.uses(), func(u inventory.Use) bool { return u.ID == d.Image.ID }) {
+		if d.Store == inventory.DefaultStore && slices.ContainsFunc(ex.uses(), func(u inventory.Use) bool { return u.ID == d.Image.ID }) {
 			continue // see borrowed
 		}
-		list = append(list, Problem{Finding: p.damaged(d)})
+		list = append(list, Problem{Finding: ex.damaged(d)})
 	}
 	return list
 }
 
 // damaged is the finding about a damaged image. One of the bootc store that has a name, and the
 // digest to bring it again by, can be repaired.
-func (p *patient) damaged(d inventory.Damage) health.Finding {
+func (ex *examination) damaged(d inventory.Damage) health.Finding {
 	f := health.Damaged(d)
 	if d.Store == inventory.BootcStore && d.Image.Digest != "" && len(d.Image.Names) > 0 {
-		f.Fix = p.command("repair", d.Image.Names[0])
+		f.Fix = ex.command("repair", d.Image.Names[0])
 	}
 	return f
 }
 
 // upgrade reports why bootc would not upgrade the host through the bootc store any more.
-func (p *patient) upgrade() (list []Problem) {
-	target := p.survey.Target()
+func (ex *examination) upgrade() (list []Problem) {
+	target := ex.survey.Target()
 	if target == nil {
 		return nil
 	}
 	where := fmt.Sprintf("%s deployment %s", target.Role, target.ID())
-	if unified := p.survey.Unified(); !unified.On {
-		record, err := transfer.ReadRecord(p.Root)
+	if unified := ex.survey.Unified(); !unified.On {
+		record, err := transfer.ReadRecord(ex.Root)
 		if err != nil {
 			return unread(err)
 		}
@@ -96,18 +96,18 @@ func (p *patient) upgrade() (list []Problem) {
 		return one(health.Finding{
 			Rule: health.UnifiedGone, Severity: health.Failing, Where: where,
 			What: "the image that set-unified brought into the bootc-owned store is not there: " + unified.Reason,
-			Why:  "bootc upgrades without that store", Fix: p.command("set-unified"),
+			Why:  "bootc upgrades without that store", Fix: ex.command("set-unified"),
 		})
 	}
-	if err := p.survey.LookedUp(); err != nil {
+	if err := ex.survey.LookedUp(); err != nil {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.UpgradeFails, Severity: health.Failing, Where: where, What: err.Error(), Why: "bootc upgrade fails", Fix: ReadStore(err),
 		}})
 	}
-	if p.Euid != 0 { // bootc looks into root's store
+	if ex.Euid != 0 { // bootc looks into root's store
 		return list
 	}
-	for _, hidden := range p.survey.Hidden(p.survey.Host) {
+	for _, hidden := range ex.survey.Hidden(ex.survey.Host) {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.UpgradeHidden, Severity: health.Failing, Where: "image " + hidden.Name,
 			What: hidden.What(), Why: "bootc upgrade does not find it in the bootc-owned store", Fix: hidden.Fix(),
@@ -127,13 +127,13 @@ func ReadStore(err error) string {
 
 // additionalStores reports additional image stores of podman's configuration that do not
 // exist: every podman command fails on one.
-func (p *patient) additionalStores() (list []Problem) {
-	_, additional, err := storageconf.Stores(p.Root, p.Euid)
+func (ex *examination) additionalStores() (list []Problem) {
+	_, additional, err := storageconf.Stores(ex.Root, ex.Euid)
 	if err != nil {
 		return nil // reading podman's own store reported it
 	}
 	for _, dir := range additional {
-		f, err := rooted.Open(p.root, dir, unix.O_PATH|unix.O_DIRECTORY)
+		f, err := rooted.Open(ex.root, dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err == nil {
 			f.Close()
 			continue
@@ -146,8 +146,8 @@ func (p *patient) additionalStores() (list []Problem) {
 			What: "is an additional image store of podman's configuration, and does not exist", Why: "every podman command fails",
 			Fix: wrapper.Quote("mkdir", "-p", dir),
 		}
-		if p.leadsToStore(dir) {
-			f2.Fix = p.command("init")
+		if ex.leadsToStore(dir) {
+			f2.Fix = ex.command("init")
 		}
 		list = append(list, Problem{Finding: f2})
 	}
@@ -156,12 +156,12 @@ func (p *patient) additionalStores() (list []Problem) {
 
 // leadsToStore reports whether a path is the link of bootc's packages to the bootc store, or
 // the store itself.
-func (p *patient) leadsToStore(dir string) bool {
-	if f, err := rooted.Open(p.root, dir, unix.O_PATH|unix.O_NOFOLLOW); err == nil {
+func (ex *examination) leadsToStore(dir string) bool {
+	if f, err := rooted.Open(ex.root, dir, unix.O_PATH|unix.O_NOFOLLOW); err == nil {
 		f.Close()
 		return dir == storeLink
 	}
-	return !p.survey.Store.Exists && filepath.Join(p.Root, dir) == p.survey.Store.Path()
+	return !ex.survey.Store.Exists && filepath.Join(ex.Root, dir) == ex.survey.Store.Path()
 }
 
 // storeLink is the link that packages of bootc have to the bootc store.
@@ -169,48 +169,48 @@ const storeLink = "/usr/lib/bootc/storage"
 
 // hooks reports containers that ask for the gate although podman does not run it and, where
 // hooks of ours are installed, what is wrong with them.
-func (p *patient) hooks() (list []Problem) {
-	if p.Sysroot.Running == "" {
+func (ex *examination) hooks() (list []Problem) {
+	if ex.Sysroot.Running == "" {
 		return nil
 	}
-	effects, err := setup.Effects(p.Root)
+	effects, err := setup.Effects(ex.Root)
 	if errors.Is(err, fs.ErrPermission) { // only root can read them
 		return nil
 	}
 	if err != nil {
 		return unread(err)
 	}
-	installed, gate := rooted.Exists(p.root, setup.DropIn), ""
+	installed, gate := rooted.Exists(ex.root, setup.DropIn), ""
 	for _, e := range effects {
 		installed = installed || e.Installed
 		if e.Hook == hooks.BoundGate {
 			gate = e.Problem
 		}
 	}
-	if asking := p.asking(); asking != "" && gate != "" {
+	if asking := ex.asking(); asking != "" && gate != "" {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.GateMissing, Severity: health.Failing, Where: asking,
 			What: "asks to run only as what is bound to the booted deployment, and podman does not run the hook bound-gate: " + gate,
-			Why:  "it starts unchecked", Fix: p.command("hooks", "install"),
+			Why:  "it starts unchecked", Fix: ex.command("hooks", "install"),
 		}})
 	}
 	if !installed {
 		return list
 	}
-	if hooks.GateIsOff(p.Root) {
+	if hooks.GateIsOff(ex.Root) {
 		list = append(list, Problem{Finding: health.Finding{
 			Rule: health.GateOff, Severity: health.Risk, Where: hooks.GateOffPath, What: "opens the hook bound-gate by hand",
 			Why: "containers that ask for it start unchecked", Fix: wrapper.Quote("rm", hooks.GateOffPath),
 		}})
 	}
-	return append(list, p.verifiedHooks(effects)...)
+	return append(list, ex.verifiedHooks(effects)...)
 }
 
-// verifiedHooks are the findings about hooks that are installed: at a glance, whether each
+// verifiedHooks are the findings about hooks that are installed: in a quick check, whether each
 // would run.
-func (p *patient) verifiedHooks(effects []setup.Effect) (list []Problem) {
-	if !p.glance {
-		findings, err := setup.Verify(p.Root, p.Podman)
+func (ex *examination) verifiedHooks(effects []setup.Effect) (list []Problem) {
+	if !ex.quick {
+		findings, err := setup.Verify(ex.Root, ex.Podman)
 		for _, f := range findings {
 			list = append(list, Problem{Finding: f})
 		}
@@ -223,7 +223,7 @@ func (p *patient) verifiedHooks(effects []setup.Effect) (list []Problem) {
 		if !e.Installed {
 			list = append(list, Problem{Finding: health.Finding{
 				Rule: health.HookMissing, Severity: health.Failing, Where: "hook " + e.Hook,
-				What: "podman does not run it: " + strings.TrimSuffix(e.Problem, "; repeat \"hooks install\""), Fix: p.command("hooks", "install"),
+				What: "podman does not run it: " + strings.TrimSuffix(e.Problem, "; repeat \"hooks install\""), Fix: ex.command("hooks", "install"),
 			}})
 		}
 	}
@@ -235,15 +235,15 @@ const maxAsking = 4 << 20
 
 // asking returns a container, or a unit file of one, that has the annotation for the hook
 // bound-gate, "" for none.
-func (p *patient) asking() string {
+func (ex *examination) asking() string {
 	for _, dir := range []string{"/etc/containers/systemd", "/run/containers/systemd", "/usr/share/containers/systemd"} {
-		units, _ := rooted.Names(p.root, dir) // what cannot be read is not podman's either
+		units, _ := rooted.Names(ex.root, dir) // what cannot be read is not podman's either
 		for _, name := range units {
 			file := path.Join(dir, name)
 			if path.Ext(name) != ".container" {
 				continue
 			}
-			content, err := rooted.ReadFile(p.root, file, maxAsking)
+			content, err := rooted.ReadFile(ex.root, file, maxAsking)
 			if err != nil {
 				continue
 			}
@@ -254,10 +254,10 @@ func (p *patient) asking() string {
 			}
 		}
 	}
-	if p.survey.Own == nil {
+	if ex.survey.Own == nil {
 		return ""
 	}
-	for _, g := range p.survey.Own.Graphs() {
+	for _, g := range ex.survey.Own.Graphs() {
 		containers, _ := g.Containers() // an error is that of reading the store
 		for _, c := range containers {
 			config, err := rooted.ReadFile(g.Dir, g.Driver.Containers(c.ID, "userdata/config.json"), maxAsking)

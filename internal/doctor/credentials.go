@@ -11,35 +11,13 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/health"
-	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// filesystem reports that images cannot be cloned without copying their bytes, which is a
-// fact and nothing wrong.
-func (p *patient) filesystem() []Problem {
-	dir, err := p.survey.Store.Open()
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	fs, err := inventory.FilesystemOf(dir)
-	if err != nil {
-		return unread(err)
-	}
-	if fs.Reflink != inventory.No {
-		return nil
-	}
-	return one(health.Finding{
-		Rule: health.NoReflinks, Severity: health.Information, Where: p.survey.Store.Path(),
-		What: fmt.Sprintf("lies on %s, where files cannot share extents", fs.Type), Why: "images that are copied between stores take their space twice",
-	})
-}
-
 // credentials reports a damaged file of bootc's credentials and, where a registry was named,
 // which entry podman finds for it in the bootc store. It never has a secret.
-func (p *patient) credentials() []Problem {
-	auth, err := storageconf.FindAuth(p.Sysroot.Dir)
+func (ex *examination) credentials() []Problem {
+	auth, err := storageconf.FindAuth(ex.Sysroot.Dir)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
@@ -56,14 +34,14 @@ func (p *patient) credentials() []Problem {
 			Why: "bootc and podman do not pull with it",
 		})
 	}
-	if p.Registry == "" {
+	if ex.Registry == "" {
 		return nil
 	}
-	f := health.Finding{Rule: health.Credentials, Severity: health.Information, Where: "registry " + p.Registry, What: "bootc has no file of credentials"}
+	f := health.Finding{Rule: health.Credentials, Severity: health.Information, Where: "registry " + ex.Registry, What: "bootc has no file of credentials"}
 	if auth.Path != "" {
 		f.What = auth.Path + " has no entry for it"
 	}
-	for key, more := p.Registry, true; more; {
+	for key, more := ex.Registry, true; more; {
 		if _, ok := file.Auths[key]; ok {
 			f.What = fmt.Sprintf("%s has the entry %q for it", auth.Path, key)
 			return one(f)
