@@ -286,6 +286,35 @@ END
     assert "$status" == 0
 }
 
+@test "bound-gate: bound lock is also of the staged deployment, which starts its containers after the reboot" {
+    local booted next name
+    cd /srv
+    booted=$(echo /sysroot/ostree/deploy/default/deploy/*.0)
+    os_tree tree.next 43
+    for name in app next; do os_bind tree.next "localhost/$name:1" "$name.container"; done
+    next=$(os_deploy "$(os_image docker_3A__2F__2F_quay_2E_io_2F_os_3A_43 43 tree.next)" ostree-unverified-registry:quay.io/os:43)
+    os_boot "${booted##*/}"
+    os_stage "$next"
+    bp image tag localhost/app:1 localhost/missing:1
+    bp 1 bound lock
+    assert "$stderr" =~ 'lock bound image "localhost/next:1" of the staged deployment'
+    bp image build -q -t localhost/next:1 /srv/other
+    bp bound lock
+    assert "$(jq -r '.images | keys[]' /etc/bootc-podman/bound.lock | xargs)" == "localhost/app:1 localhost/missing:1 localhost/next:1"
+    # The reboot.
+    rm /run/ostree/staged-deployment
+    os_boot "$next"
+    start localhost/next:1
+    assert "$status $output" == "0 something else"
+    with_bound rm app
+    jq 'del(.images["localhost/next:1"])' /etc/bootc-podman/bound.lock >lock
+    cat lock >/etc/bootc-podman/bound.lock
+    start localhost/next:1
+    refused 'is not in /etc/bootc-podman/bound.lock'
+    os_boot "${booted##*/}"
+    bp image untag --force-in-use localhost/app:1 localhost/missing:1
+}
+
 @test "bound-gate: the break-glass file opens it" {
     # As on a host where no hook wrote anything since the boot.
     rm -rf /run/bootc-podman

@@ -214,9 +214,14 @@ func (v *Invocation) boundImages() ([]host.BoundImage, []error, error) {
 	if booted == nil {
 		return nil, nil, refuse("no deployment is booted here")
 	}
-	root, err := sysroot.OpenRoot(*booted)
+	return boundTo(sysroot, *booted)
+}
+
+// boundTo reads what is bound to a deployment.
+func boundTo(sysroot host.Sysroot, d host.Deployment) ([]host.BoundImage, []error, error) {
+	root, err := sysroot.OpenRoot(d)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read booted deployment: %w", err)
+		return nil, nil, fmt.Errorf("read %s deployment: %w", d.Role, err)
 	}
 	defer root.Close()
 	bound, problems := host.BoundImages(root)

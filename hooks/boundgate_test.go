@@ -460,8 +460,8 @@ func TestDenialsAreBounded(t *testing.T) {
 
 func TestLockIsOfWhatIsBound(t *testing.T) {
 	h := gateHost(t, 7, "localhost/app:1")
-	lock, err := MakeLock(h.Dir)
-	if err != nil || len(lock.Images) != 1 || lock.Images["localhost/app:1"] != "sha256:"+id(7) {
+	lock, warnings, err := MakeLock(h.Dir)
+	if err != nil || len(warnings) > 0 || len(lock.Images) != 1 || lock.Images["localhost/app:1"] != "sha256:"+id(7) {
 		t.Fatalf("got %+v, %v", lock, err)
 	}
 	if err := lock.Write(h.Dir); err != nil {
@@ -472,7 +472,47 @@ func TestLockIsOfWhatIsBound(t *testing.T) {
 	}
 	h.image(bootcRoot+"/../other", 9) // another store changes nothing
 	h.Write(bootcRoot+"/overlay-images/images.json", "[]")
-	if _, err := MakeLock(h.Dir); err == nil || !strings.Contains(err.Error(), `lock bound image "localhost/app:1"`) {
+	if _, _, err := MakeLock(h.Dir); err == nil || !strings.Contains(err.Error(), `lock bound image "localhost/app:1"`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// stage makes a deployment of another commit the staged one, with localhost/next:1 bound.
+// The file is one that ostree wrote, with another deployment in it.
+func (h *testHost) stage() string {
+	h.Helper()
+	const written = "be17e4614a48d2baf930146f2ec5f8c500c0380a236d8d443f9f2041df42d1b5.3"
+	staged := strings.Repeat("d", 64) + ".0"
+	content, err := os.ReadFile("../internal/host/testdata/staged-deployment")
+	if err != nil {
+		h.Fatal(err)
+	}
+	root := "sysroot/ostree/deploy/default/deploy/" + staged
+	h.Write(root+"/usr/share/containers/systemd/next.container", "[Container]\nImage=localhost/next:1\n")
+	h.Link("/usr/share/containers/systemd/next.container", root+"/usr/lib/bootc/bound-images.d/next.container")
+	h.Write(root+".origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:quay.io/os:43\n")
+	h.Write("run/ostree/staged-deployment", strings.ReplaceAll(string(content), written, staged))
+	return root
+}
+
+// TestLockIsAlsoOfWhatTheStagedDeploymentHasBound: its containers start after the reboot.
+func TestLockIsAlsoOfWhatTheStagedDeploymentHasBound(t *testing.T) {
+	h := gateHost(t, 7, "localhost/app:1")
+	root := h.stage()
+	if _, _, err := MakeLock(h.Dir); err == nil || !strings.Contains(err.Error(), `lock bound image "localhost/next:1" of the staged deployment`) {
+		t.Errorf("without the image: %v", err)
+	}
+	h.Write(bootcRoot+"/overlay-images/images.json", `[{"id":"`+id(7)+`","names":["localhost/app:1","localhost/next:1"],"digest":"sha256:`+id(7)+`"}]`)
+	lock, warnings, err := MakeLock(h.Dir)
+	if err != nil || len(warnings) > 0 || len(lock.Images) != 2 || lock.Images["localhost/next:1"] != "sha256:"+id(7) {
+		t.Errorf("got %+v, %v, %v", lock, warnings, err)
+	}
+	h.Link("nowhere", root+"/usr/lib/bootc/bound-images.d/bad.container")
+	if _, _, err := MakeLock(h.Dir); err == nil || !strings.Contains(err.Error(), "bad.container") {
+		t.Errorf("with a unit that cannot be read: %v", err)
+	}
+	h.Write("run/ostree/staged-deployment", "x")
+	if lock, warnings, err := MakeLock(h.Dir); err != nil || len(warnings) != 1 || len(lock.Images) != 1 {
+		t.Errorf("with a staged deployment that cannot be read: %+v, %v, %v", lock, warnings, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -41,24 +42,23 @@ func ReadLock(root string) (lock Lock, err error) {
 	return lock, nil
 }
 
-// MakeLock makes a lock of the images that are bound to the booted deployment, as
-// the bootc-owned store has them. One that it does not have is an error.
-func MakeLock(root string) (Lock, error) {
+// MakeLock makes a lock of the images that are bound to the booted and to the staged
+// deployment, as the bootc-owned store has them. One that it does not have is an error. The
+// warnings are what could not be read of other deployments, and of a staged one whose
+// images are not known before it boots.
+func MakeLock(root string) (lock Lock, warnings []error, err error) {
 	v := &Invocation{Root: root}
-	lock := Lock{Schema: 1, Images: map[string]string{}}
-	bound, problems, err := v.boundImages()
-	if err == nil {
-		err = errors.Join(problems...)
-	}
+	lock = Lock{Schema: 1, Images: map[string]string{}}
+	bound, warnings, err := v.boundToLock()
 	if err != nil {
-		return lock, fmt.Errorf("lock bound images: %w", err)
+		return lock, nil, fmt.Errorf("lock bound images: %w", err)
 	}
 	if len(bound) == 0 {
-		return lock, nil
+		return lock, warnings, nil
 	}
 	store, err := v.bootcStore()
 	if err != nil {
-		return lock, fmt.Errorf("lock bound images: %w", err)
+		return lock, nil, fmt.Errorf("lock bound images: %w", err)
 	}
 	defer store.Close()
 	for _, b := range bound {
@@ -67,11 +67,46 @@ func MakeLock(root string) (Lock, error) {
 			err = errors.New("no digest is recorded")
 		}
 		if err != nil {
-			return lock, fmt.Errorf("lock bound image %q: %w", b.Image, err)
+			return lock, nil, fmt.Errorf("lock bound image %q of the %s deployment: %w", b.Image, b.role, err)
 		}
 		lock.Images[b.Image] = img.Digest
 	}
-	return lock, nil
+	return lock, warnings, nil
+}
+
+// boundImage is an image bound to the deployment of a role.
+type boundImage struct {
+	host.BoundImage
+	role host.Role
+}
+
+// boundToLock reads what is bound to the booted and to the staged deployment.
+func (v *Invocation) boundToLock() (bound []boundImage, warnings []error, err error) {
+	sysroot := host.Sysroot{Dir: v.Root, Running: v.Root}
+	h, problems := host.ReadSysroot(sysroot)
+	switch {
+	case h == nil:
+		return nil, nil, errors.Join(problems...)
+	case h.Booted() == nil:
+		return nil, nil, refuse("no deployment is booted here")
+	}
+	for _, d := range h.Deployments {
+		if d.Role != host.Booted && d.Role != host.Staged {
+			continue
+		}
+		images, bad, err := boundTo(sysroot, d)
+		if d.Role == host.Staged && errors.Is(err, host.ErrNoRoot) {
+			problems = append(problems, fmt.Errorf("lock images bound to staged deployment %s: not known before it boots", d.ID()))
+			continue
+		}
+		if err = errors.Join(append(bad, err)...); err != nil {
+			return nil, nil, err
+		}
+		for _, b := range images {
+			bound = append(bound, boundImage{b, d.Role})
+		}
+	}
+	return bound, problems, nil
 }
 
 // Write writes the lock file of the host whose root is root.

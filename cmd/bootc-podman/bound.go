@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -76,9 +77,12 @@ func (a *app) refuseSysroot(o *options, action string) error {
 }
 
 func (a *app) lockBound(o *options, c *cli.Context) error {
-	lock, err := hooks.MakeLock(a.root)
+	lock, warnings, err := hooks.MakeLock(a.root)
 	if err != nil {
 		return err
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(warning.Error()))
 	}
 	if o.dryRun || c.Bool("dry-run") {
 		return printJSON(a.stdout, lock)
