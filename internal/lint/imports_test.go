@@ -23,7 +23,7 @@ const module = "github.com/bootc-podman/bootc-podman"
 // command.
 func arrows() map[string][]string {
 	files := []string{"internal/rooted", "internal/ini"}
-	formats := slices.Concat(files, []string{"internal/ostree", "internal/cstorage"})
+	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
 	programs := slices.Concat(formats, []string{"storageconf", "wrapper"})
 	host := slices.Concat(programs, []string{"internal/host"})
 	view := slices.Concat(host, []string{"internal/inventory"})
@@ -33,6 +33,7 @@ func arrows() map[string][]string {
 		"internal/progress":  nil,
 		"internal/extents":   nil,
 		"internal/ostree":    files,
+		"internal/composefs": slices.Concat(files, []string{"internal/composefs"}),
 		"internal/cstorage":  files,
 		"storageconf":        files,
 		"wrapper":            {"storageconf", "internal/rooted"},
@@ -53,7 +54,7 @@ func arrows() map[string][]string {
 
 // tools are packages of tests and benchmarks. No package of the product imports them.
 func tools() []string {
-	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testfs", "internal/testhost"}
+	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testcomposefs", "internal/testfs", "internal/testhost"}
 }
 
 // room returns the longest of names that a package is, or is below; "" for none.
@@ -108,7 +109,7 @@ func TestArrowsBetweenPackagesPointOneWay(t *testing.T) {
 // all of ours; a server or client of HTTP belongs to the private program.
 func TestWeStartWithoutSlowPackages(t *testing.T) {
 	for _, path := range goList(t, "-deps", "./cmd/bootc-podman") {
-		if path == "go.podman.io/storage" || path == "net/http" || strings.HasPrefix(path, "go.podman.io/storage/drivers") {
+		if path == "go.podman.io/storage" || path == "net/http" || path == "github.com/klauspost/compress/zstd" || strings.HasPrefix(path, "go.podman.io/storage/drivers") {
 			t.Errorf("depends on %s", path)
 		}
 	}

@@ -1,0 +1,285 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package composefs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
+)
+
+func extract(t testing.TB, fixture string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := testcomposefs.Extract(fixture, dir); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "composefs")
+}
+
+func open(t testing.TB, dir string) *composefs.Repo {
+	t.Helper()
+	root, err := rooted.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	r, err := composefs.Open(root, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func TestRepositoriesOfTheRealToolsAreRead(t *testing.T) {
+	for fixture, tag := range map[string]string{
+		testcomposefs.Cfsctl094: "quay.io/example/os:1",
+		testcomposefs.Bootc1169: "localhost/bootc-" + testcomposefs.Manifest,
+		testcomposefs.Cfsctl060: "quay.io/example/os:1",
+	} {
+		t.Run(fixture, func(t *testing.T) {
+			r := open(t, extract(t, fixture))
+			if got := r.Algorithm(); got != composefs.SHA512 {
+				t.Errorf("algorithm %s", got)
+			}
+			tags, err := r.Tags()
+			if want := []composefs.Tag{{Name: tag, Manifest: testcomposefs.Manifest}}; err != nil || !slices.Equal(tags, want) {
+				t.Errorf("tags %v, %v, want %v", tags, err, want)
+			}
+			manifest, err := r.Manifest(testcomposefs.Manifest)
+			if err != nil || len(manifest) != 706 {
+				t.Errorf("manifest of %d bytes, %v", len(manifest), err)
+			}
+			config, err := r.Config(testcomposefs.Config)
+			if err != nil || len(config) != 539 {
+				t.Errorf("configuration of %d bytes, %v", len(config), err)
+			}
+			if lacks := r.LacksLayers(testcomposefs.DiffIDs()); len(lacks) > 0 {
+				t.Errorf("lacks %v", lacks)
+			}
+			absent := "sha256:" + strings.Repeat("0", 64)
+			if lacks := r.LacksLayers([]string{absent}); !slices.Equal(lacks, []string{absent}) {
+				t.Errorf("lacks %v, want the layer that is not there", lacks)
+			}
+			if r.HasVerity() {
+				t.Error("the fixture has fs-verity")
+			}
+		})
+	}
+}
+
+// TestObjectsAreNamedByTheirDigests: those of real tools, which are verified to be what the
+// kernel computes.
+func TestObjectsAreNamedByTheirDigests(t *testing.T) {
+	for _, fixture := range []string{testcomposefs.Cfsctl094, testcomposefs.Bootc1169, testcomposefs.Cfsctl060} {
+		dir := extract(t, fixture)
+		r := open(t, dir)
+		paths, err := filepath.Glob(dir + "/objects/*/*")
+		if err != nil || len(paths) < 20 {
+			t.Fatalf("%d objects, %v", len(paths), err)
+		}
+		for _, path := range paths {
+			id := composefs.ID(filepath.Base(filepath.Dir(path)) + filepath.Base(path))
+			if err := r.CheckObject(id); err != nil {
+				t.Error(err)
+			}
+		}
+		data, err := os.ReadFile(paths[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 1
+		if err := os.WriteFile(paths[0], data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		id := composefs.ID(filepath.Base(filepath.Dir(paths[0])) + filepath.Base(paths[0]))
+		if err := r.CheckObject(id); err == nil {
+			t.Error("a damaged object was not seen")
+		}
+	}
+}
+
+// TestVerityDigestsOfBothAlgorithms: of files of zeros, but for the last byte, which is 1, at
+// the borders of blocks and levels.
+func TestVerityDigestsOfBothAlgorithms(t *testing.T) {
+	for _, test := range verityDigests {
+		data := make([]byte, test.size)
+		if test.size > 0 {
+			data[test.size-1] = 1
+		}
+		v := composefs.NewVerity(test.algorithm)
+		for rest := data; len(rest) > 0; { // in pieces that are no blocks
+			n := min(len(rest), 1000)
+			if _, err := v.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if got := v.ID(); got != composefs.ID(test.want) {
+			t.Errorf("%s of %d bytes: got %s, want %s", test.algorithm, test.size, got, test.want)
+		}
+	}
+}
+
+func TestOpenRefusesWhatItDoesNotKnow(t *testing.T) {
+	for _, test := range []struct {
+		name, meta string
+		want       error
+	}{
+		{"nothing", "", composefs.ErrNoRepo},
+		{"version", `{"version":2,"algorithm":"fsverity-sha512-12"}`, composefs.ErrFormat},
+		{"feature", `{"version":1,"algorithm":"fsverity-sha512-12","features":{"incompatible":["x"]}}`, composefs.ErrFormat},
+		{"algorithm", `{"version":1,"algorithm":"fsverity-md5-12"}`, composefs.ErrFormat},
+		{"block size", `{"version":1,"algorithm":"fsverity-sha512-16"}`, composefs.ErrFormat},
+		{"minimal", `{"version":1,"algorithm":"fsverity-sha256-12"}`, nil},
+		{"unknown features of writers", `{"version":1,"algorithm":"fsverity-sha256-12","features":{"compatible":["x"],"read-only-compatible":["y"]},"z":1}`, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if test.meta != "" {
+				if err := os.WriteFile(dir+"/meta.json", []byte(test.meta), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			root, err := rooted.OpenRoot(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			r, err := composefs.Open(root, ".")
+			if !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if err == nil {
+				r.Close()
+			}
+		})
+	}
+}
+
+// TestLinksThatLeadElsewhereAreRefused: no file outside of the repository is opened.
+func TestLinksThatLeadElsewhereAreRefused(t *testing.T) {
+	name := composefs.ManifestPrefix + testcomposefs.Manifest
+	for what, change := range map[string]func(t *testing.T, dir string) error{
+		"a stream's link out of the repository": func(_ *testing.T, dir string) error {
+			return os.Symlink("/etc/passwd", dir+"/streams/"+name)
+		},
+		"a stream's link to no object": func(_ *testing.T, dir string) error {
+			return os.Symlink("../objects/../meta.json", dir+"/streams/"+name)
+		},
+		"an object that is a link": func(t *testing.T, dir string) error {
+			id := strings.Repeat("ab", 64)
+			if err := os.MkdirAll(dir+"/objects/ab", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			return errors.Join(os.Symlink("/etc/passwd", dir+"/objects/ab/"+id[2:]),
+				os.Symlink("../objects/ab/"+id[2:], dir+"/streams/"+name))
+		},
+		"objects that are a link": func(_ *testing.T, dir string) error {
+			return errors.Join(os.Rename(dir+"/objects", dir+"/elsewhere"), os.Symlink("elsewhere", dir+"/objects"),
+				os.Symlink("../objects/ab/"+strings.Repeat("ab", 63), dir+"/streams/"+name))
+		},
+		"an object that is a FIFO": func(t *testing.T, dir string) error {
+			if err := os.MkdirAll(dir+"/objects/ab", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			return errors.Join(unix.Mkfifo(dir+"/objects/ab/"+strings.Repeat("ab", 63), 0o600),
+				os.Symlink("../objects/ab/"+strings.Repeat("ab", 63), dir+"/streams/"+name))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := extract(t, testcomposefs.Bootc1169)
+			if err := os.Remove(dir + "/streams/" + name); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(t, dir); err != nil {
+				t.Fatal(err)
+			}
+			if data, err := open(t, dir).Manifest(testcomposefs.Manifest); err == nil || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("got %.40q, %v", data, err)
+			}
+		})
+	}
+	if _, err := open(t, extract(t, testcomposefs.Bootc1169)).Manifest("sha256:../../../etc/passwd"); err == nil {
+		t.Error("a path was taken for a digest")
+	}
+}
+
+func TestLockWaitsForAGarbageCollectionOnly(t *testing.T) {
+	dir := extract(t, testcomposefs.Bootc1169)
+	r, other := open(t, dir), open(t, dir)
+	unlockOther, err := other.Lock(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := r.Lock(t.Context(), 0)
+	if err != nil {
+		t.Fatalf("beside another reader: %v", err)
+	}
+	unlock()
+	unlockOther()
+	collector, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer collector.Close()
+	if err := unix.Flock(int(collector.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatalf("the lock was not given back: %v", err)
+	}
+	if _, err := r.Lock(t.Context(), time.Millisecond); !errors.Is(err, composefs.ErrBusy) {
+		t.Errorf("got %v, want %v", err, composefs.ErrBusy)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Lock(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+func FuzzParseStream(f *testing.F) {
+	for _, fixture := range []string{testcomposefs.Bootc1169, testcomposefs.Cfsctl060} {
+		dir := extract(f, fixture)
+		names, err := filepath.Glob(dir + "/streams/oci-*")
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := composefs.ParseStream(bytes.NewReader(data), int64(len(data)), composefs.SHA512)
+		if err != nil {
+			return
+		}
+		for i := range s.Objects() {
+			if len(s.Object(i)) != 128 {
+				t.Errorf("object %q", s.Object(i))
+			}
+		}
+		for i := range s.Refs() {
+			if len(s.Ref(i)) != 128 {
+				t.Errorf("reference %q", s.Ref(i))
+			}
+		}
+	})
+}
