@@ -26,6 +26,7 @@ setup_file() {
     cd /srv || return 1
     os_tree tree 42
     os_bind tree "$APP" app.container
+    echo GlobalArgs=--storage-opt=additionalimagestore=/usr/lib/bootc/storage >>tree/usr/share/containers/systemd/app.container
     {
         D=$(os_deploy "$(os_image docker_3A__2F__2F_quay_2E_io/example/os_3A_42 42 tree)" ostree-unverified-registry:quay.io/example/os:42)
         os_boot "$D"
@@ -122,9 +123,10 @@ healthy() {
     finds additional-missing
     eval "$(fix)"
     podman images >/dev/null
-    healthy
+    bp status --check
     storage_conf
     rm -rf /srv/none
+    healthy
 }
 
 @test "status --check: the store opened by another path first locks bootc out" {
@@ -208,6 +210,31 @@ healthy() {
     clean_after_fix
     oracle images >/dev/null
     rm -f "$STORE"/libpod/*.bak
+}
+
+@test "doctor: the units of bound images, as bound lint judges them" {
+    local unit=/usr/share/containers/systemd/app.container
+    cp "$unit" unit
+    sed -i 's/:1$/:%i/' "$unit"
+    doctor_finds bound-specifier
+    assert "$(jq -r '.findings[] | .where' <<<"$("$BOOTC_PODMAN" doctor --format json)")" == "$unit:4"
+    assert "$("$BOOTC_PODMAN" bound lint --format json | jq -r '[.findings[].rule] | join(" ")')" == bound-specifier
+    cp unit "$unit"
+    healthy
+}
+
+@test "doctor: a second name on which bootc's cleanup fails, as gc forecasts" {
+    context spare spare
+    oracle build -q --layers=false -t localhost/spare:1 spare >/dev/null
+    oracle tag localhost/spare:1 localhost/spare:2
+    id=$(oracle image inspect --format '{{.Id}}' localhost/spare:1)
+    assert "$("$BOOTC_PODMAN" gc --dry-run --format json | jq -c '[.images[].blocked]')" == '["several-names"]'
+    refuses 'more than one tag|multiple tags|tagged in multiple|must be forced' oracle image rm "$id"
+    doctor_finds cleanup-blocked
+    PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')"
+    bp doctor
+    oracle image rm "$id" >/dev/null
+    healthy
 }
 
 @test "localize: an image whose layers lie in the bootc store survives their removal" {

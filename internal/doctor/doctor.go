@@ -56,13 +56,13 @@ type check struct {
 // checks are those of Examine, in the order in which findings are reported and fixed.
 func checks() []check {
 	return []check{
-		{"unread", true, (*examination).unread},
 		{"additional stores", true, (*examination).additionalStores},
 		{"database", true, (*examination).database},
 		{"bound images", true, (*examination).boundImages},
 		{"damaged images", true, (*examination).damagedImages},
 		{"upgrade", true, (*examination).upgrade},
 		{"hooks", true, (*examination).hooks},
+		{"units of bound images", false, (*examination).boundUnits},
 		{"places", false, (*examination).places},
 		{"names", false, (*examination).imageNames},
 		{"borrowed layers", false, (*examination).borrowed},
@@ -181,7 +181,7 @@ func examine(ctx context.Context, o Options, quick bool) (found []Problem) {
 			found = append(found, c.run(ex)...)
 		}
 	}
-	return found
+	return append(ex.unread(), found...) // the checks read more
 }
 
 // unread are the problems of what could not be read.
@@ -195,8 +195,12 @@ func unread(problems ...error) (list []Problem) {
 // unread reports what could not be read: files without permission leave a question open,
 // while damaged ones also keep podman or bootc from working.
 func (ex *examination) unread() (list []Problem) {
-	for _, f := range unread(ex.problems...) {
-		if slices.ContainsFunc(ex.problems, func(err error) bool {
+	problems := ex.problems
+	if !ex.quick {
+		problems = withoutUnits(problems)
+	}
+	for _, f := range unread(problems...) {
+		if slices.ContainsFunc(problems, func(err error) bool {
 			return err.Error() == f.What && !errors.Is(err, fs.ErrPermission)
 		}) {
 			f.Severity = health.Failing

@@ -44,7 +44,7 @@ func faults() []fault {
 			h.drop(bootcStore, 1)
 		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage, false},
 		{"bound image of another deployment missing", func(h *scratchHost) {
-			h.deploySecond("[Container]\nImage=quay.io/next:1\n")
+			h.deploySecond(unit("quay.io/next:1"))
 		}, []health.Rule{health.BoundMissing}, true, "quay.io/next:1", "is not in the bootc-owned store", "bootc-podman image pull quay.io/next:1", false},
 		{"bound image shadowed", func(h *scratchHost) {
 			h.add(ownStore, stored{names: []string{appImage}, text: "other"})
@@ -74,6 +74,7 @@ func faults() []fault {
 		},
 		{"additional store missing", func(h *scratchHost) {
 			h.Write("etc/containers/storage.conf", storageWith("/srv/none"))
+			h.Write("usr/share/app.container", unit(appImage)+"GlobalArgs=--storage-opt=additionalimagestore=/srv/none\n")
 		}, []health.Rule{health.AdditionalMissing}, true, "/srv/none", "does not exist", "mkdir -p /srv/none", false},
 		{
 			"database with other paths", func(h *scratchHost) { h.database("/srv/bootc/storage") },
@@ -118,6 +119,27 @@ func faults() []fault {
 		{"name that podman cannot read", func(h *scratchHost) {
 			h.rename(bootcStore, 1, appImage, "localhost/MyOrg:1")
 		}, []health.Rule{health.NameUnreadable}, false, "bootc-owned store", "MyOrg", "bootc-podman doctor --fix", false},
+		{"unit of a bound image that bootc cannot read", func(h *scratchHost) {
+			h.Write("usr/share/app.container", unit("quay.io/%i:1"))
+		}, []health.Rule{health.BoundSpecifier}, false, "usr/share/app.container:2", "specifier", "", false},
+		{"one unit of the running root and of the booted deployment", func(h *scratchHost) {
+			for _, in := range []string{"", bootedRoot + "/"} {
+				h.Write(in+"usr/share/app.container", unit(appImage)+"AutoUpdate=registry\n")
+			}
+		}, []health.Rule{health.BoundPulledAnew}, false, "usr/share/app.container:4", "AutoUpdate=registry", "", false},
+		{"storage.conf of a deployment that does not run", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"quay.io/next:1"}, text: "next"})
+			h.deploySecond("[Container]\nImage=quay.io/next:1\n")
+			h.Write(secondRoot+"/etc/containers/storage.conf", storageWith("/srv/none"))
+		}, nil, false, "", "", "", false},
+		{"bound image by a name that bootc's cleanup does not recognise", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"quay.io/next:latest"}, text: "next"})
+			h.deploySecond(unit("quay.io/next"))
+		}, []health.Rule{health.BoundUntagged, health.BoundMovingTag}, false, "next.container:2", `has to be "Image=quay.io/next:latest"`, "", false},
+		{"second name of a bound image that bootc's cleanup does not recognise", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"localhost/x:1", "quay.io/next:latest"}, text: "next"})
+			h.deploySecond(unit("quay.io/next"))
+		}, []health.Rule{health.BoundUntagged, health.BoundMovingTag, health.CleanupBlocked}, false, "next.container:2", "", "", false},
 		{"second name of a needed image", func(h *scratchHost) {
 			h.rename(bootcStore, 1, appImage, "localhost/second:1")
 		}, nil, false, "", "", "", false},

@@ -89,7 +89,7 @@ func newHost(t *testing.T) *scratchHost {
 	h.Write("run/ostree-booted", "")
 	h.Write("etc/containers/storage.conf", storageconf.MinimalConf)
 	commit := strings.Repeat("c", 64)
-	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
+	root := bootedRoot
 	arg := "ostree/boot.1/default/" + strings.Repeat("b", 64) + "/0"
 	h.Mkdir(root + "/usr")
 	h.Write(root+".origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:"+osImage+"\n")
@@ -98,7 +98,7 @@ func newHost(t *testing.T) *scratchHost {
 	h.Write("proc/cmdline", "quiet ostree=/"+arg+"\n")
 	h.Link("../../../sysroot/ostree/bootc/storage", "usr/lib/bootc/storage")
 	for _, in := range []string{"", root + "/"} {
-		h.Write(in+"usr/share/app.container", "[Container]\nImage="+appImage+"\n")
+		h.Write(in+"usr/share/app.container", unit(appImage))
 		h.Link("/usr/share/app.container", in+"usr/lib/bootc/bound-images.d/app.container")
 	}
 	h.os, h.app = h.add(bootcStore, stored{names: []string{osImage}, text: "os"}), h.add(bootcStore, stored{names: []string{appImage}, text: "app"})
@@ -106,16 +106,27 @@ func newHost(t *testing.T) *scratchHost {
 	return h
 }
 
-// deploySecond adds a deployment that does not run, and has this unit bound.
-func (h *scratchHost) deploySecond(unit string) {
+// unit is a quadlet without a finding.
+func unit(image string) string {
+	return "[Container]\nImage=" + image + "\nGlobalArgs=--storage-opt=additionalimagestore=/usr/lib/bootc/storage\n"
+}
+
+// bootedRoot is the root of the booted deployment, secondRoot that of the one that
+// deploySecond adds.
+var (
+	bootedRoot = "sysroot/ostree/deploy/default/deploy/" + strings.Repeat("c", 64) + ".0"
+	secondRoot = "sysroot/ostree/deploy/default/deploy/" + strings.Repeat("d", 64) + ".0"
+)
+
+// deploySecond adds a deployment that does not run, and has this quadlet bound.
+func (h *scratchHost) deploySecond(quadlet string) {
 	h.Helper()
-	commit := strings.Repeat("d", 64)
-	root := "sysroot/ostree/deploy/default/deploy/" + commit + ".0"
+	commit, root := strings.Repeat("d", 64), secondRoot
 	arg := "ostree/boot.1/default/" + strings.Repeat("e", 64) + "/0"
 	h.Write(root+".origin", "[origin]\ncontainer-image-reference=ostree-unverified-registry:"+osImage+"\n")
 	h.Link("../../../deploy/default/deploy/"+commit+".0", "sysroot/"+arg)
 	h.Write("sysroot/boot/loader/entries/ostree-2.conf", "version 2\noptions ostree=/"+arg+"\n")
-	h.Write(root+"/usr/share/next.container", unit)
+	h.Write(root+"/usr/share/next.container", quadlet)
 	h.Link("../../../share/next.container", root+"/usr/lib/bootc/bound-images.d/next.container")
 }
 

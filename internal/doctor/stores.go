@@ -12,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -306,37 +305,6 @@ func (ex *examination) containers() (list []Problem) {
 				Fix: wrapper.Quote("podman", "rm", "--force", c.ID),
 			}})
 		}
-	}
-	return list
-}
-
-// cleanup reports what makes bootc's cleanup fail, and every upgrade with it: it removes an
-// image that no deployment needs by its ID, without force.
-func (ex *examination) cleanup() (list []Problem) {
-	if ex.survey.Bootc == nil || ex.survey.Bootc.Err() != nil {
-		return nil
-	}
-	for _, img := range ex.survey.Bootc.Images {
-		keepers, decided := ex.survey.KeptBy(img)
-		if len(keepers) > 0 || !decided {
-			continue
-		}
-		f := health.Finding{
-			Rule: health.CleanupBlocked, Severity: health.Failing, Where: fmt.Sprintf("image %s of the bootc-owned store", short(img.ID)),
-			Why: "bootc's cleanup cannot remove it, and bootc upgrade fails",
-		}
-		by := slices.IndexFunc(ex.uses(), func(u inventory.Use) bool { return u.By == inventory.ByContainer && u.Layer == "" && u.Image == img.ID })
-		switch {
-		case len(img.Names) > 1:
-			f.What = "is not needed by any deployment, and has several names: " + strings.Join(img.Names, ", ")
-			f.Fix = ex.command(append([]string{"image", "untag", img.ID}, img.Names[1:]...)...)
-		case by >= 0:
-			f.What = fmt.Sprintf("is not needed by any deployment, and a container of the bootc-owned store uses it, %s", short(ex.uses()[by].ID))
-			f.Fix = ex.command("exec", "--", "podman", "rm", "--force", ex.uses()[by].ID)
-		default:
-			continue
-		}
-		list = append(list, Problem{Finding: f})
 	}
 	return list
 }

@@ -88,8 +88,26 @@ const (
 // read of the ostree repository; its part of the forecast is left out then. What ReadNeeds
 // could not read makes bootc give up: nothing is collected.
 func (n *Needs) Forecast() (f *Forecast, problems []error) {
+	f, kept := n.forecastStore()
+	if n.Host.Kind != host.OSTree {
+		return f, nil
+	}
+	if problems = n.inv.readRepo(); len(problems) == 0 && kept.refsDecided {
+		f.CollectsRefs = true
+		problems = n.forecastRefs(f, kept)
+	}
+	return f, problems
+}
+
+// ForecastStore returns the part of the forecast that is about the bootc store.
+func (n *Needs) ForecastStore() *Forecast {
+	f, _ := n.forecastStore()
+	return f
+}
+
+func (n *Needs) forecastStore() (*Forecast, keepers) {
 	inv := n.inv
-	f = &Forecast{Schema: 1, Kind: n.Host.Kind, Images: []Doomed{}, Refs: []string{}, Layers: []string{}, Unneeded: []Unneeded{}}
+	f := &Forecast{Schema: 1, Kind: n.Host.Kind, Images: []Doomed{}, Refs: []string{}, Layers: []string{}, Unneeded: []Unneeded{}}
 	complete := inv.hostRead && inv.boundRead && len(inv.runningProblems) == 0
 	kept := findKeepers(n.Host, inv.bound, complete)
 	if n.Bootc != nil {
@@ -105,14 +123,7 @@ func (n *Needs) Forecast() (f *Forecast, problems []error) {
 		}
 	}
 	f.Fails = slices.ContainsFunc(f.Images, func(d Doomed) bool { return d.Blocked != "" })
-	if n.Host.Kind != host.OSTree {
-		return f, nil
-	}
-	if problems = inv.readRepo(); len(problems) == 0 && kept.refsDecided {
-		f.CollectsRefs = true
-		problems = n.forecastRefs(f, kept)
-	}
-	return f, problems
+	return f, kept
 }
 
 func (n *Needs) doomed(img *cstorage.Image, needs []Need) Doomed {

@@ -139,24 +139,34 @@ func ReadNeeds(_ context.Context, o Options, ledger Ledger) (*Needs, []error) {
 	wg.Wait()
 	n.Host = inv.host
 	problems := slices.Concat(hostProblems, inv.boundProblems, inv.runningProblems, grave(storeProblems))
-	n.addOf(inv, ledger, &problems)
-	return n, problems
-}
-
-// addOf adds all claims of an inventory whose host and bootc store have been read.
-func (n *Needs) addOf(inv *inventory, ledger Ledger, problems *[]error) {
-	if n.Bootc = inv.bootc; n.Bootc == nil {
-		return
+	if inv.bootc == nil {
+		return n, problems
 	}
-	inv.shortNames = remembered(inv.shortNames, problems)
-	n.addDeployments()
 	uses, bad := inv.readUses(ledger.GraphRoots)
-	*problems = append(*problems, bad...)
 	for _, use := range ledger.Uses {
 		if !slices.ContainsFunc(uses, func(have Use) bool { return have.By == use.By && have.ID == use.ID }) {
 			uses = append(uses, use)
 		}
 	}
+	n.addAll(uses, &bad)
+	return n, append(problems, bad...)
+}
+
+// Needs returns what the host needs, by what has been read of it, with uses as of Uses. It
+// is closed with the survey. The problems are those about the rules for short names.
+func (s *Survey) Needs(uses []Use) (n *Needs, problems []error) {
+	n = &Needs{Host: s.Host, inv: s.inv, originals: map[string]string{}}
+	if s.Bootc != nil {
+		n.addAll(uses, &problems)
+	}
+	return n, problems
+}
+
+// addAll adds all claims of a host whose bootc store has been read.
+func (n *Needs) addAll(uses []Use, problems *[]error) {
+	n.Bootc = n.inv.bootc
+	n.inv.shortNames = remembered(n.inv.shortNames, problems)
+	n.addDeployments()
 	for _, use := range uses {
 		n.addUse(use)
 	}
