@@ -833,7 +833,7 @@ as_hinted() {
         cp layers.json "$dir/overlay-layers/layers.json"
     done
     bp set-unified --plan
-    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of the bootc-owned store: damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"bootc-podman image rm [0-9a-f]{12}\" fixes it"
+    assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of the bootc-owned store: damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"bootc-podman repair localhost/other:latest\" fixes it"
     assert "$stderr" =~ "Warning: image [0-9a-f]{12}, localhost/other:latest, of podman's own store: damaged and not used: layer \"[0-9a-f]{64}\" is missing; \"podman image rm [0-9a-f]{12}\" fixes it"
     bp set-unified
     bp copy-to-storage

@@ -11,30 +11,37 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/bound"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
 // boundActions are the words that follow "bound", with the options that each takes.
 func boundActions() map[string][]string {
 	return map[string][]string{
 		"check": {"deployment", "format", "strict"}, "lint": {"format", "root", "strict"},
-		"list": {"deployment", "format", "lenient"}, "lock": nil,
+		"fetch": {"deployment", "force", "from", "jobs", "method", "no-wait", "progress-fd", "quiet", "q", "retry", "staged", "verify"},
+		"list":  {"deployment", "format", "lenient"}, "lock": nil,
 	}
 }
 
 func (a *app) boundCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "bound",
-		Usage:     "check the images that are bound to deployments, and pin them",
-		UsageText: "bootc-podman [options] bound check|lint|list|lock [options]",
+		Usage:     "check, fetch and pin the images that are bound to deployments",
+		UsageText: "bootc-podman [options] bound check|fetch|lint|list|lock [options]",
 		ArgsUsage: "action ...",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "dry-run", Usage: "print the lock instead of writing it"},
+		Flags: append(
+			copyFlags(),
 			choice("deployment", "only images bound to this `DEPLOYMENT`: %s", string(bound.All), []bound.Which{bound.Booted, bound.Staged, bound.Rollback, bound.All}),
 			choice("format", "print as `FORMAT`, lint all and others text or json: %s", string(lintText), lintFormats()),
 			lenientFlag(),
 			&cli.StringFlag{Name: "root", Usage: "lint the image in the making whose root directory is `DIR`"},
 			&cli.BoolFlag{Name: "strict", Usage: "lint and check also fail on risks"},
-		},
+			fromFlag(plan.FromDefault, plan.FromRegistry),
+			&cli.IntFlag{Name: "jobs", Usage: "fetch up to `N` images at a time", Value: 4},
+			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
+			&cli.BoolFlag{Name: "staged", Usage: "the same as --deployment staged"},
+		),
 		Action: func(c *cli.Context) error {
 			action := c.Args().First()
 			known, ok := boundActions()[action]
@@ -57,6 +64,8 @@ func (a *app) boundCommand(o *options) *cli.Command {
 				return a.listBound(o, c)
 			case action == "check":
 				return a.checkBound(o, c)
+			case action == "fetch":
+				return a.fetchBound(o, c)
 			case o.sysroot != "/":
 				return a.refuseSysroot(o, action)
 			case action == "lint":
@@ -64,6 +73,28 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			}
 			return a.lockBound(o, c)
 		},
+	})
+}
+
+// fetchBound brings bound images into the bootc-owned store. The line that it prints is bootc's.
+func (a *app) fetchBound(o *options, c *cli.Context) error {
+	which, jobs, retry := bound.Which(c.String("deployment")), c.Int("jobs"), c.Int("retry")
+	switch {
+	case jobs < 1:
+		return usageErrorf("bound fetch: cannot fetch %d images at a time", jobs)
+	case retry < 0:
+		return usageErrorf("bound fetch: cannot retry %d times", retry)
+	case c.Bool("staged") && c.IsSet("deployment") && which != bound.Staged:
+		return usageErrorf("bound fetch: --staged and --deployment %s exclude each other", which)
+	case c.Bool("staged"):
+		which = bound.Staged
+	}
+	return a.transfer(c, o, func(t transfer.Options) error {
+		n, err := bound.Fetch(c.Context, t, which, plan.Source(c.String("from")), jobs)
+		if err == nil && n > 0 && !o.dryRun {
+			_, err = fmt.Fprintf(a.stdout, "Bound images stored: %d\n", n)
+		}
+		return err
 	})
 }
 

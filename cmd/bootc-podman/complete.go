@@ -180,7 +180,7 @@ func (l commandLine) optionValues(option string) ([]string, directive) {
 		}
 	}
 	switch option {
-	case "progress-fd", "registry", "retry", "source", "target":
+	case "jobs", "progress-fd", "registry", "retry", "source", "target":
 		return nil, noFiles
 	case "root", "sysroot":
 		return nil, onlyDirs

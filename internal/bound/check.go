@@ -115,7 +115,7 @@ func Check(s *inventory.Survey, which Which, locked map[string]string) Report {
 				r.find(e, health.BoundLocked, health.Failing, "is not the one in bound.lock", "the hook bound-gate does not let its containers start", "bootc-podman bound lock")
 			}
 		case e.Present != nil:
-			r.find(e, health.BoundMissing, health.Failing, "is not in the bootc-owned store", "its containers do not start, or pull it into podman's own store", "bootc-podman image pull "+e.Image)
+			r.find(e, health.BoundMissing, health.Failing, "is not in the bootc-owned store", "its containers do not start, or pull it into podman's own store", "bootc-podman bound fetch")
 		}
 		r.Images = append(r.Images, c)
 	}

@@ -181,6 +181,19 @@ type platform struct {
 	Variant      string `json:"variant"`
 }
 
+// Instance returns the digest of the manifest for this machine in a manifest list, "" for
+// none in it; list is false for the manifest of an image.
+func Instance(data []byte) (digest string, list bool, err error) {
+	m := &manifest{}
+	if err := json.Unmarshal(data, m); err != nil {
+		return "", false, fmt.Errorf("decode manifest: %w", err)
+	}
+	if !m.isList() {
+		return "", false, nil
+	}
+	return m.choose(), true, nil
+}
+
 func (m *manifest) isList() bool {
 	switch m.MediaType {
 	case "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json":

@@ -73,19 +73,22 @@ func Unread(problems []error) (list []Finding) {
 
 // Damaged is the finding about a damaged image.
 func Damaged(d inventory.Damage) Finding {
-	store, podman := "podman's own store", "podman"
-	if d.Store == inventory.BootcStore {
-		store, podman = "the bootc-owned store", "bootc-podman"
-	}
 	name := "without a name"
 	if len(d.Image.Names) > 0 {
 		name = d.Image.Names[0]
+	}
+	store, fix := "podman's own store", "podman image rm "+d.Image.ID[:min(12, len(d.Image.ID))]
+	if d.Store == inventory.BootcStore {
+		// Removing an image that the host needs is refused.
+		if store, fix = "the bootc-owned store", "bootc-"+fix; len(d.Image.Names) > 0 {
+			fix = "bootc-podman repair " + name
+		}
 	}
 	return Finding{
 		Rule:     ImageDamaged,
 		Severity: Failing,
 		Where:    fmt.Sprintf("image %.12s, %s, of %s", d.Image.ID, name, store),
 		What:     fmt.Sprintf("damaged and not used: %v", d.Err),
-		Fix:      fmt.Sprintf("%s image rm %.12s", podman, d.Image.ID),
+		Fix:      fix,
 	}
 }

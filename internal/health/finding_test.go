@@ -86,6 +86,7 @@ func TestDamagedImagesAreNamedWithTheirStore(t *testing.T) {
 		want  string
 	}{
 		{inventory.DefaultStore, []string{"localhost/x:1", "localhost/y:1"}, `image 0123456789ab, localhost/x:1, of podman's own store: damaged and not used: why; "podman image rm 0123456789ab" fixes it`},
+		{inventory.BootcStore, []string{"localhost/x:1"}, `image 0123456789ab, localhost/x:1, of the bootc-owned store: damaged and not used: why; "bootc-podman repair localhost/x:1" fixes it`},
 		{inventory.BootcStore, nil, `image 0123456789ab, without a name, of the bootc-owned store: damaged and not used: why; "bootc-podman image rm 0123456789ab" fixes it`},
 	} {
 		img.Names = tt.names

@@ -9,8 +9,9 @@
 // The proxy stands between podman and a registry. What it does to requests is in the
 // file CONTROL, looked at for each: nothing when there is none; "status N" answers
 // with that status, "down" hangs up, "auth" requires the password "pass" of "user", "cut
-// N" hangs up after N bytes of a blob, "slow N" sends a blob at N bytes a second. It
-// writes a line for every request to LOG.
+// N" hangs up after N bytes of a blob, "slow N" sends a blob at N bytes a second, "every N"
+// answers with 503 to every Nth request for a blob, "late N" answers to each request N ms
+// later. It writes a line for every request to LOG.
 //
 // Validate checks each line of FILE with a JSON schema, and prints how many there are.
 package main
@@ -27,6 +28,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
@@ -66,6 +68,7 @@ func proxy(listen, target, control, logFile string) error {
 		}
 		return nil
 	}
+	var blobs atomic.Int64
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(requests, "%s %s\n", r.Method, r.URL.Path)
 		switch what, n := order(control); what {
@@ -73,6 +76,15 @@ func proxy(listen, target, control, logFile string) error {
 			w.WriteHeader(int(n))
 		case "down":
 			panic(http.ErrAbortHandler)
+		case "every":
+			if strings.Contains(r.URL.Path, "/blobs/") && blobs.Add(1)%n == 0 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			reverse.ServeHTTP(w, r)
+		case "late":
+			time.Sleep(time.Duration(n) * time.Millisecond)
+			reverse.ServeHTTP(w, r)
 		case "auth":
 			if user, password, _ := r.BasicAuth(); user != "user" || password != "pass" {
 				w.Header().Set("WWW-Authenticate", `Basic realm="test"`)

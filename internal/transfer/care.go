@@ -72,8 +72,9 @@ func Left(store *cstorage.Store) []string {
 
 // LeftFiles are the directories of an interrupted transfer in its directory dir.
 func LeftFiles(dir string) (paths []string) {
-	for _, name := range []string{exportDir, podman.ServiceDir} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		if name := entry.Name(); name == exportDir || strings.HasPrefix(name, podman.ServiceDir) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}

@@ -37,7 +37,7 @@ func (o *Options) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %q: %w", f.Name(), err)
 	}
 	(&podman.Host{Host: o.Host}).RemoveSpools(ctx)
-	for _, dir := range []string{filepath.Join(o.Dir, exportDir), filepath.Join(o.Dir, podman.ServiceDir)} {
+	for _, dir := range LeftFiles(o.Dir) {
 		if err := os.RemoveAll(dir); err != nil {
 			f.Close()
 			return nil, err

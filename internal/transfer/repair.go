@@ -73,8 +73,13 @@ func Repair(ctx context.Context, o Options, name string, again bool) (*Restored,
 	if o.Host.DryRun == nil {
 		o.tidy(ctx, at)
 	}
+	return o.repair(ctx, at, name, again)
+}
+
+// repair is Repair with the lock held.
+func (o *Options) repair(ctx context.Context, at *places, name string, again bool) (*Restored, error) {
 	r := &restoring{
-		arrival: arrival{Options: &o, places: at, to: at.bootc, from: at.own}, removed: removed{Schema: 1, Store: inventory.BootcStore},
+		arrival: arrival{Options: o, places: at, to: at.bootc, from: at.own}, removed: removed{Schema: 1, Store: inventory.BootcStore},
 	}
 	if err := at.openBootc(); err != nil {
 		return nil, err

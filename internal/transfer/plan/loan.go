@@ -37,6 +37,12 @@ func NewLoan(from, to *cstorage.Store, repo []host.RepoCommit, manifestDigest st
 	if len(diffIDs) != len(layers) {
 		diffIDs = nil
 	}
+	return LoanOf(from, to, layers, diffIDs)
+}
+
+// LoanOf is NewLoan for an image with the layers of a manifest. diffIDs are theirs, nil where
+// they are not known.
+func LoanOf(from, to *cstorage.Store, layers []host.Descriptor, diffIDs []string) *Loan {
 	have := 0
 	if to != nil {
 		for _, img := range to.Images {

@@ -33,6 +33,10 @@ type Host struct {
 	// is called before.
 	Retry    int
 	Retrying func(Retry)
+	// Version is podman's, zero where a pull has to ask for it.
+	Version [2]int
+	// Worker distinguishes hosts that pull at the same time, "" for a single one.
+	Worker string
 }
 
 // Do does what is no command. A dry run prints comment in its place, nothing if that

@@ -35,9 +35,12 @@ var (
 // are those of its manifest, nil when they are not known; stored returns the blobs that
 // the store has layers of.
 func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descriptor, stored func() map[string]bool) error {
-	version, err := s.PodmanVersion(ctx)
-	if err != nil {
-		return err
+	version := s.Version
+	if version == [2]int{} {
+		var err error
+		if version, err = s.PodmanVersion(ctx); err != nil {
+			return err
+		}
 	}
 	p := &puller{Store: s, reference: reference, layers: layers, stored: stored}
 	if slices.Compare(version[:], retrySince[:]) >= 0 {

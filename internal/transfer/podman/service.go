@@ -28,7 +28,8 @@ import (
 // errNoService reports that podman's service could not be used.
 var errNoService = errors.New("podman's service does not answer")
 
-// ServiceDir is the directory of the socket of the only service at a time.
+// ServiceDir is what the name of the directory with the socket of a service begins with; the
+// worker follows.
 const ServiceDir = "service"
 
 const (
@@ -43,7 +44,7 @@ const (
 // enter. stderr gets what the service has to say. The error is errNoService when it
 // does not come to do, else that of do.
 func (h *Host) withService(ctx context.Context, podman podmanFunc, stderr io.Writer, do func(net.Conn) error) error {
-	dir := filepath.Join(h.Dir, ServiceDir)
+	dir := filepath.Join(h.Dir, ServiceDir+h.Worker)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory for a socket: %w", err)
 	}

@@ -1,0 +1,297 @@
+#!/usr/bin/env bats
+# SPDX-FileCopyrightText: The bootc-podman authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Bound images from a registry: all of them, several at a time, whatever fails meanwhile.
+
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+
+load helpers
+load os-images
+
+IMAGES=20
+BOUND=/usr/local/bootc/bound-images.d
+
+# unit NAME TEXT - bind the image of a unit to the running root.
+unit() {
+    printf '%b' "$2" >"/usr/local/units/$1"
+    ln -sfn "/usr/local/units/$1" "$BOUND/$1"
+}
+
+setup_file() {
+    export PULLTEST=$BATS_TEST_DIRNAME/../bin/pulltest
+    [ -x "$PULLTEST" ] || return 0
+    export REGISTRY=127.0.0.1:$((20000 + $$ % 10000)) SERVER=127.0.0.1:$((30000 + $$ % 10000))
+    insecure_registry "$REGISTRY"
+    start_registry /srv "$SERVER"
+    "$PULLTEST" proxy "$REGISTRY" "$SERVER" /srv/control /srv/requests 3>&- &
+    echo $! >/srv/proxy.pid
+    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    ostree_host
+    cd /srv || return 1
+    os_tree os42 42
+    OS42=$(os_image docker_3A__2F__2F_quay_2E_io/example/os_3A_42 42 os42)
+    os_boot "$(os_deploy "$OS42" ostree-unverified-registry:quay.io/example/os:42)"
+    mkdir -p "$BOUND" /usr/local/units
+    ln -sfn /usr/local/bootc /usr/lib/bootc
+    ln -sfn "$STORE" /usr/local/bootc/storage
+    app_images "$SERVER" 300000 $IMAGES
+}
+
+setup() {
+    [ -x "$PULLTEST" ] || skip "needs bin/pulltest, which make test-system builds"
+    cd "$BATS_TEST_TMPDIR"
+    rm -f /srv/control "$BOUND"/* /run/ostree/auth.json
+    oracle rmi -af >/dev/null
+    podman rmi -af >/dev/null
+    : >/srv/requests
+}
+
+teardown_file() {
+    kill "$(cat /srv/proxy.pid)" "$(cat /srv/registry.pid)" || true
+    umount -q /proc/cmdline || true
+    umount /sysroot || true
+}
+
+# bind FIRST LAST - bind the images FIRST to LAST.
+bind() {
+    local i
+    for ((i = $1; i <= $2; i++)); do
+        unit "app$i.container" "[Container]\nImage=$REGISTRY/app:$i\n"
+    done
+}
+
+registry_does() {
+    echo "$*" >/srv/control.new
+    mv /srv/control.new /srv/control
+}
+
+asked() { grep -cE "$1" /srv/requests || true; }
+
+# whole N - the store has all bound images whole, as bootc's podman sees them: N.
+whole() {
+    bp bound check
+    assert "$(oracle image ls -q --no-trunc | sort -u | wc -l)" == "$1"
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:$i"
+    done >digests
+    assert "$(cat digests)" == "$(for ((i = 1; i <= $1; i++)); do app_digest "$i"; done)"
+    if podman_at_least 5; then
+        oracle system check --quick
+    fi
+    assert "$(ls -d /run/bootc-podman/service* 2>/dev/null)" == ""
+    assert "$(mount_table | grep -c /run/bootc)" == 0
+}
+
+@test "bound fetch: twenty images, several at a time" {
+    bind 1 $IMAGES
+    bp bound fetch --quiet --jobs 4 --progress-fd 7 7> >(cat >json && touch end)
+    assert "$output" == "Bound images stored: $IMAGES"
+    assert "$stderr" == ""
+    whole $IMAGES
+    wait_for test -e end
+    "$PULLTEST" validate "$BATS_TEST_DIRNAME/../docs/progress-v0.schema.json" json
+    assert "$(jq -s '[.[] | select(.task == "pulling") | .id] | unique | length' json)" == $IMAGES
+    # Several at a time: one begins before another has ended.
+    assert "$(jq -rs '[.[] | select(.task == "pulling") | .id] | . == sort' json)" == false
+    : >/srv/requests
+    bp bound fetch
+    assert "$output" == "Bound images stored: $IMAGES"
+    assert "$(asked .)" == 0
+}
+
+@test "bound fetch: every third request for a blob fails" {
+    bind 1 4
+    registry_does every 3
+    bp bound fetch --jobs 4 --retry 20
+    assert "$stderr" =~ "trying again"
+    whole 4
+}
+
+@test "bound fetch: killed, and run again" {
+    bind 1 8
+    registry_does late 30
+    local pid moment
+    for moment in 1 4 6; do
+        "$BOOTC_PODMAN" bound fetch --quiet --jobs 4 >/dev/null 2>err 3>&- &
+        pid=$!
+        wait_for bash -c "[ \"\$(jq length $STORE/overlay-images/images.json)\" -ge $moment ]"
+        kill -KILL "$pid"
+        wait "$pid" || true
+    done
+    bp '?' bound check
+    assert "$output" !~ damaged
+    rm /srv/control
+    bp bound fetch
+    whole 8
+    # A signal ends it in order.
+    oracle rmi -af >/dev/null
+    registry_does late 100
+    "$BOOTC_PODMAN" bound fetch --jobs 4 >out 2>err 3>&- &
+    pid=$!
+    wait_for test -s "$STORE/overlay-images/images.json"
+    wait_for grep -q "Pulling" err
+    kill -TERM "$pid"
+    wait "$pid" || true
+    cat err
+    grep -q "terminated" err
+    assert "$(cat out)" == ""
+    rm /srv/control
+    bp bound fetch
+    whole 8
+}
+
+@test "bound fetch: credentials of the host and of a unit" {
+    bind 1 2
+    unit own.image "[Image]\nImage=$REGISTRY/app:3\nAuthFile=/srv/own.json\n"
+    registry_does auth
+    mkdir -p /run/ostree
+    printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$(printf 'user:wrong-secret' | base64)" >/run/ostree/auth.json
+    printf '{"auths":{"%s":{"auth":"%s"}}}' "$REGISTRY" "$(printf 'user:pass' | base64)" >/srv/own.json
+    bp 1 bound fetch
+    local i refused='.*(unauthorized|authentication|401)'
+    for i in 1 2; do
+        assert "$stderr" =~ "pull $REGISTRY/app:$i with the credentials of \"/run/ostree/auth.json\": $refused"
+    done
+    assert "$stderr" !~ "wrong-secret|$(printf 'user:wrong-secret' | base64)"
+    assert "$stderr" !~ "trying again"
+    # The one with credentials of its own is there, and bound check does not see its unit, like bootc.
+    oracle image exists "$REGISTRY/app:3"
+    rm /run/ostree/auth.json
+    bp 1 bound fetch
+    assert "$stderr" =~ "pull $REGISTRY/app:1 with no credentials: "
+    echo not JSON >/srv/own.json
+    oracle rmi -af >/dev/null
+    bp 1 --authfile /srv/none bound fetch
+    assert "$stderr" =~ 'read credentials: open /srv/none'
+    rm /srv/own.json "$BOUND"/app*
+    bp 1 bound fetch
+    assert "$stderr" =~ "fetch $REGISTRY/app:3: ".*/srv/own.json
+}
+
+@test "bound fetch: what podman's own store has is cloned" {
+    bind 1 2
+    unit digest.container "[Container]\nImage=$REGISTRY/app@$(app_digest 3)\n"
+    podman pull -q "$REGISTRY/app:1" >/dev/null
+    podman pull -q "$REGISTRY/app@$(app_digest 3)" >/dev/null
+    podman tag "$REGISTRY/app:1" "$REGISTRY/app:2" # which is another image there
+    : >/srv/requests
+    bp bound fetch
+    assert "$output" == "Bound images stored: 3"
+    # Nothing but the configuration and the own layer of app:2.
+    assert "$(asked 'GET .*/blobs/')" == 2
+    assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:2")" == "$(app_digest 2)"
+    oracle image exists "$REGISTRY/app@$(app_digest 3)"
+    bp bound check
+    assert "$(oracle image ls -aq | sort -u | wc -l)" == 3 # and no loan
+    # Only from there, and only from the registry.
+    oracle rmi -af >/dev/null
+    : >/srv/requests
+    bp bound fetch --from default --quiet
+    assert "$(asked .)" == 0
+    assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:2")" == "$(app_digest 1)"
+    podman rmi "$REGISTRY/app:2" >/dev/null
+    oracle rmi -af >/dev/null
+    bp 1 bound fetch --from default --quiet
+    assert "$stderr" =~ "fetch $REGISTRY/app:2: "
+    oracle image exists "$REGISTRY/app:1"
+    # Layers only: the configuration and the own layer are fetched.
+    oracle rmi -af >/dev/null
+    rm "$BOUND"/*
+    bind 4 4
+    : >/srv/requests
+    bp bound fetch --quiet
+    assert "$(asked 'GET .*/blobs/')" == 2
+    assert "$(oracle image ls -aq | wc -l)" == 1
+}
+
+@test "bound fetch: a damaged image is repaired" {
+    bind 1 2
+    bp bound fetch --quiet
+    local layer
+    layer=$(jq -r '.[] | select(.parent != null) | .id' "$STORE/overlay-layers/layers.json" | head -n 1)
+    rm -r "$STORE/overlay/$layer/diff"
+    bp 1 bound check
+    assert "$output" =~ "\"bootc-podman repair $REGISTRY/app:[12]\" fixes it"
+    bp bound fetch
+    whole 2
+    # Nothing is removed that no source has.
+    rm -r "$STORE/overlay/$layer/diff"
+    registry_does status 404
+    bp 1 bound fetch
+    assert "$(oracle image ls -q | wc -l)" == 2
+}
+
+@test "bound fetch: beside another fetch and a podman" {
+    bind 1 6
+    registry_does late 20
+    "$BOOTC_PODMAN" bound fetch --quiet >first 2>&1 3>&- &
+    local first=$! second i
+    "$BOOTC_PODMAN" bound fetch --quiet >second 2>&1 3>&- &
+    second=$!
+    for i in 6 5 4; do
+        oracle pull -q "$REGISTRY/app:$i" >/dev/null
+    done
+    wait "$first" "$second" || { cat first second && false; }
+    whole 6
+}
+
+@test "bound fetch: a full disk" {
+    bind 1 3
+    bp init
+    local full=/sysroot/full
+    fallocate -l "$(($(df --output=avail -B1 /sysroot | tail -n 1) - 200000))" $full
+    bp 1 bound fetch
+    rm $full
+    assert "$stderr" =~ "no space left"
+    assert "$stderr" =~ "pull $REGISTRY/app:"
+    bp '?' bound check
+    assert "$output" !~ damaged
+    bp bound fetch
+    whole 3
+}
+
+@test "bound fetch: other hosts" {
+    bind 1 2
+    # Another root, whose deployment has one image bound, and which has no store yet.
+    rm -rf /sysroot/other
+    mkdir -p /sysroot/other
+    ostree admin init-fs --modern /sysroot/other
+    os_tree tree 43
+    os_bind tree "$REGISTRY/app:4" app.container
+    ostree --repo=/sysroot/other/ostree/repo commit --no-bindings --branch app --tree=dir=tree >sum
+    ostree admin --sysroot=/sysroot/other os-init default >/dev/null
+    OSTREE_SYSROOT_DEBUG=mutable-deployments ostree admin --sysroot=/sysroot/other deploy --os=default "$(cat sum)" >/dev/null
+    bp --sysroot /sysroot/other bound fetch
+    assert "$output" == "Bound images stored: 1"
+    bp --sysroot /sysroot/other bound check
+    bp --sysroot /sysroot/other image ls -q
+    assert "$(wc -l <<<"$output")" == 1
+    assert "$(oracle image ls -q)" == ""
+    # A host with the composefs backend: its store is in the physical root.
+    mkdir -p /sysroot/composefs/bootc
+    mv /sysroot/ostree /sysroot/real
+    mkdir /sysroot/ostree
+    ln -s ../composefs/bootc /sysroot/ostree/bootc
+    local verity
+    verity=$(printf 'a%.0s' {1..128})
+    mkdir -p "/sysroot/state/deploy/$verity"
+    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://quay.io/example/os:42\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:%064d\n' 0 \
+        >"/sysroot/state/deploy/$verity/$verity.origin"
+    cp /run/cmdline cmdline
+    echo "root=/dev/vda composefs=$verity" >/run/cmdline
+    bp bound fetch
+    assert "$output" == "Bound images stored: 2"
+    whole 2
+    cp cmdline /run/cmdline
+    rm -r /sysroot/ostree /sysroot/composefs /sysroot/state
+    mv /sysroot/real /sysroot/ostree
+    # Nothing changes in a dry run.
+    bp bound fetch --dry-run
+    assert "$output" =~ "image pull"
+    assert "$(oracle image ls -q)" == ""
+    bp 2 bound fetch --jobs 0
+    bp 2 bound fetch --staged --deployment booted
+    bp 1 --sysroot /srv/none bound fetch
+}
