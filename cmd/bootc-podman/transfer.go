@@ -106,7 +106,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
 		),
 		Action: func(c *cli.Context) error {
-			choice := transfer.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: plan.Source(c.String("from"))}
+			choice := plan.CopyChoice{Image: c.String("source"), Target: c.String("target"), From: plan.Source(c.String("from"))}
 			switch target, err := cstorage.ParseStorable(choice.Target); {
 			case err != nil:
 				return usageErrorf("copy-to-storage: %w", err)

@@ -108,7 +108,7 @@ func (a *arrival) check(ctx context.Context, from plan.Held, cloned bool) (bytes
 	}
 	layers := plan.Descriptors(from.Store, from.Image)
 	var without []string
-	if a.to.bootc && a.Host.DryRun != nil { // it would be removed before
+	if a.to.bootc && a.dryRun() { // it would be removed before
 		without = []string{from.Image.ID}
 	}
 	what := fmt.Sprintf("copy %s to %s", a.what, to.Name)
@@ -165,15 +165,8 @@ func (a *arrival) clone(ctx context.Context, in *place, job clonejob.Job, names 
 		what = name.String()
 		job.Names = append([]string{what}, names[1:]...)
 	}
-	if a.Host.DryRun != nil {
-		cmd, text, err := clonejob.Command(program, job)
-		if err == nil {
-			err = in.Do("its standard input: "+strings.TrimSpace(string(text)), nil)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return &clonejob.Result{}, in.RunPrivate(ctx, cmd)
+	if a.dryRun() {
+		return &clonejob.Result{}, a.explainClone(ctx, in, program, job)
 	}
 	defer a.to.changed()
 	task := a.Progress.Transfer(progress.Task{Name: "cloning", Description: "Cloning " + what, ID: what})
@@ -213,7 +206,7 @@ func (a *arrival) lend(ctx context.Context, loan *plan.Loan) error {
 		a.Events.NotLent(err)
 		return nil
 	}
-	a.lent = err == nil && a.Host.DryRun == nil
+	a.lent = err == nil
 	return err
 }
 
@@ -239,15 +232,11 @@ func (a *arrival) pulling(ctx context.Context, loan *plan.Loan, pull func() erro
 
 // returnLoan removes what was lent, unless another process did.
 func (a *arrival) returnLoan(ctx context.Context, loan *plan.Loan) error {
-	remove := func() error { return a.to.image(context.WithoutCancel(ctx), "rm", "--", loan.ID()) }
-	if a.Host.DryRun != nil {
-		return remove()
-	}
 	there, err := a.to.has(loan.ID())
-	if err != nil || !there {
+	if !a.dryRun() && (err != nil || !there) {
 		return err
 	}
-	if err = remove(); err != nil {
+	if err = a.to.image(context.WithoutCancel(ctx), "rm", "--", loan.ID()); err != nil {
 		if there, _ := a.to.has(loan.ID()); !there {
 			return nil
 		}
@@ -261,16 +250,8 @@ const exportDir = "export"
 // export serves the image of a commit in the ostree repository under a name, has podman
 // pull it, and returns the manifest digest that the image has then.
 func (a *arrival) export(ctx context.Context, commit, name string) (digest string, err error) {
-	dir := filepath.Join(a.Dir, exportDir)
-	pull := func(args, env []string) error {
-		defer a.to.changed()
-		return a.to.ImagePull(ctx, env, args...)
-	}
-	if a.Host.DryRun != nil {
-		if err := a.to.Do(fmt.Sprintf("serve commit %s as %s on the loopback interface", commit, name), nil); err != nil {
-			return "", err
-		}
-		return "", pull(export.PullCommand(dir, name))
+	if a.dryRun() {
+		return "", a.explainExport(ctx, commit, name)
 	}
 	repo, err := a.Sysroot.OpenRepo()
 	if err != nil {
@@ -291,6 +272,7 @@ func (a *arrival) export(ctx context.Context, commit, name string) (digest strin
 	if err := a.checkExport(ctx, name, image); err != nil {
 		return "", err
 	}
+	dir := filepath.Join(a.Dir, exportDir)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -304,9 +286,11 @@ func (a *arrival) export(ctx context.Context, commit, name string) (digest strin
 	if err != nil {
 		return "", err
 	}
-	if err = pull(registry.PullCmd()); err == nil {
+	args, env := registry.PullCmd()
+	if err = a.to.ImagePull(ctx, env, args...); err == nil {
 		exporting.Done()
 	}
+	a.to.changed()
 	// Where the registry failed, podman's own error is only that the answer ended.
 	switch served := registry.Close(); {
 	case ctx.Err() != nil:

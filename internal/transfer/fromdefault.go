@@ -27,9 +27,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) error {
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
-	if o.Host.DryRun == nil {
-		o.tidy(ctx, at)
-	}
+	o.tidy(ctx, at)
 	store, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
 	if store == nil {
 		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], cstorage.ErrNotFound))...)
@@ -93,7 +91,7 @@ func (a *arrival) pullFromDefault(ctx context.Context, from plan.Held) error {
 	if err := a.copy(ctx, from); err != nil {
 		return err
 	}
-	if failed := a.to.Do("", func() error { return a.verifyCopy(from.Image) }); failed != nil {
+	if failed := a.change(func() error { return a.verifyCopy(from.Image) }); failed != nil {
 		return a.to.undo(ctx, failed, before, []string{a.as})
 	}
 	for _, name := range names {

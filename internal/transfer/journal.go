@@ -22,7 +22,7 @@ const (
 // journal writes a record as bootc does, so that its readers find both. journald
 // stores fields in upper case only (systemd.journal-fields(7)), also bootc's.
 func (o Options) journal(v *plan.View, p *plan.Plan, status string) {
-	if o.Host.DryRun != nil {
+	if o.dryRun() {
 		return
 	}
 	fields := map[string]string{

@@ -22,7 +22,7 @@ const lockName = "transfer.lock"
 // lock keeps other transfers away until unlock, and removes files that one left which was
 // killed. A dry run takes no lock.
 func (o *Options) lock(ctx context.Context) (unlock func(), err error) {
-	if o.Host.DryRun != nil {
+	if o.dryRun() {
 		return func() {}, nil
 	}
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {

@@ -105,7 +105,7 @@ func (p *place) read() (*cstorage.Store, []error) {
 }
 
 // changed has the store read again when it is needed. A dry run changes nothing.
-func (p *place) changed() { p.current = p.current && p.DryRun != nil }
+func (p *place) changed() { p.current = p.current && p.o.dryRun() }
 
 // names are the IDs of the images of the store, with their names.
 func (p *place) names() (map[string][]string, error) {

@@ -58,7 +58,7 @@ func (x *execution) newRecord(old *plan.Record) plan.Record {
 
 // remember writes a record, or removes that of which there is none.
 func (o Options) remember(r *plan.Record) error {
-	if o.Host.DryRun != nil {
+	if o.dryRun() {
 		return nil
 	}
 	path := filepath.Join(o.Root, recordPath)

@@ -70,9 +70,7 @@ func Repair(ctx context.Context, o Options, name string, again bool) (*Restored,
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
-	if o.Host.DryRun == nil {
-		o.tidy(ctx, at)
-	}
+	o.tidy(ctx, at)
 	return o.repair(ctx, at, name, again)
 }
 
@@ -198,7 +196,7 @@ func (r *restoring) offered(ctx context.Context) error {
 		for _, digest := range r.Digests {
 			name.Tag, name.Digest = "", digest
 			r.exact = name.String()
-			if lookErr != nil || r.Host.DryRun != nil {
+			if lookErr != nil || r.dryRun() {
 				return nil //nolint:nilerr // podman will find out
 			}
 			cmd := wrapper.Cmd{Path: skopeo, Args: append(slices.Clone(args), "docker://"+r.exact), Env: r.Env}
@@ -249,7 +247,7 @@ func (r *restoring) replace(ctx context.Context, bring func(context.Context) err
 	if err := bring(ctx); err != nil {
 		return fmt.Errorf("bring %s again: %w", r.as, err)
 	}
-	return r.to.Do("", func() error {
+	return r.change(func() error {
 		if store, err = r.to.now(); err != nil {
 			return err
 		}
@@ -279,9 +277,7 @@ func Localize(ctx context.Context, o Options, name string) (*Restored, error) {
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
-	if o.Host.DryRun == nil {
-		o.tidy(ctx, at)
-	}
+	o.tidy(ctx, at)
 	if err := at.openBootc(); err != nil {
 		return nil, err
 	}
@@ -364,7 +360,7 @@ func (r *restoring) localizeLayers(ctx context.Context, loan *plan.Loan) error {
 	if err := r.returnLoan(ctx, loan); err != nil {
 		return err
 	}
-	return r.to.Do("", func() error {
+	return r.change(func() error {
 		own, err := r.to.now()
 		if err != nil {
 			return err
@@ -379,7 +375,7 @@ func (r *restoring) localizeLayers(ctx context.Context, loan *plan.Loan) error {
 
 // note writes the record of what is removed. A dry run writes nothing.
 func (r *restoring) note() error {
-	if r.Host.DryRun != nil {
+	if r.dryRun() {
 		return nil
 	}
 	data, err := json.Marshal(r.removed)
@@ -396,7 +392,7 @@ func (r *restoring) note() error {
 // forget removes the record, if it is of this image.
 func (r *restoring) forget() error {
 	left, err := readRemoved(r.Root)
-	if err != nil || left == nil || left.ID != r.ID || left.Store != r.Store || r.Host.DryRun != nil {
+	if err != nil || left == nil || left.ID != r.ID || left.Store != r.Store || r.dryRun() {
 		return err
 	}
 	return os.Remove(filepath.Join(r.Root, removedPath))

@@ -147,7 +147,7 @@ func TestCopiesThatDoNotFitAreRefused(t *testing.T) {
 			do            func(o Options) error
 		}{
 			{"copy-to-storage", vastly(imageName), []stored{}, func(o Options) error {
-				_, err := CopyToStorage(t.Context(), o, CopyChoice{Target: "localhost/x"})
+				_, err := CopyToStorage(t.Context(), o, plan.CopyChoice{Target: "localhost/x"})
 				return err
 			}},
 			{"pull-from-default-storage", nil, vastly("localhost/x:1"), func(o Options) error {

@@ -102,7 +102,7 @@ func (o *Options) begin(ctx context.Context) (*plan.View, *places, error) {
 			return nil, nil, err
 		}
 		p := o.places(v.Survey)
-		if o.Host.DryRun == nil && !cleaned && o.tidy(ctx, p) {
+		if !cleaned && o.tidy(ctx, p) {
 			p.close()
 			v.Close()
 			continue
@@ -112,8 +112,11 @@ func (o *Options) begin(ctx context.Context) (*plan.View, *places, error) {
 }
 
 // tidy removes what an earlier transfer left in the stores, and reports whether there was
-// any. What cannot be removed does no harm.
+// any. What cannot be removed does no harm. A dry run leaves it.
 func (o *Options) tidy(ctx context.Context, p *places) bool {
+	if o.dryRun() {
+		return false
+	}
 	found, err := p.tidy(ctx)
 	if err != nil {
 		logrus.Warnf("Removing what an earlier transfer left: %v", err)
@@ -136,7 +139,7 @@ func (p *places) nameOwn(ctx context.Context, h *host.Host) error {
 // them when bootc upgrades the host, see inventory.HiddenError. A name that another image
 // of podman's own store has is left to it, and Events.Hidden is called.
 func (p *places) nameOwnAsRead(ctx context.Context, h *host.Host) error {
-	if p.own.DryRun != nil || h == nil {
+	if p.own.o.dryRun() || h == nil {
 		return nil
 	}
 	bootc, err := p.bootc.now()

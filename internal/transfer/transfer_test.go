@@ -516,7 +516,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 	for name, transfer := range map[string]func(context.Context, Options) error{
 		"set-unified": func(ctx context.Context, o Options) error { _, err := SetUnified(ctx, o, plan.Choice{}); return err },
 		"copy-to-storage": func(ctx context.Context, o Options) error {
-			_, err := CopyToStorage(ctx, o, CopyChoice{Target: "localhost/x"})
+			_, err := CopyToStorage(ctx, o, plan.CopyChoice{Target: "localhost/x"})
 			return err
 		},
 		"unset-unified":             func(ctx context.Context, o Options) error { _, err := UnsetUnified(ctx, o); return err },
@@ -610,7 +610,7 @@ func TestNameOfUnfinishedClonesIsRefused(t *testing.T) {
 	if err := PullFromDefault(t.Context(), podman.options(), []string{name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
 		t.Errorf("pull-from-default-storage: %v", err)
 	}
-	if _, err := CopyToStorage(t.Context(), podman.options(), CopyChoice{Target: name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
+	if _, err := CopyToStorage(t.Context(), podman.options(), plan.CopyChoice{Target: name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
 		t.Errorf("copy-to-storage: %v", err)
 	}
 	if len(podman.ran) != 0 {

@@ -147,9 +147,13 @@ func (o *Options) run(ctx context.Context, v *plan.View, at *places, p *plan.Pla
 		Name: "unifying", Description: "Bringing " + p.Name + " into the bootc-owned store", ID: p.Digest, Steps: int64(len(p.Steps)),
 	})
 	defer job.Stop()
+	take := x.take
+	if x.dryRun() {
+		take = x.explain
+	}
 	for _, step := range p.Steps {
 		part := job.Start(progress.Subtask{Name: string(step.Name), Description: step.Description, ID: string(step.Name)})
-		if err := x.take(ctx, step.Name); err != nil {
+		if err := take(ctx, step.Name); err != nil {
 			return errors.Join(err, x.cleanUp(ctx, step.Name))
 		}
 		part.Done()
@@ -189,13 +193,10 @@ func (x *execution) take(ctx context.Context, step plan.StepName) error {
 		defer x.own.changed()
 		return x.own.BootcExport(ctx, x.Take, plan.ExportName)
 	case plan.StepVerify:
-		return x.to.Do(fmt.Sprintf("compare the manifest digest of %s with %s", x.Name, x.Digest), func() error { return x.verify(ctx) })
+		return x.verify(ctx)
 	case plan.StepRemove:
 		return x.own.image(ctx, "rm", "--", plan.ExportName)
 	case plan.StepNameOwn:
-		if x.Host.DryRun != nil {
-			return x.own.tag(ctx, x.Hiding, x.Stored.String())
-		}
 		return x.nameOwnAsRead(ctx, x.view.Host)
 	}
 	return fmt.Errorf("take step %q: %w", step, errors.ErrUnsupported)
@@ -233,9 +234,6 @@ func (x *execution) exportTaken(ctx context.Context) error {
 
 // copyExport copies what bootc exported.
 func (x *execution) copyExport(ctx context.Context) error {
-	if x.Host.DryRun != nil { // it is not there yet
-		return x.to.PushIn(ctx, plan.ExportName, x.Name, 0)
-	}
 	store, err := x.own.now()
 	if store == nil {
 		return errors.Join(err, fmt.Errorf("copy image %q: %w", plan.ExportName, cstorage.ErrNotFound))
@@ -297,12 +295,6 @@ func (x *execution) blobs() map[string]bool {
 // untag takes away the names that came with what was pulled. Those that other images
 // had go back to them.
 func (x *execution) untag(ctx context.Context) error {
-	if x.Host.DryRun != nil {
-		if x.Source == plan.FromRegistry {
-			return x.to.image(ctx, "untag", x.Stored.String(), x.Take)
-		}
-		return x.to.Do("podman image untag of the names that the pull gave it, if any", nil)
-	}
 	store, err := x.to.now()
 	if store == nil {
 		return err

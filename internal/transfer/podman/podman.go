@@ -8,7 +8,6 @@ package podman
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -37,19 +36,6 @@ type Host struct {
 	Version [2]int
 	// Worker distinguishes hosts that pull at the same time, "" for a single one.
 	Worker string
-}
-
-// Do does what is no command. A dry run prints comment in its place, nothing if that
-// is "".
-func (h *Host) Do(comment string, do func() error) error {
-	if h.DryRun == nil {
-		return do()
-	}
-	if comment == "" {
-		return nil
-	}
-	_, err := fmt.Fprintln(h.DryRun, "# "+comment)
-	return err
 }
 
 // Store is one of the two stores of a host, for commands that work on it.
