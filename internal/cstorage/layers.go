@@ -135,16 +135,6 @@ func (s *Store) LayersOf(img *Image) (list []Layer) {
 	return list
 }
 
-// MissingLayer is the ID of the uppermost layer of an image without a record in the store,
-// "" for none.
-func (s *Store) MissingLayer(img *Image) string {
-	_, missing := s.chain(img.topLayer)
-	if s.layers[missing] != nil {
-		return ""
-	}
-	return missing
-}
-
 // chain returns a layer and those below it, topmost first, as far as they have records.
 // missing is the ID of the first that has none, or that is below itself.
 func (s *Store) chain(top string) (chain []*layer, missing string) {

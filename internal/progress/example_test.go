@@ -4,10 +4,7 @@
 package progress_test
 
 import (
-	"io"
-	"log"
 	"os"
-	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 )
@@ -24,10 +21,7 @@ func Example() {
 		Name: "layer", Description: "layer 3f4a5b", ID: "3f4a5b", Bytes: 5,
 	})
 	defer layer.Stop()
-	if _, err := io.Copy(io.Discard, layer.Reader(strings.NewReader("12345"))); err != nil {
-		log.Print(err)
-		return
-	}
+	layer.Add(5)
 	layer.Done()
 	job.Done()
 	// Output:

@@ -361,23 +361,6 @@ func (p *Part) SetTotal(n int64) {
 	}
 }
 
-// Reader counts what is read from src. Methods of src other than Read are hidden.
-func (p *Part) Reader(src io.Reader) io.Reader {
-	if p == nil {
-		return src
-	}
-	return &countingReader{p, src}
-}
-
-// Writer counts what is written to dst. Methods of dst other than Write are
-// hidden.
-func (p *Part) Writer(dst io.Writer) io.Writer {
-	if p == nil {
-		return dst
-	}
-	return &countingWriter{p, dst}
-}
-
 // Done ends the part as done: an estimated size becomes the size that was counted. Stop ends
 // it as not done: its bytes do not count, as they have to be done again. Only the first call
 // counts, so Stop can be deferred.
@@ -408,28 +391,6 @@ func (p *Part) end(what change) {
 		j.parts = slices.DeleteFunc(j.parts, func(other *Part) bool { return other == p })
 	}
 	j.r.notify(time.Now(), what, j, p)
-}
-
-type countingReader struct {
-	part *Part
-	src  io.Reader
-}
-
-func (r *countingReader) Read(buf []byte) (int, error) {
-	n, err := r.src.Read(buf)
-	r.part.count.Add(int64(n))
-	return n, err
-}
-
-type countingWriter struct {
-	part *Part
-	dst  io.Writer
-}
-
-func (w *countingWriter) Write(buf []byte) (int, error) {
-	n, err := w.dst.Write(buf)
-	w.part.count.Add(int64(n))
-	return n, err
 }
 
 // memory is the period that a rate is the mean of.
