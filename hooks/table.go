@@ -24,18 +24,17 @@ type Hook struct {
 	For string
 	// Annotations are all that the hook reads, For among them.
 	Annotations []string
-	// File is the name of the hook configuration.
-	File string
 	// Modes are the values of the option --mode, the default first; nil is a hook without.
 	Modes []Mode
-	// InStatus reports that status and usage say whether podman runs the hook.
-	InStatus bool
 
 	// run returns the exit status.
 	run func(v *Invocation, options []string) int
 	// preview returns what run would do to a container of this configuration.
 	preview func(v *Invocation, config []byte, options []string) []string
 }
+
+// File is the name of the hook configuration.
+func (h Hook) File() string { return "50-bootc-podman-" + h.Name + ".json" }
 
 // Table lists the hooks, in the order they are shown in. A new hook is an entry here:
 // installing, verifying, status and completion go by it, and tests compare the manual
@@ -45,21 +44,19 @@ func Table() []Hook {
 		{
 			Name: Ledger, Does: "records each container that starts, until it has stopped",
 			Stages: []string{"createRuntime", "poststop"},
-			File:   "50-bootc-podman-ledger.json", InStatus: true,
-			run: (*Invocation).ledger, preview: (*Invocation).previewLedger,
+			run:    (*Invocation).ledger, preview: (*Invocation).previewLedger,
 		},
 		{
 			// Not only where hasBindMounts: podman does not count those of --volumes-from.
 			Name: MountGuard, Does: "looks for mounts through which a container could write to what the host boots",
 			Stages: []string{"precreate"}, Annotations: []string{AllowHostRW},
-			File: "50-bootc-podman-mount-guard.json", Modes: Modes(), InStatus: true,
-			run: (*Invocation).mountGuard, preview: (*Invocation).previewMountGuard,
+			Modes: Modes(),
+			run:   (*Invocation).mountGuard, preview: (*Invocation).previewMountGuard,
 		},
 		{
 			Name: BoundGate, Does: "starts a container that asks for it only as what is bound to the booted deployment",
 			// Any value of the annotation: a misspelt one must not open the gate.
 			Stages: []string{"precreate"}, For: Require, Annotations: []string{Require, AllowChanges},
-			File: "50-bootc-podman-bound-gate.json", InStatus: true,
 			run: (*Invocation).boundGate, preview: (*Invocation).previewBoundGate,
 		},
 	}

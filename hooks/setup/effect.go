@@ -31,16 +31,13 @@ type Effect struct {
 	hook hooks.Hook
 }
 
-// Effects describes our hooks on the host whose root is root, in the order of hooks.Table,
-// those with InStatus. podman is not asked for its version: a hook must run with each that is known.
+// Effects describes our hooks on the host whose root is root, in the order of hooks.Table. podman is not asked for its version: a hook must run with each that is known.
 // It is what a glance needs; Verify looks at more.
 func Effects(root string) (effects []Effect, err error) {
 	err = inRoot(root, "read hooks", func(dir *os.File) error {
 		booted := bootTime(dir)
 		for _, h := range hooks.Table() {
-			if h.InStatus {
-				effects = append(effects, Effect{Hook: h.Name, hook: h, Installed: true, Since: booted})
-			}
+			effects = append(effects, Effect{Hook: h.Name, hook: h, Installed: true, Since: booted})
 		}
 		for _, order := range (Podman{}).orders() {
 			c, err := Podman{}.read(dir, order)
@@ -66,7 +63,7 @@ func Effects(root string) (effects []Effect, err error) {
 // look compares with the hooks that podman reads.
 func (e *Effect) look(root *os.File, all []Configured) {
 	for _, c := range all {
-		if filepath.Base(c.File) != e.hook.File {
+		if filepath.Base(c.File) != e.hook.File() {
 			continue
 		}
 		if c.Hook == nil {

@@ -102,7 +102,7 @@ func (i Install) Files() (map[string][]byte, error) {
 	return files, nil
 }
 
-func hookFile(h hooks.Hook) string { return filepath.Join(PrivateDir, h.File) }
+func hookFile(h hooks.Hook) string { return filepath.Join(PrivateDir, h.File()) }
 
 // dropIn names the private directory, behind those that podman reads without it.
 // It is a plain list, which every podman understands and which still works after a

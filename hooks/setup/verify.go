@@ -134,7 +134,7 @@ func (v *verifier) directories(c configuration, ours map[string]Configured) {
 func found(all []Configured) map[string]Configured {
 	ours := map[string]Configured{}
 	for _, c := range all {
-		if name := filepath.Base(c.File); slices.ContainsFunc(hooks.Table(), func(h hooks.Hook) bool { return h.File == name }) {
+		if name := filepath.Base(c.File); slices.ContainsFunc(hooks.Table(), func(h hooks.Hook) bool { return h.File() == name }) {
 			ours[name] = c
 		}
 	}
@@ -159,7 +159,7 @@ func (v *verifier) ours(c configuration, dirs []string, ours map[string]Configur
 		return
 	}
 	for _, h := range hooks.Table() {
-		c, ok := ours[h.File]
+		c, ok := ours[h.File()]
 		switch {
 		case !ok:
 			v.find(health.HookMissing, health.Failing, hookFile(h), "is missing", fmt.Sprintf("the hook %s does not run", h.Name), v.again(ours))
@@ -183,7 +183,7 @@ func (v *verifier) again(ours map[string]Configured) string {
 	}
 	program := ""
 	for _, h := range hooks.Table() {
-		c := ours[h.File]
+		c := ours[h.File()]
 		if c.Hook == nil || filepath.Dir(c.File) != PrivateDir {
 			continue
 		}
