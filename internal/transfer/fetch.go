@@ -47,9 +47,7 @@ func Fetch(ctx context.Context, o Options, wanted []Wanted, from plan.Source, jo
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
-	if o.Host.DryRun == nil {
-		o.tidy(ctx, at)
-	}
+	o.tidy(ctx, at)
 	f := &fetching{Options: &o, places: at, from: from, jobs: jobs}
 	absent, failed := f.absent(ctx, wanted)
 	if len(absent) == 0 {
@@ -165,7 +163,7 @@ func (f *fetching) session(w Wanted) (*wrapper.Session, error) {
 // start.
 func (f *fetching) openStore(ctx context.Context) error {
 	err := f.openBootc()
-	if err != nil || f.bootc.Session.Store.Exists || f.Host.DryRun != nil {
+	if err != nil || f.bootc.Session.Store.Exists || f.dryRun() {
 		return err
 	}
 	if _, err := f.bootc.Session.Create(ctx); err != nil {
@@ -179,7 +177,7 @@ func (f *fetching) openStore(ctx context.Context) error {
 // ask asks registries what they have, where podman's own store may have some of it.
 func (f *fetching) ask(ctx context.Context, absent []*fetched) {
 	own, err := f.own.now()
-	if err != nil || own == nil || len(own.Images) == 0 || f.Host.DryRun != nil || f.from == plan.FromDefault || f.Method == plan.ByPodman {
+	if err != nil || own == nil || len(own.Images) == 0 || f.dryRun() || f.from == plan.FromDefault || f.Method == plan.ByPodman {
 		return
 	}
 	each(f.jobs, absent, func(_ int, w *fetched) {
@@ -257,7 +255,7 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 	}
 	f.bootc.Version = version
 	jobs := f.jobs
-	if f.Host.DryRun != nil {
+	if f.dryRun() {
 		jobs = 1
 	}
 	var failed []error
@@ -278,7 +276,7 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 	f.bootc.changed()
 	a := &arrival{Options: f.Options, places: f.places, to: f.bootc, from: f.own}
 	for _, w := range pulls {
-		if w.pulled && f.Host.DryRun == nil {
+		if w.pulled && !f.dryRun() {
 			failed = append(failed, f.verify(w.Name))
 		}
 		if w.loan != nil {
@@ -291,7 +289,7 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 // lendAll clones the layers of podman's own store that are about to be pulled.
 func (f *fetching) lendAll(ctx context.Context, pulls []*fetched) {
 	own, err := f.own.now()
-	if err != nil || f.Host.DryRun != nil || f.Method == plan.ByPodman {
+	if err != nil || f.dryRun() || f.Method == plan.ByPodman {
 		return
 	}
 	a := &arrival{Options: f.Options, places: f.places, to: f.bootc, from: f.own}
