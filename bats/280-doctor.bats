@@ -233,6 +233,10 @@ healthy() {
     doctor_finds cleanup-blocked
     PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')"
     bp doctor
+    oracle create --name web --network none "$id" sleep 100 >/dev/null
+    assert "$("$BOOTC_PODMAN" gc --dry-run --format json | jq -c '[.images[].blocked]')" == '["in-use"]'
+    doctor_finds cleanup-blocked
+    PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')" >/dev/null
     oracle image rm "$id" >/dev/null
     healthy
 }

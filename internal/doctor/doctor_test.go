@@ -4,13 +4,17 @@
 package doctor
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mattn/go-shellwords"
+
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -208,12 +212,12 @@ func faults() []fault {
 		{
 			"export interrupted", func(h *scratchHost) { h.Mkdir("run/bootc-podman/export") },
 			[]health.Rule{health.Leftover},
-			false, "run/bootc-podman/export", "transfer", "doctor --fix", false,
+			false, "run/bootc-podman/export", "transfer", "doctor --fix", true,
 		},
 		{
 			"link to the store missing", func(h *scratchHost) { h.remove("usr/lib/bootc/storage") },
 			[]health.Rule{health.StoreLinkMissing},
-			false, "/usr/lib/bootc/storage", "is missing", "ln -s ", false,
+			false, "/usr/lib/bootc/storage", "ln -s ../../../sysroot/ostree/bootc/storage /usr/lib/bootc/storage", "", false,
 		},
 		{"stores are one", func(h *scratchHost) {
 			h.remove(ownStore)
@@ -229,6 +233,28 @@ func faults() []fault {
 			[]health.Rule{health.LabelWrong},
 			false, bootcStore, "SELinux label", "doctor --fix", true,
 		},
+		{"service of podman's interrupted", func(h *scratchHost) { h.Mkdir("run/bootc-podman/service") }, []health.Rule{health.Leftover}, false, "run/bootc-podman/service", "transfer", "doctor --fix", true},
+		{"export of another user's in the bootc store", func(h *scratchHost) {
+			h.add(bootcStore, stored{names: []string{"localhost/bootc-podman/export:latest"}, text: "x"})
+		}, nil, false, "", "", "", false},
+		{"export left in podman's own store", func(h *scratchHost) {
+			h.add(ownStore, stored{names: []string{"localhost/bootc-podman/export:latest"}, text: "x"})
+		}, []health.Rule{health.Leftover}, false, "image localhost/bootc-podman/export:latest of podman's own store", "transfer", "doctor --fix", false},
+		{"repair interrupted", func(h *scratchHost) {
+			h.Write("var/lib/bootc-podman/removed.json", encode(object{"schema": 1, "verb": "repair", "id": strings.Repeat("1", 64), "digest": "sha256:" + strings.Repeat("1", 64), "names": []string{"quay.io/example/gone:1"}}))
+		}, []health.Rule{health.Leftover}, false, "quay.io/example/gone:1", "was removed by repair", "bootc-podman repair quay.io/example/gone:1", false},
+		{"composefs host, where bootc removes bound images", (*scratchHost).toComposefs, []health.Rule{health.BoundPruned}, false, "bound image " + appImage, "composefs", "", false},
+		{"composefs host without its link", func(h *scratchHost) {
+			h.unbound()
+			h.toComposefs()
+			h.remove("sysroot/ostree/bootc")
+		}, []health.Rule{health.ComposefsLinkMissing}, false, "ostree/bootc", "is missing", "doctor --fix", true},
+		{"composefs host with two directories", func(h *scratchHost) {
+			h.unbound()
+			h.toComposefs()
+			h.remove("sysroot/ostree/bootc")
+			h.Mkdir("sysroot/ostree/bootc")
+		}, []health.Rule{health.StoresAreTwo}, false, "ostree/bootc", "composefs/bootc", "", false},
 		{"labels right", func(h *scratchHost) { h.labelled("container_ro_file_t") }, nil, false, "", "", "", false},
 	}
 }
@@ -340,5 +366,181 @@ func TestAHostWithoutDeploymentsIsUndetermined(t *testing.T) {
 	h.Mkdir("sysroot")
 	if v := ResultOf(QuickCheck(t.Context(), h.options())); v != Undetermined {
 		t.Errorf("result %v", v)
+	}
+}
+
+// TestEachCommandExists: what findings name as a fix is a verb of this program with options
+// that it has, by its manual pages, a command of podman's, or one of four others.
+func TestEachCommandExists(t *testing.T) {
+	podman := map[string][]string{
+		"image pull": nil, "image rm": {"--force"}, "image untag": nil, "rm": {"--force", "--all"}, "rmi": {"--force"}, "tag": nil, "untag": nil,
+	}
+	isPodman := func(words []string) bool {
+		for len(words) > 1 && words[0] == "--root" {
+			words = words[2:]
+		}
+		for command, options := range podman {
+			if rest, ok := strings.CutPrefix(strings.Join(words, " "), command+" "); ok {
+				return !slices.ContainsFunc(strings.Fields(rest), func(word string) bool { return strings.HasPrefix(word, "-") && !slices.Contains(options, word) })
+			}
+		}
+		return false
+	}
+	isOurs := func(verb string, args []string) bool {
+		page, err := os.ReadFile("../../contrib/man/bootc-podman-" + verb + ".8.md")
+		return err == nil && !slices.ContainsFunc(args, func(word string) bool {
+			return strings.HasPrefix(word, "-") && !strings.Contains(string(page), "**"+word+"**")
+		})
+	}
+	seen := 0
+	for _, f := range faults() {
+		h := newHost(t)
+		f.plant(h)
+		for _, problem := range Examine(t.Context(), h.options()) {
+			if problem.Fix == "" {
+				continue
+			}
+			seen++
+			words, err := shellwords.Parse(strings.ReplaceAll(problem.Fix, ">", " "))
+			exists := false
+			switch {
+			case err != nil || len(words) < 2:
+			case words[0] == "podman":
+				exists = isPodman(words[1:])
+			case words[0] == "bootc-podman" && words[1] == "exec":
+				exists = words[2] == "--" && words[3] == "podman" && isPodman(words[4:])
+			case words[0] == "bootc-podman" && words[1] == "image":
+				exists = isPodman(words[1:])
+			case words[0] == "bootc-podman":
+				exists = isOurs(words[1], words[2:])
+			default:
+				exists = slices.Contains([]string{"mkdir", "printf", "rm"}, words[0])
+			}
+			if !exists {
+				t.Errorf("%s: no such command: %s", f.name, problem.Fix)
+			}
+			if promised := strings.HasSuffix(problem.Fix, "doctor --fix"); promised != (problem.Apply != nil) {
+				t.Errorf("%s: %q and a fix: %v", f.name, problem.Fix, problem.Apply != nil)
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("%d commands", seen)
+	}
+}
+
+// TestEachRuleHasAFault: the page of the rules and the faults of the tests have the same
+// rules of doctor.
+func TestEachRuleHasAFault(t *testing.T) {
+	page, err := os.ReadFile("../../docs/findings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "## Doctor")
+	table, _, _ := strings.Cut(rest, "## ")
+	planted := map[string]bool{}
+	for _, f := range faults() {
+		for _, rule := range f.rules {
+			planted[string(rule)] = true
+		}
+	}
+	// Those that other tests have.
+	elsewhere := []string{"content-differs", "credentials", "database-old", "labels-unread", "no-reflinks"}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "`")
+		if len(cells) < 3 {
+			continue
+		}
+		if rule := cells[1]; !planted[rule] && !slices.Contains(elsewhere, rule) {
+			t.Errorf("no fault for %q", rule)
+		}
+	}
+}
+
+// rulesOf are the rules of what Examine finds, with these options.
+func rulesOf(t *testing.T, o Options) (rules []health.Rule, first health.Finding) {
+	t.Helper()
+	for _, p := range Examine(t.Context(), o) {
+		if p.Rule == health.NoReflinks {
+			continue
+		}
+		if len(rules) == 0 {
+			first = p.Finding
+		}
+		rules = append(rules, p.Rule)
+	}
+	return rules, first
+}
+
+func TestOldDatabaseIsAFaultForPodman6Only(t *testing.T) {
+	h := newHost(t)
+	content, err := os.ReadFile("../../storageconf/testdata/podman-4.3.1.bolt_state.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Write(bootcStore+"/libpod/bolt_state.db", string(content))
+	for version, want := range map[string][]health.Rule{"": nil, "4.3.1": nil, "5.8.6": nil, "6.0.0": {health.DatabaseOld}, "10.1.0": {health.DatabaseOld}} {
+		o := h.options()
+		o.Podman.Version = version
+		if rules, _ := rulesOf(t, o); !slices.Equal(rules, want) {
+			t.Errorf("podman %q: %q, want %q", version, rules, want)
+		}
+	}
+	o := h.options()
+	o.Podman.Version = "6.0.0"
+	Fix(t.Context(), Examine(t.Context(), o), func(string) {}, func(action string, err error) { t.Errorf("%s: %v", action, err) })
+	if rules, _ := rulesOf(t, o); rules != nil || !h.Exists(bootcStore+"/libpod/bolt_state.db.bak") {
+		t.Errorf("after the fix: %q", rules)
+	}
+}
+
+func TestCredentialsOfARegistryAreNamedWithoutTheSecret(t *testing.T) {
+	h := newHost(t)
+	for _, tt := range []struct{ file, registry, want string }{
+		{"", "quay.io", "no file"},
+		{`{"auths":{"quay.io":{"auth":"c2VjcmV0"}}}`, "quay.io", `the entry "quay.io"`},
+		{`{"auths":{"quay.io":{"auth":"c2VjcmV0"}}}`, "quay.io/example/app", `the entry "quay.io"`},
+		{`{"auths":{"quay.io":{"auth":"c2VjcmV0"},"quay.io/example":{"auth":"c2VjcmV0"}}}`, "quay.io/example/app", `the entry "quay.io/example"`},
+		{`{"auths":{"quay.io/other":{"auth":"c2VjcmV0"}}}`, "quay.io/example/app", "no entry"},
+		{`{"credHelpers":{"quay.io":"secretservice"}}`, "quay.io/example/app", `the credential helper "secretservice"`},
+	} {
+		if tt.file != "" {
+			h.Write("etc/ostree/auth.json", tt.file)
+		}
+		o := h.options()
+		o.Registry = tt.registry
+		rules, found := rulesOf(t, o)
+		if !slices.Equal(rules, []health.Rule{health.Credentials}) || found.Severity != health.Information ||
+			!strings.Contains(found.What, tt.want) || strings.Contains(found.String(), "c2VjcmV0") {
+			t.Errorf("%s: %+v", tt.file, found)
+		}
+	}
+}
+
+// TestSharedExtents compares with the filesystem of the temporary directory.
+func TestSharedExtents(t *testing.T) {
+	h := newHost(t)
+	kind := strings.TrimSpace(testhost.Run(t, "stat", "-f", "-c", "%T", h.Dir))
+	found := slices.ContainsFunc(Examine(t.Context(), h.options()), func(p Problem) bool { return p.Rule == health.NoReflinks && p.Severity == health.Information })
+	switch kind {
+	case "ext2/ext3", "tmpfs":
+		if !found {
+			t.Errorf("no finding on %s", kind)
+		}
+	default:
+		if found {
+			t.Errorf("a finding on %s", kind)
+		}
+	}
+}
+
+func TestLabelsAreNotComparedWithoutAPolicy(t *testing.T) {
+	h := newHost(t)
+	h.Write("sys/fs/selinux/enforce", "1")
+	o := h.options()
+	o.Env = []string{"PATH=" + h.Dir}
+	rules, found := rulesOf(t, o)
+	if !slices.Equal(rules, []health.Rule{health.LabelsUnread}) || found.Severity != health.Information {
+		t.Errorf("%+v", found)
 	}
 }

@@ -106,6 +106,32 @@ func newHost(t *testing.T) *scratchHost {
 	return h
 }
 
+// unbound takes the bound images from the host.
+func (h *scratchHost) unbound() {
+	h.Helper()
+	h.remove("usr/lib/bootc/bound-images.d")
+	h.remove(bootedRoot + "/usr/lib/bootc/bound-images.d")
+	h.drop(bootcStore, 1)
+}
+
+// toComposefs makes the host a composefs one that has booted a deployment of its image.
+func (h *scratchHost) toComposefs() {
+	h.Helper()
+	verity := strings.Repeat("a", 128)
+	h.remove("sysroot/boot")
+	h.Mkdir("sysroot/composefs/bootc")
+	if err := os.Rename(h.Path(bootcStore), h.Path("sysroot/composefs/bootc/storage")); err != nil {
+		h.Fatal(err)
+	}
+	h.remove("sysroot/ostree")
+	h.Link("../composefs/bootc", "sysroot/ostree/bootc")
+	h.Write("sysroot/state/deploy/"+verity+"/"+verity+".origin", "[origin]\ncontainer-image-reference = ostree-unverified-image:docker://"+osImage+
+		"\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:"+sum(stored{text: "os"}.manifest())+"\n")
+	h.Write("proc/cmdline", "composefs="+verity+"\n")
+	h.Write("proc/self/mountinfo", "")
+	h.Write("proc/locks", "")
+}
+
 // unit is a quadlet without a finding.
 func unit(image string) string {
 	return "[Container]\nImage=" + image + "\nGlobalArgs=--storage-opt=additionalimagestore=/usr/lib/bootc/storage\n"

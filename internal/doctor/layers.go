@@ -23,6 +23,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -141,6 +142,9 @@ func (ex *examination) leftovers() (list []Problem) {
 	}
 	for _, s := range ex.stores() {
 		for _, left := range transfer.Left(s.Store) {
+			if s.bootc && left == plan.ExportName {
+				continue // bootc exports to podman's own store
+			}
 			do := func(ctx context.Context) error { return transfer.Tidy(ctx, ex.Options.Options) }
 			if strings.HasPrefix(left, clonejob.Unfinished) {
 				do = ex.maintain(s, clonejob.Care{})

@@ -140,9 +140,8 @@ func (ex *examination) places() (list []Problem) {
 	list = append(list, ex.composefsLink()...)
 	if len(ex.survey.Bound()) > 0 && ex.Sysroot.Running != "" && !linkExists(ex.root, storeLink) {
 		list = append(list, Problem{Finding: health.Finding{
-			Rule: health.StoreLinkMissing, Severity: health.Risk, Where: storeLink, What: "is missing, in the image that is booted",
+			Rule: health.StoreLinkMissing, Severity: health.Risk, Where: storeLink, What: "is missing: the Containerfile of the booted image has to make it, by RUN ln -s ../../../sysroot/ostree/bootc/storage " + storeLink,
 			Why: "a bound image that names it as an additional image store does not start",
-			Fix: "ln -s ../../../sysroot/ostree/bootc/storage " + storeLink,
 		}})
 	}
 	if ex.survey.Bootc == nil || ex.survey.Own == nil {
