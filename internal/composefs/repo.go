@@ -196,9 +196,8 @@ func (r *Repo) inferAlgorithm() error {
 // HasVerity reports whether each object has to be protected by fs-verity, which bootc and
 // cfsctl record by protecting meta.json.
 func (r *Repo) HasVerity() bool {
-	var st unix.Statx_t
-	err := unix.Statx(int(r.dir.Fd()), "meta.json", unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st)
-	return err == nil && st.Attributes&unix.STATX_ATTR_VERITY != 0
+	protected, err := r.hasVerity("meta.json")
+	return err == nil && protected
 }
 
 // Lock takes the lock that keeps the garbage collection of bootc and cfsctl away until

@@ -73,6 +73,7 @@ func checks() []check {
 		{"labels", false, (*examination).labels},
 		{"credentials", false, (*examination).credentials},
 		{"filesystem", false, (*examination).filesystem},
+		{"fs-verity", false, (*examination).verity},
 		{"content", false, (*examination).content},
 	}
 }

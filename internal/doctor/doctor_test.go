@@ -14,6 +14,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -45,7 +46,7 @@ func faults() []fault {
 		{"nothing", func(*scratchHost) {}, nil, true, "", "", "", false},
 		{"hooks installed", installed, nil, true, "", "", "", false},
 		{"bound image missing", func(h *scratchHost) {
-			h.drop(bootcStore, 1)
+			h.drop(1)
 		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage, false},
 		{"bound image of another deployment missing", func(h *scratchHost) {
 			h.deploySecond(unit("quay.io/next:1"))
@@ -61,10 +62,10 @@ func faults() []fault {
 		}, []health.Rule{health.Unreadable}, true, "", "images.json", "", false},
 		{"unified image gone", func(h *scratchHost) {
 			h.Write("var/lib/bootc-podman/unified.json", `{"schema":1,"image":"docker://`+osImage+`","name":"`+osImage+`","id":"`+h.os+`"}`)
-			h.drop(bootcStore, 0)
+			h.drop(0)
 		}, []health.Rule{health.UnifiedGone}, true, "booted deployment", osImage, "bootc-podman set-unified", false},
 		{"never unified", func(h *scratchHost) {
-			h.drop(bootcStore, 0)
+			h.drop(0)
 		}, nil, true, "", "", "", false},
 		{
 			"no storage.conf", func(h *scratchHost) { h.remove("etc/containers/storage.conf") },
@@ -255,6 +256,15 @@ func faults() []fault {
 			h.remove("sysroot/ostree/bootc")
 			h.Mkdir("sysroot/ostree/bootc")
 		}, []health.Rule{health.StoresAreTwo}, false, "ostree/bootc", "composefs/bootc", "", false},
+		{"composefs repository without fs-verity", func(h *scratchHost) {
+			h.unbound()
+			h.toComposefs()
+			h.remove("sysroot/ostree/bootc")
+			if err := testcomposefs.Extract(testcomposefs.Bootc1169, h.Path("sysroot")); err != nil {
+				h.Fatal(err)
+			}
+			h.remove("sysroot/state/deploy/" + testcomposefs.Deployment)
+		}, []health.Rule{health.NoVerity}, false, "sysroot/composefs", "not protected by fs-verity", "", false},
 		{"labels right", func(h *scratchHost) { h.labelled("container_ro_file_t") }, nil, false, "", "", "", false},
 	}
 }
@@ -445,7 +455,7 @@ func TestEachRuleHasAFault(t *testing.T) {
 		}
 	}
 	// Those that other tests have.
-	elsewhere := []string{"content-differs", "credentials", "database-old", "labels-unread", "no-reflinks"}
+	elsewhere := []string{"content-differs", "credentials", "database-old", "labels-unread", "no-reflinks", "verity-missing"}
 	for line := range strings.Lines(table) {
 		cells := strings.Split(line, "`")
 		if len(cells) < 3 {
@@ -531,6 +541,16 @@ func TestSharedExtents(t *testing.T) {
 		if found {
 			t.Errorf("a finding on %s", kind)
 		}
+	}
+}
+
+func TestObjectsWithoutVerityAreCounted(t *testing.T) {
+	if found := verityMissing("/sysroot/composefs", 3, nil); found != nil {
+		t.Errorf("%+v", found)
+	}
+	found := verityMissing("/sysroot/composefs", 3, []string{"objects/aa/b", "objects/cc/d"})
+	if len(found) != 1 || found[0].Rule != health.VerityMissing || found[0].Where != "/sysroot/composefs/objects/aa/b" || !strings.Contains(found[0].What, "2 of 3") {
+		t.Errorf("%+v", found)
 	}
 }
 

@@ -111,7 +111,7 @@ func (h *scratchHost) unbound() {
 	h.Helper()
 	h.remove("usr/lib/bootc/bound-images.d")
 	h.remove(bootedRoot + "/usr/lib/bootc/bound-images.d")
-	h.drop(bootcStore, 1)
+	h.drop(1)
 }
 
 // toComposefs makes the host a composefs one that has booted a deployment of its image.
@@ -253,12 +253,12 @@ func (h *scratchHost) walk() string {
 	return testhost.Run(h, "sh", "-c", `cd "$1" && find . ! -type f -printf '%p %m %l\n' | LC_ALL=C sort && find . -type f -exec sha256sum {} + | LC_ALL=C sort -k 2`, "sh", h.Dir)
 }
 
-// drop removes an image from a store.
-func (h *scratchHost) drop(store string, i int) {
+// drop removes an image from the bootc store.
+func (h *scratchHost) drop(i int) {
 	h.Helper()
-	h.remove(store + "/overlay/" + h.stores[store][i].layer())
-	h.stores[store] = slices.Delete(h.stores[store], i, i+1)
-	h.records(store)
+	h.remove(bootcStore + "/overlay/" + h.stores[bootcStore][i].layer())
+	h.stores[bootcStore] = slices.Delete(h.stores[bootcStore], i, i+1)
+	h.records(bootcStore)
 }
 
 // rename gives an image of a store these names.

@@ -106,12 +106,16 @@ const (
 	NameUnreadable Rule = "name-unreadable"
 	// NoReflinks is a filesystem without shared extents.
 	NoReflinks Rule = "no-reflinks"
+	// NoVerity is a composefs repository that fs-verity does not protect.
+	NoVerity Rule = "no-verity"
 	// StoreLinkMissing is the missing link to the bootc store.
 	StoreLinkMissing Rule = "store-link-missing"
 	// StoresAreOne is two stores in one directory.
 	StoresAreOne Rule = "stores-are-one"
 	// StoresAreTwo is two directories for the bootc store.
 	StoresAreTwo Rule = "stores-are-two"
+	// VerityMissing is an object without fs-verity in a repository that is protected by it.
+	VerityMissing Rule = "verity-missing"
 )
 
 // The rules of "bound lint" and "bound check".
