@@ -59,6 +59,8 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 			do = clone.Care
 		case job.OSTree != nil:
 			do = exportImage
+		case job.Composefs != nil:
+			do = cloneComposefs
 		}
 		result, err = do(ctx, job, func(p clonejob.Progress) {
 			_ = answer(clonejob.Answer{Progress: &p}) // the last one will fail, too

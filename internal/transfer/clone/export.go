@@ -10,6 +10,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -28,8 +30,7 @@ type Archives interface {
 	Layers() int
 	// Entries is the number of entries of a layer's archive, by its index.
 	Entries(layer int) int
-	// IsDir and Open are those of tree.Entries, of a layer.
-	IsDir(layer, entry int) bool
+	// Open opens an entry by the rules of tree.Entry for an archive that is made.
 	Open(layer, entry int) (hdr *tar.Header, file tree.File, err error)
 	// Describe returns the image's documents when the digests and sizes of the
 	// archives, which are the layers' blobs, too, are known.
@@ -93,15 +94,20 @@ func describe(archives Archives, plan []*planned) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return src, src.describe(manifest, config)
+}
+
+// describe sets the image's record.
+func (s *source) describe(manifest, config []byte) error {
 	var parsed struct {
 		Created time.Time `json:"created"`
 	}
 	if err := json.Unmarshal(config, &parsed); err != nil {
-		return nil, fmt.Errorf("parse configuration: %w", err)
+		return fmt.Errorf("parse configuration: %w", err)
 	}
-	src.image = &storage.Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest), Created: parsed.Created}
-	src.data = documents(manifest, config)
-	return src, nil
+	s.image = &storage.Image{ID: digest.FromBytes(config).Encoded(), Digest: digest.FromBytes(manifest), Created: parsed.Created}
+	s.data = documents(manifest, config)
+	return nil
 }
 
 // stageArchives makes all layers in the destination's staging directory: which of them
@@ -112,7 +118,10 @@ func (c *cloning) stageArchives(ctx context.Context, archives Archives) error {
 	group.SetLimit(c.workers)
 	for i, p := range c.plan {
 		group.Go(func() (err error) {
-			d := &archiveDiffer{ctx: ctx, cloning: c, layer: p, index: i, archives: archives}
+			entries := &archiveEntries{archives: archives, layer: i}
+			d := &archiveDiffer{ctx: ctx, cloning: c, layer: p, assemble: func(root, tarSplit *os.File) (*tree.Archive, error) {
+				return tree.Assemble(ctx, root, tarSplit, entries, c.copier, &p.counts, c.workers)
+			}}
 			p.output, err = c.dst.PrepareStagedLayer(&drivers.ApplyDiffWithDifferOpts{}, d)
 			if err != nil {
 				return fmt.Errorf("layer %d of %d: %w", i+1, len(c.plan), err)
@@ -124,29 +133,34 @@ func (c *cloning) stageArchives(ctx context.Context, archives Archives) error {
 	return group.Wait()
 }
 
+// archiveEntries implements tree.Entries for a layer's archive.
+type archiveEntries struct {
+	archives    Archives
+	layer, next int
+}
+
+// Next implements tree.Entries.
+func (e *archiveEntries) Next() (entry tree.Entry, err error) {
+	if e.next == e.archives.Entries(e.layer) {
+		return entry, io.EOF
+	}
+	entry.Header, entry.File, err = e.archives.Open(e.layer, e.next)
+	e.next++
+	return entry, err
+}
+
 // archiveDiffer fills the staging directory of one layer out of an archive. It
-// implements drivers.Differ and, for that archive, tree.Entries.
+// implements drivers.Differ.
 type archiveDiffer struct {
-	ctx      context.Context //nolint:containedctx // the interface passes none
-	cloning  *cloning
-	layer    *planned
-	index    int
-	archives Archives
+	ctx     context.Context //nolint:containedctx // the interface passes none
+	cloning *cloning
+	layer   *planned
+	// assemble makes the tree and the tar-split file.
+	assemble func(root, tarSplit *os.File) (*tree.Archive, error)
 }
 
 // Close implements drivers.Differ.
 func (*archiveDiffer) Close() error { return nil }
-
-// Len implements tree.Entries.
-func (d *archiveDiffer) Len() int { return d.archives.Entries(d.index) }
-
-// IsDir implements tree.Entries.
-func (d *archiveDiffer) IsDir(entry int) bool { return d.archives.IsDir(d.index, entry) }
-
-// Open implements tree.Entries.
-func (d *archiveDiffer) Open(entry int) (*tar.Header, tree.File, error) {
-	return d.archives.Open(d.index, entry)
-}
 
 // ApplyDiff implements drivers.Differ.
 func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers.DifferOptions) (output drivers.DriverWithDifferOutput, err error) {
@@ -168,17 +182,11 @@ func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers
 			root.Close()
 		}
 	}()
-	made, err := tree.Assemble(d.ctx, root, tarSplit, d, d.cloning.copier, &d.layer.counts, d.cloning.workers)
+	made, err := d.assemble(root, tarSplit)
 	if err != nil {
 		return output, err
 	}
-	d.cloning.report.learn(func() {
-		d.layer.from.Layer = &storage.Layer{
-			UncompressedDigest: made.Digest, UncompressedSize: made.Size,
-			CompressedDigest: made.Digest, CompressedSize: made.Size,
-			UIDs: made.UIDs, GIDs: made.GIDs,
-		}
-	})
+	d.cloning.report.learn(func() { d.layer.from.learn(made) })
 	if d.cloning.verify == clonejob.VerifyFull {
 		if err := verifyArchive(d.layer.from, root, tarSplit); err != nil {
 			return output, err
@@ -193,4 +201,16 @@ func (d *archiveDiffer) ApplyDiff(dest string, _ *archive.TarOptions, _ *drivers
 		output.RootDirMode = nil // that of the layer below, as podman does
 	}
 	return output, err
+}
+
+// learn adds what is known of an archive once it was read. It is the layer's blob, too, unless
+// there is another one.
+func (l *sourceLayer) learn(made *tree.Archive) {
+	layer := *l.Layer
+	layer.UncompressedDigest, layer.UncompressedSize = made.Digest, made.Size
+	if layer.CompressedDigest == "" {
+		layer.CompressedDigest, layer.CompressedSize = made.Digest, made.Size
+	}
+	layer.UIDs, layer.GIDs = made.UIDs, made.GIDs
+	l.Layer = &layer
 }

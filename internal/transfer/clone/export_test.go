@@ -38,10 +38,6 @@ func (a *testArchives) Layers() int { return len(a.layers) }
 
 func (a *testArchives) Entries(layer int) int { return len(a.layers[layer]) }
 
-func (a *testArchives) IsDir(layer, entry int) bool {
-	return a.layers[layer][entry].Typeflag == tar.TypeDir
-}
-
 func (a *testArchives) Open(layer, entry int) (*tar.Header, tree.File, error) {
 	h := a.layers[layer][entry]
 	h.Format, h.ModTime = tar.FormatPAX, time.Unix(0, 0)

@@ -24,6 +24,8 @@ import (
 type Job struct {
 	// OSTree, if not nil, is an image that Destination gets in place of that of Source.
 	OSTree *OSTree `json:"ostree,omitempty"`
+	// Composefs, if not nil, is one in a composefs repository.
+	Composefs *Composefs `json:"composefs,omitempty"`
 	// Source has the image, Destination gets it.
 	Source      Store `json:"source"`
 	Destination Store `json:"destination"`
@@ -91,6 +93,15 @@ type OSTree struct {
 	Sysroot string `json:"sysroot"`
 	// Commit is the checksum of the commit made of the image.
 	Commit string `json:"commit"`
+}
+
+// Composefs is an image in a composefs repository. Its layers are archives whose files are
+// objects, so it keeps its manifest digest.
+type Composefs struct {
+	// Sysroot is the sysroot of the repository, in the mount namespace of the program.
+	Sysroot string `json:"sysroot"`
+	// Digest is that of the image's manifest.
+	Digest string `json:"digest"`
 }
 
 // Store says how a containers-storage is opened.
@@ -256,8 +267,8 @@ func ReadJob(r io.Reader) (job Job, err error) {
 	if err := d.Decode(&job); err != nil {
 		return job, fmt.Errorf("read job: %w", err)
 	}
-	if len(job.Blobs) > 0 && (len(job.Names) > 0 || job.OSTree != nil) {
-		return job, fmt.Errorf("read job: %d blobs, for names or of a commit", len(job.Blobs))
+	if len(job.Blobs) > 0 && (len(job.Names) > 0 || job.OSTree != nil || job.Composefs != nil) {
+		return job, fmt.Errorf("read job: %d blobs, for names or of a repository", len(job.Blobs))
 	}
 	for _, name := range job.Names {
 		if stored, err := cstorage.ParseStorable(name); err != nil {

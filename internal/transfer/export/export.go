@@ -171,9 +171,6 @@ func (u *Unread) Layers() int { return len(u.export.tree) }
 // archive, which is that of archive/tar with their headers.
 func (u *Unread) Entries(layer int) int { return len(u.export.tree[layer]) }
 
-// IsDir reports whether an entry is a directory.
-func (u *Unread) IsDir(layer, entry int) bool { return u.export.tree[layer][entry].isDir }
-
 // Open opens an entry. file is nil for a directory and a hard link; that of a regular file has to be
 // read to its end, which compares it with the name of its object
 // (ostree.ErrCorruptObject). Several goroutines may call it.

@@ -21,6 +21,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	"github.com/vbatts/tar-split/tar/storage"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // archiver writes the archive of a layer to nowhere: what is kept of it is its digest,
@@ -63,14 +65,41 @@ func (a *archiver) Write(p []byte) (int, error) {
 	return a.sum.Write(p)
 }
 
-// add adds an entry, and reads content, which only a regular file has; crc returns the
-// checksum of it.
-func (a *archiver) add(hdr *tar.Header, content io.Reader, crc func() ([]byte, error)) error {
-	if !strings.HasPrefix(path.Base(hdr.Name), whiteoutPrefix) {
+// addPart adds an entry, or what comes after the last one.
+func (a *archiver) addPart(p part) error {
+	if p.raw == nil {
+		return a.add(p, a.tw, func() error {
+			// The padding, which is a part of what comes next. It is an error if the
+			// file was shorter.
+			return a.tw.Flush()
+		})
+	}
+	if _, err := a.Write(p.raw); err != nil {
+		return err
+	}
+	if p.hdr == nil {
+		return a.flush()
+	}
+	before := a.size
+	return a.add(p, a, func() error {
+		if n := a.size - before; n != p.hdr.Size {
+			return fmt.Errorf("%w: %q has %d bytes instead of %d", clonejob.ErrNotVerified, p.hdr.Name, n, p.hdr.Size)
+		}
+		return nil
+	})
+}
+
+// add adds an entry, and writes the content of a regular file to w. written is called
+// afterwards.
+func (a *archiver) add(p part, w io.Writer, written func() error) error {
+	hdr := p.hdr
+	if !strings.HasPrefix(path.Base(hdr.Name), whiteoutPrefix) && hdr.Typeflag != tar.TypeXGlobalHeader {
 		a.uids[uint32(hdr.Uid)], a.gids[uint32(hdr.Gid)] = true, true
 	}
-	if err := a.tw.WriteHeader(hdr); err != nil {
-		return err
+	if p.raw == nil {
+		if err := a.tw.WriteHeader(hdr); err != nil {
+			return err
+		}
 	}
 	if err := a.flush(); err != nil {
 		return err
@@ -79,17 +108,15 @@ func (a *archiver) add(hdr *tar.Header, content io.Reader, crc func() ([]byte, e
 	entry.SetName(hdr.Name)
 	if hdr.Typeflag == tar.TypeReg && hdr.Size > 0 {
 		a.inFile = true
-		_, err := io.CopyBuffer(struct{ io.Writer }{a.tw}, struct{ io.Reader }{content}, a.buf)
+		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{content(p)}, a.buf)
 		a.inFile = false
+		if err == nil {
+			err = written()
+		}
 		if err != nil {
 			return err
 		}
-		// The padding, which is a part of what comes next. It is an error if the
-		// file was shorter.
-		if err := a.tw.Flush(); err != nil {
-			return err
-		}
-		if entry.Payload, err = crc(); err != nil {
+		if entry.Payload, err = p.checksum(); err != nil {
 			return err
 		}
 		entry.Size = hdr.Size
@@ -121,13 +148,22 @@ func (a *archiver) flush() error {
 	return err
 }
 
-// close writes the end, and returns the archive's digest.
-func (a *archiver) close() (digest.Digest, error) {
-	if err := a.tw.Close(); err != nil {
-		return "", err
+// close writes the end, and returns the archive's digest. A given one has its end already.
+func (a *archiver) close(given *given) (digest.Digest, error) {
+	if given == nil {
+		if err := a.tw.Close(); err != nil {
+			return "", err
+		}
+	} else if found := digest.NewDigest(digest.SHA256, a.sum); found != given.digest {
+		_, _ = a.Write(make([]byte, given.padding(a.size))) // never fails
+		if digest.NewDigest(digest.SHA256, a.sum) != given.digest {
+			return "", fmt.Errorf("%w: its archive is %s", clonejob.ErrNotVerified, found)
+		}
 	}
-	if err := a.flush(); err != nil {
-		return "", err
+	if a.segment.Len() > 0 {
+		if err := a.flush(); err != nil {
+			return "", err
+		}
 	}
 	if err := a.zip.Close(); err != nil {
 		return "", fmt.Errorf("write tar-split: %w", err)

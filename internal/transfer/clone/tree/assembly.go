@@ -5,10 +5,13 @@ package tree
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -31,17 +34,18 @@ const (
 
 // part is an entry of a layer on its way into the tree and into the archive.
 type part struct {
-	entry int
-	isDir bool
-	hdr   *tar.Header
-	file  File
+	// raw are the bytes of the archive before the content, nil if they are made.
+	raw []byte
+	// hdr is nil for what comes after the last entry.
+	hdr  *tar.Header
+	file File
 	// checksum returns that of a regular file's content, once it is read.
 	checksum func() ([]byte, error)
 	err      error
 }
 
-// isLink reports a hard link.
-func (p *part) isLink() bool { return p.hdr != nil && p.hdr.Typeflag == tar.TypeLink }
+// is reports an entry of one of the types of archive/tar.
+func (p *part) is(types ...byte) bool { return p.hdr != nil && slices.Contains(types, p.hdr.Typeflag) }
 
 // close closes the file once nothing reads it any more.
 func (p *part) close() {
@@ -66,6 +70,7 @@ type partGroup struct {
 // copy them out of memory once more is less work than to hand over what was read.
 type assembly struct {
 	entries Entries
+	given   *given
 	root    *os.File
 	copier  *Copier
 	counts  *Counts
@@ -73,17 +78,24 @@ type assembly struct {
 	order, work chan *partGroup
 }
 
-// Entries are those of a layer's archive that is not made yet.
+// Entries are those of a layer's archive.
 type Entries interface {
-	// Len is the number of entries.
-	Len() int
-	// IsDir reports whether an entry is a directory. Each directory comes before what
-	// is in it; the root need not be there. The others are regular files, symbolic
-	// links, and hard links, which come after the files that they are links to.
-	IsDir(entry int) bool
-	// Open opens an entry; file is nil for a directory and a hard link. It is called
-	// from several goroutines at a time.
-	Open(entry int) (hdr *tar.Header, file File, err error)
+	// Next returns the next entry. The error is io.EOF at the end.
+	Next() (Entry, error)
+}
+
+// Entry is an entry of an archive that is made, or of one that is given.
+type Entry struct {
+	// Header says what the entry is. In an archive that is made, each directory comes
+	// before what is in it, the root need not be there, and the others are regular files,
+	// symbolic links, and hard links, which come after the files that they are links to.
+	// In one that is given it is nil for what comes after the last entry.
+	Header *tar.Header
+	// File is the content of a regular file, nil for one that is empty or in memory.
+	File File
+	// Inline is the content of a regular file that is in memory, of an archive that is
+	// given, and Raw are all bytes before the content.
+	Inline, Raw []byte
 }
 
 // Archive is what is known of a layer's archive once it is made.
@@ -97,15 +109,35 @@ type Archive struct {
 	HasRoot bool
 }
 
+// given is an archive that is not made by us.
+type given struct {
+	digest digest.Digest
+	layout *layout
+	// padding returns how many zeros may be missing at the end of so many bytes.
+	padding func(size int64) int64
+}
+
+// AssembleGiven is Assemble of entries that are given with all bytes of their archive, in any
+// order, of any types and owners. The error is clonejob.ErrNotVerified if the archive has
+// another digest, also with as many zeros at its end as padding returns for its size, and
+// clonejob.ErrUnsupported for one in which entries replace others or lie behind links.
+func AssembleGiven(ctx context.Context, root, tarSplit *os.File, entries Entries, want digest.Digest, padding func(int64) int64, c *Copier, n *Counts, workers int) (*Archive, error) {
+	return assemble(ctx, root, tarSplit, entries, &given{want, newLayout(), padding}, c, n, workers)
+}
+
 // Assemble makes the tree of a layer in the empty directory root, which passes neither a
 // group nor an access control list on, and its tar-split file. The extents of files are
 // shared if c can. For each worker there are some goroutines. Errors are those of entries,
 // and clonejob.ErrUnsupported for what the filesystem cannot have.
 func Assemble(ctx context.Context, root, tarSplit *os.File, entries Entries, c *Copier, n *Counts, workers int) (*Archive, error) {
+	return assemble(ctx, root, tarSplit, entries, nil, c, n, workers)
+}
+
+func assemble(ctx context.Context, root, tarSplit *os.File, entries Entries, given *given, c *Copier, n *Counts, workers int) (*Archive, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := &assembly{
-		entries: entries, root: root, copier: c, counts: n,
+		entries: entries, given: given, root: root, copier: c, counts: n,
 		order: make(chan *partGroup, groupsAhead), work: make(chan *partGroup),
 	}
 	dirs, err := a.newUnpacker()
@@ -130,7 +162,7 @@ func Assemble(ctx context.Context, root, tarSplit *os.File, entries Entries, c *
 		return nil, err
 	}
 	made := &Archive{HasRoot: dirs.hasRoot}
-	if made.Digest, err = recipe.close(); err != nil {
+	if made.Digest, err = recipe.close(given); err != nil {
 		return nil, err
 	}
 	made.Size = recipe.size
@@ -148,24 +180,22 @@ func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 	defer close(a.order)
 	defer close(a.work)
 	g := &partGroup{made: make(chan struct{})}
-	last := a.entries.Len() - 1
-	for i := 0; i <= last; i++ {
-		p := part{entry: i, isDir: a.entries.IsDir(i), err: ctx.Err()}
+	for {
+		p := part{err: ctx.Err()}
 		if p.err == nil {
-			a.open(&p)
+			a.next(&p, tree)
 		}
-		if p.isDir && p.err == nil {
-			p.err = tree.add(p.hdr, nil)
-		} else if p.err == nil && p.hdr.Typeflag == tar.TypeReg {
-			// So the disk is busy meanwhile; nothing is lost if it is not.
-			_ = unix.Fadvise(int(p.file.Fd()), 0, 0, unix.FADV_WILLNEED)
+		isEnd := errors.Is(p.err, io.EOF)
+		if !isEnd {
+			g.parts = append(g.parts, p)
 		}
-		g.parts = append(g.parts, p)
-		if len(g.parts) < groupEntries && i < last && p.err == nil {
+		if len(g.parts) < groupEntries && p.err == nil {
 			continue
 		}
-		a.order <- g
-		a.work <- g
+		if len(g.parts) > 0 {
+			a.order <- g
+			a.work <- g
+		}
 		if p.err != nil {
 			return
 		}
@@ -173,9 +203,55 @@ func (a *assembly) makeDirectories(ctx context.Context, tree *unpacker) {
 	}
 }
 
-func (a *assembly) open(p *part) {
-	p.hdr, p.file, p.err = a.entries.Open(p.entry)
+// next reads the next entry, and makes it if it is a directory.
+func (a *assembly) next(p *part, tree *unpacker) {
+	e, err := a.entries.Next()
+	if p.err = err; err != nil {
+		return
+	}
+	p.raw, p.hdr, p.file = e.Raw, e.Header, e.File
+	if p.hdr == nil {
+		return
+	}
+	switch {
+	case a.given != nil:
+		p.err = a.place(p.hdr, tree)
+	case !p.is(tar.TypeDir, tar.TypeReg, tar.TypeSymlink, tar.TypeLink):
+		p.err = fmt.Errorf("make entry of type %q: %w", p.hdr.Typeflag, errors.ErrUnsupported)
+	}
+	if p.err != nil {
+		return
+	}
+	switch {
+	case p.is(tar.TypeDir):
+		p.err = tree.add(p.hdr, nil)
+	case p.is(tar.TypeReg) && p.file == nil:
+		p.file = memory{bytes.NewReader(e.Inline)}
+	case p.is(tar.TypeReg):
+		// So the disk is busy meanwhile; nothing is lost if it is not.
+		_ = unix.Fadvise(int(p.file.Fd()), 0, 0, unix.FADV_WILLNEED)
+	}
 }
+
+// place makes the directories above an entry that have none themselves.
+func (a *assembly) place(hdr *tar.Header, tree *unpacker) error {
+	missing, err := a.given.layout.admit(hdr)
+	for _, dir := range missing {
+		if err == nil {
+			err = tree.implicit(dir)
+		}
+	}
+	return err
+}
+
+// memory is a small file in memory.
+type memory struct{ *bytes.Reader }
+
+// Fd implements File. There is none.
+func (memory) Fd() uintptr { return ^uintptr(0) }
+
+// Close implements File.
+func (memory) Close() error { return nil }
 
 // makeOthers makes what is no directory, until there is nothing left.
 func (a *assembly) makeOthers(ctx context.Context) {
@@ -187,7 +263,7 @@ func (a *assembly) makeOthers(ctx context.Context) {
 	for g := range a.work {
 		for i := range g.parts {
 			p := &g.parts[i]
-			if p.isDir || p.isLink() || p.err != nil {
+			if p.hdr == nil || p.err != nil || p.is(tar.TypeDir, tar.TypeLink, tar.TypeXGlobalHeader) {
 				continue
 			}
 			if p.err = err; p.err == nil {
@@ -206,9 +282,11 @@ func (a *assembly) makeOther(p *part, tree *unpacker, buf []byte) {
 	if p.err = tree.add(p.hdr, p.file); p.err != nil || p.hdr.Typeflag != tar.TypeReg {
 		return
 	}
-	// To look for holes has moved the position.
-	if _, p.err = unix.Seek(int(p.file.Fd()), 0, io.SeekStart); p.err != nil {
-		return
+	if _, inMemory := p.file.(memory); !inMemory {
+		// To look for holes has moved the position.
+		if _, p.err = unix.Seek(int(p.file.Fd()), 0, io.SeekStart); p.err != nil {
+			return
+		}
 	}
 	large := p.hdr.Size >= largeFile
 	if large {
@@ -241,11 +319,11 @@ func (a *assembly) archive(recipe *archiver, stop func()) error {
 		<-g.made
 		for _, p := range g.parts {
 			if err == nil {
-				if err = p.err; err == nil && p.isLink() {
+				if err = p.err; err == nil && p.is(tar.TypeLink) {
 					err = links.add(p.hdr, nil)
 				}
 				if err == nil {
-					err = recipe.add(p.hdr, content(p), p.checksum)
+					err = recipe.addPart(p)
 				}
 				if err != nil {
 					stop()

@@ -6,6 +6,7 @@ package tree
 import (
 	"archive/tar"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,26 +28,26 @@ type testEntries struct {
 // openCounter counts the files that are open.
 type openCounter struct{ open, most atomic.Int64 }
 
-func (e *testEntries) Len() int { return len(e.headers) }
-
-func (e *testEntries) IsDir(entry int) bool { return e.headers[entry].Typeflag == tar.TypeDir }
-
-func (e *testEntries) Open(entry int) (*tar.Header, File, error) {
-	h := e.headers[entry]
+func (e *testEntries) Next() (Entry, error) {
+	if len(e.headers) == 0 {
+		return Entry{}, io.EOF
+	}
+	h := e.headers[0]
+	e.headers = e.headers[1:]
 	if h.Typeflag != tar.TypeReg {
-		return &h, nil, nil
+		return Entry{Header: &h}, nil
 	}
 	if h.Size != e.size {
-		return nil, nil, os.ErrNotExist
+		return Entry{}, os.ErrNotExist
 	}
 	f, err := os.Open(e.file)
 	if err != nil {
-		return nil, nil, err
+		return Entry{}, err
 	}
 	n := e.files.open.Add(1)
 	for most := e.files.most.Load(); n > most && !e.files.most.CompareAndSwap(most, n); most = e.files.most.Load() {
 	}
-	return &h, &countedFile{File: f, open: &e.files.open}, nil
+	return Entry{Header: &h, File: &countedFile{File: f, open: &e.files.open}}, nil
 }
 
 type countedFile struct {

@@ -63,9 +63,9 @@ func TestIndexIsSmall(t *testing.T) {
 	must(t, err)
 	for i := range files {
 		hdr := &tar.Header{Name: fmt.Sprintf("usr/share/directory-%d/file-of-some-length-%d", i/50, i), Typeflag: tar.TypeReg, Mode: 0o644, ModTime: time.Unix(1600000000, 0)}
-		must(t, a.add(hdr, nil, nil))
+		must(t, a.addPart(part{hdr: hdr}))
 	}
-	_, err = a.close()
+	_, err = a.close(nil)
 	must(t, err)
 	heap := func() uint64 {
 		runtime.GC()

@@ -5,6 +5,7 @@ package tree
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -37,6 +38,8 @@ type unpacker struct {
 	// their modes. hasRoot reports that the root is one of them.
 	dirs    []*tar.Header
 	hasRoot bool
+	// made are the directories that had no entry when they were made.
+	made map[string]bool
 	// dir is the directory of the last entry, open.
 	dir     int
 	dirName string
@@ -51,7 +54,7 @@ func newUnpacker(root *os.File, c *Copier, n *Counts) (*unpacker, error) {
 // add makes what an entry is of; src has the content of a regular file.
 func (u *unpacker) add(hdr *tar.Header, src File) error {
 	u.counts.Files.Add(1)
-	name := path.Clean(hdr.Name)
+	name := inTree(hdr.Name)
 	dir, err := u.enter(path.Dir(name))
 	if err != nil {
 		return err
@@ -74,9 +77,15 @@ func (u *unpacker) add(hdr *tar.Header, src File) error {
 			u.hasRoot = true
 			return nil
 		}
-		return unix.Mkdirat(dir, base, 0o700)
+		err := unix.Mkdirat(dir, base, 0o700)
+		if errors.Is(err, unix.EEXIST) && u.made[name] {
+			err = nil
+		}
+		return err
 	case tar.TypeReg:
-		return u.regular(dir, base, hdr, int(src.Fd()))
+		return u.regular(dir, base, hdr, src)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return u.special(dir, base, hdr)
 	case tar.TypeSymlink:
 		if err := unix.Symlinkat(hdr.Linkname, dir, base); err != nil {
 			return err
@@ -92,6 +101,53 @@ func (u *unpacker) add(hdr *tar.Header, src File) error {
 		return u.link(dir, base, hdr)
 	}
 	return fmt.Errorf("make entry of type %q: %w", hdr.Typeflag, errors.ErrUnsupported)
+}
+
+// inTree is a name in an archive as a path in the tree, "." for the root.
+func inTree(name string) string {
+	return cmp.Or(strings.TrimPrefix(path.Clean(name), "/"), ".")
+}
+
+// implicit makes a directory that has no entry, or none yet, as podman does.
+func (u *unpacker) implicit(name string) error {
+	dir, err := u.enter(path.Dir(name))
+	if err == nil {
+		err = unix.Mkdirat(dir, path.Base(name), 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("make directory %q: %w", name, err)
+	}
+	if u.made == nil {
+		u.made = map[string]bool{}
+	}
+	u.made[name] = true
+	return nil
+}
+
+// special makes a device or a FIFO.
+func (u *unpacker) special(dir int, name string, hdr *tar.Header) error {
+	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[hdr.Typeflag]
+	device := 0
+	if kind != unix.S_IFIFO {
+		device = int(unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor)))
+	}
+	err := unix.Mknodat(dir, name, kind|0o600, device)
+	if err == nil {
+		err = unix.Fchownat(dir, name, hdr.Uid, hdr.Gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err == nil {
+		err = unix.Fchmodat(dir, name, uint32(hdr.Mode)&0o7777, 0)
+	}
+	if err == nil {
+		err = setXattrs(attributesAt(dir, name), hdr)
+	}
+	if err == nil {
+		err = unix.UtimesNanoAt(dir, name, times(hdr), unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("make %q: %w", hdr.Name, err)
+	}
+	return nil
 }
 
 // enter opens a directory of the tree. Every part of the path is our own, no link.
@@ -117,7 +173,7 @@ func (u *unpacker) close() {
 
 // link adds a name to a file of the tree, which has the metadata in hdr.
 func (u *unpacker) link(dir int, name string, hdr *tar.Header) error {
-	target := path.Clean(hdr.Linkname)
+	target := inTree(hdr.Linkname)
 	from, err := openBeneath(u.root, path.Dir(target))
 	if err != nil {
 		return err
@@ -140,23 +196,49 @@ func openBeneath(root *os.File, name string) (int, error) {
 	return fd, nil
 }
 
-func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src int) error {
+func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src File) error {
 	dst, err := Open(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, uint32(hdr.Mode&0o777))
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dst)
-	var st unix.Stat_t
-	if err := unix.Fstat(src, &st); err != nil {
-		return err
+	size, copied := hdr.Size, hdr.Size
+	if m, inMemory := src.(memory); inMemory {
+		err = writeAll(dst, m)
+	} else {
+		size, copied, err = u.clone(dst, int(src.Fd()))
 	}
-	copied, err := u.copier.copy(dst, src, &st)
 	if err != nil {
 		return err
 	}
-	u.counts.Bytes.Add(st.Size)
+	u.counts.Bytes.Add(size)
 	u.counts.Copied.Add(copied)
 	return setHeader(dst, hdr, uint32(hdr.Mode)&0o777&^u.umask)
+}
+
+// clone copies a file, and returns its size and how many bytes share no extents.
+func (u *unpacker) clone(dst, src int) (size, copied int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(src, &st); err != nil {
+		return 0, 0, err
+	}
+	copied, err = u.copier.copy(dst, src, &st)
+	return st.Size, copied, err
+}
+
+func writeAll(dst int, m memory) error {
+	data := make([]byte, m.Len())
+	if _, err := m.ReadAt(data, 0); err != nil && len(data) > 0 {
+		return err
+	}
+	for len(data) > 0 {
+		n, err := unix.Write(dst, data)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("write: %w", err)
+		}
+		data = data[max(n, 0):]
+	}
+	return nil
 }
 
 // setHeader gives an open file or directory what its header says. mode is what it has
@@ -210,7 +292,7 @@ func (u *unpacker) finish() error {
 	}
 	for i := len(u.dirs) - 1; i >= 0; i-- {
 		hdr := u.dirs[i]
-		fd, err := u.enter(path.Clean(hdr.Name))
+		fd, err := u.enter(inTree(hdr.Name))
 		if err == nil {
 			err = setHeader(fd, hdr, ^uint32(0))
 		}
