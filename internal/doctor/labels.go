@@ -4,13 +4,16 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,10 +30,11 @@ const (
 	labelReference = "/var/lib/containers/storage"
 	labelStamp     = ".bootc_labeled"
 	labelAttribute = "security.selinux"
-	// maxSample bounds the files whose labels are looked at, labelBatch the paths of one
-	// command.
-	maxSample  = 400
-	labelBatch = 500
+	// maxSample bounds the files whose labels are looked at, labelBatch and maxArguments the
+	// paths of one command and their length in bytes.
+	maxSample    = 400
+	labelBatch   = 2000
+	maxArguments = 256 << 10
 )
 
 // labels reports files of the bootc store with other SELinux labels than bootc gives them,
@@ -105,34 +109,91 @@ func sampleOf(dir *os.File) (sample []string) {
 // compare calls wrong with each of the files of a store that has another type than the policy
 // gives it, and with the label that it should have.
 func (ex *examination) compare(ctx context.Context, program string, dir *os.File, files []string, wrong func(name, label string) error) error {
-	for len(files) > 0 {
-		batch := files[:min(len(files), labelBatch)]
-		files = files[len(batch):]
-		args := []string{"matchpathcon", "-n"}
-		for _, name := range batch {
-			args = append(args, path.Join(labelReference, name))
-		}
-		out, err := ex.Runner.Output(ctx, wrapper.Cmd{Path: program, Args: args, Env: ex.Env})
+	of := map[string][]string{}
+	for _, name := range files {
+		kind, err := kindOf(dir, name)
 		if err != nil {
 			return err
 		}
-		labels := strings.Split(strings.TrimSpace(string(out)), "\n")
-		if len(labels) != len(batch) {
-			return fmt.Errorf("matchpathcon printed %d lines for %d paths", len(labels), len(batch))
+		if kind != "" {
+			of[kind] = append(of[kind], name)
 		}
-		for i, name := range batch {
-			label := strings.TrimSpace(labels[i])
-			have, err := labelOf(dir, name)
-			if errors.Is(err, fs.ErrNotExist) || label == "<<none>>" {
-				continue
-			}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(of)) {
+		for files := of[kind]; len(files) > 0; {
+			batch := files[:batchOf(files)]
+			files = files[len(batch):]
+			labels, err := ex.matchpathcon(ctx, program, kind, batch)
 			if err != nil {
 				return err
 			}
-			if typeOf(have) != typeOf(label) {
-				if err := wrong(name, label); err != nil {
-					return err
-				}
+			if err := differing(dir, batch, labels, wrong); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// kindOf is what matchpathcon calls the kind of a file, "" for one that is gone.
+func kindOf(dir *os.File, name string) (string, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", &fs.PathError{Op: "stat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	kinds := map[uint32]string{
+		unix.S_IFDIR: "dir", unix.S_IFLNK: "lnk_file", unix.S_IFCHR: "chr_file", unix.S_IFBLK: "blk_file", unix.S_IFIFO: "pipe", unix.S_IFSOCK: "sock_file",
+	}
+	return cmp.Or(kinds[st.Mode&unix.S_IFMT], "file"), nil
+}
+
+// batchOf is how many of the files fit into one command line.
+func batchOf(files []string) int {
+	size := 0
+	for i, name := range files {
+		if size += len(labelReference) + len(name) + 2; i == labelBatch || i > 0 && size > maxArguments {
+			return i
+		}
+	}
+	return len(files)
+}
+
+// matchpathcon returns the labels of files of a kind by the policy. Without -m the program
+// would look at the files of podman's own store, without -N translate levels for people.
+func (ex *examination) matchpathcon(ctx context.Context, program, kind string, files []string) ([]string, error) {
+	args := []string{"matchpathcon", "-n", "-N", "-m", kind}
+	for _, name := range files {
+		args = append(args, path.Join(labelReference, name))
+	}
+	out, err := ex.Runner.Output(ctx, wrapper.Cmd{Path: program, Args: args, Env: ex.Env})
+	if err != nil {
+		return nil, err
+	}
+	labels := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(labels) != len(files) {
+		return nil, fmt.Errorf("matchpathcon printed %d lines for %d paths", len(labels), len(files))
+	}
+	return labels, nil
+}
+
+// differing calls wrong with each of the files that has another type than in its label.
+func differing(dir *os.File, files, labels []string, wrong func(name, label string) error) error {
+	for i, name := range files {
+		label := strings.TrimSpace(labels[i])
+		have, err := labelOf(dir, name)
+		if errors.Is(err, fs.ErrNotExist) || typeOf(label) == "" { // <<none>>
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if typeOf(have) != typeOf(label) {
+			if err := wrong(name, label); err != nil {
+				return err
 			}
 		}
 	}
