@@ -5,11 +5,22 @@
 # make demo, make test.
 
 GO ?= go
-VERSION ?= $(shell sed -n 's/^const version = "\(.*\)"/\1/p' cmd/bootc-podman/version.go)
-GOFLAGS_BUILD ?= -trimpath -tags urfave_cli_no_docs
-LDFLAGS ?= -s -w
-# Where the program finds the private one if that is not in ../libexec/bootc-podman.
-LDFLAGS_BUILD = $(LDFLAGS) -X "github.com/bootc-podman/bootc-podman/internal/transfer/clonejob.libexecDir=$(LIBEXECDIR)"
+# The archive of "make dist" has a file COMMIT, and the version of its tag in VERSION. git
+# answers only without it: the archive may be unpacked within another repository.
+VERSION_FILE := cmd/bootc-podman/VERSION
+TAG := $(if $(wildcard COMMIT),,$(patsubst v%,%,$(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)))
+VERSION ?= $(or $(TAG),$(shell cat $(VERSION_FILE)))
+COMMIT ?= $(if $(wildcard COMMIT),$(shell cat COMMIT),$(shell git rev-parse HEAD 2>/dev/null))
+# The commit is given: what Go finds by itself differs between a checkout and an archive.
+GOFLAGS_BUILD ?= -trimpath -buildvcs=false -tags urfave_cli_no_docs
+# Not LDFLAGS: rpmbuild and dpkg-buildpackage export flags of the C linker by that name.
+GO_LDFLAGS ?= -s -w
+# With pie, which distributions require, the system's loader starts the programs.
+GO_BUILDMODE ?= default
+MODULE := github.com/bootc-podman/bootc-podman
+# libexecDir is where the program finds the private one if not in ../libexec/bootc-podman.
+LDFLAGS_BUILD = $(GO_LDFLAGS) -X "$(MODULE)/internal/transfer/clonejob.libexecDir=$(LIBEXECDIR)" \
+	-X main.taggedVersion=$(VERSION) -X main.builtCommit=$(COMMIT)
 # The collector of Go 1.26 touches a page more of every span, 0.1 ms until main;
 # a passthrough never collects. Go 1.27 has no other one.
 GOEXPERIMENT_BUILD ?= $(if $(filter go1.26%,$(shell $(GO) env GOVERSION)),nogreenteagc)
@@ -20,6 +31,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/bootc-podman
 DATADIR ?= $(PREFIX)/share
+DOCDIR ?= $(DATADIR)/doc/bootc-podman
 MANDIR ?= $(DATADIR)/man
 # Samples: podman does not read them before "bootc-podman hooks install".
 HOOKSDIR ?= $(DATADIR)/bootc-podman/hooks.d
@@ -42,7 +54,7 @@ TMPFILES_SOURCES := $(wildcard contrib/tmpfiles.d/*.conf)
 SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -59,7 +71,7 @@ deps: ## Install what building and testing needs (Debian, Ubuntu, Fedora)
 
 .PHONY: binary
 binary: ## Build bin/bootc-podman and bin/bootc-podman-store
-	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -ldflags='$(LDFLAGS_BUILD)' -o bin/ ./cmd/bootc-podman ./cmd/bootc-podman-store
+	GOEXPERIMENT=$(GOEXPERIMENT_BUILD) $(GO) build $(GOFLAGS_BUILD) -buildmode=$(GO_BUILDMODE) -ldflags='$(LDFLAGS_BUILD)' -o bin/ ./cmd/bootc-podman ./cmd/bootc-podman-store
 
 .PHONY: man
 man: $(MAN_PAGES) ## Build the manual pages
@@ -179,7 +191,7 @@ fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
 	$< fmt ./...
 
 .PHONY: install
-install: install-bin install-man install-completions install-hooks install-systemd install-tmpfiles ## Install what "make all" built
+install: install-bin install-man install-docs install-completions install-hooks install-systemd install-tmpfiles ## Install what "make all" built
 
 .PHONY: install-bin
 install-bin:
@@ -190,6 +202,11 @@ install-bin:
 install-man:
 	install -d "$(DESTDIR)$(MANDIR)/man8"
 	install -m 0644 $(MAN_PAGES) "$(DESTDIR)$(MANDIR)/man8"
+
+.PHONY: install-docs
+install-docs:
+	install -d "$(DESTDIR)$(DOCDIR)"
+	install -m 0644 README.md $(wildcard docs/*.md docs/*.json) $(wildcard build/NOTICES) "$(DESTDIR)$(DOCDIR)"
 
 .PHONY: install-completions
 install-completions:
@@ -224,15 +241,78 @@ uninstall: ## Remove what "make install" installed
 	rm -f $(foreach f,$(notdir $(HOOK_SOURCES:.in=)),"$(DESTDIR)$(HOOKSDIR)/$f")
 	rm -f $(foreach f,$(notdir $(UNIT_SOURCES:.in=)),"$(DESTDIR)$(SYSTEMDUNITDIR)/$f")
 	rm -f $(foreach f,$(notdir $(TMPFILES_SOURCES)),"$(DESTDIR)$(TMPFILESDIR)/$f")
+	rm -f "$(DESTDIR)$(DOCDIR)/NOTICES" $(foreach f,README.md $(notdir $(wildcard docs/*.md docs/*.json)),"$(DESTDIR)$(DOCDIR)/$f")
 	@# Directories only if the name says that they are ours.
-	for dir in "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(HOOKSDIR)" "$(DESTDIR)$(dir $(HOOKSDIR))"; do \
+	for dir in "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(DOCDIR)" "$(DESTDIR)$(HOOKSDIR)" "$(DESTDIR)$(dir $(HOOKSDIR))"; do \
 		case $${dir%/} in */bootc-podman | */bootc-podman/*) rmdir "$$dir" 2>/dev/null || true ;; esac; \
 	done
 
+ARCHIVE := bootc-podman-$(VERSION)
+SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell stat -c %Y $(VERSION_FILE)))
+export SOURCE_DATE_EPOCH
+
 .PHONY: dist
-dist: ## Make build/bootc-podman-VERSION.tar.gz of what is committed
+dist: ## Make build/bootc-podman-VERSION.tar.gz: what is committed, and the modules it needs
+	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE)
+	@# An archive makes itself again: it has all its files, and no repository.
+	if [ -e COMMIT ]; then tar -c --exclude=./bin --exclude=./build --exclude=./debian .; else git archive HEAD; fi | tar -x -C build/dist/$(ARCHIVE)
+	[ -e COMMIT ] || (cd build/dist/$(ARCHIVE) && $(GO) mod vendor)
+	@echo $(VERSION) >build/dist/$(ARCHIVE)/$(VERSION_FILE)
+	@echo $(COMMIT) >build/dist/$(ARCHIVE)/COMMIT
+	tar -c -C build/dist --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s $(ARCHIVE) | gzip -n >build/$(ARCHIVE).tar.gz
+
+.PHONY: notices
+notices: build/NOTICES ## Make build/NOTICES, the licenses of the modules in the programs
+
+build/NOTICES: go.mod contrib/notices
 	@mkdir -p build
-	git archive --prefix=bootc-podman-$(VERSION)/ -o build/bootc-podman-$(VERSION).tar.gz HEAD
+	GO=$(GO) contrib/notices >$@.part
+	mv $@.part $@
+
+# Packages are built from the archive, without network where the kernel allows it.
+OFFLINE = GOCACHE=$(shell $(GO) env GOCACHE) $(shell unshare -rn true 2>/dev/null && echo unshare -rn)
+
+.PHONY: deb
+deb: dist ## Build Debian packages in build/deb (needs dpkg-dev, debhelper)
+	@rm -rf build/deb && mkdir -p build/deb && tar -xf build/$(ARCHIVE).tar.gz -C build/deb
+	cp -r contrib/debian build/deb/$(ARCHIVE)/debian
+	printf 'bootc-podman (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The bootc-podman authors <bootc-podman@users.noreply.github.com>  %s\n' \
+		'$(VERSION)' "$$(date -uR -d @$(SOURCE_DATE_EPOCH))" >build/deb/$(ARCHIVE)/debian/changelog
+	{ printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nCopyright: 2026 The bootc-podman authors\nLicense: Apache-2.0\n /usr/share/common-licenses/Apache-2.0 has its text.\n'; } \
+		>build/deb/$(ARCHIVE)/debian/copyright
+	@# -d: Debian releases have older Go; the build takes it from the PATH.
+	cd build/deb/$(ARCHIVE) && $(OFFLINE) dpkg-buildpackage -d -us -uc -b
+
+.PHONY: rpm
+rpm: dist ## Build RPM packages in build/rpm (needs rpmbuild)
+	@rm -rf build/rpm && mkdir -p build/rpm/SOURCES && cp build/$(ARCHIVE).tar.gz build/rpm/SOURCES/
+	$(OFFLINE) rpmbuild -bb --nodeps --define '_topdir $(CURDIR)/build/rpm' --define 'version_of_archive $(VERSION)' contrib/rpm/bootc-podman.spec
+
+# The second build is in another folder, of the archive that the first archive makes,
+# without git, and compiles everything again.
+AGAIN = build/again/$(ARCHIVE)
+
+.PHONY: test-reproducible
+test-reproducible: dist ## Check that two folders build the same bytes, also from an archive's archive
+	@rm -rf build/again && mkdir -p build/again && tar -xf build/$(ARCHIVE).tar.gz -C build/again
+	@$(MAKE) --no-print-directory -C $(AGAIN) dist >/dev/null && cmp build/$(ARCHIVE).tar.gz $(AGAIN)/build/$(ARCHIVE).tar.gz
+	@$(MAKE) --no-print-directory -C $(AGAIN) all notices >/dev/null
+	@mkdir $(AGAIN)/other && tar -xf build/$(ARCHIVE).tar.gz -C $(AGAIN)/other
+	@GOCACHE=$(CURDIR)/build/again/cache $(MAKE) --no-print-directory -C $(AGAIN)/other/$(ARCHIVE) all notices >/dev/null
+	@for f in bin/bootc-podman bin/bootc-podman-store build/NOTICES $(MAN_PAGES); do cmp $(AGAIN)/$$f $(AGAIN)/other/$(ARCHIVE)/$$f; done
+
+.PHONY: packages-deps
+packages-deps:
+	@$(SUDO) contrib/deps --packages
+
+.PHONY: test-packages
+test-packages: packages-deps all notices test-reproducible deb rpm ## Install, use, upgrade and remove the packages (needs root, Debian)
+	lintian --fail-on error --allow-root build/deb/*.changes
+	rpmlint -c contrib/rpm/rpmlint.toml build/rpm/RPMS/*/*.rpm
+	[ "$$(contrib/notices --expression)" = "$$(sed -n 's/^License: *//p' contrib/rpm/bootc-podman.spec)" ]
+	[ -d build/matrix/trixie ] || $(SUDO) bats/podman-matrix --make-root trixie
+	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats/packages
+	$(SUDO) bats/scratch-host --root build/matrix/trixie $(BATS) $(BATS_FLAGS) bats/packages
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,14 +26,16 @@ const (
 func usageHintOf(verb string) string { return `see "bootc-podman help ` + verb + `"` }
 
 func TestVersion(t *testing.T) {
-	for _, args := range [][]string{{"version"}, {"--version"}} {
-		t.Run(args[0], func(t *testing.T) {
-			stdout, stderr, code := runApp(t, args...)
-			if want := "bootc-podman version " + version + "\n"; stdout != want || stderr != "" || code != 0 {
-				t.Errorf("got %q, %q, exit status %d, want %q", stdout, stderr, code, want)
-			}
-		})
+	stdout, stderr, code := runApp(t, "--version")
+	if want := "bootc-podman version " + version() + "\n"; stdout != want || stderr != "" || code != 0 {
+		t.Errorf("--version: got %q, %q, exit status %d, want %q", stdout, stderr, code, want)
 	}
+	stdout, _, code = runApp(t, "version")
+	if want := "bootc-podman version " + version() + " (" + runtime.Version() + ", linux/" + runtime.GOARCH + ")\n"; stdout != want || code != 0 {
+		t.Errorf("version: got %q, exit status %d, want %q", stdout, code, want)
+	}
+	stdout, _, _ = runApp(t, "version", "--format", "json")
+	checkSchema(t, "../../docs/version-v1.schema.json", stdout)
 }
 
 func TestHelpListsEveryCommandAndOption(t *testing.T) {

@@ -189,7 +189,7 @@ type sarifReplacement struct {
 
 func sarifOf(findings []bound.LintFinding) sarifLog {
 	run := sarifRun{Results: []sarifResult{}}
-	run.Tool.Driver = sarifDriver{Name: "bootc-podman", SemanticVersion: version, Rules: []sarifRule{}}
+	run.Tool.Driver = sarifDriver{Name: "bootc-podman", SemanticVersion: version(), Rules: []sarifRule{}}
 	for _, f := range findings {
 		if rule := (sarifRule{f.Rule}); !slices.Contains(run.Tool.Driver.Rules, rule) {
 			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, rule)
