@@ -132,6 +132,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
 	@[ "$$(bats/private-program build/root/usr/bin/bootc-podman)" = $(CURDIR)/build/root/usr/libexec/bootc-podman/bootc-podman-store ]
+	@[ "$$(readlink build/root/usr/libexec/bootc-podman/bootc-tool)" = ../../bin/bootc-podman ]
 	@# Uninstalling leaves what is not ours, whatever is missing already.
 	@rm -r build/root/usr/share/man && touch build/root/usr/share/other
 	@$(MAKE) --no-print-directory uninstall DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
@@ -146,7 +147,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@[ "$$(bats/private-program build/moved/of/all/places/bootc-podman)" = $(CURDIR)/build/moved/private/bootc-podman-store ]
 	@! command -v systemd-analyze >/dev/null || systemd-analyze verify --man=no build/moved/lib/systemd/system/*.service
 	@$(MAKE) --no-print-directory uninstall $(MOVED) >/dev/null
-	@[ -z "$$(find build/moved -type f)" ] && [ -d build/moved/private ]
+	@[ -z "$$(find build/moved ! -type d)" ] && [ -d build/moved/private ]
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (30s)
@@ -197,6 +198,7 @@ install: install-bin install-man install-docs install-completions install-hooks 
 install-bin:
 	install -D -m 0755 bin/bootc-podman "$(DESTDIR)$(BINDIR)/bootc-podman"
 	install -D -m 0755 bin/bootc-podman-store "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
+	ln -srf "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-tool"
 
 .PHONY: install-man
 install-man:
@@ -235,7 +237,7 @@ install-tmpfiles:
 
 .PHONY: uninstall
 uninstall: ## Remove what "make install" installed
-	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
+	rm -f "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store" "$(DESTDIR)$(LIBEXECDIR)/bootc-tool"
 	rm -f "$(DESTDIR)$(BASHCOMPDIR)/bootc-podman" "$(DESTDIR)$(FISHCOMPDIR)/bootc-podman.fish" "$(DESTDIR)$(ZSHCOMPDIR)/_bootc-podman"
 	rm -f $(foreach f,$(notdir $(MAN_PAGES)),"$(DESTDIR)$(MANDIR)/man8/$f")
 	rm -f $(foreach f,$(notdir $(HOOK_SOURCES:.in=)),"$(DESTDIR)$(HOOKSDIR)/$f")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"go.podman.io/storage/pkg/configfile"
 	"golang.org/x/sys/unix"
@@ -109,4 +110,15 @@ func findConf(root string) error {
 		}
 	}
 	return ErrNoConf
+}
+
+// IsImageStore reports whether STORAGE_OPTS with this value name the store as an additional
+// image store, on the host whose root is root.
+func (st Store) IsImageStore(root, options string) bool {
+	dir, err := st.Open()
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return slices.ContainsFunc(imageStoreOptions(options), func(path string) bool { return sameDir(root, path, dir) })
 }

@@ -48,22 +48,32 @@ func (h Host) onApps(args []string) (cmd Cmd, change EnvChange, err error) {
 	if err != nil {
 		return cmd, change, err
 	}
-	content, err := storageconf.ForApps(h.Root, st)
+	conf, err := h.writeApps(st)
 	if err != nil {
 		return cmd, change, err
-	}
-	conf := filepath.Join(filepath.Dir(h.ConfPath), filepath.Base(storageconf.AppsPath))
-	if h.DryRun == nil {
-		if _, err := stateDir(h.ConfPath); err != nil {
-			return cmd, change, err
-		}
-		if err := storageconf.WriteConf(conf, content); err != nil {
-			return cmd, change, err
-		}
 	}
 	change = appsEnv(h.Env, conf, st.Path())
 	cmd, err = h.podman(change, args...)
 	return cmd, change, err
+}
+
+// writeApps writes the storage.conf of podman's own store with the bootc-owned one beside it,
+// unless in a dry run, and returns its path.
+func (h Host) writeApps(st storageconf.Store) (conf string, err error) {
+	content, err := storageconf.ForApps(h.Root, st)
+	if err != nil {
+		return "", err
+	}
+	conf = filepath.Join(filepath.Dir(h.ConfPath), filepath.Base(storageconf.AppsPath))
+	if h.DryRun == nil {
+		if _, err := stateDir(h.ConfPath); err != nil {
+			return "", err
+		}
+		if err := storageconf.WriteConf(conf, content); err != nil {
+			return "", err
+		}
+	}
+	return conf, nil
 }
 
 // appsEnv returns the change of the environment for podman on its own store, with the file

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-shellwords"
@@ -30,8 +31,8 @@ const (
 const (
 	// EnvPodman is a command line: "podman --log-level=debug" works.
 	EnvPodman = "BOOTC_PODMAN_PODMAN"
-	// envBootcTool is bootc's own, a single program.
-	envBootcTool = "BOOTC_EXP_EXTERNAL_CONTAINER_TOOL"
+	// EnvBootcTool is bootc's own, a single program.
+	EnvBootcTool = "BOOTC_EXP_EXTERNAL_CONTAINER_TOOL"
 )
 
 var (
@@ -66,9 +67,10 @@ func (e *LookupError) Unwrap() error { return e.Err }
 
 // FindPodman returns the argument vector that podman's own arguments are
 // appended to, its first word resolved to a file. It is $BOOTC_PODMAN_PODMAN, a
-// command line in shell words; else bootc's $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL;
+// command line in shell words; else bootc's $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL, unless
+// that is bootc-tool, which is our own executable;
 // else podman in PATH. self is our own executable ("" for unknown): a PATH entry
-// that is the same file is ignored, a variable that names it is an error. So is
+// that is the same file is ignored, $BOOTC_PODMAN_PODMAN that names it is an error. So is
 // a program that called us as podman, ErrLoop.
 // Errors are *LookupError, or plain for a malformed command line.
 func FindPodman(env []string, self string) ([]string, error) {
@@ -87,8 +89,8 @@ func FindPodman(env []string, self string) ([]string, error) {
 			return nil, fmt.Errorf("read $%s %q: %w", EnvPodman, line, err)
 		}
 		words, source = parsed, EnvPodman
-	} else if tool := Getenv(env, envBootcTool); tool != "" {
-		words, source = []string{tool}, envBootcTool
+	} else if tool := Getenv(env, EnvBootcTool); tool != "" && !isProgram(tool, env, self) {
+		words, source = []string{tool}, EnvBootcTool
 	}
 	path, err := lookPath(words[0], env, self)
 	if err != nil {
@@ -111,10 +113,21 @@ const defaultPath = "/bin:/usr/bin"
 // LookPath finds the file of a program as execvp(3) does, in the PATH of env.
 // Errors are *LookupError.
 func LookPath(program string, env []string) (string, error) {
-	return lookPath(program, env, "")
+	return lookPath(program, env)
 }
 
-func lookPath(program string, env []string, self string) (string, error) {
+// isProgram reports whether the file of a program is that of path.
+func isProgram(program string, env []string, path string) bool {
+	found, err := lookPath(program, env)
+	return err == nil && sameFile(found, path)
+}
+
+// lookPath is LookPath that passes over the files of others in PATH. One that program names
+// by itself is an error.
+func lookPath(program string, env []string, others ...string) (string, error) {
+	isOther := func(path string) bool {
+		return slices.ContainsFunc(others, func(other string) bool { return sameFile(path, other) })
+	}
 	if program == "" {
 		return "", lookupError(program, fs.ErrNotExist)
 	}
@@ -122,7 +135,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		if err := executable(program); err != nil {
 			return "", lookupError(program, err)
 		}
-		if sameFile(program, self) {
+		if isOther(program) {
 			return "", &LookupError{Program: program, Code: ExitNotExecutable, Err: errSelf}
 		}
 		return program, nil
@@ -139,7 +152,7 @@ func lookPath(program string, env []string, self string) (string, error) {
 		path := dir + "/" + program
 		err := executable(path)
 		if err == nil {
-			if !sameFile(path, self) {
+			if !isOther(path) {
 				return path, nil
 			}
 			continue

@@ -84,22 +84,26 @@ func TestFindPodman(t *testing.T) {
 			env:  []string{path, EnvPodman + "=podman $HOME $(id) `id` ~ *"},
 			want: []string{in("bin/podman"), "$HOME", "$(id)", "`id`", "~", "*"},
 		},
-		{name: "bootc's variable", env: []string{path, envBootcTool + "=" + in("other/podman")}, want: []string{in("other/podman")}},
+		{name: "bootc's variable", env: []string{path, EnvBootcTool + "=" + in("other/podman")}, want: []string{in("other/podman")}},
 		{
 			name: "bootc's variable is one program, spaces and all",
-			env:  []string{path, envBootcTool + "=my podman"}, want: []string{in("other dir/my podman")},
+			env:  []string{path, EnvBootcTool + "=my podman"}, want: []string{in("other dir/my podman")},
+		},
+		{
+			name: "bootc's variable that names ourselves, as bootc-tool is, names nothing",
+			env:  []string{path, EnvBootcTool + "=" + in("symbolic/podman")}, want: []string{in("bin/podman")},
 		},
 		{
 			name: "our variable goes before bootc's",
-			env:  []string{path, envBootcTool + "=" + in("other/podman"), EnvPodman + "=podman"}, want: []string{in("bin/podman")},
+			env:  []string{path, EnvBootcTool + "=" + in("other/podman"), EnvPodman + "=podman"}, want: []string{in("bin/podman")},
 		},
 		{
 			name: "empty variables name nothing",
-			env:  []string{path, envBootcTool + "=", EnvPodman + "="}, want: []string{in("bin/podman")},
+			env:  []string{path, EnvBootcTool + "=", EnvPodman + "="}, want: []string{in("bin/podman")},
 		},
 		{
 			name: "an empty variable leaves it to bootc's",
-			env:  []string{path, EnvPodman + "=", envBootcTool + "=" + in("other/podman")}, want: []string{in("other/podman")},
+			env:  []string{path, EnvPodman + "=", EnvBootcTool + "=" + in("other/podman")}, want: []string{in("other/podman")},
 		},
 		{
 			name: "a program with a slash is relative to the working directory, not to PATH",
@@ -153,20 +157,20 @@ func TestFindPodmanSaysWhyNot(t *testing.T) {
 		{name: "no program but ourselves", env: []string{pathOf(dir, "symbolic", "hard")}, code: ExitNotFound, program: "podman"},
 		{name: "a missing file", env: []string{path, EnvPodman + "=/missing/podman x"}, code: ExitNotFound, program: "/missing/podman", source: EnvPodman},
 		{
-			name: "a missing file of bootc's variable", env: []string{path, envBootcTool + "=podman x"},
-			code: ExitNotFound, program: "podman x", source: envBootcTool,
+			name: "a missing file of bootc's variable", env: []string{path, EnvBootcTool + "=podman x"},
+			code: ExitNotFound, program: "podman x", source: EnvBootcTool,
 		},
 		{
-			name: "a file that cannot be executed", env: []string{path, envBootcTool + "=" + in("plain/podman")},
-			code: ExitNotExecutable, program: in("plain/podman"), source: envBootcTool,
+			name: "a file that cannot be executed", env: []string{path, EnvBootcTool + "=" + in("plain/podman")},
+			code: ExitNotExecutable, program: in("plain/podman"), source: EnvBootcTool,
 		},
 		{
 			name: "a variable that names ourselves", env: []string{path, EnvPodman + "=" + in("self/bootc-podman")},
 			code: ExitNotExecutable, program: in("self/bootc-podman"), source: EnvPodman,
 		},
 		{
-			name: "a variable that names a link to ourselves", env: []string{path, envBootcTool + "=" + in("symbolic/podman")},
-			code: ExitNotExecutable, program: in("symbolic/podman"), source: envBootcTool,
+			name: "a variable that names a link to ourselves", env: []string{path, EnvPodman + "=" + in("symbolic/podman")},
+			code: ExitNotExecutable, program: in("symbolic/podman"), source: EnvPodman,
 		},
 		{
 			name: "a variable that names ourselves in PATH", env: []string{pathOf(dir, "self"), EnvPodman + "=bootc-podman"},
@@ -294,7 +298,7 @@ func TestLookupErrorNamesProgramAndVariable(t *testing.T) {
 			want: `run "` + filepath.Join(dir, "bin/podman") + `": it called bootc-podman, which would run it again`,
 		},
 		{
-			name: "not executable", env: []string{envBootcTool + "=plain/podman"},
+			name: "not executable", env: []string{EnvBootcTool + "=plain/podman"},
 			want: `run "plain/podman" from $BOOTC_EXP_EXTERNAL_CONTAINER_TOOL: permission denied`,
 		},
 	} {

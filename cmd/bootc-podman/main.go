@@ -35,7 +35,11 @@ func main() {
 		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
 		execer: wrapper.System{}, runner: wrapper.System{}, journal: toJournal,
 	}
-	os.Exit(a.run(context.Background(), os.Args))
+	run := a.run
+	if isTool() {
+		run = a.runTool
+	}
+	os.Exit(run(context.Background(), os.Args))
 }
 
 // configHome returns the configuration directory to set: the user's, with links resolved,
