@@ -306,6 +306,88 @@ END
     ! stored prefix || die 'not removed'
 }
 
+@test "safe delete: whatever podman takes for a needed image is refused" {
+    local row name id digest spelling
+    for row in untagged hub1 local linked; do
+        name=$(names "$row") id=$(id "$row")
+        digest=$(jq -r --arg id "$id" '.[] | select(.id == $id) | .digest' "$STORE/overlay-images/images.json")
+        for spelling in "${name%:*}" "${name#*/}" "${name##*/}" "${name##*/library/}" "${id:0:12}" "${id:0:4}" "sha256:$id" "${name%:*}@$digest" "$name@$digest" \
+            "${name##*/}@$digest" "$digest" "${digest#*:}" "docker://$name" "containers-storage:$name" "containers-storage:@$id" "containers-storage:${id:0:12}" \
+            "containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]$name" "[overlay@/run/bootc/storage+/proc/self/fd/3]$name"; do
+            run oracle image inspect --format '{{.Id}}' "$spelling"
+            [ "$status $output" = "0 $id" ] || continue
+            refused rmi "$spelling"
+            refused exec -- podman image rm -fi=1 -- quay.io/t/none:1 "$spelling"
+        done
+    done
+}
+
+@test "safe delete: command lines that podman reads otherwise than they look" {
+    local name=quay.io/t/bound:1
+    # podman takes the word after -- for the value of an option without a name.
+    refused image -- x rm "$name"
+    refused exec -- podman -- x rmi "$name"
+    refused exec -- podman --out -- x rmi "$name"
+    refused exec -- podman --out --root x rmi "$name"
+    refused exec -- podman --out --help rmi "$name"
+    refused exec -- podman --log-level=error --remote=0 rmi "$name"
+    refused exec -- podman --help=0 rmi "$name"
+    refused exec -- podman rmi --help --help=F "$name"
+    refused image rm --help --help=false "$name"
+    refused exec -- podman --root /x --root=/run/bootc/../bootc/storage/ rmi "$name"
+    # Help is not for the bootc-owned store, nor is what it does not help with.
+    podman load -q -i /srv/copied.tar
+    bp 1 image rm --help --help=false quay.io/t/copied:1 quay.io/t/none:1
+    podman image exists quay.io/t/copied:1
+    load_images
+    # Another store is the user's own.
+    bp 1 exec -- podman --root /var/lib/containers/other --runroot /run/other --storage-driver overlay rmi "$name"
+    assert "$stderr" =~ 'image not known'
+}
+
+@test "safe delete: other programs, and other commands, that remove" {
+    local name=quay.io/t/bound:1 before
+    # They remove what nothing needs.
+    load_images
+    oracle tag quay.io/t/free:1 quay.io/t/spare:1
+    bp exec -- skopeo delete containers-storage:quay.io/t/spare:1
+    ! stored free || die 'skopeo left the image its other name'
+    bp exec -- buildah rmi quay.io/t/boun:1
+    ! stored prefix || die 'not removed'
+    load_images
+    oracle manifest create quay.io/t/list:1 >/dev/null
+    bp exec -- podman manifest rm quay.io/t/list:1
+    before=$(held)
+    refused exec -- skopeo delete "containers-storage:$name"
+    refused exec -- skopeo -- x delete "containers-storage:@$(id bound)"
+    refused exec -- skopeo --override-os linux delete "containers-storage:[overlay@/run/bootc/storage+/x]$name"
+    refused exec -- skopeo delete "containers-storage:[overlay@$STORE+/x]$name"
+    refused exec -- buildah rmi -f "$name"
+    refused exec -- buildah --root "$STORE" rmi "$(id bound)"
+    refused exec -- buildah --log-level -- rmi "$name"
+    refused exec -- buildah rmi -af
+    refused exec -- buildah rmi --prune
+    refused exec -- buildah prune -af
+    refused exec -- podman manifest rm "$name"
+    refused exec -- podman manifest push --rm "$name" dir:/srv/pushed
+    refused exec -- podman system check --repair --force
+    # A needed name stays with its image.
+    refused image tag quay.io/t/free:1 "$name"
+    refused image tag "$(id free)" quay.io/t/more:1 "$name"
+    refused exec -- podman tag quay.io/t/free:1 plain
+    refused exec -- buildah tag quay.io/t/free:1 quay.io/t/os:1
+    assert "$(held)" == "$before"
+    bp image tag --force-in-use quay.io/t/free:1 "$name"
+    assert "$(names bound)" == ""
+    bp image tag --force-in-use "$(id bound)" "$name"
+    assert "$(names bound) $(names free)" == "$name quay.io/t/free:1"
+    # What is elsewhere is the user's own.
+    mkdir -p /srv/blobs && bp 125 exec -- skopeo --tmpdir /srv delete --help=0 dir:/srv/blobs || true
+    ! grep -q 'needed by' <<<"$stderr" || die "$stderr"
+    bp exec -- buildah rmi --force-in-use quay.io/t/boun:1
+    load_images
+}
+
 @test "safe delete: what nothing needs passes, with podman's own words and status" {
     local line
     load_images

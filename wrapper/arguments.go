@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -114,6 +115,8 @@ func inspectArguments(args []string) (help bool, err error) {
 		word, before := args[i], unknown
 		unknown = false
 		switch {
+		case word == "--" && commands == 0:
+			i++ // podman takes the next word for the value of an option of this name
 		case word == "--":
 			return help, nil
 		case len(word) < 2 || word[0] != '-':
@@ -123,8 +126,11 @@ func inspectArguments(args []string) (help bool, err error) {
 		case isHelp(word):
 			help = help || !before
 		case word[1] == '-':
-			name, _, joined := strings.Cut(word[2:], "=")
+			name, value, joined := strings.Cut(word[2:], "=")
 			switch {
+			case joined && name == "help": // the last one counts
+				on, err := strconv.ParseBool(value)
+				help = help && (on || err != nil)
 			case slices.Contains(storeOptions(), name), commands == 0 && slices.Contains(remoteOptions(), name):
 				return false, fmt.Errorf("pass on --%s: %w", name, ErrOtherStore)
 			case joined, slices.Contains(plainOptions(), name):

@@ -45,6 +45,8 @@ func TestArgumentsThatAskForHelp(t *testing.T) {
 		{name: "--help after an unknown option", args: []string{"ls", "--new", "--help"}},
 		{name: "--help after an unknown letter", args: []string{"ls", "-X", "--help"}},
 		{name: "--help with a value", args: []string{"ls", "--help=false"}},
+		{name: "--help that is taken back", args: []string{"rm", "--help", "--help=0", "x"}},
+		{name: "--help that is given again", args: []string{"rm", "--help", "--help=0", "x", "--help"}, want: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := inspectArguments(tt.args)
@@ -68,6 +70,7 @@ func TestArgumentsThatNameAnotherStoreAreRefused(t *testing.T) {
 		{name: "after an operand", args: []string{"image", "rm", "x", "--storage-driver=vfs"}, want: "--storage-driver"},
 		{name: "after an option", args: []string{"image", "ls", "-a", "--storage-opt", "x"}, want: "--storage-opt"},
 		{name: "after an unknown option", args: []string{"image", "ls", "--new", "--imagestore", "/x"}, want: "--imagestore"},
+		{name: "after two dashes before the command", args: []string{"image", "--", "x", "rm", "--root=/x", "y"}, want: "--root"},
 		{name: "after the command of a command", args: []string{"image", "trust", "show", "--root", "/x"}, want: "--root"},
 		{name: "what would go into the database", args: []string{"image", "ls", "--volumepath", "/x"}, want: "--volumepath"},
 		{name: "a database of another kind", args: []string{"image", "--db-backend", "sqlite", "ls"}, want: "--db-backend"},

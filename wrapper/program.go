@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
@@ -140,11 +142,29 @@ func (p program) is(commands ...string) bool {
 	return len(p.words) > 0 && (slices.Contains(commands, p.words[0]) || slices.Contains(commands, strings.Join(p.words, " ")))
 }
 
-// PodmanArgs returns the arguments of a command line that is of podman and works on the
-// bootc store.
-func PodmanArgs(argv []string) (args []string, ok bool) {
-	p := readProgram(argv)
-	return p.args, p.name == "podman" && !p.elsewhere()
+// IsStore reports whether a graph root that a command line names is that of the bootc store,
+// for a program in the store's namespace. Where that cannot be determined, it is.
+func (h Host) IsStore(root string) bool {
+	if root, err := filepath.Abs(root); err != nil || withoutLinks(root) == storageconf.GraphRoot {
+		return true
+	}
+	store, err := storageconf.Locate(h.Sysroot)
+	if err != nil {
+		return true
+	}
+	ours, err := store.Open()
+	if err != nil {
+		return !errors.Is(err, storageconf.ErrNoStore)
+	}
+	defer ours.Close()
+	named, err := os.Open(root)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer named.Close()
+	have, errOurs := rooted.Identify(ours)
+	want, errNamed := rooted.Identify(named)
+	return errOurs != nil || errNamed != nil || have == want
 }
 
 // refuse returns why a program would fail in the namespace, or have no lasting effect:

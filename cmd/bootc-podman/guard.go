@@ -54,12 +54,8 @@ func (a *app) orWarn(o *options, err error) error {
 
 // guardProgram is guard for a command line that exec runs.
 func (a *app) guardProgram(ctx context.Context, o *options, argv []string) (rest []string, err error) {
-	args, ok := wrapper.PodmanArgs(argv)
-	if !ok {
-		return argv, nil
-	}
-	c, ok := removal.Parse(args)
-	if !ok {
+	c, ok := removal.ParseProgram(argv)
+	if !ok || c.Remote || c.Root != "" && !a.host(o).IsStore(c.Root) {
 		return argv, nil
 	}
 	rest = append([]string{argv[0]}, c.Args...)

@@ -101,7 +101,7 @@ func neededHint(err *removal.NeededError) string {
 	switch {
 	case err.Verb == removal.Prune, err.Verb == removal.SystemPrune:
 		return "\"bootc-podman image prune\" keeps these images; --force-in-use, after the command, prunes them, too"
-	case err.Verb == removal.Untag:
+	case err.Verb == removal.Untag, err.Verb == removal.Tag:
 		return "--force-in-use takes the name away all the same"
 	case err.Parent:
 		return "--no-prune keeps parents without a name; --force-in-use removes them, too"

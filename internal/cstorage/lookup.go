@@ -142,7 +142,7 @@ func (s *Store) lookup(name string, short func() (ShortNames, error), m *Match) 
 	repository, suffix := splitName(name)
 	name = repository + suffix
 	full := []Name{parsed}
-	shortName := isShort(name)
+	shortName := IsShort(name)
 	if shortName {
 		names, err := short()
 		if err != nil {
@@ -389,9 +389,9 @@ func splitName(name string) (repository, suffix string) {
 	return repository, suffix
 }
 
-// isShort reports whether a valid name has no registry in the eyes of podman: a
+// IsShort reports whether a valid name has no registry in the eyes of podman: a
 // first component without "." and ":" is a namespace.
-func isShort(name string) bool {
+func IsShort(name string) bool {
 	first, _, found := strings.Cut(name, "/")
 	parsed, err := ParseName(name)
 	return err == nil && (!found || parsed.Domain == "" || first != "localhost" && !strings.ContainsAny(first, ".:"))

@@ -103,7 +103,7 @@ func aliasCache(root string, uid int) (string, error) {
 func (n ShortNames) candidates(repository, suffix string) (names []Name, err error) {
 	if alias := n.Aliases[repository]; alias != "" {
 		name, err := ParseName(alias)
-		if err != nil || name.Tag != "" || name.Digest != "" || isShort(alias) {
+		if err != nil || name.Tag != "" || name.Digest != "" || IsShort(alias) {
 			return nil, fmt.Errorf("parse alias %q of %q: not a registry and a repository", alias, repository)
 		}
 		if name, err = ParseName(alias + suffix); err != nil {

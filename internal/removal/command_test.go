@@ -4,11 +4,10 @@
 package removal
 
 import (
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 func TestParseReadsWhatPodmanReads(t *testing.T) {
@@ -48,17 +47,51 @@ func TestParseReadsWhatPodmanReads(t *testing.T) {
 		{line: "--out /x system reset -f", want: Command{Verb: SystemReset, Force: true}},
 		{line: "--from-the-future x --trace system reset", want: Command{Verb: SystemReset}},
 		{line: "system --log-level debug reset", want: Command{Verb: SystemReset}},
+		{line: "system reset --help=0", want: Command{Verb: SystemReset}},
+		{line: "image rm --help --help=false a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "image rm --help=false --help a", want: Command{Verb: Remove, Help: true, Operands: []string{"a"}}},
+		{line: "--help image rm a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		// "--" before a command hides the word after it from podman.
+		{line: "-- x rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "image -- x rm -f a", want: Command{Verb: Remove, Force: true, Operands: []string{"a"}}},
+		{line: "--out -- x rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--out --root x rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--out --help rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--out -r rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--module -r rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--log-level image --log-level=debug image rm a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "-- untag rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--from-the-future image rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--root /a rmi --root=/b a", want: Command{Verb: Remove, Root: "/b", Operands: []string{"a"}}},
+		{line: "rmi a --out --root=/x", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--remote rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
+		{line: "--remote=0 rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--remote=F --url= rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
+		{line: "--log-level debug -c x rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
+		{line: "rmi -fi=1 a", want: Command{Verb: Remove, Force: true, Operands: []string{"a"}}},
+		{line: "rmi -a=false -f=0 a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "image tag a b c", want: Command{Verb: Tag, Operands: []string{"a", "b", "c"}}},
+		{line: "tag --force-in-use a b", want: Command{Verb: Tag, ForceInUse: true, Operands: []string{"a", "b"}}, args: "tag a b"},
+		{line: "manifest rm a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "manifest push -f oci --rm a docker://b", want: Command{Verb: Remove, NoPrune: true, Operands: []string{"a"}, purge: true}},
+		{line: "manifest push -p a docker://b", want: Command{Verb: Remove, NoPrune: true, Operands: []string{"a"}, purge: true}},
+		{line: "manifest push a docker://b"},
+		{line: "manifest remove a b"},
+		{line: "system check --repair", want: Command{Verb: SystemCheck, repair: true}},
+		{line: "system check -qrf -m 1h", want: Command{Verb: SystemCheck, Force: true, repair: true}},
+		{line: "system check"},
+		{line: "artifact rm a"},
 		{line: "image ls"},
 		{line: "image ls rm"},
 		{line: "image build -t rm ."},
 		{line: "image push rm"},
 		{line: "container prune"},
 		{line: "volume prune"},
-		{line: "tag system reset"},
+		{line: "tag system reset", want: Command{Verb: Tag, Operands: []string{"system", "reset"}}},
 		{line: "system info reset"},
 		{line: "rm a"},
 		{line: "--log-level image rm"},
-		{line: "image -- ls rm"},
+		{line: "image -- ls rm", want: Command{Verb: Remove}},
 		{line: "image"},
 		{line: ""},
 	} {
@@ -72,6 +105,7 @@ func TestParseReadsWhatPodmanReads(t *testing.T) {
 			continue
 		}
 		want := test.want
+		want.Program = "podman"
 		if want.Args = args; test.args != "" {
 			want.Args = strings.Fields(test.args)
 		}
@@ -81,30 +115,38 @@ func TestParseReadsWhatPodmanReads(t *testing.T) {
 	}
 }
 
-// TestResetsOfTheBootcStoreAreRecognised: other stores are the user's own.
-func TestResetsOfTheBootcStoreAreRecognised(t *testing.T) {
-	for line, want := range map[string]bool{
-		"podman system reset -f":                                  true,
-		"/usr/bin/podman system reset":                            true,
-		"podman --runroot /run/x system reset --force":            true,
-		"podman --root /run/bootc/storage/ system reset":          true,
-		"podman --root=/run/bootc/x/../storage system reset":      true,
-		"podman --root /x --root /run/bootc/storage system reset": true,
-		"podman --out /x system reset":                            true,
-		"podman --root=/x system reset -f":                        false,
-		"podman system reset --root /x":                           false,
-		"podman system reset --help":                              false,
-		"podman -c other system reset":                            false,
-		"podman --url unix:///x system reset":                     false,
-		"buildah system reset":                                    false,
-		"podman -- system reset":                                  false,
+// TestOtherProgramsAreRead: each in its own way.
+func TestOtherProgramsAreRead(t *testing.T) {
+	for line, want := range map[string]Command{
+		"/usr/bin/podman system reset":                          {Verb: SystemReset},
+		"podman-remote system reset":                            {},
+		"buildah rmi -f a":                                      {Verb: Remove, Force: true, Operands: []string{"a"}},
+		"buildah --root /x --log-level error rmi -a":            {Verb: Remove, All: true, Root: "/x"},
+		"buildah rmi -h=0 a":                                    {Verb: Remove, Operands: []string{"a"}},
+		"buildah rmi --help a":                                  {Verb: Remove, Help: true, Operands: []string{"a"}},
+		"buildah --log-level -- rmi a":                          {Verb: Remove, Operands: []string{"a"}},
+		"buildah -- x rmi a":                                    {},
+		"buildah rmi -p":                                        {Verb: Prune, prune: true},
+		"buildah prune -a -f":                                   {Verb: Prune, All: true, Force: true},
+		"buildah tag a b":                                       {Verb: Tag, Operands: []string{"a", "b"}},
+		"buildah manifest rm a":                                 {Verb: Remove, Operands: []string{"a"}},
+		"buildah manifest push --rm a docker://b":               {Verb: Remove, NoPrune: true, Operands: []string{"a"}, purge: true},
+		"buildah rm -a":                                         {},
+		"skopeo delete containers-storage:a":                    {Verb: Delete, Operands: []string{"containers-storage:a"}},
+		"skopeo -- x delete containers-storage:a":               {Verb: Delete, Operands: []string{"containers-storage:a"}},
+		"skopeo --override-os x delete -- containers-storage:a": {Verb: Delete, Operands: []string{"containers-storage:a"}},
+		"skopeo delete containers-storage:[overlay@/x+/y:o]a":   {Verb: Delete, Root: "/x", Operands: []string{"containers-storage:[overlay@/x+/y:o]a"}},
+		"skopeo delete containers-storage:[/x]a":                {Verb: Delete, Root: "/x", Operands: []string{"containers-storage:[/x]a"}},
+		"skopeo delete docker://a":                              {},
+		"skopeo copy containers-storage:a dir:delete":           {},
 	} {
-		args, ok := wrapper.PodmanArgs(strings.Fields(line))
-		if ok {
-			_, ok = Parse(args)
+		argv := strings.Fields(line)
+		got, ok := ParseProgram(argv)
+		if want.Verb != "" {
+			want.Program, want.Args = filepath.Base(argv[0]), argv[1:]
 		}
-		if ok != want {
-			t.Errorf("%s: recognised: %t", line, ok)
+		if ok != (want.Verb != "") || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %t, want %+v", line, got, ok, want)
 		}
 	}
 }
@@ -112,6 +154,7 @@ func TestResetsOfTheBootcStoreAreRecognised(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("image rm --force-in-use a")
 	f.Add("--x y image prune --filter --dry-run")
+	f.Add("-- --force-in-use x rmi --force-in-use")
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, " ")
 		c, ok := Parse(args)

@@ -24,7 +24,10 @@ type NeededError struct {
 }
 
 func (e *NeededError) Error() string {
-	what := map[Verb]string{Untag: "remove names of image", SystemPrune: "system prune removes image", SystemReset: "system reset removes image"}[e.Verb]
+	what := map[Verb]string{
+		Untag: "remove names of image", Tag: "take names from image", SystemPrune: "system prune removes image",
+		SystemReset: "system reset removes image", SystemCheck: "system check --repair may remove image",
+	}[e.Verb]
 	if what == "" {
 		what = "remove image"
 	}
@@ -44,8 +47,8 @@ func (e *UnknownError) Error() string {
 func (e *UnknownError) Unwrap() error { return e.Err }
 
 // Check returns why podman must not run the command: a *NeededError for each image and need,
-// joined, or nil. Prune and SystemPrune count as if no container and no filter kept an image:
-// podman alone determines what they remove.
+// joined, or nil. Prune and SystemPrune count as if no container and no filter kept an image,
+// and SystemCheck as if all images were damaged: podman alone determines what they remove.
 func (c Command) Check(n *inventory.Needs) error {
 	if n.Bootc == nil {
 		return nil
@@ -55,8 +58,12 @@ func (c Command) Check(n *inventory.Needs) error {
 	switch {
 	case c.Verb == Untag:
 		change.untag(c.Operands, n)
+	case c.Verb == Tag:
+		change.tag(c.Operands, n)
+	case c.Verb == Delete:
+		change.delete(c.Operands, n)
 	case c.Verb == Remove && c.All && len(c.Operands) > 0: // podman refuses this
-	case c.Verb == SystemReset, c.All:
+	case c.Verb == SystemReset, c.Verb == SystemCheck, c.All:
 		change.removeIf(func(*cstorage.Image) bool { return true })
 	case c.Verb == Prune, c.Verb == SystemPrune:
 		change.removeIf(unnamed)
@@ -113,12 +120,23 @@ func (c *change) drop(img *cstorage.Image, match func(name string) bool) {
 	c.names[img] = slices.DeleteFunc(slices.Clone(c.names[img]), match)
 }
 
+// lookup finds an image as podman does. It looks into its own store also where a reference of
+// containers-storage names another.
+func (c *change) lookup(operand string, n *inventory.Needs) (cstorage.Match, error) {
+	const transport = "containers-storage:"
+	if spec, found := strings.CutPrefix(operand, transport+"["); found {
+		_, name, _ := strings.Cut(spec, "]")
+		operand = transport + name
+	}
+	return c.store.LookupRecord(operand, n.ShortNames)
+}
+
 // remove does what podman image rm does: of an image with several names, it takes away the
 // one that was given, and removes the image with the last one. An image that was given by
 // its ID goes whole: with --force if it has several names.
 func (c *change) remove(cmd Command, n *inventory.Needs) {
 	for _, operand := range cmd.Operands {
-		m, err := c.store.LookupRecord(operand, n.ShortNames)
+		m, err := c.lookup(operand, n)
 		if err != nil {
 			continue // podman does not find it either
 		}
@@ -137,7 +155,7 @@ func (c *change) untag(operands []string, n *inventory.Needs) {
 	if len(operands) == 0 {
 		return
 	}
-	m, err := c.store.LookupRecord(operands[0], n.ShortNames)
+	m, err := c.lookup(operands[0], n)
 	if err != nil {
 		return
 	}
@@ -146,6 +164,37 @@ func (c *change) untag(operands []string, n *inventory.Needs) {
 		given = append(given, fullNames(operand)...)
 	}
 	c.drop(m.Image, func(name string) bool { return len(operands) == 1 || slices.Contains(given, name) })
+}
+
+// tag does what podman image tag does: it gives an image names, and takes them from the images
+// that have them. A name without a registry stands for localhost.
+func (c *change) tag(operands []string, n *inventory.Needs) {
+	if len(operands) == 0 {
+		return
+	}
+	m, err := c.lookup(operands[0], n)
+	if err != nil {
+		return
+	}
+	for _, operand := range operands[1:] {
+		if cstorage.IsShort(operand) {
+			operand = "localhost/" + operand
+		}
+		name := fullNames(operand)[0]
+		for _, img := range c.store.Images {
+			c.drop(img, func(have string) bool { return have == name })
+		}
+		c.names[m.Image] = append(c.names[m.Image], name)
+	}
+}
+
+// delete does what skopeo delete does: it removes the image with all its names.
+func (c *change) delete(operands []string, n *inventory.Needs) {
+	for _, operand := range operands {
+		if m, err := c.lookup(operand, n); err == nil {
+			c.gone[m.Image] = true
+		}
+	}
 }
 
 // fullNames returns the names that a name can stand for.

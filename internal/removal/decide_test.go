@@ -113,6 +113,7 @@ func TestCheckRefusesWhatTakesAwayWhatIsNeeded(t *testing.T) {
 		{"image rm quay.io/os", ""},
 		{"rmi " + idOf("os"), "quay.io/os:1"},
 		{"rmi " + idOf("os")[:12], "quay.io/os:1"},
+		{"rmi containers-storage:[overlay@/run/bootc/storage+/x:o=1]quay.io/os:1", "quay.io/os:1"},
 		{"rmi sha256:" + idOf("os"), "quay.io/os:1"},
 		{"rmi quay.io/os@sha256:" + idOf("os"), "quay.io/os:1"},
 		{"image rm quay.io/free:1 quay.io/os:1", "quay.io/os:1"},
@@ -131,6 +132,22 @@ func TestCheckRefusesWhatTakesAwayWhatIsNeeded(t *testing.T) {
 		{"image untag app app", "localhost/app:latest"},
 		{"image untag " + idOf("app") + " localhost/app", "localhost/app:latest"},
 		{"image untag quay.io/used:1", ""},
+		{"image tag quay.io/free:1 quay.io/os:1", "quay.io/os:1"},
+		{"tag " + idOf("free")[:9] + " quay.io/x:1 quay.io/os:1", "quay.io/os:1"},
+		{"tag quay.io/free:1 app", "localhost/app:latest"},
+		{"tag quay.io/free:1 quay.io/app:1 docker.io/library/app quay.io/used:1 quay.io/os", ""},
+		{"tag quay.io/os:1 quay.io/os:1 quay.io/x", ""},
+		{"tag quay.io/none:1 quay.io/os:1", ""},
+		{"skopeo delete containers-storage:quay.io/os:1", "quay.io/os:1"},
+		{"skopeo delete containers-storage:[overlay@/run/bootc/storage+/x]quay.io/os:1", "quay.io/os:1"},
+		{"skopeo delete containers-storage:quay.io/app:1", "localhost/app:latest"},
+		{"skopeo delete containers-storage:@" + idOf("os"), "quay.io/os:1"},
+		{"skopeo delete containers-storage:quay.io/free:1", ""},
+		{"buildah rmi quay.io/os:1", "quay.io/os:1"},
+		{"buildah prune -a", "localhost/app:latest quay.io/os:1 quay.io/used:1"},
+		{"buildah prune", ""},
+		{"manifest rm quay.io/os:1", "quay.io/os:1"},
+		{"system check --repair", "localhost/app:latest quay.io/os:1 quay.io/used:1"},
 		{"image untag", ""},
 		{"image untag quay.io/free:1", ""},
 		{"system prune -a", "localhost/app:latest quay.io/os:1 quay.io/used:1"},
@@ -139,7 +156,11 @@ func TestCheckRefusesWhatTakesAwayWhatIsNeeded(t *testing.T) {
 		{"image prune", ""},
 		{"system reset", "localhost/app:latest quay.io/os:1 quay.io/used:1"},
 	} {
-		c, ok := Parse(strings.Fields(test.line))
+		argv := strings.Fields(test.line)
+		if argv[0] != "skopeo" && argv[0] != "buildah" {
+			argv = append([]string{"podman"}, argv...)
+		}
+		c, ok := ParseProgram(argv)
 		if !ok {
 			t.Fatalf("%s is not recognised", test.line)
 		}
