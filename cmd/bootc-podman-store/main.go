@@ -23,6 +23,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clone"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/loopback"
 )
 
 func main() {
@@ -52,19 +53,23 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	job, err := clonejob.ReadJob(in)
 	var result *clonejob.Result
-	if err == nil {
-		do := clone.Image
-		switch {
-		case job.Care != nil:
-			do = clone.Care
-		case job.OSTree != nil:
-			do = exportImage
-		case job.Composefs != nil:
-			do = cloneComposefs
-		}
-		result, err = do(ctx, job, func(p clonejob.Progress) {
-			_ = answer(clonejob.Answer{Progress: &p}) // the last one will fail, too
-		})
+	progress := func(p clonejob.Progress) {
+		_ = answer(clonejob.Answer{Progress: &p}) // the last one will fail, too
+	}
+	switch {
+	case err != nil:
+	case job.Pull != nil:
+		result, err = &clonejob.Result{}, loopback.Pull(ctx, *job.Pull, answer)
+	case job.Care != nil:
+		result, err = clone.Care(ctx, job, progress)
+	case job.Composefs != nil:
+		result, err = cloneComposefs(ctx, job, progress)
+	case job.OSTree == nil:
+		result, err = clone.Image(ctx, job, progress)
+	case job.Registry == nil:
+		result, err = exportImage(ctx, job, progress)
+	default:
+		result, err = &clonejob.Result{}, loopback.Export(ctx, job, answer)
 	}
 	if err != nil {
 		return answer(clonejob.Answer{Failure: clone.Failure(err)})

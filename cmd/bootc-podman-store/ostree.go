@@ -23,19 +23,19 @@ func exportImage(ctx context.Context, job clonejob.Job, progress func(clonejob.P
 		return nil, err
 	}
 	defer repo.Close()
-	unread, err := export.Open(ctx, repo, job.OSTree.Commit)
+	image, err := export.Open(ctx, repo, job.OSTree.Commit)
 	if err != nil {
 		return nil, err
 	}
-	return clone.Export(ctx, job, archives{unread}, progress)
+	return clone.Export(ctx, job, archives{image}, progress)
 }
 
 // archives implements clone.Archives.
-type archives struct{ *export.Unread }
+type archives struct{ *export.Image }
 
 // Open implements clone.Archives.
 func (a archives) Open(layer, entry int) (*tar.Header, tree.File, error) {
-	hdr, file, err := a.Unread.Open(layer, entry)
+	hdr, file, err := a.Image.Open(layer, entry)
 	if file == nil { // no interface that holds a nil pointer
 		return hdr, nil, err
 	}
@@ -48,9 +48,6 @@ func (a archives) Describe(digests []string, sizes []int64) (manifest, config []
 	for i := range layers {
 		layers[i] = export.Layer{Digest: digests[i], Size: sizes[i]}
 	}
-	e, err := a.Unread.Describe(layers)
-	if err != nil {
-		return nil, nil, err
-	}
-	return e.Manifest, e.Config, nil
+	err = a.Image.Describe(layers)
+	return a.Manifest, a.Config, err
 }

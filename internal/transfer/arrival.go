@@ -6,6 +6,8 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +15,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
@@ -180,9 +184,13 @@ func (a *arrival) clone(ctx context.Context, in *place, job clonejob.Job, names 
 }
 
 // cloneProgress reports to a job how far the layers of a clone are.
-func cloneProgress(job *progress.Job) func(clonejob.Progress) {
+func cloneProgress(job *progress.Job) func(clonejob.Answer) {
 	parts := map[int]*progress.Part{}
-	return func(p clonejob.Progress) {
+	return func(answer clonejob.Answer) {
+		p := answer.Progress
+		if p == nil {
+			return
+		}
 		part := parts[p.Layer]
 		if part == nil {
 			part = job.Start(progress.Subtask{
@@ -247,29 +255,34 @@ func (a *arrival) returnLoan(ctx context.Context, loan *plan.Loan) error {
 // exportDir is the directory of the only export at a time.
 const exportDir = "export"
 
-// export serves the image of a commit in the ostree repository under a name, has podman
-// pull it, and returns the manifest digest that the image has then.
-func (a *arrival) export(ctx context.Context, commit, name string) (digest string, err error) {
+// export has the private program serve the image of a commit in the ostree repository, and
+// podman pull it under a name. original is its manifest digest; export returns the one that
+// it has then.
+func (a *arrival) export(ctx context.Context, commit, original, name string) (digest string, err error) {
 	if a.dryRun() {
 		return "", a.explainExport(ctx, commit, name)
 	}
-	repo, err := a.Sysroot.OpenRepo()
-	if err != nil {
-		return "", err
+	named, err := cstorage.ParseName(name)
+	if err == nil && named.Tag == "" {
+		err = fmt.Errorf("podman pulls nothing as %q", name)
 	}
-	defer repo.Close()
-	found, err := repo.ImageCommit(commit)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("serve image: %w", err)
 	}
-	reading := a.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: found.ManifestDigest})
+	password := base64.StdEncoding.EncodeToString([]byte("bootc-podman:" + rand.Text()))
+	reading := a.Progress.Transfer(progress.Task{Name: "reading", Description: "Reading " + name, ID: original})
 	defer reading.Stop()
-	image, err := export.New(ctx, repo, found, layerProgress(reading, nil))
+	serving, end, err := a.serve(ctx, clonejob.Job{
+		OSTree:   &clonejob.OSTree{Sysroot: a.Sysroot.Dir, Commit: commit},
+		Registry: &clonejob.Registry{Tag: named.Tag, Password: password}, Verify: clonejob.VerifyNone,
+	}, layerProgress(reading, nil))
 	if err != nil {
 		return "", err
 	}
+	defer func() { _ = end() }() // of the first call
 	reading.Done()
-	if err := a.checkExport(ctx, name, image); err != nil {
+	bytes, err := a.checkExport(ctx, name, serving.Layers)
+	if err != nil {
 		return "", err
 	}
 	dir := filepath.Join(a.Dir, exportDir)
@@ -277,50 +290,97 @@ func (a *arrival) export(ctx context.Context, commit, name string) (digest strin
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // else the next transfer does
+	if err := export.WriteAccess(dir, named, serving.Address, password); err != nil {
+		return "", fmt.Errorf("serve image: %w", err)
+	}
 	exporting := a.Progress.Transfer(progress.Task{
-		Name: "exporting", Description: "Exporting " + name, ID: found.ManifestDigest,
-		Bytes: image.Size, Steps: int64(len(image.Layers)),
+		Name: "exporting", Description: "Exporting " + name, ID: serving.ManifestDigest, Bytes: bytes, Steps: int64(len(serving.Layers)),
 	})
 	defer exporting.Stop()
-	registry, err := image.Serve(ctx, dir, name, layerProgress(exporting, image.Layers))
-	if err != nil {
-		return "", err
-	}
-	args, env := registry.PullCmd()
+	serving.show <- layerProgress(exporting, serving.Layers)
+	args, env := export.PullCommand(dir, name)
 	if err = a.to.ImagePull(ctx, env, args...); err == nil {
 		exporting.Done()
 	}
 	a.to.changed()
 	// Where the registry failed, podman's own error is only that the answer ended.
-	switch served := registry.Close(); {
+	switch served := end(); {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("export %s: %w", name, context.Cause(ctx))
 	case served != nil:
 		return "", served
 	}
-	return image.ManifestDigest, err
+	return serving.ManifestDigest, err
 }
 
-// checkExport refuses an export by podman that would not fit, or share a damaged layer.
-func (a *arrival) checkExport(ctx context.Context, name string, image *export.Image) error {
+// serving is a registry that was started.
+type serving struct {
+	clonejob.Serving
+	// show gets what is called with the progress of what podman reads.
+	show chan func(layer int, bytes int64)
+}
+
+// serve starts a registry. reading is called with how far layers are until it listens. end
+// stops the registry, and returns why it failed.
+func (a *arrival) serve(ctx context.Context, job clonejob.Job, reading func(layer int, bytes int64)) (s *serving, end func() error, err error) {
+	program, err := clonejob.FindProgram(a.Host.Self)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s = &serving{show: make(chan func(int, int64), 1)}
+	listening, ended := make(chan bool), make(chan error, 1)
+	go func() {
+		_, err := clonejob.Run(ctx, a.to.RunPrivate, program, job, a.Stderr, func(answer clonejob.Answer) {
+			switch {
+			case answer.Serving != nil:
+				s.Serving = *answer.Serving
+				listening <- true
+				reading = <-s.show
+			case answer.Progress != nil && reading != nil:
+				reading(answer.Progress.Layer, answer.Progress.Bytes)
+			}
+		})
+		ended <- err
+	}()
+	select {
+	case <-listening:
+	case err := <-ended:
+		stop()
+		return nil, nil, err
+	}
+	return s, sync.OnceValue(func() error {
+		close(s.show)
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}), nil
+}
+
+// checkExport refuses an export by podman that would not fit, or share a damaged layer. It
+// returns the size of all layers.
+func (a *arrival) checkExport(ctx context.Context, name string, blobs []clonejob.Blob) (bytes int64, err error) {
 	to, err := a.to.destination()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	layers := make([]host.Descriptor, len(image.Layers))
-	for i, l := range image.Layers {
+	layers := make([]host.Descriptor, len(blobs))
+	for i, l := range blobs {
 		layers[i] = host.Descriptor{Digest: l.Digest, Size: l.Size}
+		bytes += l.Size
 	}
 	what := fmt.Sprintf("export %s to %s", name, to.Name)
 	if err := to.Damaged(what, layers, false); err != nil {
-		return err
+		return 0, err
 	}
-	return a.checkSpace(what, a.podmanNeeds(ctx, to, layers)...)
+	return bytes, a.checkSpace(what, a.podmanNeeds(ctx, to, layers)...)
 }
 
 // layerProgress reports to a job how far its layers are; where these are not known yet,
 // their sizes are not either.
-func layerProgress(job *progress.Job, layers []export.Layer) export.Progress {
+func layerProgress(job *progress.Job, layers []clonejob.Blob) func(layer int, bytes int64) {
 	parts := map[int]*progress.Part{}
 	return func(i int, n int64) {
 		part := parts[i]

@@ -176,7 +176,7 @@ func (c *copying) exportTaken(ctx context.Context) error {
 		digest, err = c.cloneCommit(ctx, c.Take)
 		return err
 	}, func() (err error) {
-		digest, err = c.export(ctx, c.Take, c.as)
+		digest, err = c.export(ctx, c.Take, c.Digest, c.as)
 		return err
 	})
 	c.Accepted = []string{digest}

@@ -136,6 +136,7 @@ func TestPullService(t *testing.T) {
 			exact := stored{names: []string{exactOf(bootedDigest)}, digest: bootedDigest}
 			fake := &service{answers: tt.answers, early: tt.early}
 			podman := &fakePodman{scratchHost: h, arrives: exact, version: "5.9.1-dev"}
+			podman.installPrivate()
 			podman.service = func(ctx context.Context, cmd wrapper.Cmd) error {
 				defer func() {
 					if len(fake.answers) == 0 && tt.err == "" && !tt.plain {

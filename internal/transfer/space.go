@@ -249,9 +249,9 @@ func (o Options) exportedBytes(ctx context.Context, checksum string) (n int64, e
 		return 0, err
 	}
 	defer repo.Close()
-	u, err := export.Open(ctx, repo, checksum)
+	image, err := export.Open(ctx, repo, checksum)
 	if err != nil {
 		return 0, err
 	}
-	return u.FileBytes(ctx)
+	return image.FileBytes(ctx)
 }

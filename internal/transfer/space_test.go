@@ -246,7 +246,9 @@ func TestExportsAreMeasuredWithoutReading(t *testing.T) {
 	shell := strings.Repeat("x", 1000)
 	commit := h.exportable(map[string]string{"usr/bin/sh": shell, "usr/bin/same": shell}, map[string]string{"usr/bin/sh": strings.Repeat("y", 30)})
 	h.boot(commit, follow(registryOrigin))
-	o := (&fakePodman{scratchHost: h}).options()
+	podman := &fakePodman{scratchHost: h}
+	podman.installPrivate()
+	o := podman.options()
 	p, err := PlanUnified(t.Context(), o, plan.Choice{From: plan.FromOSTree, Method: plan.ByPodman})
 	if err != nil || p.Write == nil || *p.Write != 1030 { // a name more of a file takes nothing
 		t.Errorf("planned %+v, %v, want 1030 bytes", p, err)

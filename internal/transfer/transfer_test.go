@@ -6,6 +6,7 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/mattn/go-shellwords"
@@ -24,6 +26,8 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/loopback"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/podman"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -99,6 +103,9 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	if filepath.Base(cmd.Path) == "bootc" {
 		p.ran = append(p.ran, strings.Join(cmd.Args[2:], " "))
 		return p.bootc()
+	}
+	if filepath.Base(cmd.Path) == clonejob.Program {
+		return private(ctx, cmd)
 	}
 	if filepath.Base(cmd.Path) != "podman" {
 		return p.System.Run(ctx, cmd)
@@ -193,6 +200,39 @@ func (p *fakePodman) Run(ctx context.Context, cmd wrapper.Cmd) error {
 	}
 	p.save()
 	return nil
+}
+
+// private does what the private program would with a job that needs no store.
+func private(ctx context.Context, cmd wrapper.Cmd) error {
+	job, err := clonejob.ReadJob(cmd.Stdin)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	answer := func(a clonejob.Answer) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return json.NewEncoder(cmd.Stdout).Encode(a)
+	}
+	if job.Pull != nil {
+		err = loopback.Pull(ctx, *job.Pull, answer)
+	} else {
+		err = loopback.Export(ctx, job, answer)
+	}
+	if err == nil {
+		return answer(clonejob.Answer{Result: &clonejob.Result{}})
+	}
+	kind := clonejob.Failed
+	if errors.Is(err, clonejob.ErrNoService) {
+		kind = clonejob.NoService
+	}
+	return answer(clonejob.Answer{Failure: &clonejob.Failure{Kind: kind, Message: err.Error()}})
+}
+
+// installPrivate makes the private program be found.
+func (p *fakePodman) installPrivate() {
+	p.addProgram("bootc-podman")
+	p.addProgram(clonejob.Program)
 }
 
 // bootc does what "bootc image copy-to-storage" would.
@@ -399,11 +439,18 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 		h := newHost(t)
 		commit := h.exportable(map[string]string{"usr/bin/sh": "shell"})
 		h.boot(commit, follow(registryOrigin))
-		return &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: original}, fails: []string{exactOf(original)}}
+		p := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: original}, fails: []string{exactOf(original)}}
+		p.installPrivate()
+		return p
+	}
+	options := func(podman *fakePodman) Options {
+		o := podman.options()
+		o.Method = plan.ByPodman
+		return o
 	}
 	t.Run("ostree after the registry", func(t *testing.T) {
 		podman := export(t)
-		o := podman.options()
+		o := options(podman)
 		var missed []plan.Source
 		o.Events.(*heard).missed = func(source plan.Source, why error) {
 			missed = append(missed, source)
@@ -428,7 +475,7 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 	})
 	t.Run("not when the registry was chosen", func(t *testing.T) {
 		podman := export(t)
-		_, err := SetUnified(t.Context(), podman.options(), plan.Choice{From: plan.FromRegistry})
+		_, err := SetUnified(t.Context(), options(podman), plan.Choice{From: plan.FromRegistry})
 		if !errors.As(err, new(*wrapper.ExitError)) || len(podman.ran) != 1 || len(podman.named()) != 0 {
 			t.Errorf("got %v, ran %q", err, podman.ran)
 		}
@@ -436,7 +483,7 @@ func TestSetUnifiedGoesOnWithTheNextSource(t *testing.T) {
 	t.Run("not when the last has failed", func(t *testing.T) {
 		podman := export(t)
 		podman.fails = append(podman.fails, imageName)
-		o := podman.options()
+		o := options(podman)
 		var missed []plan.Source
 		o.Events.(*heard).missed = func(source plan.Source, _ error) { missed = append(missed, source) }
 		_, err := SetUnified(t.Context(), o, plan.Choice{})
@@ -698,7 +745,9 @@ func TestSetUnifiedGoesOnWhereAnArchiveHasAnotherImage(t *testing.T) {
 	h.Write("srv/os.tar", "")
 	// What the archive has is not known to be an export of what is booted.
 	podman := &fakePodman{scratchHost: h, arrives: stored{digest: otherDigest, of: "sha256:original"}}
+	podman.installPrivate()
 	o := podman.options()
+	o.Method = plan.ByPodman
 	missed := 0
 	o.Events.(*heard).missed = func(source plan.Source, why error) {
 		missed++

@@ -228,7 +228,7 @@ func (x *execution) cloneTaken(ctx context.Context) error {
 
 // exportTaken has podman pull the booted commit.
 func (x *execution) exportTaken(ctx context.Context) error {
-	_, err := x.export(ctx, x.Commit, x.Stored.String())
+	_, err := x.export(ctx, x.Commit, x.Digest, x.Stored.String())
 	return err
 }
 

@@ -45,6 +45,7 @@ func Failure(err error) *clonejob.Failure {
 		{unix.ENOSPC, clonejob.NoSpace},
 		{unix.EDQUOT, clonejob.NoSpace},
 		{clonejob.ErrUnsupported, clonejob.Unsupported},
+		{clonejob.ErrNoService, clonejob.NoService},
 	} {
 		if errors.Is(err, kind.err) {
 			f.Kind = kind.kind

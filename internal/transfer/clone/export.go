@@ -26,8 +26,8 @@ import (
 
 // Archives is an image that is no store's, as the entries of its layers' archives.
 type Archives interface {
-	// Layers is the number of layers.
-	Layers() int
+	// Len is the number of layers.
+	Len() int
 	// Entries is the number of entries of a layer's archive, by its index.
 	Entries(layer int) int
 	// Open opens an entry by the rules of tree.Entry for an archive that is made.
@@ -55,7 +55,7 @@ func export(ctx context.Context, job clonejob.Job, archives Archives, progress f
 		return nil, err
 	}
 	defer dst.close()
-	c := newCloning(job, dst, make([]*planned, archives.Layers()), progress)
+	c := newCloning(job, dst, make([]*planned, archives.Len()), progress)
 	for i := range c.plan {
 		c.plan[i] = &planned{from: &sourceLayer{Layer: &storage.Layer{}}}
 	}

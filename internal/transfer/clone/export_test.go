@@ -34,7 +34,7 @@ type testArchives struct {
 	fail error
 }
 
-func (a *testArchives) Layers() int { return len(a.layers) }
+func (a *testArchives) Len() int { return len(a.layers) }
 
 func (a *testArchives) Entries(layer int) int { return len(a.layers[layer]) }
 

@@ -26,6 +26,11 @@ type Job struct {
 	OSTree *OSTree `json:"ostree,omitempty"`
 	// Composefs, if not nil, is one in a composefs repository.
 	Composefs *Composefs `json:"composefs,omitempty"`
+	// Registry, if not nil, says that the image of OSTree is not copied but served to podman,
+	// until SIGTERM.
+	Registry *Registry `json:"registry,omitempty"`
+	// Pull, if not nil, is all there is to do.
+	Pull *Pull `json:"pull,omitempty"`
 	// Source has the image, Destination gets it.
 	Source      Store `json:"source"`
 	Destination Store `json:"destination"`
@@ -102,6 +107,50 @@ type Composefs struct {
 	Sysroot string `json:"sysroot"`
 	// Digest is that of the image's manifest.
 	Digest string `json:"digest"`
+}
+
+// Registry is a registry of one image on the loopback interface.
+type Registry struct {
+	// Tag is the tag of the image in it.
+	Tag string `json:"tag"`
+	// Password is what requests have in the header "Authorization: Basic".
+	Password string `json:"password"`
+}
+
+// Serving is what a registry has, as soon as it listens.
+type Serving struct {
+	// Address is HOST:PORT.
+	Address        string `json:"address"`
+	ManifestDigest string `json:"manifest_digest"`
+	Layers         []Blob `json:"layers"`
+}
+
+// Pull is a pull by podman's service, without a second try.
+type Pull struct {
+	// Socket is where the service listens, soon perhaps: the program waits as long as the
+	// directory is there.
+	Socket    string `json:"socket"`
+	Reference string `json:"reference"`
+	// Credentials are the header X-Registry-Config.
+	Credentials string `json:"credentials"`
+}
+
+// PullReport is a line of the answer to /libpod/images/pull, ImagePullReport in
+// podman's pkg/domain/entities/types. Progress is there since podman 5.9.
+type PullReport struct {
+	Stream   string        `json:"stream"`
+	Error    string        `json:"error"`
+	ID       string        `json:"id"`
+	Progress *BlobProgress `json:"pullProgress"`
+}
+
+// BlobProgress is how far a blob is: Status is "pulling", "success" or "skipped".
+// Total is not known when it is not positive.
+type BlobProgress struct {
+	Status  string `json:"status"`
+	Current int64  `json:"current"`
+	Total   int64  `json:"total"`
+	Digest  string `json:"progressComponentID"`
 }
 
 // Store says how a containers-storage is opened.
@@ -199,6 +248,7 @@ const (
 	NotVerified Kind = "not-verified" // ErrNotVerified
 	Damaged     Kind = "damaged"      // ErrDamaged
 	NoSpace     Kind = "no-space"     // ErrNoSpace
+	NoService   Kind = "no-service"   // ErrNoService
 	Canceled    Kind = "canceled"     // context.Canceled
 	Failed      Kind = "failed"
 )
@@ -220,6 +270,8 @@ var (
 	ErrDamaged = errors.New("destination is damaged")
 	// ErrNoSpace says that the destination's filesystem is full.
 	ErrNoSpace = errors.New("no space left")
+	// ErrNoService says that podman's service could not be used.
+	ErrNoService = errors.New("podman's service does not answer")
 )
 
 // Unsupportedf returns an error that wraps ErrUnsupported: the caller copies with podman.
@@ -238,7 +290,7 @@ func Gone(err error) error {
 
 var kinds = map[Kind]error{
 	Unsupported: ErrUnsupported, NotFound: ErrNotFound, Changed: ErrChanged, NotVerified: ErrNotVerified, Damaged: ErrDamaged,
-	NoSpace: ErrNoSpace,
+	NoSpace: ErrNoSpace, NoService: ErrNoService,
 }
 
 // Failure is an error of bootc-podman-store.
@@ -256,8 +308,11 @@ func (f *Failure) Unwrap() error { return kinds[f.Kind] }
 // last line has a Result or a Failure.
 type Answer struct {
 	Progress *Progress `json:"progress,omitempty"`
-	Result   *Result   `json:"result,omitempty"`
-	Failure  *Failure  `json:"failure,omitempty"`
+	Serving  *Serving  `json:"serving,omitempty"`
+	// Pulling is of the lines of podman's service.
+	Pulling *PullReport `json:"pulling,omitempty"`
+	Result  *Result     `json:"result,omitempty"`
+	Failure *Failure    `json:"failure,omitempty"`
 }
 
 // ReadJob reads a job from the program's standard input.

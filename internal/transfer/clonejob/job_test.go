@@ -52,7 +52,7 @@ func TestAnswersAreReported(t *testing.T) {
 	}
 	var progress []clonejob.Progress
 	got, err := clonejob.Run(t.Context(), answering(t, nil, `{"progress":{"layer":1,"layers":2,"files":7}}`, string(line)), "/libexec/program", job, io.Discard,
-		func(p clonejob.Progress) { progress = append(progress, p) })
+		func(a clonejob.Answer) { progress = append(progress, *a.Progress) })
 	if err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("result %+v, %v, want %+v", got, err, want)
 	}

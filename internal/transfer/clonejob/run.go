@@ -48,8 +48,8 @@ func FindProgram(self string) (string, error) {
 
 // Run has the private program, of which program is the path, do a job. run is what
 // runs it where both stores are at the paths that the job says, mostly the method Run
-// of a wrapper.Session. progress, if not nil, is called from one goroutine at a time.
-// stderr gets what the program says besides.
+// of a wrapper.Session. each, if not nil, is called with all answers but the last, from one
+// goroutine at a time. stderr gets what the program says besides.
 //
 // The program does not inherit the caller's environment: how the stores are opened
 // is in the job alone.
@@ -57,16 +57,18 @@ func FindProgram(self string) (string, error) {
 // Errors are *Failure, which wrap ErrUnsupported, ErrNotFound, ErrChanged,
 // ErrNotVerified, ErrDamaged or ErrNoSpace; those of run, when the program was killed; and that of
 // ctx.
-func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, program string, job Job, stderr io.Writer, progress func(Progress)) (*Result, error) {
+func Run(ctx context.Context, run func(context.Context, wrapper.Cmd) error, program string, job Job, stderr io.Writer, each func(Answer)) (*Result, error) {
 	cmd, _, err := Command(program, job)
 	if err != nil {
 		return nil, err
 	}
-	answers := &answers{progress: progress}
+	answers := &answers{each: each}
 	cmd.Stdout, cmd.Stderr = answers, stderr
 	err = run(ctx, cmd)
+	// After ctx a registry ends by itself, and its failure is why podman could not pull.
+	canceled := answers.failure == nil || answers.failure.Kind == Canceled
 	switch {
-	case ctx.Err() != nil && answers.result == nil:
+	case ctx.Err() != nil && answers.result == nil && canceled:
 		return nil, ctx.Err()
 	case answers.err != nil:
 		return nil, fmt.Errorf("read answers of %s: %w", Program, answers.err)
@@ -96,11 +98,11 @@ func Environment() []string {
 
 // answers reads the lines that are written to it.
 type answers struct {
-	progress func(Progress)
-	line     []byte
-	result   *Result
-	failure  *Failure
-	err      error
+	each    func(Answer)
+	line    []byte
+	result  *Result
+	failure *Failure
+	err     error
 }
 
 // maxLine is the longest line that is read, in bytes.
@@ -126,11 +128,11 @@ func (a *answers) read() {
 		return
 	}
 	switch {
-	case answer.Progress != nil && a.progress != nil:
-		a.progress(*answer.Progress)
 	case answer.Result != nil:
 		a.result = answer.Result
 	case answer.Failure != nil:
 		a.failure = answer.Failure
+	case a.each != nil:
+		a.each(answer)
 	}
 }

@@ -35,7 +35,8 @@ var (
 
 // Media types of the OCI image specification, media-types.md.
 const (
-	manifestType = "application/vnd.oci.image.manifest.v1+json"
+	// ManifestType is that of a manifest.
+	ManifestType = "application/vnd.oci.image.manifest.v1+json"
 	configType   = "application/vnd.oci.image.config.v1+json"
 	layerType    = "application/vnd.oci.image.layer.v1.tar"
 )
@@ -65,18 +66,23 @@ type Progress func(layer int, bytes int64)
 // ordinary one, without an ostree base. Its layers are written whenever they are
 // read; nothing of them is kept.
 type Image struct {
+	// These are known once Describe was called.
 	Manifest, Config             []byte
 	ManifestDigest, ConfigDigest string
 	Layers                       []Layer
-	// Size is the sum of the layers' sizes in bytes.
-	Size int64
 
 	repo *host.Repo
 	tree [][]entry
+	// original are the documents of the imported image, and the digest of its manifest.
+	original struct {
+		manifest host.Manifest
+		config   imageConfig
+		digest   string
+	}
 }
 
-// New reads an image in a repository, all of it, to learn the digests of
-// what it exports; all objects are compared with their names. The same image
+// New reads an image in a repository by the checksum of its commit, all of it, to learn the
+// digests of what it exports; all objects are compared with their names. The same image
 // always gives the same digests. repo has to stay open as long as the Image is
 // used; progress may be nil.
 //
@@ -84,48 +90,33 @@ type Image struct {
 // times, labels of SELinux, and /usr/etc, which is /etc again.
 //
 // Errors are ostree.ErrMode, ostree.ErrCorruptObject, ErrNoConfig, ErrNoLayers,
-// ErrBothEtc, ErrWhiteoutName and ErrXattrName, and those of package os for a missing
-// object.
-func New(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Image, error) {
-	e, err := newImage(ctx, repo, image, progress)
+// ErrBothEtc, ErrWhiteoutName and ErrXattrName, those of host.Repo.ImageCommit, and those of
+// package os for a missing object.
+func New(ctx context.Context, repo *host.Repo, checksum string, progress Progress) (*Image, error) {
+	e, err := Open(ctx, repo, checksum)
 	if err != nil {
-		return nil, fmt.Errorf("export image of commit %s: %w", image.Checksum, err)
+		return nil, err
+	}
+	layers, err := e.measure(ctx, progress)
+	if err == nil {
+		err = e.Describe(layers)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("export image of commit %s: %w", checksum, err)
 	}
 	return e, nil
 }
 
-func newImage(ctx context.Context, repo *host.Repo, image host.RepoCommit, progress Progress) (*Image, error) {
-	u, err := openCommit(ctx, repo, image.Checksum, func() (host.RepoCommit, error) { return image, nil })
-	if err != nil {
-		return nil, err
-	}
-	layers, err := u.export.measure(ctx, progress)
-	if err != nil {
-		return nil, err
-	}
-	return u.Describe(layers)
-}
-
-// Unread is an export of which nothing was read yet but what is in its layers, so that
-// their digests are not known.
-type Unread struct {
-	export   *Image
-	manifest host.Manifest
-	config   imageConfig
-	digest   string
-}
-
-// Open is the part of New that comes before reading the layers, of an image
-// by the checksum of its commit. Errors are those of host.Repo.ImageCommit, too.
-func Open(ctx context.Context, repo *host.Repo, checksum string) (*Unread, error) {
-	u, err := openCommit(ctx, repo, checksum, func() (host.RepoCommit, error) { return repo.ImageCommit(checksum) })
+// Open is the part of New that comes before reading the layers: what is in them is known.
+func Open(ctx context.Context, repo *host.Repo, checksum string) (*Image, error) {
+	e, err := openCommit(ctx, repo, checksum)
 	if err != nil {
 		return nil, fmt.Errorf("export image of commit %s: %w", checksum, err)
 	}
-	return u, nil
+	return e, nil
 }
 
-func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func() (host.RepoCommit, error)) (*Unread, error) {
+func openCommit(ctx context.Context, repo *host.Repo, checksum string) (*Image, error) {
 	if err := repo.CheckMode(); err != nil {
 		return nil, err
 	}
@@ -136,66 +127,68 @@ func openCommit(ctx context.Context, repo *host.Repo, checksum string, find func
 	defer cancel()
 	// Meanwhile the layers are read.
 	reading.Go(func() { trees.read(ctx, checksum) })
-	u, commits, err := findLayers(repo, find)
+	e, commits, err := findLayers(repo, checksum)
 	if err != nil {
 		return nil, err
 	}
 	reading.Wait()
 	trees.read(ctx, commits...)
-	u.export.tree, err = readLayers(ctx, trees, checksum, commits, u.config.baseLayers)
-	return u, err
+	e.tree, err = readLayers(ctx, trees, checksum, commits, e.original.config.baseLayers)
+	return e, err
 }
 
 // findLayers returns the commits of an image's layers, and what is known without them.
-func findLayers(repo *host.Repo, find func() (host.RepoCommit, error)) (u *Unread, commits []string, err error) {
-	image, err := find()
+func findLayers(repo *host.Repo, checksum string) (e *Image, commits []string, err error) {
+	image, err := repo.ImageCommit(checksum)
 	if err != nil {
 		return nil, nil, err
 	}
-	u = &Unread{export: &Image{repo: repo}, digest: image.ManifestDigest}
-	if u.manifest, u.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
+	e = &Image{repo: repo}
+	of := &e.original
+	of.digest = image.ManifestDigest
+	if of.manifest, of.config, err = parseDocuments(image.ManifestText, image.ConfigText); err != nil {
 		return nil, nil, err
 	}
-	digests := make([]string, len(u.manifest.Layers))
-	for i, l := range u.manifest.Layers {
+	digests := make([]string, len(of.manifest.Layers))
+	for i, l := range of.manifest.Layers {
 		digests[i] = l.Digest
 	}
 	commits, err = repo.LayerCommits(digests)
-	return u, commits, err
+	return e, commits, err
 }
 
-// Layers is the number of layers.
-func (u *Unread) Layers() int { return len(u.export.tree) }
+// Len is the number of layers.
+func (e *Image) Len() int { return len(e.tree) }
 
 // Entries is the number of entries of a layer, by its index, in the order of its
 // archive, which is that of archive/tar with their headers.
-func (u *Unread) Entries(layer int) int { return len(u.export.tree[layer]) }
+func (e *Image) Entries(layer int) int { return len(e.tree[layer]) }
 
 // Open opens an entry. file is nil for a directory and a hard link; that of a regular file has to be
 // read to its end, which compares it with the name of its object
 // (ostree.ErrCorruptObject). Several goroutines may call it.
-func (u *Unread) Open(layer, entry int) (hdr *tar.Header, file *ostree.File, err error) {
-	e := u.export.tree[layer][entry]
-	if hdr, file, err = openEntry(u.export.repo, e, true); err != nil {
-		return nil, nil, fmt.Errorf("%q: %w", e.path, err)
+func (e *Image) Open(layer, entry int) (hdr *tar.Header, file *ostree.File, err error) {
+	at := e.tree[layer][entry]
+	if hdr, file, err = openEntry(e.repo, at, true); err != nil {
+		return nil, nil, fmt.Errorf("%q: %w", at.path, err)
 	}
 	return hdr, file, nil
 }
 
 // FileBytes returns the sum of the sizes of the files in all layers, each counted once a
 // layer whatever its names. No file is read.
-func (u *Unread) FileBytes(ctx context.Context) (n int64, err error) {
-	for _, layer := range u.export.tree {
+func (e *Image) FileBytes(ctx context.Context) (n int64, err error) {
+	for _, layer := range e.tree {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		for _, e := range layer {
-			if e.isDir || e.link != "" {
+		for _, at := range layer {
+			if at.isDir || at.link != "" {
 				continue
 			}
-			size, err := u.export.repo.FileSize(e.sum)
+			size, err := e.repo.FileSize(at.sum)
 			if err != nil {
-				return 0, fmt.Errorf("%q: %w", e.path, err)
+				return 0, fmt.Errorf("%q: %w", at.path, err)
 			}
 			n += size
 		}
@@ -203,23 +196,18 @@ func (u *Unread) FileBytes(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// Describe makes the image, when its layers are known.
-func (u *Unread) Describe(layers []Layer) (*Image, error) {
-	e := u.export
+// Describe makes the image's documents, when its layers are known.
+func (e *Image) Describe(layers []Layer) (err error) {
 	e.Layers = layers
-	var err error
-	if e.Config, err = u.config.export(e.Layers); err != nil {
-		return nil, err
+	if e.Config, err = e.original.config.export(layers); err != nil {
+		return err
 	}
 	e.ConfigDigest = digest(e.Config)
-	if e.Manifest, err = exportManifest(u.manifest, u.digest, e); err != nil {
-		return nil, err
+	if e.Manifest, err = exportManifest(e.original.manifest, e.original.digest, e); err != nil {
+		return err
 	}
 	e.ManifestDigest = digest(e.Manifest)
-	for _, l := range e.Layers {
-		e.Size += l.Size
-	}
-	return e, nil
+	return nil
 }
 
 // readLayers reads what is in each layer by its commit. The first baseLayers of them are
@@ -320,8 +308,13 @@ func (e *Image) measure(ctx context.Context, progress Progress) ([]Layer, error)
 // tarBuffer makes the many small writes of an archive few, in bytes.
 const tarBuffer = 1 << 20
 
-// writeLayer writes the archive of a layer and returns its size.
-func (e *Image) writeLayer(ctx context.Context, w io.Writer, layer int, check bool, report func(layer int, bytes int64)) (int64, error) {
+// WriteLayer writes the archive of a layer, by its index, and returns its size. Objects are
+// not compared with their names again.
+func (e *Image) WriteLayer(ctx context.Context, w io.Writer, layer int, progress Progress) (int64, error) {
+	return e.writeLayer(ctx, w, layer, false, progress)
+}
+
+func (e *Image) writeLayer(ctx context.Context, w io.Writer, layer int, check bool, report Progress) (int64, error) {
 	out := &countingWriter{w: w, report: func(n int64) { report(layer, n) }}
 	buf := bufio.NewWriterSize(out, tarBuffer)
 	err := writeTar(ctx, buf, e.repo, e.tree[layer], check)
@@ -499,7 +492,7 @@ func exportManifest(old host.Manifest, oldDigest string, e *Image) ([]byte, erro
 		Annotations   map[string]string `json:"annotations"`
 	}{
 		SchemaVersion: 2,
-		MediaType:     manifestType,
+		MediaType:     ManifestType,
 		Config:        descriptor{MediaType: configType, Digest: e.ConfigDigest, Size: int64(len(e.Config))},
 		Layers:        layers,
 		Annotations:   annotations,

@@ -283,7 +283,7 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 	f.merge()
 	repo, image := f.open()
 	last := map[int]int64{}
-	e, err := New(t.Context(), repo, image, func(layer int, bytes int64) {
+	e, err := New(t.Context(), repo, image.Checksum, func(layer int, bytes int64) {
 		if bytes <= last[layer] {
 			t.Errorf("layer %d: %d bytes after %d", layer, bytes, last[layer])
 		}
@@ -303,9 +303,6 @@ func TestExportGivesTheSameImageAgain(t *testing.T) {
 			t.Errorf("layer %d: %d bytes, %v, not what was measured", i, n, err)
 		}
 		size += n
-	}
-	if size != e.Size {
-		t.Errorf("size %d, layers have %d", e.Size, size)
 	}
 	again := f.export()
 	if string(again.Manifest) != string(e.Manifest) || string(again.Config) != string(e.Config) {
@@ -577,7 +574,7 @@ func TestExportNamesWhatIsWrong(t *testing.T) {
 			if c.damage != nil {
 				names = c.damage(f)
 			}
-			_, err := New(t.Context(), repo, image, nil)
+			_, err := New(t.Context(), repo, image.Checksum, nil)
 			if err == nil || !strings.Contains(err.Error(), names) || strings.Contains(err.Error(), "\n") || c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("got %v, want %v and %s", err, c.is, names)
 			}
@@ -596,7 +593,7 @@ func TestExportRefusesWhatWouldBeAWhiteout(t *testing.T) {
 		// Not what a merge makes, which whiteouts are never in.
 		f.commitImage(dir)
 		repo, image := f.open()
-		_, err := New(t.Context(), repo, image, nil)
+		_, err := New(t.Context(), repo, image.Checksum, nil)
 		if !errors.Is(err, ErrWhiteoutName) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -609,7 +606,7 @@ func TestExportEndsWithItsContext(t *testing.T) {
 	f.merge()
 	repo, image := f.open()
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := New(ctx, repo, image, func(int, int64) { cancel() })
+	_, err := New(ctx, repo, image.Checksum, func(int, int64) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

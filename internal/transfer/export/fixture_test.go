@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -248,7 +249,7 @@ func (f *fixture) open() (*host.Repo, host.RepoCommit) {
 func (f *fixture) export() *Image {
 	f.Helper()
 	repo, image := f.open()
-	e, err := New(context.Background(), repo, image, nil)
+	e, err := New(context.Background(), repo, image.Checksum, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -375,26 +376,47 @@ func (s *store) podman(args ...string) string {
 	return testhost.Run(s, "podman", append(slices.Clone(s.options), args...)...)
 }
 
-// pull lets podman pull from a registry.
-func (s *store) pull(r *Registry) (string, error) {
-	args, env := r.PullCmd()
-	cmd := exec.Command("podman", append(slices.Clone(s.options), args...)...)
-	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
-}
-
-// take pulls an exported image as name.
+// take puts an exported image into the store as name.
 func (s *store) take(e *Image, name string) {
 	s.Helper()
-	r, err := e.Serve(context.Background(), s.TempDir(), name, nil)
+	// podman makes a name of the path, without upper case.
+	dir, err := os.MkdirTemp("", "layout")
 	if err != nil {
 		s.Fatal(err)
 	}
-	out, err := s.pull(r)
-	if closeErr := r.Close(); err != nil || closeErr != nil {
-		s.Fatalf("pull: %v, %v: %s", err, closeErr, out)
+	defer os.RemoveAll(dir)
+	write := func(digest string, content func(io.Writer) error) {
+		path := filepath.Join(dir, "blobs", strings.Replace(digest, ":", "/", 1))
+		makeDir(s, filepath.Dir(path))
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			err = errors.Join(content(f), f.Close())
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
 	}
+	document := func(text []byte) func(io.Writer) error {
+		return func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		}
+	}
+	for i, layer := range e.Layers {
+		write(layer.Digest, func(w io.Writer) error {
+			_, err := e.WriteLayer(context.Background(), w, i, func(int, int64) {})
+			return err
+		})
+	}
+	write(e.ConfigDigest, document(e.Config))
+	write(e.ManifestDigest, document(e.Manifest))
+	index := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ManifestType, e.ManifestDigest, len(e.Manifest))
+	for file, text := range map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "index.json": index} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.podman("tag", s.podman("pull", "--quiet", "oci:"+dir), name)
 }
 
 // mount mounts an image.

@@ -550,8 +550,11 @@ func (c Choice) copyMethod(v *View) (method Method, why string, err error) {
 }
 
 // exportMethod decides whether an image of the ostree repository is made of the files
-// there, and says why.
+// there, and says why. The private program does so, and serves one that podman pulls.
 func (c Choice) exportMethod(v *View) (method Method, why string, err error) {
+	if err := v.noProgram(); err != nil {
+		return "", "", err
+	}
 	return c.method(v, Reexport, "the bootc-owned store has overlay layers", map[string]*cstorage.Store{"the bootc-owned store": v.Bootc})
 }
 
@@ -568,14 +571,19 @@ func (c Choice) method(v *View, podmans Method, cloneable string, stores map[str
 	}
 }
 
-// uncloneable returns why nothing can be cloned in these stores, as far as their records
-// show it, nil if something may be.
-func (v *View) uncloneable(stores map[string]*cstorage.Store) error {
+// noProgram returns why the private program cannot be run, nil if it can.
+func (v *View) noProgram() error {
 	if errors.Is(v.NoProgram, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not installed", clonejob.Program)
 	}
-	if v.NoProgram != nil {
-		return v.NoProgram
+	return v.NoProgram
+}
+
+// uncloneable returns why nothing can be cloned in these stores, as far as their records
+// show it, nil if something may be.
+func (v *View) uncloneable(stores map[string]*cstorage.Store) error {
+	if err := v.noProgram(); err != nil {
+		return err
 	}
 	for name, store := range stores {
 		if store == nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -142,7 +142,7 @@ func (p *puller) try(ctx context.Context) *failure {
 	p.again()
 	if p.service {
 		failed := p.tryService(ctx)
-		if failed == nil || !errors.Is(failed.err, errNoService) || ctx.Err() != nil {
+		if failed == nil || !errors.Is(failed.err, clonejob.ErrNoService) || ctx.Err() != nil {
 			return failed
 		}
 		logrus.Debugf("Pulling without podman's service: %v", failed.err)
@@ -158,26 +158,27 @@ func (p *puller) tryService(ctx context.Context) *failure {
 	var f failure
 	talk := &talk{}
 	stored := false
-	err := p.withService(ctx, p.run, talk, func(conn net.Conn) error {
-		return servicePull(conn, p.reference, p.credentials, func(report pullReport) error {
-			switch {
-			case report.Error != "":
-				f.reason = report.Error
-				return fmt.Errorf("pull %s: %w: %s", p.reference, ErrPull, report.Error)
-			case report.Progress != nil:
-				p.reported(report.Progress)
-			case report.Stream != "" && p.Stderr != nil:
-				_, err := io.WriteString(p.Stderr, report.Stream)
-				return err
-			}
-			stored = stored || report.ID != ""
-			return nil
-		})
+	err := p.askService(ctx, talk, func(answer clonejob.Answer) {
+		report := answer.Pulling
+		if report == nil {
+			return
+		}
+		stored = stored || report.ID != ""
+		switch {
+		case report.Error != "":
+			f.reason = report.Error
+		case report.Progress != nil:
+			p.reported(report.Progress)
+		case report.Stream != "" && p.Stderr != nil:
+			_, _ = io.WriteString(p.Stderr, report.Stream)
+		}
 	})
 	switch {
 	case ctx.Err() != nil:
 		f.err = ctx.Err()
-	case errors.Is(err, errNoService):
+	case f.reason != "":
+		f.err = fmt.Errorf("pull %s: %w: %s", p.reference, ErrPull, f.reason)
+	case errors.Is(err, clonejob.ErrNoService):
 		f.err = fmt.Errorf("%w: %s", err, talk.reason())
 	case err != nil:
 		f.err = err
@@ -293,7 +294,7 @@ func (p *puller) show(n int64) {
 
 // reported takes what the service reports of a blob. Besides layers there is the image's
 // configuration, which was not counted before.
-func (p *puller) reported(b *blobProgress) {
+func (p *puller) reported(b *clonejob.BlobProgress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	known := p.parts[b.Digest]
@@ -322,7 +323,7 @@ func (p *puller) reported(b *blobProgress) {
 }
 
 // add adds a blob that the service has begun to fetch. With the lock held.
-func (p *puller) add(b *blobProgress) *blob {
+func (p *puller) add(b *clonejob.BlobProgress) *blob {
 	kind := "layer"
 	size, wanted := p.wanted[b.Digest]
 	if p.wanted != nil && !wanted {

@@ -4,110 +4,19 @@
 package podman
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
 // blobOf is the digest of a blob.
 func blobOf(c string) string { return "sha256:" + strings.Repeat(c, 64) }
-
-// chunked is an answer in chunks of size bytes.
-func chunked(text string, size int) string {
-	var answer strings.Builder
-	answer.WriteString("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-	for len(text) > 0 {
-		n := min(size, len(text))
-		fmt.Fprintf(&answer, "%x\r\n%s\r\n", n, text[:n])
-		text = text[n:]
-	}
-	answer.WriteString("0\r\n\r\n")
-	return answer.String()
-}
-
-func TestServiceStartIsWaitedFor(t *testing.T) {
-	h := &Host{Dir: t.TempDir()}
-	// It ends at once.
-	err := h.withService(t.Context(), func(context.Context, io.Writer, ...string) error { return fs.ErrInvalid }, nil, nil)
-	if !errors.Is(err, errNoService) || !errors.Is(err, fs.ErrInvalid) {
-		t.Errorf("got %v", err)
-	}
-	// It never listens, and the caller gives up.
-	ctx, cancel := context.WithCancel(t.Context())
-	err = h.withService(ctx, func(ctx context.Context, _ io.Writer, _ ...string) error {
-		cancel()
-		<-ctx.Done()
-		return nil
-	}, nil, nil)
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if left, _ := os.ReadDir(h.Dir); len(left) != 0 {
-		t.Errorf("left %v", left)
-	}
-}
-
-func TestReadResponse(t *testing.T) {
-	const ok = "HTTP/1.1 200 OK\r\n"
-	for _, tt := range []struct {
-		in, body string
-		status   int
-		broken   bool
-	}{
-		{in: ok + "\r\nall the rest", status: 200, body: "all the rest"},
-		{in: ok + "Content-Length: 3\r\n\r\nall the rest", status: 200, body: "all"},
-		{in: "HTTP/1.1 404 Not Found\r\ncontent-length:0\r\n\r\n", status: 404},
-		{in: chunked("some words", 3), status: 200, body: "some words"},
-		{in: ok + "transfer-encoding: Chunked\r\n\r\nA;x=y\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n", status: 200, body: "0123456789"},
-		{in: ok + "Transfer-Encoding: chunked\r\n\r\n5\r\n012", status: 200, body: "012", broken: true},
-		{in: ok + "Transfer-Encoding: chunked\r\n\r\n3\r\n012", status: 200, body: "012", broken: true},
-		{in: ok + "Transfer-Encoding: chunked\r\n\r\n3\r\n012345", status: 200, body: "012", broken: true},
-		{in: ok + "Transfer-Encoding: chunked\r\n\r\nx\r\n", status: 200, broken: true},
-		{in: ok + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", status: 200, broken: true},
-		{in: ok + "Transfer-Encoding: gzip\r\n\r\n"},
-		{in: ok + "Content-Length: -1\r\n\r\n"},
-		{in: ok + strings.Repeat("A: b\r\n", 1000)},
-		{in: ok + "Long: " + strings.Repeat("b", maxLine)},
-		{in: ok},
-		{in: "SSH-2.0\r\n\r\n"},
-		{},
-	} {
-		status, body, err := readResponse(bufio.NewReaderSize(strings.NewReader(tt.in), maxLine))
-		if (err == nil) != (tt.status != 0) || err == nil && status != tt.status {
-			t.Errorf("%.80q: got %d, %v", tt.in, status, err)
-			continue
-		}
-		if err != nil {
-			continue
-		}
-		if got, err := io.ReadAll(body); string(got) != tt.body || (err != nil) != tt.broken {
-			t.Errorf("%.80q: got %q, %v", tt.in, got, err)
-		}
-	}
-}
-
-func FuzzReadResponse(f *testing.F) {
-	f.Add([]byte(chunked("some words", 3)))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		_, body, err := readResponse(bufio.NewReaderSize(bytes.NewReader(in), maxLine))
-		if err != nil {
-			return
-		}
-		if got, _ := io.ReadAll(body); len(got) > len(in) {
-			t.Errorf("%d bytes of %d", len(got), len(in))
-		}
-	})
-}
 
 func TestRegistryConfigHasUserNamesAndPasswords(t *testing.T) {
 	for auth, want := range map[string]string{
@@ -205,7 +114,7 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 		{"pulling", "c", 5, 10, 305, 310, 300},
 		{"success", "c", 10, 10, 310, 310, 300},
 	} {
-		p.reported(&blobProgress{Status: step.status, Current: step.current, Total: step.total, Digest: blobOf(step.blob)})
+		p.reported(&clonejob.BlobProgress{Status: step.status, Current: step.current, Total: step.total, Digest: blobOf(step.blob)})
 		if have := sum(p.cached); p.shown != step.shown || p.total != step.want || have != step.wantHave {
 			t.Errorf("%v: shows %d of %d, %d cached", step, p.shown, p.total, have)
 		}
@@ -218,8 +127,8 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 
 	// A layer that is there after all, and one that is not.
 	p = counted()
-	p.reported(&blobProgress{Status: "skipped", Digest: blobOf("2")})
-	p.reported(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	p.reported(&clonejob.BlobProgress{Status: "skipped", Digest: blobOf("2")})
+	p.reported(&clonejob.BlobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
 	if p.shown != 10 || p.total != 400 || !maps.Equal(p.cached, map[string]int64{blobOf("2"): 200}) {
 		t.Errorf("shows %d of %d, cached %v", p.shown, p.total, p.cached)
 	}
@@ -227,8 +136,8 @@ func TestPullCountsWhatTheServiceTells(t *testing.T) {
 	// Nothing known of the image.
 	p = &puller{stored: func() map[string]bool { return nil }, parts: map[string]*blob{}}
 	p.again()
-	p.reported(&blobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
-	p.reported(&blobProgress{Status: "skipped", Digest: blobOf("4")})
+	p.reported(&clonejob.BlobProgress{Status: "pulling", Current: 10, Total: 300, Digest: blobOf("3")})
+	p.reported(&clonejob.BlobProgress{Status: "skipped", Digest: blobOf("4")})
 	if p.shown != 10 || p.total != 0 {
 		t.Errorf("shows %d of %d", p.shown, p.total)
 	}
