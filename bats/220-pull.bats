@@ -173,16 +173,18 @@ pull_slowly() {
     registry_does slow 1000000
     local podman pid
     for podman in podman /srv/podman6; do
+        rm -f err # that of the run before has the line, too
         BOOTC_PODMAN_PODMAN=$podman "$BOOTC_PODMAN" set-unified --from registry >out 2>err 3>&- &
         pid=$!
-        wait_for grep -q "Copying blob" err
+        wait_for grep -qs "Copying blob" err
         kill -TERM "$pid"
         wait "$pid" && die "it went on"
         nothing_left
         # Killed, it takes podman with it, and the next one clears away the rest.
+        rm -f err # that of the run before has the line, too
         BOOTC_PODMAN_PODMAN=$podman "$BOOTC_PODMAN" set-unified --from registry >out 2>err 3>&- &
         pid=$!
-        wait_for grep -q "Copying blob" err
+        wait_for grep -qs "Copying blob" err
         kill -KILL "$pid"
         wait "$pid" || true
         wait_for no_podman
