@@ -199,8 +199,6 @@ func (o *options) words() []string {
 	return words
 }
 
-var errUnknownCommand = errors.New("unknown command")
-
 // command builds the command tree, a new one at each call.
 func (a *app) command(o *options) *cli.App {
 	tree := &cli.App{
@@ -232,7 +230,7 @@ func (a *app) command(o *options) *cli.App {
 			case c.Bool("version"):
 				return a.version()
 			case c.Args().Present():
-				return usageErrorf("%w %q", errUnknownCommand, c.Args().First())
+				return unknownCommand(c.App, c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -289,15 +287,27 @@ func (a *app) checkSysroot(o *options, command string) error {
 
 // usageError is the library's callback for wrong options, global ones and those of a command.
 func usageError(c *cli.Context, err error, _ bool) error {
-	usage := &exitError{code: exitUsage, err: fmt.Errorf("read options: %w", err), advice: helpAdvice("")}
+	message, name := flagMessage(err.Error())
+	usage := &exitError{code: exitUsage, err: fmt.Errorf("read options: %s", message), advice: helpAdvice("")}
+	flags := c.App.Flags
 	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
-		usage.advice = helpAdvice(c.Command.Name)
-		_, name, _ := strings.Cut(err.Error(), ": -")
-		if slices.ContainsFunc(c.App.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }) {
+		usage.advice, flags = helpAdvice(c.Command.Name), c.Command.Flags
+		if slices.Contains(flagNames(c.App.Flags), name) {
 			usage.advice = "options of all commands go before the command"
+			return usage
 		}
 	}
+	if meant := nearest(name, flagNames(flags)); meant != "" && meant != name {
+		usage.advice = fmt.Sprintf("did you mean %s? %s", dashed(meant), usage.advice)
+	}
 	return usage
+}
+
+func flagNames(flags []cli.Flag) (names []string) {
+	for _, f := range flags {
+		names = append(names, f.Names()...)
+	}
+	return names
 }
 
 // logLevels are podman's, too; logrus also takes other spellings of them.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -46,7 +47,7 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			action := c.Args().First()
 			known, ok := boundActions()[action]
 			if !ok {
-				return usageErrorf("bound: unknown action %q", action)
+				return usageErrorf("bound: unknown action %q: use %s", action, orList(slices.Sorted(maps.Keys(boundActions()))))
 			}
 			if c.NArg() > 1 {
 				return usageErrorf("bound %s: unexpected argument %q", action, c.Args().Get(1))

@@ -17,8 +17,9 @@ import (
 type choiceFlag struct {
 	*cli.StringFlag
 	values []string
-	// template allows a Go template in place of a value.
-	template bool
+	// fields returns the names of the fields of a Go template, which is allowed in place of
+	// a value; nil where none is.
+	fields func() []string
 }
 
 // choice returns an option with these values. The usage text has the name of the value in
@@ -26,7 +27,7 @@ type choiceFlag struct {
 // "" for none.
 func choice[T ~string](name, usage, standard string, values []T) *choiceFlag {
 	list := valuesOf(values)
-	return &choiceFlag{&cli.StringFlag{Name: name, Usage: fmt.Sprintf(usage, orList(list)), Value: standard}, list, false}
+	return &choiceFlag{&cli.StringFlag{Name: name, Usage: fmt.Sprintf(usage, orList(list)), Value: standard}, list, nil}
 }
 
 // formatChoice returns --format with the values first, which is the default, and json.
@@ -35,17 +36,17 @@ func formatChoice(usage, first string) *choiceFlag {
 }
 
 // formatTemplate returns --format with the values first, which is the default, json, and
-// a Go template.
-func formatTemplate(usage, first string) *choiceFlag {
+// a Go template for rows of type T.
+func formatTemplate[T any](usage, first string) *choiceFlag {
 	f := formatChoice("%s", first)
-	f.Usage, f.template = fmt.Sprintf(usage, orList([]string{first, "json", "a Go template"})), true
+	f.Usage, f.fields = fmt.Sprintf(usage, orList([]string{first, "json", "a Go template"})), templateFields[T]
 	return f
 }
 
 // check refuses a value that is not in the list.
 func (f *choiceFlag) check(c *cli.Context) error {
 	value := c.String(f.Name)
-	if f.template || !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
+	if f.fields != nil || !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
 		return nil
 	}
 	noun := strings.ToLower(strings.Split(f.Usage, "`")[1])

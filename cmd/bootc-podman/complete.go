@@ -87,7 +87,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 		return nil, noFiles
 	}
 	if line.option != "" {
-		return line.optionValues(line.option)
+		return line.optionValues(line.option, *last)
 	}
 	if strings.HasPrefix(*last, "-") && !line.onlyOperands {
 		name, value, found := strings.Cut(strings.TrimLeft(*last, "-"), "=")
@@ -95,7 +95,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 			return optionNames(line.flags), noFiles
 		}
 		if *last = value; takesValue(line.flags, name) {
-			return line.optionValues(name)
+			return line.optionValues(name, value)
 		}
 		return nil, noFiles
 	}
@@ -172,10 +172,18 @@ func readCompletion(out string) ([]string, directive) {
 	return nil, noFiles
 }
 
-// optionValues returns the candidates for the value of an option.
-func (l commandLine) optionValues(option string) ([]string, directive) {
+// optionValues returns the candidates for the value of an option, of which typed is there:
+// in a template the fields for the one that begins last.
+func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 	for _, flag := range l.flags {
 		if f, ok := flag.(*choiceFlag); ok && f.Name == option {
+			if i := strings.LastIndex(typed, "{{"); i >= 0 && f.fields != nil {
+				var fields []string
+				for _, name := range f.fields() {
+					fields = append(fields, typed[:i]+"{{."+name+"}}")
+				}
+				return fields, noFiles
+			}
 			return f.values, noFiles
 		}
 	}
@@ -195,11 +203,7 @@ func optionNames(flags []cli.Flag) (names []string) {
 			continue
 		}
 		for _, name := range flag.Names() {
-			dashes := "--"
-			if len(name) == 1 {
-				dashes = "-"
-			}
-			names = append(names, described(dashes+name, f.GetUsage()))
+			names = append(names, described(dashed(name), f.GetUsage()))
 		}
 	}
 	return names

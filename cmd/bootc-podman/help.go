@@ -18,7 +18,7 @@ func (a *app) helpCommand() *cli.Command {
 			case c.NArg() > 1:
 				return usageErrorf("help: unexpected argument %q", c.Args().Get(1))
 			case c.App.Command(word) == nil:
-				return usageErrorf("%w %q", errUnknownCommand, word)
+				return unknownCommand(c.App, word)
 			default:
 				return cli.ShowCommandHelp(c, word)
 			}

@@ -191,12 +191,7 @@ func systemSteps() []step {
 			return fmt.Sprintf("install podman, or name it with $%s", wrapper.EnvPodman)
 		}),
 		is(helpAdvice("exec"), errMisplaced),
-		func(err error) string {
-			if errors.Is(err, errUnknownCommand) {
-				return unknownCommandHint(err)
-			}
-			return ""
-		},
+		as((*unknownCommandError).advice),
 		as(func(exit *exitError) string { return exit.advice }),
 	}
 }
@@ -236,13 +231,4 @@ func notExecutable(lookup *wrapper.LookupError) string {
 		steps = append(steps, fmt.Sprintf("name podman itself with $%s", wrapper.EnvPodman))
 	}
 	return strings.Join(steps, "; ")
-}
-
-func unknownCommandHint(err error) string {
-	_, word, _ := strings.Cut(err.Error(), `"`)
-	const imageCommands = "build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag"
-	if word = strings.TrimSuffix(word, `"`); slices.Contains(strings.Fields(imageCommands), word) {
-		return fmt.Sprintf("did you mean \"bootc-podman image %s\"?", word)
-	}
-	return `"bootc-podman help" lists the commands; podman's others are not for this store`
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -92,7 +94,7 @@ func TestHint(t *testing.T) {
 		{name: "no such program", err: &wrapper.LookupError{Program: "podman", Code: wrapper.ExitNotFound}},
 		{name: "usage", err: usageErrorf("read options: bogus"), want: usageHint},
 		{
-			name: "unknown command", err: usageErrorf("%w %q", errUnknownCommand, `a "b"`),
+			name: "unknown command", err: unknownCommand(&cli.App{}, `a "b"`),
 			want: `"bootc-podman help" lists the commands; podman's others are not for this store`,
 		},
 		{name: "another failure", err: errors.New("disk full")},

@@ -64,7 +64,7 @@ func (a *app) hooksCommand(o *options) *cli.Command {
 			known, ok := hooksActions()[action]
 			switch {
 			case !ok:
-				return usageErrorf("hooks: unknown action %q", action)
+				return usageErrorf("hooks: unknown action %q: use %s", action, orList(slices.Sorted(maps.Keys(hooksActions()))))
 			case action == "explain" && len(rest) != 1:
 				return usageErrorf("hooks explain: name one config.json, or - for standard input")
 			case action != "explain" && len(rest) > 0:

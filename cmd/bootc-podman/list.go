@@ -49,7 +49,7 @@ const allTypes inventory.Type = "all"
 
 // formatFlag has no default value: only a format that was given excludes --quiet.
 func (p *listPrinter) formatFlag() cli.Flag {
-	f := formatTemplate("print each image as `FORMAT`: %s", "table")
+	f := formatTemplate[imageRow]("print each image as `FORMAT`: %s", "table")
 	f.Value, f.Destination = "", &p.format
 	return f
 }

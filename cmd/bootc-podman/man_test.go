@@ -58,7 +58,7 @@ func TestManualPagesListTheValuesOfOptions(t *testing.T) {
 			}
 			found++
 			heading := "#### **--" + f.Name + "**=**" + strings.Join(f.values, "**|**") + "**"
-			if f.template {
+			if f.fields != nil {
 				heading += "|*TEMPLATE*"
 			}
 			if !slices.Contains(strings.Split(string(text), "\n"), heading) {

@@ -22,7 +22,7 @@ func (w words) String() string { return strings.Join(w, ",") }
 // row then.
 func checkTemplate[T any](verb, format string, sample T, noHeading bool) error {
 	if _, err := render(verb, format, []T{sample}, noHeading); err != nil {
-		return usageErrorf("%s: read --format: %w", verb, err)
+		return usageErrorf("%s: read --format: %w", verb, unknownField[T](err))
 	}
 	return nil
 }

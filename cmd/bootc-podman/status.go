@@ -30,7 +30,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman [options] status [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "print only what is wrong, one line each, and report it by the exit status"},
-			formatTemplate("print as `FORMAT`: %s", "text"),
+			formatTemplate[*inventory.Status]("print as `FORMAT`: %s", "text"),
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {

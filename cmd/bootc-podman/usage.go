@@ -25,7 +25,7 @@ func (a *app) usageCommand() *cli.Command {
 		UsageText: "bootc-podman usage [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "add stale records of containers that have exited"},
-			formatTemplate("print each container as `FORMAT`: %s", "table"),
+			formatTemplate[leaseRow]("print each container as `FORMAT`: %s", "table"),
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {
