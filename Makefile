@@ -145,7 +145,7 @@ test-install: all ## Check that make install installs everything and builds noth
 	@$(MAKE) --no-print-directory install GO=false $(MOVED) >/dev/null
 	@$(MAKE) --no-print-directory binary >/dev/null
 	@[ "$$(bats/private-program build/moved/of/all/places/bootc-podman)" = $(CURDIR)/build/moved/private/bootc-podman-store ]
-	@! command -v systemd-analyze >/dev/null || systemd-analyze verify --man=no build/moved/lib/systemd/system/*.service
+	@! command -v systemd-analyze >/dev/null || systemd-analyze verify --man=no build/moved/lib/systemd/system/*
 	@$(MAKE) --no-print-directory uninstall $(MOVED) >/dev/null
 	@[ -z "$$(find build/moved ! -type d)" ] && [ -d build/moved/private ]
 

@@ -188,7 +188,7 @@ func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 		}
 	}
 	switch option {
-	case "jobs", "progress-fd", "registry", "retry", "source", "target":
+	case "jobs", "max-rate", "progress-fd", "registry", "retry", "source", "target":
 		return nil, noFiles
 	case "root", "sysroot":
 		return nil, onlyDirs

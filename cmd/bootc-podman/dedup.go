@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -20,21 +21,27 @@ const maxFileWarnings = 10
 func (a *app) dedupCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "dedup",
-		Usage:     "share the disk space of equal files of both stores",
+		Usage:     "share the disk space of equal files of the stores and the host",
 		UsageText: "bootc-podman [options] dedup [options]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print how much could be saved at most, and change nothing"},
 			formatChoice("print the result as `FORMAT`: %s", "text"),
+			&cli.StringFlag{Name: "max-rate", Usage: "read no more than `BYTES` in a second, for example 50MB"},
 			&cli.IntFlag{Name: "progress-fd", Usage: "write progress as JSON lines to the pipe `FD`"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "leave out progress"},
+			choice("scope", "share files within `SCOPE`: %s", string(dedup.Host), []dedup.Scope{dedup.Stores, dedup.Host}),
 		},
 		Action: func(c *cli.Context) error {
+			rate, err := parseRate(c.String("max-rate"))
+			if err != nil {
+				return err
+			}
 			var result *dedup.Result
-			err := a.transfer(c, o, func(t transfer.Options) (err error) {
+			err = a.transfer(c, o, func(t transfer.Options) (err error) {
 				warnings := 0
 				talk := t.Progress.Writer(a.stderr)
 				result, err = dedup.Run(c.Context, dedup.Options{
-					Options: t.Options, DryRun: o.dryRun || c.Bool("dry-run"), Progress: t.Progress,
+					Options: t.Options, Scope: dedup.Scope(c.String("scope")), MaxRate: rate, DryRun: o.dryRun || c.Bool("dry-run"), Progress: t.Progress,
 					Warn: func(err error) {
 						if warnings++; warnings <= maxFileWarnings {
 							fmt.Fprintf(talk, "Warning: %s\n", printable(err.Error()))
@@ -61,6 +68,18 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 	})
 }
 
+// parseRate reads --max-rate; "" is 0, no bound.
+func parseRate(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := units.FromHumanSize(text)
+	if err != nil || n <= 0 {
+		return 0, usageErrorf("dedup: read --max-rate: %q is no number of bytes", text)
+	}
+	return n, nil
+}
+
 // differError reports files that differ between the stores.
 type differError struct{ files int64 }
 
@@ -80,10 +99,19 @@ func (a *app) printDedup(r *dedup.Result, format string) error {
 	if format == "json" {
 		return printJSON(a.stdout, r)
 	}
-	lines := []string{
-		fmt.Sprintf("Layers:  %d in both stores", r.Layers),
+	where := "in both stores"
+	if r.Scope == dedup.Host {
+		where = "in the stores"
+	}
+	lines := []string{fmt.Sprintf("Layers:  %d %s", r.Layers, where)}
+	if r.Objects > 0 {
+		lines = append(lines, fmt.Sprintf("Objects: %d in the repository of the host", r.Objects))
+	}
+	lines = append(lines,
 		fmt.Sprintf("Files:   %d, %s", r.Files, humanSize(r.Bytes)),
-		fmt.Sprintf("Shared:  %s before", humanSize(r.Shared)),
+		fmt.Sprintf("Shared:  %s before", humanSize(r.Shared)))
+	if r.UsedBefore > 0 && !r.DryRun {
+		lines = append(lines, fmt.Sprintf("Used:    %s of the filesystem, %s before", humanSize(r.UsedAfter), humanSize(r.UsedBefore)))
 	}
 	if r.DryRun {
 		lines = append(lines, fmt.Sprintf("Saving:  %s at most, as content was not compared", humanSize(r.Saved)))

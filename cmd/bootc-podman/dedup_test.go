@@ -19,6 +19,9 @@ func TestDedupFailures(t *testing.T) {
 	}{
 		{failure{2, `dedup: unknown format "yaml": use text or json`, usageHintOf("dedup")}, []string{"dedup", "--format", "yaml"}},
 		{failure{2, `dedup: unexpected argument "x"`, usageHintOf("dedup")}, []string{"dedup", "x"}},
+		{failure{2, `dedup: unknown scope "all": use stores or host`, usageHintOf("dedup")}, []string{"dedup", "--scope", "all"}},
+		{failure{2, `dedup: read --max-rate: "fast" is no number of bytes`, usageHintOf("dedup")}, []string{"dedup", "--max-rate", "fast"}},
+		{failure{2, `dedup: read --max-rate: "0" is no number of bytes`, usageHintOf("dedup")}, []string{"dedup", "--max-rate", "0"}},
 		{failure{2, "dedup: use file descriptor 1 for progress", usageHintOf("dedup")}, []string{"dedup", "--progress-fd", "1"}},
 		{failure{1, "root is needed", "run it as root, for example with sudo"}, []string{"dedup"}},
 		{failure{1, inventory.ErrNotOnHost.Error(), "run it on the bootc host itself, or name a host's root with --sysroot"}, []string{"--sysroot", "/", "dedup", "--dry-run"}},
@@ -31,7 +34,7 @@ func TestDedupFailures(t *testing.T) {
 }
 
 func TestDedupWithoutLayersInCommon(t *testing.T) {
-	for _, args := range [][]string{{"dedup", "--dry-run"}, {"--dry-run", "dedup"}} {
+	for _, args := range [][]string{{"dedup", "--dry-run", "--scope", "stores"}, {"--dry-run", "dedup", "--scope=stores"}} {
 		a := newTestApp(t)
 		a.addDefaultStore(t)
 		stdout, stderr, code := a.onHost(t, args...)
@@ -41,9 +44,21 @@ func TestDedupWithoutLayersInCommon(t *testing.T) {
 		}
 		stdout, _, _ = a.onHost(t, append(args, "--format", "json")...)
 		var got dedup.Result
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got != (dedup.Result{DryRun: true, Complete: true}) {
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got != (dedup.Result{Scope: dedup.Stores, DryRun: true, Complete: true}) {
 			t.Errorf("%v: got %q", args, stdout)
 		}
+	}
+}
+
+func TestDedupOfAHost(t *testing.T) {
+	a := newTestApp(t)
+	var out bytes.Buffer
+	a.stdout = &out
+	result := dedup.Result{Scope: dedup.Host, Complete: true, Layers: 4, Objects: 50, Files: 30, Bytes: 5e6, Saved: 5e6, UsedBefore: 15e6, UsedAfter: 10e6}
+	const want = "Layers:  4 in the stores\nObjects: 50 in the repository of the host\nFiles:   30, 5 MB\nShared:  0 B before\n" +
+		"Used:    10 MB of the filesystem, 15 MB before\nSaved:   5 MB\n"
+	if err := a.printDedup(&result, "text"); err != nil || out.String() != want {
+		t.Errorf("got %q, %v; want %q", out.String(), err, want)
 	}
 }
 

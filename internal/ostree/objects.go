@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -264,3 +266,21 @@ func parseDirMeta(data []byte) (DirMeta, error) {
 	}
 	return m, nil
 }
+
+// OpenObjects opens the directory of the objects. In it are directories with objects, among
+// them those that IsFileObject returns true for. The error is ErrMode for a repository whose
+// file objects do not have the content of the files.
+func (r *Repo) OpenObjects() (*os.File, error) {
+	core, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	if mode, ok := core["mode"]; ok && !slices.Contains([]string{"bare", "bare-user", "bare-user-only", "bare-split-xattrs"}, mode) {
+		return nil, fmt.Errorf("read %q: mode %q: %w", r.configPath(), mode, ErrMode)
+	}
+	return rooted.Open(r.dir, "objects", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+}
+
+// IsFileObject reports whether the name of an object in its directory is that of a file
+// object.
+func IsFileObject(name string) bool { return strings.HasSuffix(name, ".file") }

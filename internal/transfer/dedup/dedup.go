@@ -1,16 +1,18 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dedup makes files that lie in both stores of a host share their extents.
+// Package dedup makes equal files of a host share their extents: those of its stores, and of
+// the repository that it boots from.
 //
 // The kernel compares two ranges and shares them in one step (FIDEDUPERANGE,
 // ioctl_fideduperange(2)), so that only the place of bytes on the disk changes:
 // no lock of a store is needed, a layer may be removed meanwhile, and a run that is
 // killed leaves every file complete.
 //
-// The files of podman's own store get the extents of the bootc-owned store. The file that
-// changes must be on a writable mount, and the mount of the bootc-owned store is often
-// read-only, which does not matter for a file that is only read.
+// The files of the stores get the extents of the repository, whose objects are only read,
+// and those of podman's own store get the extents of the bootc-owned one. The file that
+// changes must be on a writable mount; where the mount of a store is read-only, a writable
+// copy of it is made that no other process sees.
 package dedup
 
 import (
@@ -40,9 +42,23 @@ var (
 	ErrMounts = errors.New("no mount has both stores")
 )
 
+// Scope is which files are shared.
+type Scope string
+
+// The scopes. Stores has the layers that both stores have. Host has all layers of both
+// stores, and the objects of the repository that the host boots from.
+const (
+	Stores Scope = "stores"
+	Host   Scope = "host"
+)
+
 // Options name the host, and how its files are shared.
 type Options struct {
 	inventory.Options
+	// Scope is Stores unless it is Host.
+	Scope Scope
+	// MaxRate is how many bytes are read in a second at most, 0 for no bound.
+	MaxRate int64
 	// DryRun compares sizes and extents only, and changes nothing.
 	DryRun   bool
 	Progress *progress.Reporter
@@ -53,16 +69,22 @@ type Options struct {
 
 // Result describes a run.
 type Result struct {
-	DryRun bool `json:"dry_run"`
+	Scope  Scope `json:"scope"`
+	DryRun bool  `json:"dry_run"`
 	// Complete is false when the run was stopped.
 	Complete bool `json:"complete"`
-	// Layers is how many layers of podman's own store the bootc-owned one has too,
-	// Files how many regular files in them were compared, hard links counted once.
-	Layers int64 `json:"layers"`
-	Files  int64 `json:"files"`
-	// Bytes is the size of the compared files of podman's own store on the disk;
-	// Shared is how much of it was shared with the other store before. Neither counts
-	// content that the filesystem keeps with its metadata.
+	// Layers is how many layers of podman's own store the bootc-owned one has too; for
+	// Host, how many layers the stores have. Objects is the number of files in the
+	// repository of the host.
+	Layers  int64 `json:"layers"`
+	Objects int64 `json:"objects"`
+	// Files is how many regular files of the layers have an equal one, hard links counted
+	// once: in the other store, and for Host in the repository or in a layer that was
+	// looked at before.
+	Files int64 `json:"files"`
+	// Bytes is the size of these files on the disk; Shared is how much of it was shared
+	// with the other one before. Neither counts content that the filesystem keeps with its
+	// metadata.
 	Bytes  int64 `json:"bytes"`
 	Shared int64 `json:"bytes_shared"`
 	// Saved is how many bytes of the disk were freed. Where a filesystem
@@ -75,6 +97,10 @@ type Result struct {
 	// unchanged, as are those that could not be shared: Failed.
 	Different int64 `json:"files_different"`
 	Failed    int64 `json:"files_failed"`
+	// UsedBefore and UsedAfter are the bytes that are used of the filesystems with the
+	// stores (statfs(2)), of all that is on them. 0 unless files were looked at for Host.
+	UsedBefore int64 `json:"used_before"`
+	UsedAfter  int64 `json:"used_after"`
 }
 
 // Run shares the files of all layers that podman's own store and the bootc-owned
@@ -95,14 +121,18 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Scope == Host {
+		return runHost(ctx, o, located)
+	}
+	o.Scope = Stores
 	bootc, problems := inventory.OpenBootcStore(located, o.Root)
 	if bootc == nil {
-		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
+		return &Result{Scope: Stores, DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
 	}
 	defer bootc.Close()
 	podman, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
 	if podman == nil {
-		return &Result{DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
+		return &Result{Scope: Stores, DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
 	}
 	defer podman.Close()
 	return share(ctx, o, bootc, podman)
@@ -114,7 +144,7 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 	if err != nil {
 		return nil, err
 	}
-	result := &Result{DryRun: o.DryRun}
+	result := &Result{Scope: o.Scope, DryRun: o.DryRun}
 	if len(common) == 0 {
 		result.Complete = true
 		return result, nil
@@ -124,7 +154,7 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 		return nil, err
 	}
 	defer routes.close()
-	p := &pass{Options: o, result: result}
+	p := &pass{Options: o, result: result, rate: newRate(o.MaxRate)}
 	var work []layerPair
 	var refused error
 	var total int64
@@ -152,7 +182,7 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 		Name: "deduplicating", Description: "Sharing files of both stores", Steps: int64(len(work)), Bytes: total,
 	})
 	defer job.Stop()
-	if err = p.run(ctx, job, work, min(max(runtime.NumCPU(), 2), maxWorkers)); err == nil {
+	if err = p.run(ctx, job, work, workers()); err == nil {
 		job.Done()
 		result.Complete = true
 	}
@@ -165,6 +195,8 @@ func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, e
 // maxWorkers is how many files are compared at a time: more only make a disk
 // seek.
 const maxWorkers = 8
+
+func workers() int { return min(max(runtime.NumCPU(), 2), maxWorkers) }
 
 // pair is a layer that both stores have.
 type pair struct {

@@ -257,7 +257,7 @@ func TestEqualFilesShareTheirExtents(t *testing.T) {
 				t.Errorf("the dry run changed what is used from %d to %d", before, now)
 			}
 			got := m.run(m.options())
-			if want := (Result{DryRun: true, Complete: true, Layers: 1, Files: got.Files, Bytes: got.Bytes, Saved: got.Saved}); planned != want {
+			if want := (Result{Scope: Stores, DryRun: true, Complete: true, Layers: 1, Files: got.Files, Bytes: got.Bytes, Saved: got.Saved}); planned != want {
 				t.Errorf("the dry run said %+v, want %+v", planned, want)
 			}
 			freed := before - m.used()
@@ -272,7 +272,7 @@ func TestEqualFilesShareTheirExtents(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 			again := m.run(m.options())
-			if want := (Result{Complete: true, Layers: 1, Files: got.Files, Bytes: got.Bytes, Shared: got.Bytes}); again != want {
+			if want := (Result{Scope: Stores, Complete: true, Layers: 1, Files: got.Files, Bytes: got.Bytes, Shared: got.Bytes}); again != want {
 				t.Errorf("the second run did %+v, want %+v", again, want)
 			}
 			if now := snapshot(t, m.dir); !maps.Equal(now, content) {
@@ -503,7 +503,7 @@ func TestNothingToDo(t *testing.T) {
 			fill(m)
 			o := m.options()
 			o.DryRun = true // not everybody is root
-			if got := m.run(o); got != (Result{DryRun: true, Complete: true}) {
+			if got := m.run(o); got != (Result{Scope: Stores, DryRun: true, Complete: true}) {
 				t.Errorf("got %+v", got)
 			}
 		})

@@ -21,6 +21,7 @@ import (
 
 // tree is the directory of all layers in one directory of a store.
 type tree struct {
+	name string
 	home *cstorage.Graph
 	// dir is nil after err.
 	dir *os.File
@@ -61,7 +62,7 @@ func (r *routes) trees(store *cstorage.Store) (list []*tree) {
 		if home.Driver == "" {
 			continue
 		}
-		t := &tree{home: home}
+		t := &tree{name: home.Dir.Name(), home: home}
 		if home.Driver != "overlay" {
 			t.err = fmt.Errorf("share files of %q: it has the driver %s: %w", home.Dir.Name(), home.Driver, ErrDriver)
 		} else if t.dir, t.err = rooted.Open(home.Dir, "overlay", unix.O_RDONLY|unix.O_DIRECTORY); t.err == nil {
@@ -166,18 +167,13 @@ func (r *routes) open(a, b *tree) *route {
 		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrFilesystems)
 		return way
 	}
-	fs, err := inventory.FilesystemOf(b.dir)
-	var stat unix.Statfs_t
-	if err == nil {
-		err = unix.Fstatfs(int(b.dir.Fd()), &stat)
-		way.block = uint64(stat.Bsize)
+	var err error
+	if way.block, err = b.canShare(); errors.Is(err, ErrNoReflink) {
+		err = fmt.Errorf("share files of %s with %s: %w", a, b, err)
 	}
 	switch {
 	case err != nil:
-		way.err = fmt.Errorf("read filesystem of %q: %w", b.dir.Name(), err)
-		return way
-	case fs.Reflink == inventory.No:
-		way.err = fmt.Errorf("share files of %s with %s: %w", a, b, ErrNoReflink)
+		way.err = err
 		return way
 	case r.dryRun:
 		return way
@@ -192,9 +188,26 @@ func (r *routes) open(a, b *tree) *route {
 	return way
 }
 
+// canShare returns the size of a block of the tree's filesystem. The error is ErrNoReflink
+// where its files cannot share extents.
+func (t *tree) canShare() (block uint64, err error) {
+	fs, err := inventory.FilesystemOf(t.dir)
+	var stat unix.Statfs_t
+	if err == nil {
+		err = unix.Fstatfs(int(t.dir.Fd()), &stat)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read filesystem of %q: %w", t.dir.Name(), err)
+	}
+	if fs.Reflink == inventory.No {
+		return 0, ErrNoReflink
+	}
+	return uint64(stat.Bsize), nil
+}
+
 // String returns the tree with its filesystem, for messages.
 func (t *tree) String() string {
-	return fmt.Sprintf("%q (%s, %s, on %q)", t.home.Dir.Name(), t.mount.Source, t.mount.FSType, t.mount.Mountpoint)
+	return fmt.Sprintf("%q (%s, %s, on %q)", t.name, t.mount.Source, t.mount.FSType, t.mount.Mountpoint)
 }
 
 // probe determines whether the mounts of a and b let files share extents. It calls the kernel
@@ -213,36 +226,68 @@ func probe(a, b *tree) error {
 	return err
 }
 
-// onOneMount opens the trees on a mount that has both and that is writable: a
-// detached copy of a mount of the host (open_tree(2)). No other process sees it, it
-// needs no mount namespace, and it ends with its descriptors. It does not contain mounts
-// below it.
+// onOneMount opens two trees on one mount, see openTogether.
 func (r *routes) onOneMount(a, b *tree) (from, to *os.File, err error) {
-	pathA, errA := a.pathInFilesystem()
-	pathB, errB := b.pathInFilesystem()
-	err = errors.Join(errA, errB)
-	for _, m := range r.mounts {
-		if err != nil || m.Major != b.mount.Major || m.Minor != b.mount.Minor {
-			continue
-		}
-		relA, okA := below(m.Root, pathA)
-		relB, okB := below(m.Root, pathB)
-		if !okA || !okB {
-			continue
-		}
-		if from, to, err := openClone(m.Mountpoint, relA, relB); err == nil {
-			// Another filesystem may be mounted over it.
-			if same(from, a.dir) && same(to, b.dir) {
-				return from, to, nil
-			}
-			from.Close()
-			to.Close()
+	dirs, err := openTogether(r.mounts, a, b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("share files of %s with %s: %w", a, b, err)
+	}
+	return dirs[0], dirs[1], nil
+}
+
+// openTogether opens trees of one filesystem on a mount that has all of them and that is
+// writable: a detached copy of a mount of the host (open_tree(2)). No other process sees it,
+// it needs no mount namespace, and it ends with its descriptors. It does not contain mounts
+// below it. The error is ErrMounts where no mount has them.
+func openTogether(mounts []*mountinfo.Info, trees ...*tree) ([]*os.File, error) {
+	paths := make([]string, len(trees))
+	for i, t := range trees {
+		var err error
+		if paths[i], err = t.pathInFilesystem(); err != nil {
+			return nil, err
 		}
 	}
-	if err == nil {
-		err = ErrMounts
+	for _, m := range mounts {
+		if m.Major != trees[0].mount.Major || m.Minor != trees[0].mount.Minor {
+			continue
+		}
+		below, ok := allBelow(m.Root, paths)
+		if !ok {
+			continue
+		}
+		dirs, err := openClone(m.Mountpoint, below)
+		if err != nil {
+			continue
+		}
+		// Another filesystem may be mounted over it.
+		found := true
+		for i, t := range trees {
+			found = found && same(dirs[i], t.dir)
+		}
+		if found {
+			return dirs, nil
+		}
+		closeAll(dirs)
 	}
-	return nil, nil, fmt.Errorf("share files of %s with %s: %w", a, b, err)
+	return nil, ErrMounts
+}
+
+// allBelow returns paths relative to dir, if they are all below it.
+func allBelow(dir string, paths []string) (list []string, ok bool) {
+	for _, path := range paths {
+		rel, ok := below(dir, path)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, rel)
+	}
+	return list, true
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // pathInFilesystem returns the path from the root of the filesystem.
@@ -264,41 +309,46 @@ func below(dir, path string) (string, bool) {
 	return rel, err == nil && filepath.IsLocal(rel)
 }
 
-// openClone opens two directories on a writable copy of a mount.
-func openClone(mountpoint, a, b string) (dirA, dirB *os.File, err error) {
+// openClone opens directories on a writable copy of a mount.
+func openClone(mountpoint string, paths []string) (dirs []*os.File, err error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, mountpoint, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer unix.Close(fd)
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if dirA, err = openBeneath(fd, mountpoint, a); err != nil {
-		return nil, nil, err
+	for _, path := range paths {
+		dir, err := openBeneath(fd, mountpoint, path)
+		if err != nil {
+			closeAll(dirs)
+			return nil, err
+		}
+		dirs = append(dirs, dir)
 	}
-	if dirB, err = openBeneath(fd, mountpoint, b); err != nil {
-		dirA.Close()
-		return nil, nil, err
-	}
-	return dirA, dirB, nil
+	return dirs, nil
 }
 
 // openBeneath opens a directory without following links or leaving the mount.
 func openBeneath(dir int, name, path string) (*os.File, error) {
+	fd, err := openPath(dir, path, unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(name, path), Err: err}
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(name, path)), nil
+}
+
+// openPath opens a path without following links or leaving the mount.
+func openPath(dir int, path string, flags uint64) (fd int, err error) {
 	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | flags,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	for {
-		fd, err := unix.Openat2(dir, path, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), filepath.Join(name, path)), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
-			continue
-		default:
-			return nil, &os.PathError{Op: "open", Path: filepath.Join(name, path), Err: err}
+		fd, err = unix.Openat2(dir, path, &how)
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return fd, err
 		}
 	}
 }

@@ -43,6 +43,7 @@ type pass struct {
 	// stop ends the walk with an error that every file would cause.
 	stop context.CancelCauseFunc
 	mu   sync.Mutex // for Warn
+	rate *rate
 }
 
 func (p *pass) warn(err error) {
@@ -55,7 +56,13 @@ func (p *pass) warn(err error) {
 
 // layer is a layer whose files are walked.
 type layer struct {
+	// from is nil where a layer is compared with the index.
 	from, to *os.File
+	// visit is called for each regular file whose name skip is false for.
+	visit func(ctx context.Context, w *worker, d *directory, name string) error
+	skip  func(name string) bool
+	// register returns the number of a directory, nil where none has one.
+	register func(path string) uint32
 	// block is the size of a block of the filesystem.
 	block uint64
 	part  *progress.Part
@@ -75,15 +82,17 @@ func (l *layer) first(inode uint64) bool {
 
 // directory is a directory that both layers have. It is closed with the last batch.
 type directory struct {
-	layer    *layer
-	path     string
+	layer *layer
+	path  string
+	// number is that of register.
+	number   uint32
 	from, to *os.File
 	users    atomic.Int32
 }
 
 func (d *directory) release() {
 	if d.users.Add(-1) == 0 {
-		d.from.Close()
+		_ = d.from.Close() // nil has an error
 		d.to.Close()
 	}
 }
@@ -109,7 +118,7 @@ func (p *pass) run(ctx context.Context, job *progress.Job, work []layerPair, wor
 }
 
 func (p *pass) layer(ctx context.Context, job *progress.Job, lp layerPair, workers int) {
-	l := &layer{block: lp.route.block, linked: map[uint64]bool{}}
+	l := &layer{block: lp.route.block, linked: map[uint64]bool{}, visit: p.shareFile}
 	var err error
 	if l.from, err = openBeneath(int(lp.route.from.Fd()), lp.route.from.Name(), filepath.Join(lp.from, "diff")); err == nil {
 		defer l.from.Close()
@@ -126,6 +135,11 @@ func (p *pass) layer(ctx context.Context, job *progress.Job, lp layerPair, worke
 	p.result.Layers++
 	l.part = job.Start(progress.Subtask{Name: "layer", Description: "layer " + lp.diffID, ID: lp.diffID, Bytes: max(lp.size, 0)})
 	defer l.part.Stop()
+	p.files(ctx, l, workers)
+}
+
+// files visits the files of a layer with several workers.
+func (p *pass) files(ctx context.Context, l *layer, workers int) {
 	batches := make(chan batch)
 	var wg sync.WaitGroup
 	for range workers {
@@ -157,7 +171,7 @@ func (p *pass) walk(ctx context.Context, l *layer, batches chan<- batch) {
 		todo = todo[:len(todo)-1]
 		d := &directory{layer: l, path: path}
 		var err error
-		if d.to, err = openBeneath(int(l.to.Fd()), l.to.Name(), path); err == nil {
+		if d.to, err = openBeneath(int(l.to.Fd()), l.to.Name(), path); err == nil && l.from != nil {
 			if d.from, err = openBeneath(int(l.from.Fd()), l.from.Name(), path); err != nil {
 				d.to.Close()
 			}
@@ -165,6 +179,9 @@ func (p *pass) walk(ctx context.Context, l *layer, batches chan<- batch) {
 		if err != nil {
 			p.skip(fmt.Errorf("share directory: %w", err))
 			continue
+		}
+		if l.register != nil {
+			d.number = l.register(path)
 		}
 		d.users.Add(1)
 		below, err := p.list(ctx, d, batches)
@@ -184,7 +201,7 @@ func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (belo
 		var names []string
 		for _, e := range entries {
 			switch {
-			case e.Type().IsRegular():
+			case e.Type().IsRegular() && (d.layer.skip == nil || !d.layer.skip(e.Name())):
 				names = append(names, e.Name())
 			case e.IsDir():
 				below = append(below, filepath.Join(d.path, e.Name()))
@@ -212,6 +229,8 @@ func (*pass) list(ctx context.Context, d *directory, batches chan<- batch) (belo
 type worker struct {
 	fiemap         extents.Reader
 	from, to, rest []extent
+	// sample is where samples of content are read.
+	sample [sampleBlocks * sampleSize]byte
 }
 
 var errDiffers = errors.New("content differs between the stores, though the layer is the same")
@@ -219,9 +238,9 @@ var errDiffers = errors.New("content differs between the stores, though the laye
 // file makes a file share its extents with the one of the same name in the other
 // store, and counts the result.
 func (p *pass) file(ctx context.Context, w *worker, d *directory, name string) {
-	err := p.shareFile(ctx, w, d, name)
+	err := d.layer.visit(ctx, w, d, name)
 	switch {
-	case err == nil:
+	case err == nil, ctx.Err() != nil:
 	case errors.Is(err, errDiffers):
 		atomic.AddInt64(&p.result.Different, 1)
 		p.warn(fmt.Errorf("share %q: %w", filepath.Join(d.to.Name(), name), err))
@@ -260,30 +279,54 @@ func (p *pass) shareFile(ctx context.Context, w *worker, d *directory, name stri
 	if fromStat.Size != toStat.Size {
 		return errDiffers
 	}
-	// The last block belongs to the file as a whole.
-	size, block := uint64(toStat.Size), d.layer.block
-	end := (size + block - 1) / block * block
+	size := uint64(toStat.Size)
+	end := roundUp(size, d.layer.block)
 	if w.from, err = places(&w.fiemap, from, end, w.from[:0]); err != nil {
 		return err
 	}
 	if w.to, err = places(&w.fiemap, to, end, w.to[:0]); err != nil {
 		return err
 	}
-	w.rest = apart(w.from, w.to, w.rest[:0])
-	all, _ := within(w.to, 0, end)
-	left, own := within(w.rest, 0, end)
-	atomic.AddInt64(&p.result.Files, 1)
-	atomic.AddInt64(&p.result.Bytes, all)
-	atomic.AddInt64(&p.result.Shared, all-left)
+	all, left, own := w.compare(end)
+	p.count(all, all-left)
 	if p.DryRun {
 		atomic.AddInt64(&p.result.Saved, own)
 		return nil
 	}
+	return p.shareRest(ctx, w, from, to, size, end)
+}
+
+// count counts a file of a size on the disk, and how much of it was shared before.
+func (p *pass) count(bytes, shared int64) {
+	atomic.AddInt64(&p.result.Files, 1)
+	atomic.AddInt64(&p.result.Bytes, bytes)
+	atomic.AddInt64(&p.result.Shared, shared)
+}
+
+// roundUp returns the end of the last block, which belongs to a file as a whole.
+func roundUp(size, block uint64) uint64 { return (size + block - 1) / block * block }
+
+// compare puts into rest what of to lies elsewhere than from. It returns how many bytes
+// the file has up to end, how many of them lie elsewhere, and how many of these belong to
+// the file alone.
+func (w *worker) compare(end uint64) (all, left, own int64) {
+	w.rest = apart(w.from, w.to, w.rest[:0])
+	all, _ = within(w.to, 0, end)
+	left, own = within(w.rest, 0, end)
+	return all, left, own
+}
+
+// shareRest shares what compare left of two files of a size, and counts what it saved.
+func (p *pass) shareRest(ctx context.Context, w *worker, from, to int, size, end uint64) error {
 	for at := uint64(0); at < size && ctx.Err() == nil; {
 		length := min(chunk, size-at)
 		if n, _ := within(w.rest, at, at+length); n == 0 {
 			at += length
 			continue
+		}
+		// Both files are read.
+		if !p.rate.wait(ctx, 2*int64(length)) {
+			return nil
 		}
 		n, err := shareRange(from, to, at, length)
 		if err != nil {
@@ -318,6 +361,19 @@ func openRegular(dir *os.File, name string) (fd int, stat unix.Stat_t, err error
 	if err != nil {
 		return -1, stat, err
 	}
+	return checkRegular(fd)
+}
+
+// openRegularAt is openRegular for a path, of which no part may be a link.
+func openRegularAt(dir *os.File, path string) (fd int, stat unix.Stat_t, err error) {
+	if fd, err = openPath(int(dir.Fd()), path, unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY); err != nil {
+		return -1, stat, err
+	}
+	return checkRegular(fd)
+}
+
+// checkRegular closes a descriptor of anything but a regular file, and returns -1 then.
+func checkRegular(fd int) (_ int, stat unix.Stat_t, err error) {
 	if err = unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
 		return -1, stat, err
