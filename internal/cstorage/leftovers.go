@@ -88,7 +88,8 @@ func (g *Graph) LayersLocked() (bool, error) { return Locked(g.Dir, g.Driver.lay
 // Locked reports whether a process has a lock to write on a file below a directory (see
 // fcntl_locking(2)). A file that does not exist has none.
 func Locked(dir *os.File, path string) (bool, error) {
-	f, err := rooted.Open(dir, path, unix.O_RDONLY|unix.O_NOFOLLOW)
+	// O_NONBLOCK: opening a FIFO would wait for a process that writes to it.
+	f, err := rooted.Open(dir, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -32,7 +32,7 @@ func (ex *examination) boundUnits() (list []Problem) {
 			}
 			f := found.Finding
 			if found.Replacement != "" {
-				f.What += fmt.Sprintf("; the line has to be %q", found.Replacement)
+				f.Why = strings.TrimPrefix(f.Why+fmt.Sprintf("; the line has to be %q", found.Replacement), "; ")
 			}
 			same := f
 			if rel, err := filepath.Rel(root, found.File); err == nil {

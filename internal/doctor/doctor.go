@@ -132,8 +132,10 @@ func QuickCheck(ctx context.Context, o Options) []health.Finding {
 // Examine returns all that is wrong on a host, and how it can be fixed. It changes nothing.
 func Examine(ctx context.Context, o Options) []Problem {
 	var list []Problem
+	seen := map[health.Finding]bool{}
 	for _, p := range examine(ctx, o, false) {
-		if !slices.ContainsFunc(list, func(have Problem) bool { return have.Finding == p.Finding }) {
+		if !seen[p.Finding] {
+			seen[p.Finding] = true
 			list = append(list, p)
 		}
 	}
@@ -200,7 +202,7 @@ func (ex *examination) unread() (list []Problem) {
 	if !ex.quick {
 		problems = withoutUnits(problems)
 	}
-	for _, f := range unread(problems...) {
+	for _, f := range unread(causes(problems)...) {
 		if slices.ContainsFunc(problems, func(err error) bool {
 			return err.Error() == f.What && !errors.Is(err, fs.ErrPermission)
 		}) {
@@ -209,6 +211,13 @@ func (ex *examination) unread() (list []Problem) {
 		list = append(list, f)
 	}
 	return list
+}
+
+// causes are the problems without those that only add where another one came up.
+func causes(problems []error) []error {
+	return slices.DeleteFunc(slices.Clone(problems), func(err error) bool {
+		return slices.ContainsFunc(problems, func(cause error) bool { return strings.HasSuffix(err.Error(), ": "+cause.Error()) })
+	})
 }
 
 // command returns a command line of this program, with the global options of the caller.

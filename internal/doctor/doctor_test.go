@@ -4,12 +4,17 @@
 package doctor
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mattn/go-shellwords"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
@@ -140,7 +145,7 @@ func faults() []fault {
 		{"bound image by a name that bootc's cleanup does not recognise", func(h *scratchHost) {
 			h.add(bootcStore, stored{names: []string{"quay.io/next:latest"}, text: "next"})
 			h.deploySecond(unit("quay.io/next"))
-		}, []health.Rule{health.BoundUntagged, health.BoundMovingTag}, false, "next.container:2", `has to be "Image=quay.io/next:latest"`, "", false},
+		}, []health.Rule{health.BoundUntagged, health.BoundMovingTag}, false, "next.container:2", "bootc's cleanup does not recognise", "", false},
 		{"second name of a bound image that bootc's cleanup does not recognise", func(h *scratchHost) {
 			h.add(bootcStore, stored{names: []string{"localhost/x:1", "quay.io/next:latest"}, text: "next"})
 			h.deploySecond(unit("quay.io/next"))
@@ -190,6 +195,21 @@ func faults() []fault {
 			h.Write(bootcStore+"/bootc-podman.staging/x/staging.lock", "")
 			h.age(bootcStore + "/bootc-podman.staging/x")
 		}, []health.Rule{health.Leftover}, false, "bootc-podman.staging/x", "clone", "doctor --fix", false},
+		{"record of podman's interrupted in its own store", func(h *scratchHost) {
+			h.Write(ownStore+"/overlay-layers/.tmp-layers.json123", "[")
+			h.age(ownStore + "/overlay-layers/.tmp-layers.json123")
+		}, []health.Rule{health.Leftover}, false, ".tmp-layers.json123", "did not finish", "doctor --fix", true},
+		{"what no podman makes in the place of leftovers", func(h *scratchHost) {
+			h.Mkdir(bootcStore + "/overlay-images/.tmp-images.json123")
+			h.age(bootcStore + "/overlay-images/.tmp-images.json123")
+			h.Link("/srv", bootcStore+"/bootc-podman.staging/x")
+		}, nil, false, "", "", "", false},
+		{"clone that begins", func(h *scratchHost) {
+			h.Write(bootcStore+"/bootc-podman.staging/x/staging.lock", "")
+		}, nil, false, "", "", "", false},
+		{"bound image by a name that is none", func(h *scratchHost) {
+			h.deploySecond(unit("--creds=a:b"))
+		}, []health.Rule{health.BoundMissing, health.BoundInvalidName}, false, "--creds=a:b", "is not in the bootc-owned store", "", false},
 		{"clone at work", func(h *scratchHost) {
 			h.Write(bootcStore+"/bootc-podman.staging/x/staging.lock", "")
 			h.lock(bootcStore + "/bootc-podman.staging/x/staging.lock")
@@ -504,6 +524,36 @@ func TestOldDatabaseIsAFaultForPodman6Only(t *testing.T) {
 	}
 }
 
+func TestDatabaseStaysIfContainersCameMeanwhile(t *testing.T) {
+	h := newHost(t)
+	h.database("/srv/bootc/storage")
+	found := Examine(t.Context(), h.options())
+	h.Write(bootcStore+"/overlay-containers/containers.json", `[{"id":"c1","image":"`+h.app+`","layer":"y"}]`)
+	failed := false
+	Fix(t.Context(), found, func(string) {}, func(string, error) { failed = true })
+	if !failed || !h.Exists(bootcStore+"/db.sql") {
+		t.Error("the database was moved")
+	}
+}
+
+// TestManyFindings: a store with very many damaged images is reported in seconds.
+func TestManyFindings(t *testing.T) {
+	h := newHost(t)
+	records := make([]object, 50_000)
+	for i := range records {
+		records[i] = object{"id": sum(fmt.Sprint(i)), "names": []string{fmt.Sprintf("localhost/x%d:1", i)}, "layer": sum(fmt.Sprint("layer", i))}
+	}
+	h.Write(ownStore+"/overlay-images/images.json", encode(records))
+	for i := range records {
+		records[i] = object{"id": sum(fmt.Sprint(i)), "layer": sum(fmt.Sprint("layer", i)), "image": "x"}
+	}
+	h.Write(ownStore+"/overlay-containers/containers.json", encode(records))
+	begun := time.Now()
+	if found := Examine(t.Context(), h.options()); len(found) < len(records) || time.Since(begun) > 30*time.Second {
+		t.Errorf("%d findings in %v", len(found), time.Since(begun))
+	}
+}
+
 func TestCredentialsOfARegistryAreNamedWithoutTheSecret(t *testing.T) {
 	h := newHost(t)
 	for _, tt := range []struct{ file, registry, want string }{
@@ -562,5 +612,47 @@ func TestLabelsAreNotComparedWithoutAPolicy(t *testing.T) {
 	rules, found := rulesOf(t, o)
 	if !slices.Equal(rules, []health.Rule{health.LabelsUnread}) || found.Severity != health.Information {
 		t.Errorf("%+v", found)
+	}
+}
+
+// TestNothingIsWaitedFor: a FIFO in the place of any file is not waited for, and what others
+// put where leftovers may be is left alone.
+func TestNothingIsWaitedFor(t *testing.T) {
+	h := newHost(t)
+	image := bootcStore + "/overlay-images/" + h.app + "/"
+	for _, name := range []string{
+		bootcStore + "/overlay-images/images.json", ownStore + "/overlay-images/images.json", bootcStore + "/overlay-layers/layers.json", ownStore + "/overlay-layers/layers.json",
+		bootcStore + "/overlay-containers/containers.json", ownStore + "/overlay-containers/containers.json", bootcStore + "/overlay-layers/layers.lock",
+		ownStore + "/overlay-layers/volatile-layers.json", image + "manifest", image + "=" + base64.StdEncoding.EncodeToString([]byte("sha256:"+h.app)),
+		bootcStore + "/overlay/" + stored{text: "app"}.layer() + "/link", bootcStore + "/overlay/" + stored{text: "app"}.layer() + "/lower",
+		bootcStore + "/overlay-layers/" + stored{text: "app"}.layer() + ".tar-split.gz", bootcStore + "/db.sql", bootcStore + "/libpod/bolt_state.db",
+		bootcStore + "/bootc-podman.staging/x", bootcStore + "/overlay-images/.tmp-images.json1", "etc/ostree/auth.json",
+		"etc/containers/systemd/x.container", "usr/lib/bootc/bound-images.d/x.image", "usr/share/app.container", "var/lib/bootc-podman/unified.json",
+		"var/lib/bootc-podman/removed.json", "run/bootc-podman/transfer.lock", "run/bootc-podman/gate-off", "etc/subuid", "etc/passwd", "proc/locks",
+	} {
+		h := newHost(t)
+		h.Mkdir(filepath.Dir(name))
+		h.remove(name)
+		if err := unix.Mkfifo(h.Path(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.age(name)
+		done := make(chan []Problem)
+		go func() { done <- Examine(t.Context(), h.options()) }()
+		select {
+		case found := <-done:
+			for i, p := range found {
+				if strings.HasPrefix(p.Action, "remove ") {
+					t.Errorf("%s: %s", name, p.Action)
+				}
+				for _, other := range found[:i] {
+					if strings.HasSuffix(p.What, ": "+other.What) {
+						t.Errorf("%s: %q reported twice", name, p.What)
+					}
+				}
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s is waited for", name)
+		}
 	}
 }

@@ -191,13 +191,16 @@ func (ex *examination) leftFiles(s store) (list []Problem) {
 	staged, _ := rooted.Names(g.Dir, stagingName)
 	for _, name := range staged {
 		at := path.Join(stagingName, name)
+		if rooted.Kind(g.Dir, at) != unix.S_IFDIR {
+			continue // no clone made it
+		}
 		locked, err := cstorage.Locked(g.Dir, path.Join(at, "staging.lock"))
 		if err == nil && !locked && isOlder(g.Dir, at, settledPlace) {
 			list = append(list, ex.leftover(filepath.Join(g.Dir.Name(), at), "is of a clone, which was killed", ex.maintain(s, clonejob.Care{})))
 		}
 	}
 	for _, at := range g.Interrupted() {
-		if isOlder(g.Dir, at, settledFile) {
+		if rooted.Kind(g.Dir, at) == unix.S_IFREG && isOlder(g.Dir, at, settledFile) {
 			list = append(list, ex.leftover(filepath.Join(g.Dir.Name(), at), "is a record that podman did not finish", ex.removeFile(s, at)))
 		}
 	}

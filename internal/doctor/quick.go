@@ -31,10 +31,15 @@ import (
 func (ex *examination) boundImages() (list []Problem) {
 	for _, b := range ex.survey.Bound() {
 		if b.Image == nil {
-			list = append(list, Problem{Finding: health.Finding{
+			f := health.Finding{
 				Rule: health.BoundMissing, Severity: health.Failing, Where: "bound image " + b.Name,
-				What: "is not in the bootc-owned store", Why: "its containers do not start", Fix: ex.command("image", "pull", b.Name),
-			}})
+				What: "is not in the bootc-owned store", Why: "its containers do not start",
+			}
+			// A unit may have any text as a name, and podman takes some for options.
+			if _, err := cstorage.ParseStorable(strings.TrimPrefix(b.Name, "docker://")); err == nil {
+				f.Fix = ex.command("image", "pull", b.Name)
+			}
+			list = append(list, Problem{Finding: f})
 			continue
 		}
 		if ex.survey.Own == nil {

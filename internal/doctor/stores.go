@@ -290,7 +290,7 @@ func (ex *examination) containers() (list []Problem) {
 	}
 	for _, g := range ex.survey.Own.Graphs() {
 		all, err := g.Containers()
-		if err != nil {
+		if err != nil && ex.survey.Bootc == nil { // else uses reported it
 			list = append(list, unread(err)...)
 		}
 		for _, c := range all {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 
 	"go.podman.io/storage/pkg/ioutils"
@@ -24,19 +25,34 @@ func (o Options) readRecord() (*plan.Record, error) { return ReadRecord(o.Root) 
 // ReadRecord reads what set-unified brought on the host whose root is root, nil where
 // nothing was brought.
 func ReadRecord(root string) (*plan.Record, error) {
-	path := filepath.Join(root, recordPath)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	var r plan.Record
-	if err != nil {
+	if found, err := readJSON(root, recordPath, &r); !found {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("parse record %q: %w: remove it to go on without", path, err)
-	}
 	return &r, nil
+}
+
+// maxRecord bounds a record that is read, in bytes.
+const maxRecord = 16 << 20
+
+// readJSON reads a record below root. found is false for none, and with an error.
+func readJSON(root, path string, record any) (found bool, err error) {
+	dir, err := rooted.OpenRoot(root)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	data, err := rooted.ReadFile(dir, path, maxRecord)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(data, record); err != nil {
+		return false, fmt.Errorf("parse record %q: %w: remove it to go on without", filepath.Join(root, path), err)
+	}
+	return true, nil
 }
 
 // newRecord is the record of an execution. old is that of an earlier one.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -400,17 +399,9 @@ func (r *restoring) forget() error {
 
 // readRemoved reads the record of an interrupted run, nil for none.
 func readRemoved(root string) (*removed, error) {
-	path := filepath.Join(root, removedPath)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
 	r := &removed{}
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("parse record %q: %w: remove it to go on without", path, err)
+	if found, err := readJSON(root, removedPath, r); !found {
+		return nil, err
 	}
 	return r, nil
 }

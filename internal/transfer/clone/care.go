@@ -18,8 +18,10 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
@@ -101,6 +103,9 @@ func (d *destination) removeUnrecorded(ctx context.Context, graphRoot string, id
 	return nil
 }
 
+// maxLink bounds the name of a link to a layer, in bytes; podman's has 26.
+const maxLink = 255
+
 func removeLayer(graphRoot, layers, id string) error {
 	path := filepath.Join(graphRoot, "overlay", id)
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(path))
@@ -110,7 +115,12 @@ func removeLayer(graphRoot, layers, id string) error {
 	if len(mounts) > 0 {
 		return fmt.Errorf("something is mounted on %q", mounts[0].Mountpoint)
 	}
-	if link, err := os.ReadFile(filepath.Join(path, "link")); err == nil && len(link) > 0 && !strings.ContainsAny(string(link), "/.") {
+	dir, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if link, err := rooted.ReadFile(dir, "link", maxLink); err == nil && len(link) > 0 && !strings.ContainsAny(string(link), "/.") {
 		if err := os.Remove(filepath.Join(graphRoot, "overlay/l", string(link))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
