@@ -89,6 +89,30 @@ expect_keys() {
     assert "$output" == "<bootc-podman><bogus><so>"
 }
 
+@test "completion: our own options of podman's commands" {
+    candidates image rm --force
+    assert "$output" == "--force --force-in-use"
+    candidates rmi --force-in-use --force-i
+    assert "$output" == "--force-in-use"
+    candidates rmi localhost/app
+    assert "$output" == "localhost/app:1 localhost/app:2"
+    candidates rmi --force-in-use localhost/app
+    assert "$output" == "localhost/app:1 localhost/app:2"
+    candidates image untag --force
+    assert "$output" == "--force-in-use"
+    candidates image prune --d
+    assert "$output" == "--dry-run"
+    # No option can stand here, or has ours.
+    candidates image rm -- --force
+    assert "$output" == ""
+    candidates image prune --log-level --force-
+    assert "$output" == ""
+    candidates image ls --force-
+    assert "$output" == ""
+    candidates image rm --dry
+    assert "$output" == ""
+}
+
 @test "completion: names of images come from the bootc-owned store" {
     scratch_podman build -q -t localhost/elsewhere /srv/ctx
     candidates image rm ''
@@ -119,7 +143,7 @@ expect_keys() {
     candidates image tr
     assert "$output" == "tree trust"
     candidates image rm --f
-    assert "$output" == --force
+    assert "$output" == "--force --force-in-use"
     candidates images --no-tr
     assert "$output" == --no-trunc
     candidates image ls --filter dang
@@ -178,7 +202,7 @@ expect_keys() {
     in_bash 'bootc-podman li'
     assert "$output" == "compopt +o default list"
     in_bash 'bootc-podman image rm --f'
-    assert "$output" == "compopt +o default --force"
+    assert "$output" == "compopt +o default --force --force-in-use"
     in_bash 'bootc-podman list --type='  ''
     assert "$output" == "compopt +o default all host logical unified"
     in_bash 'bootc-podman list --type=h' h

@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/removal"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -133,12 +134,10 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 // completePassthrough completes the last of the words after a passthrough.
 func (a *app) completePassthrough(ctx context.Context, o *options, command string, words []string) ([]string, directive) {
 	switch command {
+	case "rmi":
+		return a.completeImage(ctx, o, append([]string{"image", "rm"}, words...))
 	case "image", "images":
-		out, err := a.host(o).Complete(ctx, append([]string{command}, words...))
-		if err != nil {
-			return nil, noFiles
-		}
-		return readCompletion(string(out))
+		return a.completeImage(ctx, o, append([]string{command}, words...))
 	case "run":
 		out, err := a.host(o).CompleteRun(ctx, words)
 		if err != nil {
@@ -159,6 +158,35 @@ func (a *app) completePassthrough(ctx context.Context, o *options, command strin
 		return nil, orFiles
 	}
 	return nil, noFiles
+}
+
+// completeImage completes the last word of podman's arguments, also as one of our own options
+// where one can stand.
+func (a *app) completeImage(ctx context.Context, o *options, args []string) (candidates []string, how directive) {
+	before, last := args[:len(args)-1], args[len(args)-1]
+	c, removes := removal.Parse(before)
+	if removes {
+		args = append(slices.Clone(c.Args), last)
+	}
+	how = noFiles
+	if out, err := a.host(o).Complete(ctx, args); err == nil {
+		candidates, how = readCompletion(string(out))
+	}
+	if !removes || last == "" {
+		return candidates, how
+	}
+	ours := []string{"--force-in-use\tgo on although the host needs what is removed"}
+	if c.Verb == removal.Prune {
+		ours = append(ours, "--dry-run\tprint what would be removed, and remove nothing")
+	}
+	for _, candidate := range ours {
+		option, _, _ := strings.Cut(candidate, "\t")
+		with, _ := removal.Parse(append(slices.Clone(before), option))
+		if strings.HasPrefix(option, last) && len(with.Args) == len(c.Args) {
+			candidates = append(candidates, candidate)
+		}
+	}
+	return candidates, how
 }
 
 // readCompletion reads what a command __complete printed.
