@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/removal"
 )
@@ -27,8 +29,8 @@ func (a *app) gcCommand(o *options) *cli.Command {
 		Action: func(c *cli.Context) error {
 			view := removal.Look(c.Context, a.query(o))
 			defer view.Close()
-			if view.Err != nil {
-				return view.Err
+			if err := cmp.Or(view.Err, view.Absent); err != nil {
+				return err
 			}
 			if !o.dryRun && !c.Bool("dry-run") {
 				return a.collect(c, o, view.Needs)
@@ -38,7 +40,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 				if c.String("format") == "json" {
 					return printJSON(a.stdout, forecast)
 				}
-				_, err := io.WriteString(a.stdout, forecastText(forecast))
+				_, err := io.WriteString(a.stdout, forecastText(forecast, view.Bootc != nil))
 				return err
 			})
 		},
@@ -48,6 +50,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 // collect removes the images that nothing needs, and prints their IDs.
 func (a *app) collect(c *cli.Context, o *options, n *inventory.Needs) error {
 	if n.Bootc == nil {
+		fmt.Fprintf(a.stderr, "There is no bootc-owned store; \"bootc-podman gc --dry-run\" prints what bootc removes of the host.\n")
 		return nil
 	}
 	var unneeded []*cstorage.Image
@@ -64,15 +67,19 @@ func (a *app) collect(c *cli.Context, o *options, n *inventory.Needs) error {
 	return p.podman(c.Context, a.stdout, args...)
 }
 
-// forecastText is a forecast for people.
-func forecastText(f *inventory.Forecast) string {
+// forecastText is a forecast for people; stored is whether there is a bootc-owned store.
+func forecastText(f *inventory.Forecast, stored bool) string {
 	var out strings.Builder
 	line := func(format string, args ...any) { out.WriteString(printable(fmt.Sprintf(format, args...)) + "\n") }
 	why := map[inventory.Why]string{
 		inventory.WithoutName: "it has no name", inventory.SpelledOtherwise: "a deployment spells its name otherwise",
 		inventory.BoundOnComposefs: "bootc does not look at bound images of composefs hosts", inventory.NotNamed: "no deployment names it",
 	}
-	line("bootc's next cleanup removes %s of the bootc-owned store.", count(len(f.Images), "image"))
+	if stored {
+		line("bootc's next cleanup removes %s of the bootc-owned store.", count(len(f.Images), "image"))
+	} else {
+		line("There is no bootc-owned store.")
+	}
 	for _, d := range f.Images {
 		line("  %.12s %s: %s", d.ID, strings.Join(d.Names, " "), why[d.Why])
 		for _, need := range d.Needs {
@@ -85,11 +92,15 @@ func forecastText(f *inventory.Forecast) string {
 			line("    a container uses it: podman refuses, and the cleanup fails")
 		}
 	}
-	line("It removes %s and %s of the ostree repository.", count(len(f.Refs), "image"), count(len(f.Layers), "layer"))
+	if f.Kind == host.OSTree {
+		line("bootc's next cleanup removes %s and %s of the ostree repository.", count(len(f.Refs), "image"), count(len(f.Layers), "layer"))
+	}
 	for _, ref := range f.Refs {
 		line("  %s", ref)
 	}
-	line("bootc-podman gc removes %s that nothing needs.", count(len(f.Unneeded), "image"))
+	if stored {
+		line("bootc-podman gc removes %s that nothing needs.", count(len(f.Unneeded), "image"))
+	}
 	for _, u := range f.Unneeded {
 		line("  %.12s %s", u.ID, strings.Join(u.Names, " "))
 	}

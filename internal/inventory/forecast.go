@@ -85,18 +85,25 @@ const (
 )
 
 // Forecast returns what bootc's next cleanup removes. The problems are what could not be
-// read of the ostree repository; its part of the forecast is left out then. What ReadNeeds
+// read of the ostree repository; its part of the forecast is left out then. Without a bootc
+// store they are also what could not be read of the host. What ReadNeeds
 // could not read makes bootc give up: nothing is collected.
 func (n *Needs) Forecast() (f *Forecast, problems []error) {
+	if inv := n.inv; n.Bootc == nil && inv.located.Physical != "" && !inv.located.Exists {
+		// ReadNeeds reads nothing for a store that is not there.
+		problems = slices.Concat(inv.readHost(), inv.boundProblems, inv.runningProblems)
+		n.Host = inv.host
+	}
 	f, kept := n.forecastStore()
 	if n.Host.Kind != host.OSTree {
-		return f, nil
+		return f, problems
 	}
-	if problems = n.inv.readRepo(); len(problems) == 0 && kept.refsDecided {
+	bad := n.inv.readRepo()
+	if len(bad) == 0 && kept.refsDecided {
 		f.CollectsRefs = true
-		problems = n.forecastRefs(f, kept)
+		bad = n.forecastRefs(f, kept)
 	}
-	return f, problems
+	return f, append(problems, bad...)
 }
 
 // ForecastStore returns the part of the forecast that is about the bootc store.

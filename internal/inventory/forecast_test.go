@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
 )
 
@@ -168,11 +169,19 @@ func TestForecastIsEmptyWhereBootcGivesUp(t *testing.T) {
 }
 
 func TestForecastOfTheRepository(t *testing.T) {
+	t.Run("with a bootc store", func(t *testing.T) { testForecastOfTheRepository(t, true) })
+	t.Run("without", func(t *testing.T) { testForecastOfTheRepository(t, false) })
+}
+
+func testForecastOfTheRepository(t *testing.T, stored bool) {
+	t.Helper()
 	h := newHost(t)
 	booted := h.commit("a", "docker://quay.io/os:1")
 	h.commit("d", "docker://quay.io/os:2", "containers-storage:quay.io/os:1")
 	h.deploy(booted, "ostree-unverified-registry:quay.io/os:1")
-	h.store(bootcStorage)
+	if stored {
+		h.store(bootcStorage)
+	}
 	for _, digest := range []string{"sha256:a", "sha256:d", "sha256:l", "sha256:" + strings.Repeat("9", 64)} {
 		escaped, err := ostree.EscapeRef(digest)
 		must(t, err)
@@ -186,6 +195,9 @@ func TestForecastOfTheRepository(t *testing.T) {
 	}
 	if want := []string{"sha256:" + strings.Repeat("9", 64), "sha256:d"}; !slices.Equal(f.Layers, want) {
 		t.Errorf("removes layers %q, want %q", f.Layers, want)
+	}
+	if f.Kind != host.OSTree || f.Collects != stored {
+		t.Errorf("kind %s, collects %t", f.Kind, f.Collects)
 	}
 }
 

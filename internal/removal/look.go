@@ -18,6 +18,8 @@ type View struct {
 	*inventory.Needs
 	// Err is an *UnknownError where that could not be determined, else nil.
 	Err error
+	// Absent is why there is no host to look at, else nil.
+	Absent error
 }
 
 // Look reads what the host needs, with the containers that the hook ledger recorded. On a
@@ -29,7 +31,7 @@ func Look(ctx context.Context, o inventory.Options) View {
 	for _, err := range bad {
 		for _, none := range []error{inventory.ErrNotOnHost, storageconf.ErrNotBootcHost, storageconf.ErrSysroot, storageconf.ErrDangling} {
 			if errors.Is(err, none) {
-				return View{Needs: n}
+				return View{Needs: n, Absent: err}
 			}
 		}
 	}
