@@ -34,6 +34,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			lenientFlag(),
 		},
 		Action: func(c *cli.Context) error {
+			collectLess()
 			if c.Bool("check") {
 				return a.checkStatus(c, o)
 			}
