@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: The bootc-podman authors
+// SPDX-License-Identifier: Apache-2.0
+
+package transfer
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
+)
+
+func TestCopyPlanTakesTheFirstSourceThatHasTheImage(t *testing.T) {
+	const target = "localhost/os:1"
+	var (
+		exact    = []stored{{names: []string{imageName}, digest: bootedDigest}}
+		there    = []stored{{names: []string{target}, digest: bootedDigest}}
+		other    = []stored{{names: []string{target}, digest: otherDigest}}
+		exported = []stored{{names: []string{imageName}, digest: otherDigest, of: bootedDigest}}
+		damaged  = []stored{{names: []string{imageName}, digest: bootedDigest, damaged: true}}
+		pulled   = []stored{{names: []string{exactOf(bootedDigest)}, digest: bootedDigest}}
+	)
+	for _, tt := range []struct {
+		name          string
+		bootc, podman []stored
+		from          plan.Source
+		want          plan.Source
+		// accepted is the first digest that the copy may have, "" where any will do.
+		accepted string
+		names    int
+		steps    []plan.StepName
+	}{
+		{"has the name", exact, there, "", plan.FromDefault, "", 0, []plan.StepName{plan.StepTag}},
+		{"under another name", exact, exact, "", plan.FromDefault, bootedDigest, 1, []plan.StepName{plan.StepTag, plan.StepVerify}},
+		{"another image has the name", exact, other, "", plan.FromBootc, bootedDigest, 1, []plan.StepName{plan.StepCopy, plan.StepVerify}},
+		{"bootc store", exact, nil, "", plan.FromBootc, bootedDigest, 1, []plan.StepName{plan.StepCopy, plan.StepVerify}},
+		{"an export", exported, nil, "", plan.FromBootc, otherDigest, 1, []plan.StepName{plan.StepCopy, plan.StepVerify}},
+		{"damaged", damaged, damaged, "", plan.FromOSTree, "", 1, []plan.StepName{plan.StepExport, plan.StepVerify}},
+		{"no store", nil, nil, "", plan.FromOSTree, "", 1, []plan.StepName{plan.StepExport, plan.StepVerify}},
+		{"registry", exact, nil, plan.FromRegistry, plan.FromRegistry, bootedDigest, 1, []plan.StepName{plan.StepPull, plan.StepTag, plan.StepUntag, plan.StepVerify}},
+		{"pulled before", nil, pulled, plan.FromRegistry, plan.FromRegistry, bootedDigest, 1, []plan.StepName{plan.StepPull, plan.StepTag, plan.StepVerify}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, _ := booted(t, registryOrigin, tt.bootc, tt.podman)
+			p, err := h.copyPlan(plan.CopyChoice{Target: target, From: tt.from})
+			if err != nil {
+				t.Fatal(err)
+			}
+			names := slices.DeleteFunc(slices.Clone(p.Names), func(name string) bool { return name != target })
+			if p.Source != tt.want || p.Digest != bootedDigest || len(names) != tt.names || !slices.Equal(p.Steps, tt.steps) {
+				t.Errorf("planned %+v", p)
+			}
+			if accepted := append(p.Accepted, "")[0]; accepted != tt.accepted {
+				t.Errorf("accepts %q", p.Accepted)
+			}
+		})
+	}
+	t.Run("chosen source does not have it", func(t *testing.T) {
+		h, _ := booted(t, registryOrigin, nil, nil)
+		if _, err := h.copyPlan(plan.CopyChoice{Target: target, From: plan.FromBootc}); !errors.Is(err, plan.ErrNoSource) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// copyPlan plans a copy to podman's own store of the host.
+func (h *scratchHost) copyPlan(choice plan.CopyChoice) (*plan.CopyPlan, error) {
+	h.Helper()
+	s, err := inventory.NewSurvey(h.Context(), h.query())
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer s.Close()
+	return plan.NewCopy(&plan.View{Survey: s}, choice)
+}
