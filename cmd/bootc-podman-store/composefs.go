@@ -22,3 +22,14 @@ func cloneComposefs(ctx context.Context, job clonejob.Job, progress func(clonejo
 	defer repo.Close()
 	return clone.Composefs(ctx, job, repo, progress)
 }
+
+// checkComposefs compares the layers of a composefs repository with their diff IDs.
+func checkComposefs(ctx context.Context, job clonejob.Job) (*clonejob.Result, error) {
+	repo, err := host.Sysroot{Dir: job.Care.Composefs}.OpenComposefs()
+	if err != nil {
+		return nil, err
+	}
+	defer repo.Close()
+	problems, err := clone.CheckComposefs(ctx, repo)
+	return &clonejob.Result{Problems: problems}, err
+}

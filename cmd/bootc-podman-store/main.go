@@ -60,6 +60,8 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	case err != nil:
 	case job.Pull != nil:
 		result, err = &clonejob.Result{}, loopback.Pull(ctx, *job.Pull, answer)
+	case job.Care != nil && job.Care.Composefs != "":
+		result, err = checkComposefs(ctx, job)
 	case job.Care != nil:
 		result, err = clone.Care(ctx, job, progress)
 	case job.Composefs != nil:

@@ -4,8 +4,10 @@
 package doctor
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
 	"github.com/bootc-podman/bootc-podman/storageconf"
+	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // fault is something to plant in a healthy host.
@@ -601,6 +604,45 @@ func TestObjectsWithoutVerityAreCounted(t *testing.T) {
 	found := verityMissing("/sysroot/composefs", 3, []string{"objects/aa/b", "objects/cc/d"})
 	if len(found) != 1 || found[0].Rule != health.VerityMissing || found[0].Where != "/sysroot/composefs/objects/aa/b" || !strings.Contains(found[0].What, "2 of 3") {
 		t.Errorf("%+v", found)
+	}
+}
+
+// answering is a runner whose programs answer.
+type answering struct {
+	noPrograms
+	answer string
+}
+
+func (a answering) Run(_ context.Context, cmd wrapper.Cmd) error {
+	_, err := io.WriteString(cmd.Stdout, a.answer)
+	return err
+}
+
+func TestLayersOfAComposefsRepositoryAreCheckedWithDeep(t *testing.T) {
+	h := newHost(t)
+	h.unbound()
+	h.toComposefs()
+	h.remove("sysroot/ostree/bootc")
+	if err := testcomposefs.Extract(testcomposefs.Bootc1169, h.Path("sysroot")); err != nil {
+		t.Fatal(err)
+	}
+	h.remove("sysroot/state/deploy/" + testcomposefs.Deployment)
+	h.remove("sysroot/composefs/bootc/storage")
+	h.remove(ownStore)
+	h.Write("bin/bootc-podman", "")
+	h.Write("bin/bootc-podman-store", "")
+	h.Chmod("bin/bootc-podman-store", 0o755)
+	for _, deep := range []bool{false, true} {
+		o := h.options()
+		o.Deep, o.Host.Self = deep, h.Path("bin/bootc-podman")
+		o.Host.Runner = answering{noPrograms{t}, `{"result":{"problems":[{"layer":"sha256:1","message":"its archive has the digest sha256:2"}]}}` + "\n"}
+		found := Findings(Examine(t.Context(), o))
+		has := slices.ContainsFunc(found, func(f health.Finding) bool {
+			return f.Rule == health.ContentDiffers && strings.Contains(f.Where, "layer sha256:1 in ") && strings.Contains(f.What, "sha256:2")
+		})
+		if has != deep {
+			t.Errorf("with deep %v: %v", deep, found)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -251,6 +252,30 @@ func (ex *examination) content() (list []Problem) {
 		for _, found := range result.Problems {
 			list = append(list, ex.contentProblem(s, found)...)
 		}
+	}
+	return append(list, ex.composefsLayers()...)
+}
+
+// composefsLayers reports layers of the composefs repository whose archive is not that of
+// their diff ID: a wrong configuration of one image gives it to all.
+func (ex *examination) composefsLayers() (list []Problem) {
+	repo, err := ex.Sysroot.OpenComposefs()
+	if errors.Is(err, composefs.ErrNoRepo) {
+		return nil
+	}
+	if err != nil {
+		return unread(err)
+	}
+	repo.Close()
+	result, err := transfer.CheckComposefs(ex.ctx, ex.Options.Options)
+	if err != nil {
+		return unread(fmt.Errorf("check the layers in %q: %w", repo.Path(), err))
+	}
+	for _, found := range result.Problems {
+		list = append(list, Problem{Finding: health.Finding{
+			Rule: health.ContentDiffers, Severity: health.Failing, Where: fmt.Sprintf("layer %s in %s", found.Layer, repo.Path()),
+			What: found.Message, Why: "images with this layer are not what their digests say, and bootc and composefs do not notice it",
+		}})
 	}
 	return list
 }

@@ -53,6 +53,17 @@ func Care(ctx context.Context, o Options, bootc bool, care clonejob.Care) (*clon
 	return result, nil
 }
 
+// CheckComposefs has the private program compare the layers of the host's composefs repository
+// with their diff IDs. It reads only.
+func CheckComposefs(ctx context.Context, o Options) (*clonejob.Result, error) {
+	program, err := clonejob.FindProgram(o.Host.Self)
+	if err != nil {
+		return nil, err
+	}
+	job := clonejob.Job{Names: []string{}, Verify: clonejob.VerifyNone, Care: &clonejob.Care{Check: true, Composefs: o.Sysroot.Dir}}
+	return clonejob.Run(ctx, o.Host.Runner.Run, program, job, o.Stderr, nil)
+}
+
 // Left are the images that an interrupted transfer left in a store, by IDs and names. If a
 // transfer is at work, they may be its own: see AtWork.
 func Left(store *cstorage.Store) []string {

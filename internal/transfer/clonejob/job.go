@@ -61,9 +61,12 @@ type Care struct {
 	Names []string `json:"names,omitempty"`
 	// Layers are the IDs of directories to remove if they have no record.
 	Layers []string `json:"layers,omitempty"`
+	// Composefs, if not "", is the sysroot of a composefs repository: its layers are
+	// compared with their diff IDs, which Problems have, and Destination is not opened.
+	Composefs string `json:"composefs,omitempty"`
 }
 
-// Problem is what the storage library finds wrong with a layer or an image.
+// Problem is what is found wrong with a layer or an image.
 type Problem struct {
 	// Layer and Image are IDs, one of them "".
 	Layer   string `json:"layer,omitempty"`
