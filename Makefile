@@ -96,7 +96,7 @@ test-unit: ## Run the Go tests
 # Servers and tools that system tests need; there is no Go where they run.
 .PHONY: test-programs
 test-programs:
-	@$(GO) build -trimpath -o bin/ ./internal/pulltest ./internal/realtree
+	@$(GO) build -trimpath -o bin/ ./internal/mkcomposefs ./internal/pulltest ./internal/realtree
 
 .PHONY: test-system
 test-system: binary test-programs ## Run the system tests against this machine's podman (needs root)

@@ -1028,7 +1028,7 @@ EOF
     assert "$output" == "Unified storage disabled for $REGISTRY/os:42."
     assert "$(oracle images -q)" == ""
     bp set-unified --plan --from composefs
-    assert "$output" =~ "Write:   not known: only bootc can read"
+    assert "$output" =~ "Write:   not known: bootc does not report"
     rm -rf /var/lib/containers/storage # podman makes it before bootc writes there
     bp set-unified --quiet --from composefs
     oracle image inspect "$REGISTRY/os:42" >/dev/null

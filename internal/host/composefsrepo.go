@@ -15,6 +15,10 @@ import (
 // composefsRepo is the composefs repository relative to the physical root.
 const composefsRepo = "composefs"
 
+// ComposefsPath is the path of the sysroot's composefs repository, which need not exist, for
+// messages.
+func (s Sysroot) ComposefsPath() string { return s.below(composefsRepo) }
+
 // OpenComposefs opens the sysroot's composefs repository. Errors are those of
 // composefs.Open.
 func (s Sysroot) OpenComposefs() (*composefs.Repo, error) {

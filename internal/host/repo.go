@@ -84,13 +84,16 @@ type ImageConfig struct {
 
 // RepoPath is the path of the sysroot's ostree repository, which need not exist, for
 // messages.
-func (s Sysroot) RepoPath() string {
+func (s Sysroot) RepoPath() string { return s.below(ostreeRepo) }
+
+// below is the path of a file below the physical root.
+func (s Sysroot) below(name string) string {
 	phys, err := s.openPhysical()
 	if err != nil {
-		return filepath.Join(s.Dir, ostreeRepo)
+		return filepath.Join(s.Dir, name)
 	}
 	defer phys.Close()
-	return filepath.Join(phys.Name(), ostreeRepo)
+	return filepath.Join(phys.Name(), name)
 }
 
 // OpenRepo opens the sysroot's ostree repository. Errors are those of ostree.Open.

@@ -54,7 +54,7 @@ func arrows() map[string][]string {
 
 // tools are packages of tests and benchmarks. No package of the product imports them.
 func tools() []string {
-	return []string{"internal/bench", "internal/lint", "internal/pulltest", "internal/realtree", "internal/testcomposefs", "internal/testfs", "internal/testhost"}
+	return []string{"internal/bench", "internal/lint", "internal/mkcomposefs", "internal/pulltest", "internal/realtree", "internal/testcomposefs", "internal/testfs", "internal/testhost"}
 }
 
 // room returns the longest of names that a package is, or is below; "" for none.

@@ -33,8 +33,8 @@ type copying struct {
 }
 
 // CopyToStorage copies the image of a deployment to podman's own store. Podman's own
-// store and the bootc-owned one may have it with its digest; what the ostree
-// repository or bootc exports has another. Errors are those of plan.NewCopy,
+// store, the bootc-owned one and the composefs repository may have it with its digest; what
+// the ostree repository or bootc exports has another. Errors are those of plan.NewCopy,
 // ErrNotVerified and those of an export.
 func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*Copied, error) {
 	unlock, err := o.lock(ctx)
@@ -111,6 +111,8 @@ func (c *copying) take(ctx context.Context, step plan.StepName) error {
 		return c.returnLoan(ctx, c.Loan)
 	case plan.StepExport:
 		return c.exportTaken(ctx)
+	case plan.StepClone:
+		return c.cloneTaken(ctx)
 	case plan.StepBootc:
 		if err := c.to.makeOwn(ctx); err != nil {
 			return err
@@ -126,7 +128,7 @@ func (c *copying) take(ctx context.Context, step plan.StepName) error {
 // checkPull refuses a pull that would not fit, as far as that is known: by the sizes in
 // the manifest, which are those of compressed layers mostly.
 func (c *copying) checkPull(ctx context.Context) error {
-	if c.Layers == nil {
+	if c.Layers == nil || c.Source != plan.FromRegistry {
 		return nil
 	}
 	to, err := c.to.destination()

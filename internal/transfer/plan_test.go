@@ -23,6 +23,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -257,6 +258,7 @@ func (h *scratchHost) plan(choice plan.Choice, known facts) (*plan.Plan, error) 
 	choice.Alternatives = true
 	return plan.New(&plan.View{
 		Survey: s, Record: known.record, NoProgram: known.noProgram, RepoPath: h.Path("sysroot/ostree/repo"),
+		ComposefsPath: h.Path("sysroot/composefs"), ComposefsLayers: Options{Options: h.query()}.composefsLayers,
 		Sharing:       func(_, _ string) inventory.Capability { return cmp.Or(known.extents, inventory.No) },
 		ExportedBytes: func(string) (int64, error) { return 3000, nil },
 		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
@@ -576,6 +578,39 @@ func TestPlanOfComposefsHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkGolden(t, tt.name, p, "no commit")
+		})
+	}
+	for name, tt := range map[string]struct {
+		choice plan.Choice
+		facts  facts
+		change func(h *scratchHost) error
+	}{
+		"composefs-clone":        {},
+		"composefs-clone-shared": {facts: facts{extents: inventory.Yes}},
+		"composefs-method":       {choice: plan.Choice{From: plan.FromComposefs, Method: plan.ByPodman}},
+		"composefs-program":      {choice: plan.Choice{From: plan.FromComposefs}, facts: facts{noProgram: fs.ErrNotExist}},
+		"composefs-lacks-layer": {choice: plan.Choice{From: plan.FromComposefs}, change: func(h *scratchHost) error {
+			return os.Remove(h.Path("sysroot/composefs/streams/oci-layer-" + testcomposefs.DiffIDs()[1]))
+		}},
+		"composefs-not-cloned": {choice: plan.Choice{From: plan.FromComposefs, NotCloned: errors.New("what a clone said")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			h.bootComposefs(testcomposefs.Manifest)
+			h.addProgram("bootc")
+			if err := testcomposefs.Extract(testcomposefs.Cfsctl094, h.Path("sysroot")); err != nil {
+				t.Fatal(err)
+			}
+			if tt.change != nil {
+				if err := tt.change(h); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := h.plan(tt.choice, tt.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkGolden(t, name, p, "no commit")
 		})
 	}
 	t.Run("without bootc", func(t *testing.T) {

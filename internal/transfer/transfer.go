@@ -80,9 +80,10 @@ func (o Options) look(ctx context.Context) (*plan.View, error) {
 	}
 	_, noProgram := clonejob.FindProgram(o.Host.Self)
 	return &plan.View{
-		Survey: s, Record: record, NoProgram: noProgram, RepoPath: o.Sysroot.RepoPath(), Sharing: sharing,
-		ExportedBytes: func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) },
-		ArchiveDigest: func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
+		Survey: s, Record: record, NoProgram: noProgram, RepoPath: o.Sysroot.RepoPath(), ComposefsPath: o.Sysroot.ComposefsPath(), Sharing: sharing,
+		ComposefsLayers: o.composefsLayers,
+		ExportedBytes:   func(commit string) (int64, error) { return o.exportedBytes(ctx, commit) },
+		ArchiveDigest:   func(image host.ImageReference) (string, error) { return lookAt(s.Root(), image) },
 	}, nil
 }
 

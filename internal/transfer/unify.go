@@ -34,6 +34,11 @@ func SetUnified(ctx context.Context, o Options, choice plan.Choice) (*plan.Plan,
 	choice.Method = o.Method
 	for {
 		p, err := o.setUnified(ctx, choice)
+		if isClonedOut(p) && o.bootcMayExport(ctx, err) {
+			o.Events.Missed(p.Source, err)
+			choice.NotCloned = err
+			continue
+		}
 		if err == nil || choice.From != "" || ctx.Err() != nil || !nextMayDo(p, err) {
 			return p, err
 		}
@@ -97,14 +102,19 @@ func (o Options) settled(v *plan.View, p *plan.Plan) error {
 func nextMayDo(p *plan.Plan, err error) bool {
 	var clone *clonejob.Failure
 	switch {
-	case p == nil, errors.As(err, new(*refusedError)), p.Method == plan.Nothing, p.Source == plan.FromOSTree, p.Source == plan.FromComposefs:
+	case p == nil, errors.As(err, new(*refusedError)), p.Method == plan.Nothing, p.Source == plan.FromOSTree, p.Method == plan.ByBootc:
 		return false
-	case p.Source == plan.FromDefault && errors.As(err, &clone):
+	case (p.Source == plan.FromDefault || isClonedOut(p)) && errors.As(err, &clone):
 		return clone.Kind != clonejob.NoSpace && clone.Kind != clonejob.Canceled && clone.Kind != clonejob.Damaged
 	case p.Source == plan.FromTransport && errors.Is(err, ErrNotVerified):
 		return true
 	}
 	return errors.As(err, new(*wrapper.ExitError)) || errors.Is(err, podman.ErrPull)
+}
+
+// isClonedOut reports a plan that clones the image out of the composefs repository.
+func isClonedOut(p *plan.Plan) bool {
+	return p != nil && p.Source == plan.FromComposefs && p.Method == plan.Clone
 }
 
 // execution is a plan being carried out.
@@ -218,6 +228,9 @@ func (x *execution) cloneTaken(ctx context.Context) error {
 			_, err := x.cloneCommit(ctx, x.Commit)
 			return err
 		}, func() error { return x.exportTaken(ctx) })
+	}
+	if x.Source == plan.FromComposefs {
+		return x.cloneComposefs(ctx, x.Take)
 	}
 	img, err := x.view.Default.Lookup(x.Take, x.shortNames)
 	if err != nil {

@@ -34,7 +34,8 @@ type CopyPlan struct {
 	Image, Digest string
 	Source        Source
 	// Take is what is taken from the source: the ID of an image in a store, a name in a
-	// registry, a commit of the ostree repository, or Image, which bootc exports.
+	// registry, a commit of the ostree repository, Digest, which is cloned out of the composefs
+	// repository, or Image, which bootc exports.
 	Take string
 	// Names are what the image is called in podman's own store, Target first. An image that
 	// has Target there already needs the others only.
@@ -43,7 +44,8 @@ type CopyPlan struct {
 	Written []string
 	// Held is the image in the bootc-owned store, where that is the source.
 	Held Held
-	// Layers are those of a pull, nil when not known, and Loan what the bootc-owned store
+	// Layers are those of a pull or of a clone out of the composefs repository, nil when not
+	// known, and Loan what the bootc-owned store
 	// lends to it, nil for nothing.
 	Layers []host.Descriptor
 	Loan   *Loan
@@ -224,11 +226,23 @@ func (p *CopyPlan) fromOSTree(*View, CopyChoice) error {
 	return nil
 }
 
-// fromComposefs lets bootc export the deployment.
-func (p *CopyPlan) fromComposefs(v *View, _ CopyChoice) error {
+// fromComposefs clones the image out of the composefs repository, or lets bootc export the
+// deployment.
+func (p *CopyPlan) fromComposefs(v *View, choice CopyChoice) error {
 	if v.Host.Kind != host.Composefs {
 		return ErrNotSuch
 	}
-	p.Take, p.Steps = p.Image, []StepName{StepBootc, StepVerify}
+	if layers, err := v.composefs(p.Digest, choice.Method, "podman's own store", v.Own); err == nil {
+		p.Take, p.Accepted, p.Layers, p.Steps = p.Digest, []string{p.Digest}, layers, []StepName{StepClone, StepVerify}
+		return nil
+	}
+	p.Steps = []StepName{StepBootc, StepVerify}
+	return p.ByBootc(v)
+}
+
+// ByBootc changes a plan into one by which bootc exports the deployment. The error says why it
+// cannot.
+func (p *CopyPlan) ByBootc(v *View) error {
+	p.Take, p.Accepted, p.Layers = p.Image, nil, nil
 	return BootcFinds(v, p.reference, p.Digest)
 }

@@ -96,10 +96,11 @@ var tries = []struct {
 }{
 	{FromBootc, (*Plan).fromBootc},
 	{FromDefault, (*Plan).fromDefault},
+	{FromComposefs, (*Plan).fromComposefs},
 	{FromRegistry, (*Plan).fromRegistry},
 	{FromTransport, (*Plan).fromTransport},
 	{FromOSTree, (*Plan).fromOSTree},
-	{FromComposefs, (*Plan).fromComposefs},
+	{FromComposefs, (*Plan).byBootc},
 }
 
 // compare sets Alternatives and Refused of a plan that takes the image from the source
@@ -107,7 +108,8 @@ var tries = []struct {
 func (p *Plan) compare(undecided Plan, taken int, v *View, choice Choice) {
 	choice.From = ""
 	for i, try := range tries {
-		if i == taken || try.source == FromBootc {
+		listed := func(a Alternative) bool { return a.Source == try.source }
+		if i == taken || try.source == p.Source || try.source == FromBootc || slices.ContainsFunc(p.Alternatives, listed) {
 			continue
 		}
 		with, other := choice, undecided
@@ -438,8 +440,37 @@ func (p *Plan) fromOSTree(v *View, choice Choice) error {
 	return ErrNotThere
 }
 
-// fromComposefs lets bootc export the deployment.
+// fromComposefs clones the image out of the composefs repository. Where that cannot be, it is
+// left to byBootc, which says why.
 func (p *Plan) fromComposefs(v *View, choice Choice) error {
+	if v.Host.Kind != host.Composefs {
+		return ErrNotSuch
+	}
+	layers, err := v.composefs(p.Digest, choice.Method, "the bootc-owned store", v.Bootc)
+	if err != nil || choice.NotCloned != nil || p.canName() != nil {
+		return ErrNotSuch
+	}
+	p.Method, p.MethodReason, p.Take, p.taken, p.Exact, p.Layers = Clone, "the composefs repository has its layers", p.Digest, p.Digest, true, layers
+	bytes := func() (int64, error) { return Destination{Store: v.Bootc}.Missing(layers), nil }
+	p.writeUnlessShared(v.Sharing(v.ComposefsPath, v.Store.Path()), bytes)
+	p.Reason = reason(choice, "the composefs repository has what is booted")
+	return nil
+}
+
+// composefs returns the layers of an image in the composefs repository that can be cloned to a
+// store, nil for one that does not exist yet.
+func (v *View) composefs(digest string, method Method, name string, store *cstorage.Store) ([]host.Descriptor, error) {
+	if method == ByPodman {
+		return nil, errors.New("as asked for")
+	}
+	if err := v.uncloneable(map[string]*cstorage.Store{name: store}); err != nil {
+		return nil, err
+	}
+	return v.ComposefsLayers(digest)
+}
+
+// byBootc lets bootc export the deployment.
+func (p *Plan) byBootc(v *View, choice Choice) error {
 	if v.Host.Kind != host.Composefs {
 		return ErrNotSuch
 	}
@@ -447,11 +478,17 @@ func (p *Plan) fromComposefs(v *View, choice Choice) error {
 	if err != nil {
 		return err
 	}
-	if _, p.MethodReason, err = choice.copyMethod(v); err != nil {
+	if _, _, err = choice.copyMethod(v); err != nil {
 		return err
 	}
+	if _, err = v.composefs(p.Digest, choice.Method, "the bootc-owned store", v.Bootc); err == nil {
+		err = choice.NotCloned
+	}
+	if err != nil {
+		p.MethodReason = err.Error()
+	}
 	p.Method, p.Take, p.Exact, p.Fetch, p.Write = ByBootc, p.Image, false, 0, nil
-	p.WriteReason = "only bootc can read the layers of a composefs deployment"
+	p.WriteReason = "bootc does not report what its export takes"
 	p.Reason = reason(choice, "no other source has what is booted")
 	return p.canName()
 }
@@ -485,6 +522,9 @@ func (p *Plan) steps() []Step {
 	case Clone:
 		if p.Source == FromOSTree {
 			return []Step{{StepClone, fmt.Sprintf("make %s of the booted commit's files in the ostree repository", p.Name)}, verify}
+		}
+		if p.Source == FromComposefs {
+			return []Step{{StepClone, fmt.Sprintf("clone %s out of the composefs repository", p.Name)}, verify}
 		}
 		return []Step{{StepClone, fmt.Sprintf("clone %s from podman's own store", p.Take)}, verify}
 	case Copy:

@@ -17,7 +17,9 @@ import (
 // Source is where an image comes from.
 type Source string
 
-// The sources of an image, in the order they are considered. FromTransport is where
+// The sources of an image, in the order they are considered. FromComposefs comes before
+// registries where the image can be cloned out of the repository, and last where bootc has to
+// export it. FromTransport is where
 // the reference leads that is neither of a registry nor of a store: an OCI layout,
 // an archive.
 const (
@@ -227,6 +229,9 @@ type Choice struct {
 	From Source
 	// Without are sources that turned out not to have it.
 	Without []Source
+	// NotCloned is why the image cannot be cloned out of the composefs repository, as was
+	// tried, nil if it was not.
+	NotCloned error
 	// AcceptNewer takes an image of the same name and another digest.
 	AcceptNewer bool
 	// Method is how copies between stores are to be made: Auto, Clone or ByPodman.

@@ -18,6 +18,12 @@ type View struct {
 	NoProgram error
 	// RepoPath is the directory of the ostree repository.
 	RepoPath string
+	// ComposefsPath is the directory of the composefs repository.
+	ComposefsPath string
+	// ComposefsLayers returns the layers of an image in the composefs repository, by its
+	// manifest digest: their diff IDs, and the sizes of their archives. The error says why
+	// the image is not there as a whole.
+	ComposefsLayers func(digest string) ([]host.Descriptor, error)
 	// Sharing returns whether a file in one directory can share extents with one in
 	// another, either of which need not exist.
 	Sharing func(from, to string) inventory.Capability
