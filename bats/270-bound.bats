@@ -105,6 +105,10 @@ booted web.container quay.io/example/web true $(oracle image inspect --format '{
 }
 
 @test "bound check: the lock" {
+    bp 1 bound lock
+    assert "$stderr" =~ 'quay.io/example/new:1" of the staged deployment'
+    context new.context new
+    oracle build -q -t quay.io/example/new:1 new.context >/dev/null
     bp bound lock
     bp bound check --deployment booted
     assert "$output" !~ bound-locked

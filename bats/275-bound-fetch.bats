@@ -117,7 +117,7 @@ whole() {
         "$BOOTC_PODMAN" bound fetch --quiet --jobs 4 >/dev/null 2>err 3>&- &
         pid=$!
         wait_for bash -c "[ \"\$(jq length $STORE/overlay-images/images.json)\" -ge $moment ]"
-        kill -KILL "$pid"
+        kill -KILL "$pid" || true # it may have been faster
         wait "$pid" || true
     done
     bp '?' bound check
@@ -127,10 +127,9 @@ whole() {
     whole 8
     # A signal ends it in order.
     oracle rmi -af >/dev/null
-    registry_does late 100
+    registry_does slow 100
     "$BOOTC_PODMAN" bound fetch --jobs 4 >out 2>err 3>&- &
     pid=$!
-    wait_for test -s "$STORE/overlay-images/images.json"
     wait_for grep -q "Pulling" err
     kill -TERM "$pid"
     wait "$pid" || true
@@ -294,4 +293,138 @@ whole() {
     bp 2 bound fetch --jobs 0
     bp 2 bound fetch --staged --deployment booted
     bp 1 --sysroot /srv/none bound fetch
+}
+
+# states - each image with its state and the digest that is available.
+states() { jq -r '.[] | "\(.image | ltrimstr("'"$REGISTRY"'/")) \(.state) \(.available)" | rtrimstr(" ")' <<<"$output"; }
+
+# app_list TAG N OTHER - a manifest list of the images N, for this machine, and OTHER.
+app_list() {
+    local dir=/srv/list.$1 n hex arch=amd64 list='[]'
+    mkdir "$dir"
+    for n in "$2" "$3"; do
+        hex=$(app_digest "$n")
+        cp "/srv/app.$n"/* "$dir"
+        cp "/srv/app.$n/manifest.json" "$dir/${hex#*:}.manifest.json"
+        list=$(jq -c --arg d "$hex" --arg a $arch --argjson s "$(stat -c %s "/srv/app.$n/manifest.json")" \
+            '. + [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $s, platform: {architecture: $a, os: "linux"}}]' <<<"$list")
+        arch=s390x
+    done
+    jq -nc --argjson list "$list" '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: $list}' >"$dir/manifest.json"
+    skopeo copy -q --all --dest-tls-verify=false "dir:$dir" "docker://$SERVER/app:$1"
+}
+
+@test "bound outdated: what registries have replaced" {
+    bind 9 10
+    unit digest.container "[Container]\nImage=$REGISTRY/app@$(app_digest 3)\n"
+    app_list list 11 1
+    unit list.container "[Container]\nImage=$REGISTRY/app:list\n"
+    bp bound fetch --quiet
+    bp bound outdated
+    assert "$output" =~ "$REGISTRY/app:10  "*current
+    bp bound outdated --format json
+    assert "$(states)" == "app:10 current $(app_digest 10)
+app:9 current $(app_digest 9)
+app@$(app_digest 3) pinned
+app:list current $(app_digest 11)"
+    # The list has another image for another machine only.
+    rm -r /srv/list.list
+    app_list list 11 2
+    bp bound outdated --format json
+    assert "$(states | tail -n 1)" == "app:list current $(app_digest 11)"
+    rm -r /srv/list.list
+    app_list list 12 2
+    app_image "$SERVER" 9 newer
+    oracle rmi "$REGISTRY/app:10" >/dev/null
+    local before
+    before=$(oracle image ls --format "{{.ID}} {{.Repository}}:{{.Tag}}")
+    bp 1 bound outdated --format json
+    assert "$(states)" == "app:10 missing
+app:9 outdated $(app_digest 9)
+app@$(app_digest 3) pinned
+app:list outdated $(app_digest 12)"
+    echo "$output" | jq -c . >outdated
+    "$PULLTEST" validate "$BATS_TEST_DIRNAME/../docs/bound-outdated-v1.schema.json" outdated
+    assert "$(oracle image ls --format "{{.ID}} {{.Repository}}:{{.Tag}}")" == "$before"
+    rm "$BOUND"/app10*
+    registry_does down
+    bp 125 bound outdated
+    assert "$output" =~ "$REGISTRY/app:9  "*unknown
+    assert "$stderr" =~ "$REGISTRY/app:9: read its manifest with no credentials: .*skopeo.*: exit status 1: [a-zA-Z]"
+    bp 2 bound outdated x
+}
+
+# names TAG - the names of the image with the digest in old.TAG.
+names() { oracle image ls --digests --format '{{.Digest}} {{.Repository}}:{{.Tag}}' | sed -n "s|^$(cat "old.$1") $REGISTRY/||p"; }
+
+@test "bound refresh: the old image keeps a name with the date" {
+    bind 13 15
+    bp bound fetch --quiet
+    local i kept='app:13-20[0-9]{6}-[0-9]{6}'
+    for i in 13 14 15; do
+        app_digest $i >old.$i
+        app_image "$SERVER" $i newer
+    done
+    bp bound refresh --dry-run "$REGISTRY/app:13"
+    assert "$output" =~ "image tag".*"image pull"
+    mkdir -p /etc/bootc-podman
+    jq -n --arg name "$REGISTRY/app:13" --arg digest "$(cat old.13)" '{schema: 1, images: {($name): $digest}}' >/etc/bootc-podman/bound.lock
+    bp bound refresh "$REGISTRY/app:13"
+    assert "$output" =~ ^"$REGISTRY/app:13: refreshed, $(app_digest 13), before $(cat old.13), kept as $REGISTRY/$kept"$
+    assert "$stderr" =~ "bound.lock has another image for $REGISTRY/app:13"
+    rm /etc/bootc-podman/bound.lock
+    assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:13")" == "$(app_digest 13)"
+    assert "$(names 13)" =~ ^"$kept"$
+    assert "$(names 14)" == app:14
+    # What bootc does with it.
+    bp gc --dry-run
+    assert "$output" =~ $kept
+    bp bound refresh "$REGISTRY/app:13"
+    assert "$output" == "$REGISTRY/app:13: current"
+    # Podman's own store has one of the others.
+    podman pull -q "$REGISTRY/app:14" >/dev/null
+    : >/srv/requests
+    bp bound refresh --quiet --all
+    assert "$(asked 'GET .*/blobs/')" == 2
+    assert "$(oracle image ls -aq | sort -u | wc -l)" == 6
+    bp bound outdated
+    assert "$(names 15)" =~ ^app:15-20
+    bp 1 bound refresh quay.io/example/none:1
+    assert "$stderr" =~ 'refresh image "quay.io/example/none:1": no deployment has it bound'
+    bp 2 bound refresh
+    bp 2 bound refresh --all x
+}
+
+@test "bound refresh: killed, or without its registry" {
+    bind 16 17
+    bp bound fetch --quiet
+    app_digest 16 >old.16
+    app_image "$SERVER" 16 newer
+    registry_does status 503
+    bp 1 bound refresh --all --retry 0
+    assert "$stderr" =~ "refresh $REGISTRY/app:16: read its manifest"
+    assert "$(names 16)" == app:16
+    # It ends before the image is there.
+    registry_does cut 10
+    bp 1 bound refresh "$REGISTRY/app:16" --retry 0
+    assert "$(names 16)" == app:16
+    registry_does slow 100
+    "$BOOTC_PODMAN" bound refresh "$REGISTRY/app:16" >out 2>&1 3>&- &
+    local pid=$!
+    wait_for bash -c "grep -q /blobs/ /srv/requests && grep -q 'Pulling' out"
+    kill -KILL "$pid"
+    wait "$pid" || true
+    bp bound check
+    assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:16")" == "$(cat old.16)"
+    assert "$(names 16 | wc -l)" == 2
+    rm /srv/control
+    # Its registry has the old image again: it loses the second name.
+    app_image "$SERVER" 16
+    bp bound refresh --all
+    assert "$(names 16)" == app:16
+    app_image "$SERVER" 16 newer
+    bp bound refresh --all
+    assert "$(names 16)" =~ ^app:16-20
+    assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:16")" == "$(app_digest 16)"
+    bp bound check
 }

@@ -22,14 +22,16 @@ func boundActions() map[string][]string {
 		"check": {"deployment", "format", "strict"}, "lint": {"format", "root", "strict"},
 		"fetch": {"deployment", "force", "from", "jobs", "method", "no-wait", "progress-fd", "quiet", "q", "retry", "staged", "verify"},
 		"list":  {"deployment", "format", "lenient"}, "lock": nil,
+		"outdated": {"deployment", "format", "jobs"},
+		"refresh":  {"all", "deployment", "force", "jobs", "method", "no-wait", "progress-fd", "quiet", "q", "retry", "verify"},
 	}
 }
 
 func (a *app) boundCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "bound",
-		Usage:     "check, fetch and pin the images that are bound to deployments",
-		UsageText: "bootc-podman [options] bound check|fetch|lint|list|lock [options]",
+		Usage:     "check, fetch, refresh and pin the images that are bound to deployments",
+		UsageText: "bootc-podman [options] bound check|fetch|lint|list|lock|outdated|refresh [options] [image...]",
 		ArgsUsage: "action ...",
 		Flags: append(
 			copyFlags(),
@@ -39,7 +41,8 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			&cli.StringFlag{Name: "root", Usage: "lint the image in the making whose root directory is `DIR`"},
 			&cli.BoolFlag{Name: "strict", Usage: "lint and check also fail on risks"},
 			fromFlag(plan.FromDefault, plan.FromRegistry),
-			&cli.IntFlag{Name: "jobs", Usage: "fetch up to `N` images at a time", Value: 4},
+			&cli.BoolFlag{Name: "all", Usage: "refresh all bound images"},
+			&cli.IntFlag{Name: "jobs", Usage: "fetch or compare up to `N` images at a time", Value: 4},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
 			&cli.BoolFlag{Name: "staged", Usage: "the same as --deployment staged"},
 		),
@@ -49,7 +52,7 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			if !ok {
 				return usageErrorf("bound: unknown action %q: use %s", action, orList(slices.Sorted(maps.Keys(boundActions()))))
 			}
-			if c.NArg() > 1 {
+			if c.NArg() > 1 && action != "refresh" {
 				return usageErrorf("bound %s: unexpected argument %q", action, c.Args().Get(1))
 			}
 			for _, name := range c.LocalFlagNames() {
@@ -60,6 +63,9 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			if format := lintFormat(c.String("format")); action != "lint" && format != lintText && format != lintJSON {
 				return usageErrorf("bound %s: unknown format %q: use text or json", action, format)
 			}
+			if c.Int("jobs") < 1 || c.Int("retry") < 0 {
+				return usageErrorf("bound %s: cannot take %d images at a time, or retry %d times", action, c.Int("jobs"), c.Int("retry"))
+			}
 			switch {
 			case action == "list":
 				return a.listBound(o, c)
@@ -67,6 +73,10 @@ func (a *app) boundCommand(o *options) *cli.Command {
 				return a.checkBound(o, c)
 			case action == "fetch":
 				return a.fetchBound(o, c)
+			case action == "outdated":
+				return a.outdatedBound(o, c)
+			case action == "refresh":
+				return a.refreshBound(o, c)
 			case o.sysroot != "/":
 				return a.refuseSysroot(o, action)
 			case action == "lint":
@@ -79,19 +89,15 @@ func (a *app) boundCommand(o *options) *cli.Command {
 
 // fetchBound brings bound images into the bootc-owned store. The line that it prints is bootc's.
 func (a *app) fetchBound(o *options, c *cli.Context) error {
-	which, jobs, retry := bound.Which(c.String("deployment")), c.Int("jobs"), c.Int("retry")
+	which := bound.Which(c.String("deployment"))
 	switch {
-	case jobs < 1:
-		return usageErrorf("bound fetch: cannot fetch %d images at a time", jobs)
-	case retry < 0:
-		return usageErrorf("bound fetch: cannot retry %d times", retry)
 	case c.Bool("staged") && c.IsSet("deployment") && which != bound.Staged:
 		return usageErrorf("bound fetch: --staged and --deployment %s exclude each other", which)
 	case c.Bool("staged"):
 		which = bound.Staged
 	}
 	return a.transfer(c, o, func(t transfer.Options) error {
-		n, err := bound.Fetch(c.Context, t, which, plan.Source(c.String("from")), jobs)
+		n, err := bound.Fetch(c.Context, t, which, plan.Source(c.String("from")), c.Int("jobs"))
 		if err == nil && n > 0 && !o.dryRun {
 			_, err = fmt.Fprintf(a.stdout, "Bound images stored: %d\n", n)
 		}

@@ -96,12 +96,7 @@ func printBound(w io.Writer, list []bound.Entry, checked []bound.Checked) error 
 		if checked != nil {
 			state = stateOf(checked[i])
 		}
-		algorithm, hex, found := strings.Cut(img.Digest, ":")
-		digest := none
-		if found {
-			digest = fmt.Sprintf("%s:%.12s", algorithm, hex)
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", cmp.Or(printable(img.Image), none), printable(img.Unit), img.Deployment.Role, digest, state)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", cmp.Or(printable(img.Image), none), printable(img.Unit), img.Deployment.Role, shortDigest(img.Digest), state)
 	}
 	return tw.Flush()
 }

@@ -74,7 +74,7 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 		{name: "an action", words: "hooks un", want: "uninstall", how: nothing},
 		{name: "a file for an action", words: "hooks explain x", how: files},
 		{name: "no operand of an action", words: "hooks verify ", how: nothing},
-		{name: "an action of bound", words: "bound ", want: "check fetch lint list lock", how: nothing},
+		{name: "an action of bound", words: "bound ", want: "check fetch lint list lock outdated refresh", how: nothing},
 		{name: "no operand", words: "init ", how: nothing},
 		{name: "directories", words: "--sysroot /m", how: dirs},
 		{name: "directories after =", words: "--sysroot=/m", how: dirs},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/ini"
@@ -29,6 +30,37 @@ func Fetch(ctx context.Context, o transfer.Options, which Which, from plan.Sourc
 		failed = append(failed, transfer.Fetch(ctx, o, wanted, from, jobs))
 	}
 	return len(wanted), errors.Join(failed...)
+}
+
+// Outdated compares the images bound to deployments with their registries, jobs of them at a
+// time: see transfer.Compare. The problems are units and deployments that cannot be read.
+func Outdated(ctx context.Context, o transfer.Options, which Which, jobs int) (list []*transfer.Compared, problems []error, err error) {
+	wanted, problems := wantedBy(o, which)
+	list, err = transfer.Compare(ctx, o, wanted, jobs)
+	return list, problems, err
+}
+
+// ErrNotBound reports that no deployment has an image bound.
+var ErrNotBound = errors.New("no deployment has it bound")
+
+// Refresh brings bound images again that their registries have replaced, all or those of the
+// given names: see transfer.Refresh. The error is ErrNotBound for another name.
+func Refresh(ctx context.Context, o transfer.Options, which Which, names []string, jobs int) ([]transfer.Refreshed, error) {
+	wanted, problems := wantedBy(o, which)
+	if len(names) > 0 {
+		all := wanted
+		wanted = nil
+		for _, name := range names {
+			i := slices.IndexFunc(all, func(w transfer.Wanted) bool { return w.Name == name })
+			if i < 0 {
+				return nil, errors.Join(append(problems, fmt.Errorf("refresh image %q: %w", name, ErrNotBound))...)
+			}
+			wanted = append(wanted, all[i])
+		}
+		problems = nil // those are of other images
+	}
+	list, err := transfer.Refresh(ctx, o, wanted, jobs, time.Now())
+	return list, errors.Join(append(problems, err)...)
 }
 
 // wantedBy returns the images bound to deployments, each once.

@@ -56,22 +56,28 @@ func Fetch(ctx context.Context, o Options, wanted []Wanted, from plan.Source, jo
 	if err := f.openStore(ctx); err != nil {
 		return errors.Join(append(failed, err)...)
 	}
-	keep := func(do func(*fetched) (done bool, err error)) {
-		absent = slices.DeleteFunc(absent, func(w *fetched) bool {
-			done, err := do(w)
-			if err != nil {
-				failed = append(failed, fmt.Errorf("fetch %s: %w", w.Name, err))
-			}
-			return done || err != nil
-		})
-	}
-	keep(func(w *fetched) (_ bool, err error) {
-		w.session, err = f.session(w.Wanted)
-		return false, err
+	absent = slices.DeleteFunc(absent, func(w *fetched) bool {
+		var err error
+		if w.session, err = f.session(w.Wanted); err != nil {
+			failed = append(failed, fmt.Errorf("fetch %s: %w", w.Name, err))
+		}
+		return err != nil
 	})
 	f.ask(ctx, absent)
-	keep(func(w *fetched) (bool, error) { return f.local(ctx, w) })
-	return errors.Join(append(failed, f.pullAll(ctx, absent)...)...)
+	return errors.Join(append(failed, f.bring(ctx, absent)...)...)
+}
+
+// bring copies images from podman's own store, and pulls the others.
+func (f *fetching) bring(ctx context.Context, wanted []*fetched) (failed []error) {
+	pulls := slices.DeleteFunc(slices.Clone(wanted), func(w *fetched) bool {
+		there, err := f.local(ctx, w)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("fetch %s: %w", w.Name, err))
+		}
+		w.brought = there && err == nil
+		return there || err != nil
+	})
+	return append(failed, f.pullAll(ctx, pulls)...)
 }
 
 // fetching is a Fetch on its way.
@@ -87,13 +93,15 @@ type fetching struct {
 // fetched is an image on its way.
 type fetched struct {
 	Wanted
+	// full is its name with the registry, "" where podman completes it.
+	full    string
 	session *wrapper.Session
 	// offer is what its registry has, nil where that is not known; loan is what was lent for
 	// its pull, nil for nothing.
 	offer *Offer
 	loan  *plan.Loan
-	// pulled reports that podman has pulled it.
-	pulled bool
+	// brought reports that the store has it.
+	brought bool
 }
 
 // absent returns the images that the store does not have, and repairs those that are damaged
@@ -105,7 +113,11 @@ func (f *fetching) absent(ctx context.Context, wanted []Wanted) (absent []*fetch
 		case err != nil:
 			failed = append(failed, fmt.Errorf("fetch %s: %w", w.Name, err))
 		case !there:
-			absent = append(absent, &fetched{Wanted: w})
+			item := &fetched{Wanted: w}
+			if name, err := cstorage.ParseName(bareName(w.Name)); err == nil && name.Domain != "" && strings.HasPrefix(bareName(w.Name), name.Domain+"/") {
+				item.full = bareName(w.Name)
+			}
+			absent = append(absent, item)
 		}
 	}
 	return absent, failed
@@ -174,7 +186,7 @@ func (f *fetching) openStore(ctx context.Context) error {
 	return f.openBootc()
 }
 
-// ask asks registries what they have, where podman's own store may have some of it.
+// ask reads what registries have, where podman's own store may have some of it.
 func (f *fetching) ask(ctx context.Context, absent []*fetched) {
 	own, err := f.own.now()
 	if err != nil || own == nil || len(own.Images) == 0 || f.dryRun() || f.from == plan.FromDefault || f.Method == plan.ByPodman {
@@ -182,7 +194,10 @@ func (f *fetching) ask(ctx context.Context, absent []*fetched) {
 	}
 	each(f.jobs, absent, func(_ int, w *fetched) {
 		var err error
-		if w.offer, err = offer(ctx, w.session, w.Name, true); err != nil {
+		if w.full == "" {
+			return
+		}
+		if w.offer, err = offer(ctx, w.session, w.full); err != nil {
 			logrus.Debugf("Fetching %s without layers of podman's own store: %v", w.Name, err)
 		}
 	})
@@ -225,7 +240,7 @@ func (f *fetching) held(own *cstorage.Store, w *fetched) (plan.Held, error) {
 	}
 	img, as, err := f.named(own, name)
 	if f.from == "" && !strings.Contains(name, "@") {
-		img, as, err = nil, name, cstorage.ErrNotFound
+		img, as, err = nil, w.full, cstorage.ErrNotFound
 		if w.offer != nil {
 			for _, digest := range w.offer.Digests {
 				for _, found := range own.ByDigest(digest) {
@@ -266,7 +281,7 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 		err := f.pull(ctx, w, worker)
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if w.pulled = err == nil; err != nil {
+		if w.brought = err == nil; err != nil {
 			failed = append(failed, err)
 		}
 	})
@@ -276,8 +291,9 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 	f.bootc.changed()
 	a := &arrival{Options: f.Options, places: f.places, to: f.bootc, from: f.own}
 	for _, w := range pulls {
-		if w.pulled && !f.dryRun() {
-			failed = append(failed, f.verify(w.Name))
+		if w.brought && !f.dryRun() {
+			err := f.verify(w.Name)
+			w.brought, failed = err == nil, append(failed, err)
 		}
 		if w.loan != nil {
 			failed = append(failed, a.returnLoan(ctx, w.loan))

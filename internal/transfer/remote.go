@@ -7,7 +7,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -20,16 +23,23 @@ import (
 // Offer is what a registry has under a name.
 type Offer struct {
 	// Digests are those of the manifest and, for a manifest list, of the one in it for this
-	// machine.
+	// machine, which is the last.
 	Digests []string
-	// Layers are those of the image, nil where they were not asked for.
+	// Config is the digest of the configuration, by which podman identifies the image.
+	Config string
+	// Layers are those of the image.
 	Layers []host.Descriptor
 }
 
-// offer asks the registry of a full name what it has, through skopeo with the credentials of
-// a session. layers reports whether those of a manifest list's image matter, which take
-// another request.
-func offer(ctx context.Context, session *wrapper.Session, name string, layers bool) (*Offer, error) {
+// Is reports whether the offer is an image, perhaps with a manifest that differs in how its
+// layers are compressed.
+func (o *Offer) Is(img *cstorage.Image) bool {
+	return slices.ContainsFunc(o.Digests, img.Has) || o.Config == "sha256:"+img.ID
+}
+
+// offer reads what a registry has under a full name, through skopeo with the credentials of a
+// session.
+func offer(ctx context.Context, session *wrapper.Session, name string) (*Offer, error) {
 	name = bareName(name)
 	raw, err := inspectRaw(ctx, session, name)
 	if err != nil {
@@ -44,9 +54,6 @@ func offer(ctx context.Context, session *wrapper.Session, name string, layers bo
 		return nil, fmt.Errorf("read manifest list of %s: %w", name, errNoInstance)
 	case list:
 		found.Digests = append(found.Digests, instance)
-		if !layers {
-			return found, nil
-		}
 		parsed, err := cstorage.ParseName(name)
 		if err != nil {
 			return nil, err
@@ -56,12 +63,13 @@ func offer(ctx context.Context, session *wrapper.Session, name string, layers bo
 		}
 	}
 	var manifest struct {
+		Config host.Descriptor   `json:"config"`
 		Layers []host.Descriptor `json:"layers"`
 	}
 	if err := json.Unmarshal(raw, &manifest); err != nil {
 		return nil, fmt.Errorf("read manifest of %s: %w", name, err)
 	}
-	found.Layers = manifest.Layers
+	found.Config, found.Layers = manifest.Config.Digest, manifest.Layers
 	return found, nil
 }
 
@@ -74,7 +82,20 @@ func inspectRaw(ctx context.Context, session *wrapper.Session, name string) ([]b
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	err = session.Run(ctx, cmd)
+	if exit, ok := errors.AsType[*wrapper.ExitError](err); ok {
+		exit.Stderr = plainLog(exit.Stderr)
+	}
 	return out.Bytes(), err
+}
+
+// plainLog returns the message of a line as logrus writes it, by which skopeo reports errors.
+func plainLog(line string) string {
+	if i := strings.Index(line, ` msg="`); i >= 0 {
+		if message, err := strconv.Unquote(line[i+len(" msg="):]); err == nil {
+			return message
+		}
+	}
+	return line
 }
 
 // bareName is a name without the transport of a registry, as stores have it.
