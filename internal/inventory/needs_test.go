@@ -4,7 +4,9 @@
 package inventory
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +145,44 @@ func TestNeedsOfComposefsHostsHaveBoundImagesAndDigests(t *testing.T) {
 		if !slices.Equal(got[ids[i]], want) {
 			t.Errorf("image %d is needed by %q, want %q", i, got[ids[i]], want)
 		}
+	}
+}
+
+// TestAnExportedImageIsKnownByItsFormerDigest: podman push writes another manifest, which has
+// the former digest in an annotation.
+func TestAnExportedImageIsKnownByItsFormerDigest(t *testing.T) {
+	for _, test := range []struct{ config, want string }{{"", "booted origin docker://quay.io/os:1"}, {"sha256:other", ""}} {
+		h := newComposefsHost(t, map[string]string{"a": "docker://quay.io/os:1"})
+		const path = "sysroot/composefs/bootc/storage"
+		ids := h.store(path, stored{names: []string{"localhost/bootc:latest"}})
+		h.Write(path+"/overlay-images/"+ids[0]+"/manifest", string(encode(t, object{
+			"schemaVersion": 2, "config": object{"digest": "sha256:" + ids[0]},
+			"annotations": object{cstorage.ExportedConfig: cmp.Or(test.config, "sha256:"+ids[0]), cstorage.OriginalDigest: "sha256:" + strings.Repeat("a", 64)},
+		})))
+		_, got := needsOf(t, h, Ledger{})
+		if strings.Join(got[ids[0]], " ") != test.want {
+			t.Errorf("exported from %q: needed by %q, want %q", test.config, got[ids[0]], test.want)
+		}
+	}
+}
+
+// TestAManifestListIsNeededWithItsImage: podman rmi removes the list by the name, and runs the
+// image in it for this machine.
+func TestAManifestListIsNeededWithItsImage(t *testing.T) {
+	h := newHost(t)
+	id := h.deploy(commitOf("a"), "ostree-unverified-registry:quay.io/os:1")
+	h.bind(rootOf(id), map[string]string{"app.container": "quay.io/app:1"})
+	digest, other := "sha256:"+strings.Repeat("1", 64), "sha256:"+strings.Repeat("2", 64)
+	ids := h.store(bootcStorage, stored{names: []string{"quay.io/app:1"}}, stored{digest: digest}, stored{digest: other})
+	h.Write(bootcStorage+"/overlay-images/"+ids[0]+"/manifest", string(encode(t, object{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []object{
+			{"digest": other, "platform": object{"os": "linux", "architecture": "none"}},
+			{"digest": digest, "platform": object{"os": "linux", "architecture": runtime.GOARCH}},
+		},
+	})))
+	_, got := needsOf(t, h, Ledger{})
+	if len(got[ids[0]]) != 1 || len(got[ids[1]]) != 1 || len(got[ids[2]]) > 0 {
+		t.Errorf("needed: %q", got)
 	}
 }
 
