@@ -459,6 +459,9 @@ END
     assert "$stderr" =~ "determine which images the host needs: read origin"
     assert "$stderr" =~ "Hint: --force-in-use"
     bp 125 image prune -f
+    bp 1 gc
+    assert "$stderr" =~ "determine which images the host needs: read origin"
+    ! grep -q force-in-use <<<"$stderr" || die 'gc has no such option'
     bp rmi --force-in-use quay.io/t/free:1
     cp -a /srv/origin "$origin"
     bp image rm --force-in-use quay.io/t/mixed:TagX

@@ -4,7 +4,7 @@
 package main
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -29,8 +29,12 @@ func (a *app) gcCommand(o *options) *cli.Command {
 		Action: func(c *cli.Context) error {
 			view := removal.Look(c.Context, a.query(o))
 			defer view.Close()
-			if err := cmp.Or(view.Err, view.Absent); err != nil {
-				return err
+			if unknown, ok := errors.AsType[*removal.UnknownError](view.Err); ok {
+				// Not the error itself, whose hint is an option that gc does not have.
+				return fmt.Errorf("determine which images the host needs: %w", unknown.Err)
+			}
+			if view.Absent != nil {
+				return view.Absent
 			}
 			if !o.dryRun && !c.Bool("dry-run") {
 				return a.collect(c, o, view.Needs)
