@@ -28,8 +28,11 @@ type Counts struct {
 }
 
 // tree copies one directory tree. Its work is cut into items, each some entries of
-// one directory, which workers take off a stack: so the tree is walked depth first,
-// and as many directories are open as lie on the way to what is looked at.
+// one directory. Each worker has a stack of those that it found, so the tree is walked
+// depth first, and as many directories are open as lie on the way to what is looked at. A
+// worker without items takes the oldest one of another: mostly another directory, since
+// the kernel makes files of one directory one at a time, and XFS those of one allocation
+// group, in which it keeps the files of a directory.
 type tree struct {
 	copier *Copier
 	umask  uint32
@@ -40,8 +43,10 @@ type tree struct {
 
 	mu sync.Mutex
 	// ready is signaled when there is an item more or nothing left to wait for.
-	ready *sync.Cond
-	items []item
+	ready  *sync.Cond
+	stacks [][]item
+	// pending is the number of items on all stacks.
+	pending int
 	// busy is the number of workers that may yet add items.
 	busy int
 	err  error
@@ -97,18 +102,18 @@ func Copy(ctx context.Context, dst, src, scratch *os.File, from *Copiers, n *Cou
 	if err != nil {
 		return err
 	}
-	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch), headers: headers}
+	t := &tree{copier: c, umask: umask, counts: n, hubs: newHubs(scratch), headers: headers, stacks: make([][]item, max(workers, 1))}
 	t.ready = sync.NewCond(&t.mu)
 	root, err := openRoot(dst, src)
 	if err != nil {
 		return err
 	}
-	t.push(item{dir: root})
+	t.push(0, item{dir: root})
 	stop := context.AfterFunc(ctx, func() { t.fail(ctx.Err()) })
 	defer stop()
 	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(t.work)
+	for i := range t.stacks {
+		wg.Go(func() { t.work(i) })
 	}
 	wg.Wait()
 	if t.err != nil {
@@ -169,11 +174,12 @@ func (d *directory) leave() {
 	}
 }
 
-// push adds items to the stack.
-func (t *tree) push(items ...item) {
+// push adds items to the stack of a worker.
+func (t *tree) push(worker int, items ...item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.items = append(t.items, items...)
+	t.stacks[worker] = append(t.stacks[worker], items...)
+	t.pending += len(items)
 	if len(items) > 1 {
 		t.ready.Broadcast()
 	} else {
@@ -181,22 +187,19 @@ func (t *tree) push(items ...item) {
 	}
 }
 
-// next takes an item off the stack. It waits for one as long as there may be more,
-// and returns false at the end or after an error.
-func (t *tree) next() (it item, ok bool) {
+// next takes an item off the stack of a worker, or of another if that is empty. It waits
+// for one as long as there may be more, and returns false at the end or after an error.
+func (t *tree) next(worker int) (it item, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.items) == 0 && t.busy > 0 && t.err == nil {
+	for t.pending == 0 && t.busy > 0 && t.err == nil {
 		t.ready.Wait()
 	}
-	if len(t.items) == 0 {
+	if t.pending == 0 {
 		t.ready.Broadcast()
 		return item{}, false
 	}
-	last := len(t.items) - 1
-	it = t.items[last]
-	t.items[last] = item{}
-	t.items = t.items[:last]
+	it = t.take(worker)
 	if t.err != nil {
 		it.dir.leave()
 		return item{}, true
@@ -205,12 +208,31 @@ func (t *tree) next() (it item, ok bool) {
 	return it, true
 }
 
+// take takes the last item of a worker, or the first of another. There is one.
+func (t *tree) take(worker int) (it item) {
+	t.pending--
+	if own := t.stacks[worker]; len(own) > 0 {
+		last := len(own) - 1
+		it, own[last] = own[last], item{}
+		t.stacks[worker] = own[:last]
+		return it
+	}
+	for i, other := range t.stacks {
+		if len(other) > 0 {
+			it, other[0] = other[0], item{}
+			t.stacks[i] = other[1:]
+			break
+		}
+	}
+	return it
+}
+
 // done counts an item as done.
 func (t *tree) done() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.busy--
-	if t.busy == 0 && len(t.items) == 0 {
+	if t.busy == 0 && t.pending == 0 {
 		t.ready.Broadcast()
 	}
 }
@@ -226,10 +248,10 @@ func (t *tree) fail(err error) {
 }
 
 // work does items until there are none.
-func (t *tree) work() {
-	w := worker{tree: t, scratch: make([]byte, 4096), dirents: make([]byte, 32<<10)}
+func (t *tree) work(number int) {
+	w := worker{tree: t, number: number, scratch: make([]byte, 4096), dirents: make([]byte, 32<<10)}
 	for {
-		it, ok := t.next()
+		it, ok := t.next(number)
 		if !ok {
 			if err := w.compare(0); err != nil {
 				t.fail(err)
@@ -254,6 +276,7 @@ func (t *tree) work() {
 // worker has the buffers of one worker.
 type worker struct {
 	*tree
+	number           int
 	scratch, dirents []byte
 	// made is what the worker has made last, as far as stat(2) does not say.
 	made struct {
@@ -333,7 +356,7 @@ func (w *worker) readDirectory(d *directory) error {
 		for len(entries) > batch {
 			d.unread.Add(1)
 			d.users.Add(1)
-			w.push(item{dir: d, entries: entries[:batch:batch]})
+			w.push(w.number, item{dir: d, entries: entries[:batch:batch]})
 			entries = entries[batch:]
 		}
 	}
@@ -391,7 +414,7 @@ func (w *worker) copyEntries(d *directory, entries []dirent) error {
 		}
 	}
 	d.users.Add(int32(len(subdirectories)))
-	w.push(subdirectories...)
+	w.push(w.number, subdirectories...)
 	return nil
 }
 

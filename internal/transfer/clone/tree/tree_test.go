@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -375,6 +376,35 @@ func TestTreeThatDisappearsIsNoFailureOfItsOwn(t *testing.T) {
 		if err := do(); !errors.Is(err, clonejob.ErrChanged) {
 			t.Errorf("%s: error %v, want %v", name, err, clonejob.ErrChanged)
 		}
+	}
+}
+
+func TestWorkersKeepToDirectoriesOfTheirOwn(t *testing.T) {
+	a, b, c := &directory{name: "a"}, &directory{name: "b"}, &directory{name: "c"}
+	work := &tree{stacks: make([][]item, 3)}
+	work.ready = sync.NewCond(&work.mu)
+	work.push(0, item{dir: a}, item{dir: b})
+	work.push(0, item{dir: c, name: "first"}, item{dir: c, name: "second"})
+	for _, step := range []struct {
+		worker int
+		want   *directory
+		name   string
+	}{
+		{worker: 0, want: c, name: "second"}, // depth first
+		{worker: 1, want: a},                 // the oldest of the other
+		{worker: 2, want: b},
+		{worker: 2, want: c, name: "first"},
+	} {
+		it, ok := work.next(step.worker)
+		if !ok || it.dir != step.want || it.name != step.name {
+			t.Fatalf("worker %d took %v %q, want %s %q", step.worker, it.dir, it.name, step.want.name, step.name)
+		}
+	}
+	for range 4 {
+		work.done()
+	}
+	if it, ok := work.next(0); ok {
+		t.Errorf("took %v when there is none", it)
 	}
 }
 
