@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -545,6 +546,7 @@ func (c *cloning) stage(ctx context.Context, src *source) error {
 	}
 	defer unlock()
 	defer c.report.start()()
+	finish := c.writeEarly()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.workers)
 	for i, p := range missing {
@@ -558,7 +560,43 @@ func (c *cloning) stage(ctx context.Context, src *source) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	return errors.Join(err, finish())
+}
+
+// earlyWrites is how long after one write another is begun.
+const earlyWrites = 40 * time.Millisecond
+
+// writeEarly writes the metadata of what is staged out while more is staged: until then
+// the log of XFS would keep most of it in memory, and commit wait for all of it. Content
+// that is copied is left to commit, as it is too much to be written twice. The error of
+// finish is not reported once more by a later syncfs(2) on the same descriptor.
+func (c *cloning) writeEarly() (finish func() error) {
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var failed error
+		tick := time.NewTicker(earlyWrites)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				done <- failed
+				return
+			case <-tick.C:
+			}
+			copied := slices.ContainsFunc(c.plan, func(p *planned) bool { return p.counts.Copied.Load() > 0 })
+			if copied || failed != nil {
+				continue
+			}
+			if err := unix.Syncfs(int(c.dst.area.overlay.Fd())); err != nil {
+				failed = fmt.Errorf("write out layers: %w", err)
+			}
+		}
+	}()
+	return func() error {
+		close(stop)
+		return <-done
+	}
 }
 
 // commit makes the image of what was staged, or leaves the destination without it. It
