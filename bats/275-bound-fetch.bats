@@ -378,7 +378,7 @@ names() { oracle image ls --digests --format '{{.Digest}} {{.Repository}}:{{.Tag
     assert "$(names 14)" == app:14
     # What bootc does with it.
     bp gc --dry-run
-    assert "$output" =~ $kept
+    assert "$output" =~ "$kept"
     bp bound refresh "$REGISTRY/app:13"
     assert "$output" == "$REGISTRY/app:13: current"
     # Podman's own store has one of the others.
