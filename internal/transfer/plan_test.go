@@ -23,8 +23,8 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
-	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
+	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/testhost"
