@@ -6,14 +6,13 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -45,7 +44,7 @@ func offer(ctx context.Context, session *wrapper.Session, name string) (*Offer, 
 	if err != nil {
 		return nil, err
 	}
-	found := &Offer{Digests: []string{digest.FromBytes(raw).String()}}
+	found := &Offer{Digests: []string{fmt.Sprintf("sha256:%x", sha256.Sum256(raw))}}
 	instance, list, err := cstorage.Instance(raw)
 	switch {
 	case err != nil:

@@ -5,14 +5,15 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage/pkg/ioutils"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
@@ -334,12 +335,11 @@ func loanOf(bootc *cstorage.Store, layer string) *plan.Loan {
 	loan := &plan.Loan{Image: images[0].ID}
 	parent := ""
 	for _, l := range bootc.LayersOf(images[0]) {
-		diff := digest.Digest(l.DiffID)
-		id := diff.Encoded()
+		_, id, _ := strings.Cut(l.DiffID, ":")
 		if parent != "" {
-			id = digest.SHA256.FromString(parent + "+" + diff.Encoded()).Encoded()
+			id = fmt.Sprintf("%x", sha256.Sum256([]byte(parent+"+"+id)))
 		}
-		if diff.Validate() != nil || l.ID != id {
+		if !cstorage.IsDigest(l.DiffID) || l.ID != id {
 			return nil
 		}
 		loan.Blobs = append(loan.Blobs, clonejob.Blob{MediaType: "application/vnd.oci.image.layer.v1.tar", Digest: l.DiffID, Size: l.Size})
