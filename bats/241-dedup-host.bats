@@ -130,7 +130,7 @@ still_good() {
     done
     if podman system check --help | grep -q -- --quick; then
         podman system check
-        bp system check
+        bp exec -- podman system check
     fi
     podman image mount "localhost/os:$1" >mountpoint
     diff -r --no-dereference "$1/root" "$(cat mountpoint)"

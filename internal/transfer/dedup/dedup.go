@@ -46,7 +46,7 @@ var (
 type Scope string
 
 // The scopes. Stores has the layers that both stores have. Host has all layers of both
-// stores, and the objects of the repository that the host boots from.
+// stores, and the objects of the repositories of ostree and composefs.
 const (
 	Stores Scope = "stores"
 	Host   Scope = "host"
@@ -75,7 +75,7 @@ type Result struct {
 	Complete bool `json:"complete"`
 	// Layers is how many layers of podman's own store the bootc-owned one has too; for
 	// Host, how many layers the stores have. Objects is the number of files in the
-	// repository of the host.
+	// repositories of the host.
 	Layers  int64 `json:"layers"`
 	Objects int64 `json:"objects"`
 	// Files is how many regular files of the layers have an equal one, hard links counted

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/ostree"
@@ -81,24 +82,40 @@ func (r *hostRun) close() {
 	}
 }
 
-// openRepos finds the objects of the host's repository. One of another kind than that of a
+// openRepos finds the objects of the host's repositories. One of another kind than that of a
 // host has none to share.
 func (r *hostRun) openRepos() {
-	var dir *os.File
+	for _, open := range []func() (*repository, error){r.openOSTree, r.openComposefs} {
+		repo, err := open()
+		switch {
+		case err == nil:
+			r.repos = append(r.repos, repo)
+		case errors.Is(err, ostree.ErrNoRepo), errors.Is(err, composefs.ErrNoRepo), errors.Is(err, ostree.ErrMode), errors.Is(err, fs.ErrNotExist):
+		default:
+			// The stores can still be looked at.
+			r.warn(err)
+		}
+	}
+}
+
+func (r *hostRun) openOSTree() (*repository, error) {
 	repo, err := r.Sysroot.OpenRepo()
-	if err == nil {
-		defer repo.Close()
-		dir, err = repo.OpenObjects()
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case errors.Is(err, ostree.ErrNoRepo), errors.Is(err, fs.ErrNotExist), errors.Is(err, ostree.ErrMode):
-		return
-	case err != nil:
-		// The stores can still be looked at.
-		r.warn(err)
-		return
+	defer repo.Close()
+	dir, err := repo.OpenObjects()
+	return &repository{"objects of " + repo.Path(), dir, func(name string) bool { return !ostree.IsFileObject(name) }}, err
+}
+
+func (r *hostRun) openComposefs() (*repository, error) {
+	repo, err := r.Sysroot.OpenComposefs()
+	if err != nil {
+		return nil, err
 	}
-	r.repos = append(r.repos, &repository{"objects of " + repo.Path(), dir, func(name string) bool { return !ostree.IsFileObject(name) }})
+	defer repo.Close()
+	dir, err := repo.OpenObjects()
+	return &repository{"objects of " + repo.Path(), dir, func(name string) bool { return !repo.IsObject(name) }}, err
 }
 
 // openPlaces finds the places that have files to share: objects first, whose extents the

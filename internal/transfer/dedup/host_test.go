@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -372,5 +373,48 @@ func TestTheRateBoundsWhatIsRead(t *testing.T) {
 	cancel()
 	if r.wait(ctx, 1) || newRate(0).wait(ctx, 1) || !newRate(0).wait(t.Context(), 1<<60) {
 		t.Error("waits after its end, or without a bound")
+	}
+}
+
+// enableVerity makes a file immutable, as composefs does with objects. It returns false where
+// the filesystem or the kernel cannot.
+func enableVerity(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	// struct fsverity_enable_arg and FS_IOC_ENABLE_VERITY of linux/fsverity.h.
+	arg := [32]uint32{0: 1, 1: 1, 2: 4096}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x40806685, uintptr(unsafe.Pointer(&arg)))
+	return errno == 0
+}
+
+func TestObjectsOfComposefsKeepTheirExtents(t *testing.T) {
+	m := newMachine(t, mountNew(t, "btrfs"))
+	m.store(bootcStore, "b 1")
+	m.store(podmanStore, "a 1")
+	must(t, os.MkdirAll(m.path("composefs/objects"), 0o755))
+	write(t, m.path("composefs/meta.json"), []byte(`{"version":1,"algorithm":"fsverity-sha256-12"}`))
+	protected := true
+	for i := range 50 {
+		object := fmt.Sprintf("%s/%02x/%062x", m.path("composefs/objects"), i, i)
+		content := random(uint64(i), 10_000+i)
+		write(t, object, content)
+		protected = protected && enableVerity(t, object)
+		write(t, fmt.Sprintf("%s/usr/%d", m.layer(bootcStore, "b"), i), content)
+		write(t, fmt.Sprintf("%s/usr/%d", m.layer(podmanStore, "a"), i), content)
+	}
+	t.Logf("objects with fs-verity: %v", protected)
+	write(t, m.path("composefs/objects/00/other"), random(1, 10_001))
+	before, content, places := m.used(), snapshot(t, m.dir), placesOf(t, m.path("composefs"))
+	got := m.run(m.hostOptions())
+	if freed := before - m.used(); got.Objects != 50 || got.Files != 100 || got.Saved != 100*12_288 || freed < got.Saved {
+		t.Errorf("got %+v, %d bytes are free", got, freed)
+	}
+	if !maps.Equal(snapshot(t, m.dir), content) || !maps.Equal(placesOf(t, m.path("composefs")), places) {
+		t.Error("files changed")
+	}
+	if again := m.run(m.hostOptions()); again.Saved != 0 || again.Shared != got.Bytes {
+		t.Errorf("the second run did %+v", again)
 	}
 }
