@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -135,15 +136,17 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return &Result{Scope: Stores, DryRun: o.DryRun, Complete: len(problems) == 0}, errors.Join(problems...)
 	}
 	defer podman.Close()
-	return share(ctx, o, bootc, podman)
+	return share(ctx, o, bootc, podman, func(pair) bool { return false })
 }
 
-// share shares files of the store to with those of the store from.
-func share(ctx context.Context, o Options, from, to *cstorage.Store) (*Result, error) {
+// share shares files of the store to with those of the store from, but for layers that skip
+// returns true for.
+func share(ctx context.Context, o Options, from, to *cstorage.Store, skip func(pair) bool) (*Result, error) {
 	common, err := pairs(from, to)
 	if err != nil {
 		return nil, err
 	}
+	common = slices.DeleteFunc(common, skip)
 	result := &Result{Scope: o.Scope, DryRun: o.DryRun}
 	if len(common) == 0 {
 		result.Complete = true

@@ -60,7 +60,7 @@ func must(t testing.TB, err error) {
 }
 
 // run runs a program that a test cannot do without.
-func run(t *testing.T, name string, args ...string) {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Skipf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
@@ -68,7 +68,7 @@ func run(t *testing.T, name string, args ...string) {
 }
 
 // mountNew makes a filesystem, the words of mkfs's command line, and mounts it.
-func mountNew(t *testing.T, mkfs ...string) string {
+func mountNew(t testing.TB, mkfs ...string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount filesystems")
@@ -77,7 +77,7 @@ func mountNew(t *testing.T, mkfs ...string) string {
 	image, mnt := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
 	must(t, os.Mkdir(mnt, 0o755))
 	must(t, os.WriteFile(image, nil, 0o600))
-	must(t, os.Truncate(image, 512<<20))
+	must(t, os.Truncate(image, 4<<30))
 	run(t, "mkfs."+mkfs[0], append(mkfs[1:], "-q", image)...)
 	run(t, "mount", "-o", "loop", image, mnt)
 	t.Cleanup(func() { _ = exec.Command("umount", "-R", mnt).Run() }) // a test may have done that
@@ -86,7 +86,7 @@ func mountNew(t *testing.T, mkfs ...string) string {
 
 // machine is a host whose filesystems are below dir.
 type machine struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
@@ -97,7 +97,7 @@ const (
 	podmanStore = "var/lib/containers/storage"
 )
 
-func newMachine(t *testing.T, dir string) machine {
+func newMachine(t testing.TB, dir string) machine {
 	t.Helper()
 	m := machine{t, dir}
 	must(t, os.MkdirAll(m.path("ostree/repo"), 0o755))
@@ -176,7 +176,7 @@ func (m machine) used() int64 {
 	return int64(st.Blocks-st.Bfree) * st.Frsize
 }
 
-func write(t *testing.T, path string, content []byte) {
+func write(t testing.TB, path string, content []byte) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	must(t, os.WriteFile(path, content, 0o640))

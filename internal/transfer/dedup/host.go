@@ -179,7 +179,7 @@ func (r *hostRun) addStore(store *cstorage.Store, trees []*tree) error {
 			continue
 		}
 		name := "layer " + cmp.Or(l.DiffID, l.TOCDigest)
-		places[t].layers = append(places[t].layers, &part{at: places[t], path: l.ID + "/diff", name: name, size: l.Size})
+		places[t].layers = append(places[t].layers, &part{at: places[t], id: l.ID, path: l.ID + "/diff", name: name, size: l.Size})
 	}
 	return nil
 }
@@ -322,14 +322,22 @@ func (r *hostRun) run(ctx context.Context) error {
 }
 
 // compareStores compares the layers that both stores have. Their files are shared already,
-// unless they differ.
+// unless they differ. Layers in which each file was equal to another one are left out.
 func (r *hostRun) compareStores(ctx context.Context) error {
 	if r.bootc == nil || r.podman == nil {
 		return nil
 	}
 	o := r.Options
 	o.Progress = nil
-	found, err := share(ctx, o, r.bootc, r.podman)
+	known := map[string]bool{}
+	for _, p := range r.places {
+		for _, l := range p.layers {
+			// Both stores may give it the same ID.
+			other, twice := known[l.id]
+			known[l.id] = l.known && (other || !twice)
+		}
+	}
+	found, err := share(ctx, o, r.bootc, r.podman, func(p pair) bool { return known[p.from] && known[p.to] })
 	if found != nil {
 		r.result.Different += found.Different
 		r.result.Failed += found.Failed

@@ -36,7 +36,15 @@ func (m machine) repository(dir string) {
 		n++
 		object := fmt.Sprintf("%s/objects/%02x/%062x.file", repo, n%256, n)
 		must(m.t, os.MkdirAll(filepath.Dir(object), 0o755))
-		run(m.t, "cp", "--reflink=never", "--sparse=always", path, object)
+		var st unix.Stat_t
+		must(m.t, unix.Stat(path, &st))
+		if st.Blocks*512 < st.Size { // sparse
+			run(m.t, "cp", "--reflink=never", "--sparse=always", path, object)
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		must(m.t, err)
+		write(m.t, object, content)
 		return nil
 	}))
 	write(m.t, repo+"/objects/00/"+strings.Repeat("0", 62)+".dirtree", random(1, 5000))

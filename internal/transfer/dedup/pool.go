@@ -46,6 +46,10 @@ type part struct {
 	// name is for messages.
 	name string
 	size int64
+	// id is that of the layer. known is set when each of its files was equal to an earlier
+	// one.
+	id    string
+	known bool
 }
 
 // pool is a pass that compares the files of all places by their content. Of files that are
@@ -97,6 +101,7 @@ func (p *pool) part(ctx context.Context, job *progress.Job, what *part, workers 
 	l.part = job.Start(progress.Subtask{Name: "layer", Description: what.name, ID: what.name, Bytes: max(what.size, 0)})
 	defer l.part.Stop()
 	p.files(ctx, l, workers)
+	what.known = l.alone.Load() == 0
 }
 
 // object adds an object of a repository to the index.
@@ -141,6 +146,7 @@ func (p *pool) layerFile(ctx context.Context, w *worker, d *directory, name stri
 	}
 	at, ok := p.index.fingerprint(stat.Size, w.to)
 	if !ok {
+		d.layer.alone.Add(1)
 		return nil
 	}
 	s, size := p.index.of(stat.Size)
@@ -152,6 +158,9 @@ func (p *pool) layerFile(ctx context.Context, w *worker, d *directory, name stri
 		return nil
 	}
 	found, sample, err := p.match(ctx, w, s, fd, size, stat, d.layer.block)
+	if !found {
+		d.layer.alone.Add(1)
+	}
 	// After a dry run all files in this place count as one.
 	if err == nil && ctx.Err() == nil && (!found || p.DryRun) {
 		s.add(entry{place: at, size: size, sample: sample, dir: d.number}, name)

@@ -66,6 +66,8 @@ type layer struct {
 	// block is the size of a block of the filesystem.
 	block uint64
 	part  *progress.Part
+	// alone counts the files that are equal to no earlier one, or were not looked at.
+	alone atomic.Int64
 	// linked has the inodes with several names that were seen.
 	mu     sync.Mutex
 	linked map[uint64]bool
