@@ -37,6 +37,16 @@ func idOf(word string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(wo
 // a store with these images.
 func look(t *testing.T, images map[string]image) *inventory.Needs {
 	t.Helper()
+	v := lookWith(t, images, func(*testhost.Root) {})
+	if v.Err != nil {
+		t.Fatal(v.Err)
+	}
+	return v.Needs
+}
+
+// lookWith is look at a host that more is done to.
+func lookWith(t *testing.T, images map[string]image, more func(h *testhost.Root)) View {
+	t.Helper()
 	h := testhost.New(t)
 	h.Isolate()
 	h.Mkdir("sysroot/ostree/deploy")
@@ -71,14 +81,53 @@ func look(t *testing.T, images map[string]image) *inventory.Needs {
 		}
 		h.Write(store+"/overlay-"+file, string(content))
 	}
+	more(h)
 	v := Look(t.Context(), inventory.Options{
 		Sysroot: host.Sysroot{Dir: h.Dir, Running: h.Dir}, Root: h.Dir, Env: []string{"PATH=" + os.Getenv("PATH")},
 	})
-	if v.Err != nil {
-		t.Fatal(v.Err)
-	}
 	t.Cleanup(v.Close)
-	return v.Needs
+	return v
+}
+
+// TestLeasesOfRunningContainersCount: those of containers that have exited and damaged ones do
+// not, and those that cannot be read are a reason to refuse.
+func TestLeasesOfRunningContainersCount(t *testing.T) {
+	id := idOf("leased container")
+	const boot = "11111111-1111-1111-1111-111111111111"
+	lease := func(start int) string {
+		content, err := json.Marshal(object{
+			"schema": 1, "id": id, "name": "c", "image": object{"id": idOf("free")}, "store": "/elsewhere", "pid": 7, "pid_start": start,
+			"boot_id": boot, "layers": []object{{"id": idOf("layer free"), "store": "bootc", "path": "/x"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	for _, test := range []struct {
+		name, content string
+		needs         int
+	}{{"running", lease(99), 1}, {"exited", lease(98), 0}, {"damaged", "{", 0}, {"unreadable", "", -1}} {
+		v := lookWith(t, testImages(), func(h *testhost.Root) {
+			h.Write("proc/sys/kernel/random/boot_id", boot)
+			h.Write("proc/7/stat", "7 (x) S"+strings.Repeat(" 0", 18)+" 99 0\n")
+			if test.needs < 0 {
+				h.Write("run/bootc-podman/leases", "")
+			} else {
+				h.Write("run/bootc-podman/leases/"+id+".json", test.content)
+			}
+		})
+		switch {
+		case test.needs < 0:
+			if v.Err == nil {
+				t.Errorf("%s: no error", test.name)
+			}
+		case v.Err != nil:
+			t.Errorf("%s: %v", test.name, v.Err)
+		case len(v.Of(v.Bootc.ByID(idOf("free")))) != test.needs:
+			t.Errorf("%s: needed by %v", test.name, v.Of(v.Bootc.ByID(idOf("free"))))
+		}
+	}
 }
 
 func testImages() map[string]image {
