@@ -266,6 +266,11 @@ healthy() {
     oracle build -q --layers=false -t localhost/two shell2 >/dev/null
     id=$(podman --storage-opt additionalimagestore="$STORE" create --name web --network none localhost/two sleep 100)
     doctor_finds container-unkept
+    PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[0].fix')"
+    doctor_finds container-unkept
+    assert "$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[] | .fix + .what')" =~ ^runs.*'make the container again'$
+    podman rmi -f localhost/two >/dev/null # and the container
+    id=$(podman --storage-opt additionalimagestore="$STORE" create --name web --network none localhost/two sleep 100)
     oracle rmi -f localhost/two >/dev/null # podman sees no user
     doctor_finds container-damaged
     podman rm -f "$id" >/dev/null
@@ -312,6 +317,34 @@ healthy() {
     assert "$(oracle images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" == "$REGISTRY/app:1 $APP "
     oracle untag "$REGISTRY/app:1" "$REGISTRY/app:1"
     healthy
+}
+
+@test "doctor: podman at work in both stores, which is no fault" {
+    local i
+    context peer peer
+    (for i in {1..12}; do podman build -q --layers=false -t localhost/peer:1 peer && podman rmi -f localhost/peer:1; done >/dev/null 2>&1) &
+    (for i in {1..12}; do oracle build -q --layers=false -t localhost/peer:2 peer && oracle rmi -f localhost/peer:2; done >/dev/null 2>&1) &
+    while [ -n "$(jobs -r)" ]; do
+        bp doctor
+        bp doctor --fix
+    done
+    wait
+    assert "$(oracle images --format '{{.Repository}}:{{.Tag}}')" == "$APP"
+    healthy
+}
+
+@test "doctor: a filesystem that cannot be written is examined, and --fix says so" {
+    mkdir "$STORE.tmp"
+    sync -f /sysroot
+    mount -o remount,ro /sysroot
+    run "$BOOTC_PODMAN" doctor
+    local found=$output
+    run --separate-stderr "$BOOTC_PODMAN" doctor --fix
+    mount -o remount,rw /sysroot
+    assert "$found" == "$output"
+    assert "$output" =~ ^'risk: /sysroot/ostree/bootc/storage.tmp: '
+    assert "$stderr" =~ 'mounted read-only'
+    clean_after_fix
 }
 
 @test "doctor --fix: killed at any moment, the next run finishes" {

@@ -278,11 +278,16 @@ func (ex *examination) containers() (list []Problem) {
 			if len(images[0].Names) > 0 {
 				name = images[0].Names[0]
 			}
-			list = append(list, Problem{Finding: health.Finding{
+			f := health.Finding{
 				Rule: health.ContainerUnkept, Severity: health.Risk, Where: fmt.Sprintf("container %s in %s", containerName(cstorage.Container{ID: use.ID, Name: use.Name}), use.Store),
 				What: fmt.Sprintf("runs image %s of the bootc-owned store, which no deployment needs; make it again once podman's own store has the image", name),
 				Why:  "bootc's next cleanup removes its files", Fix: ex.command("localize", name),
-			}})
+			}
+			if ex.survey.Own != nil && ex.survey.Own.ByID(images[0].ID) != nil {
+				f.What = fmt.Sprintf("runs image %s of the bootc-owned store, which no deployment needs, and podman's own store has it by now: make the container again", name)
+				f.Fix = ""
+			}
+			list = append(list, Problem{Finding: f})
 		}
 	}
 	if ex.survey.Own == nil || ex.survey.Own.Err() != nil {
