@@ -278,6 +278,36 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 	}
 }
 
+// TestObjectsHaveTheSizeOfTheirFiles: an archive is the same wherever an object ends, and its
+// file is not.
+func TestObjectsHaveTheSizeOfTheirFiles(t *testing.T) {
+	archive := archiveOf(t, regular("a", 1000), regular("b", 2000))
+	const start = 512 // of the content of the first file
+	for _, size := range []int{1, 512, 999, 1001, 1024} {
+		repo := newRepo(t, composefs.SHA512)
+		object, err := repo.Object(bytes.NewReader(archive[start : start+size]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := repo.StreamOf(composefs.LayerPrefix+digestOf(archive), composefs.LayerType, int64(len(archive)), nil, []testcomposefs.Part{
+			{Inline: archive[:start]}, {Object: object, Size: int64(size)}, {Inline: archive[start+size:]},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := open(t, repo.Dir)
+		if _, err := layer.Check(t.Context(), r, digestOf(archive)); err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range layer.Files(r, id) {
+			err = found
+		}
+		if !errors.Is(err, layer.ErrDamaged) {
+			t.Errorf("an object of %d bytes for a file of 1000: got %v", size, err)
+		}
+	}
+}
+
 // TestAPoisonedLayerIsFound: bootc and cfsctl give any archive the name that the image's
 // configuration has.
 func TestAPoisonedLayerIsFound(t *testing.T) {
