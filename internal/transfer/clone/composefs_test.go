@@ -26,7 +26,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/composefs"
-	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -35,10 +34,7 @@ import (
 // openComposefs opens the repository in a directory.
 func openComposefs(t *testing.T, dir string) *composefs.Repo {
 	t.Helper()
-	root, err := rooted.OpenRoot(dir)
-	must(t, err)
-	defer root.Close()
-	r, err := composefs.Open(root, ".")
+	r, err := repositoryAt(dir)
 	must(t, err)
 	t.Cleanup(r.Close)
 	return r

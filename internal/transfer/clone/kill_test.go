@@ -6,6 +6,7 @@
 package clone
 
 import (
+	"archive/tar"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +15,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
+	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
@@ -100,6 +104,69 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		b.remove()
 	}
 	t.Logf("of %d killed, half of them left %d images and %d layers, all %d staging directories", moments, images, layers, staged)
+}
+
+// TestComposefsKilledAtAnyMoment kills 10 processes that clone out of a composefs repository:
+// podman reads the store that is left, and the next clone completes it.
+func TestComposefsKilledAtAnyMoment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	const moments = 10
+	dir := testfs.New(t, "xfs")
+	layers := hardLayers(t)
+	for i := range 4 {
+		l := newArchive(t)
+		for j := range 300 {
+			if j%100 == 0 {
+				l.add(tar.Header{Name: fmt.Sprintf("%d-%d/", i, j/100), Typeflag: tar.TypeDir, Mode: 0o755}, "")
+			}
+			l.add(tar.Header{Name: fmt.Sprintf("%d-%d/%d", i, j/100, j)}, strings.Repeat("m", 65+j))
+		}
+		layers = append(layers, l.bytes())
+	}
+	pulled := newStore(t, dir+"/a")
+	img := addComposefs(t, &testcomposefs.Repo{Dir: dir + "/composefs", Algorithm: composefs.SHA512}, pulled, layers...)
+	before := testfs.Snapshot(t, img.repo.Dir)
+	start := func(n int) (*testStore, *exec.Cmd) {
+		s := newStore(t, fmt.Sprintf("%s/b%d", dir, n))
+		s.Free()
+		return s, startJob(t, clonejob.Job{
+			Destination: s.job, Names: []string{"quay.io/test/os:1"}, Verify: clonejob.VerifyMetadata,
+			Composefs: &clonejob.Composefs{Sysroot: img.repo.Dir, Digest: img.manifest},
+		})
+	}
+	s, cmd := start(0)
+	begin := time.Now()
+	must(t, cmd.Wait())
+	whole := time.Since(begin)
+	s.remove()
+	images, records, staged := 0, 0, 0
+	for n := 1; n <= moments && !t.Failed(); n++ {
+		s, cmd := start(n)
+		timer := time.AfterFunc((time.Duration(n-1)*whole+rand.N(whole))/moments, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		timer.Stop()
+		staged += len(s.staging())
+		s.reopen(t)
+		left, err := s.Layers()
+		must(t, err)
+		records += len(left)
+		if image, err := s.Image(img.id); err == nil {
+			images++
+			if l, err := chain(s.Store, image.TopLayer); err != nil || len(l) != len(layers) {
+				t.Errorf("image with %d layers: %v", len(l), err)
+			}
+		}
+		s.podman(t, "images", "--all")
+		s.age(t)
+		result, err := s.cloneComposefs(t, img.repo.Dir, img.manifest, clonejob.VerifyMetadata)
+		must(t, err)
+		equalPulled(t, s, pulled, img, result)
+		s.remove()
+	}
+	testfs.Compare(t, testfs.Snapshot(t, img.repo.Dir), before)
+	t.Logf("%d killed left %d images, %d layers and %d staging directories", moments, images, records, staged)
 }
 
 // remove makes room: removes a store, but for trials that are mounted or at work.

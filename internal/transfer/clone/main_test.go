@@ -15,6 +15,8 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 	"github.com/bootc-podman/bootc-podman/internal/testfs"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
@@ -42,7 +44,14 @@ const jobVariable = "CLONE_TEST_JOB"
 
 func doJob(text string) (status int) {
 	job, err := clonejob.ReadJob(strings.NewReader(text))
-	if err == nil {
+	switch {
+	case err != nil:
+	case job.Composefs != nil:
+		var repo *composefs.Repo
+		if repo, err = repositoryAt(job.Composefs.Sysroot); err == nil {
+			_, err = Composefs(context.Background(), job, repo, nil)
+		}
+	default:
 		_, err = Image(context.Background(), job, nil)
 	}
 	if err != nil {
@@ -50,6 +59,17 @@ func doJob(text string) (status int) {
 		return 1
 	}
 	return 0
+}
+
+// repositoryAt opens the repository in a directory, which a test gives in place of its
+// sysroot.
+func repositoryAt(dir string) (*composefs.Repo, error) {
+	root, err := rooted.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return composefs.Open(root, ".")
 }
 
 // heritable makes directories that pass a group or an access control list on to all
