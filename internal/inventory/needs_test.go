@@ -6,6 +6,7 @@ package inventory
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -248,6 +249,77 @@ func TestContainersOfOwnLayersNeedNothing(t *testing.T) {
 	}
 }
 
+// TestNeedsOfTheStoresOfTheConfiguration has podman's own graph roots: the configured and the
+// default one, and the run root of a transient store.
+func TestNeedsOfTheStoresOfTheConfiguration(t *testing.T) {
+	const other = "[storage]\ngraphroot = \"/srv/other\"\n"
+	for _, test := range []struct{ name, conf, at, records string }{
+		{name: "configured", conf: other, at: "srv/other"},
+		{name: "default", conf: other, at: "var/lib/containers/storage"},
+		{name: "transient", conf: other + "runroot = \"/run/other\"\n", at: "srv/other", records: "run/other"},
+		{name: "by two paths", conf: "[storage]\ngraphroot = \"/srv/link\"\n", at: "var/lib/containers/storage"},
+	} {
+		h := newHost(t)
+		h.deploy(commitOf("a"), "")
+		ids := h.store(bootcStorage, stored{names: []string{"quay.io/a:1"}})
+		h.overlay(bootcStorage, layerOf(ids[0]))
+		h.Write("etc/containers/storage.conf", test.conf)
+		h.Link("/var/lib/containers/storage", "srv/link")
+		h.contain(test.at, "c", ids[0], layerOf(ids[0]))
+		if test.records != "" {
+			h.Mkdir(test.records)
+			must(t, os.Rename(h.Path(test.at+"/overlay-containers"), h.Path(test.records+"/overlay-containers")))
+			must(t, os.Rename(h.Path(test.records+"/overlay-containers/containers.json"), h.Path(test.records+"/overlay-containers/volatile-containers.json")))
+		}
+		if _, got := needsOf(t, h, Ledger{}); !slices.Equal(got[ids[0]], []string{"container c"}) {
+			t.Errorf("%s: needed by %q", test.name, got[ids[0]])
+		}
+	}
+}
+
+// TestAContainerNeedsItsImageOfThoseWithItsLayer: and any one of them where its image is not
+// in the bootc store, or is one of its own store.
+func TestAContainerNeedsItsImageOfThoseWithItsLayer(t *testing.T) {
+	for name, lost := range map[string][3]int{"its image": {0, 1, 1}, "an image of its own store": {0, 0, 2}, "an unknown image": {0, 0, 2}} {
+		h := newHost(t)
+		h.deploy(commitOf("a"), "")
+		ids := h.store(bootcStorage, stored{names: []string{"quay.io/a:1"}}, stored{names: []string{"quay.io/b:1"}})
+		shared := layerOf(ids[0])
+		h.Write(bootcStorage+"/overlay-images/images.json", string(encode(h, []object{imageRecord(ids[0], shared, "quay.io/a:1"), imageRecord(ids[1], shared, "quay.io/b:1")})))
+		h.overlay(bootcStorage, shared)
+		const own = "var/lib/containers/storage"
+		image := ids[1]
+		if name == "an unknown image" {
+			image = commitOf("f")
+		}
+		h.contain(own, "c", image, shared)
+		if name == "an image of its own store" {
+			h.overlay(own, layerOf(ids[1]))
+			h.Write(own+"/overlay-images/images.json", string(encode(h, []object{imageRecord(ids[1], layerOf(ids[1]), "localhost/b:1")})))
+		}
+		n, _ := needsOf(t, h, Ledger{})
+		for i, gone := range [][]string{ids[:1], ids[1:], ids} {
+			got := n.Lost(n.Bootc.After(func(img *cstorage.Image) ([]string, bool) { return img.Names, !slices.Contains(gone, img.ID) }))
+			if len(got) != lost[i] {
+				t.Errorf("%s: without %d of the images: lost %v, want %d", name, len(gone), got, lost[i])
+			}
+		}
+	}
+}
+
+// TestStoresThatUsersWriteToMayBeUnreadable: else any user could have every removal refused.
+func TestStoresThatUsersWriteToMayBeUnreadable(t *testing.T) {
+	h := newHost(t)
+	h.deploy(commitOf("a"), "")
+	h.store(bootcStorage, stored{names: []string{"quay.io/a:1"}})
+	h.Write("etc/subuid", "loop:1:1\ndamaged:2:1\n")
+	h.Write("etc/passwd", "loop:x:1:1::/home/loop:/bin/sh\ndamaged:x:2:2::/home/damaged:/bin/sh\n")
+	h.Link("storage", "home/loop/.local/share/containers/storage")
+	h.Mkdir("home/damaged/.local/share/containers/storage/overlay-images")
+	h.Write("home/damaged/.local/share/containers/storage/overlay-containers/containers.json", "{")
+	needsOf(t, h, Ledger{})
+}
+
 func TestLostIsWhatAChangeTakesAway(t *testing.T) {
 	h := newHost(t)
 	h.Write("etc/containers/registries.conf", "unqualified-search-registries = [\"docker.io\"]\n")
@@ -283,11 +355,24 @@ func TestNeedsAreNotKnownWhereSomethingCannotBeRead(t *testing.T) {
 		"origin": func(h *scratchHost) {
 			h.Write(rootOf("default/"+commitOf("a")+".0")+".origin", "[origin]\ncontainer-image-reference=bad\n")
 		},
-		"bound image":  func(h *scratchHost) { h.Write("usr/lib/bootc/bound-images.d/x.container", "") },
-		"store":        func(h *scratchHost) { h.Write(bootcStorage+"/overlay-images/images.json", "{") },
-		"own store":    func(h *scratchHost) { h.Write("var/lib/containers/storage/overlay-containers/containers.json", "{") },
-		"short names":  func(h *scratchHost) { h.Write("etc/containers/registries.conf", "[") },
-		"storage.conf": func(h *scratchHost) { h.Write("etc/containers/storage.conf", "[") },
+		"bound image": func(h *scratchHost) { h.Write("usr/lib/bootc/bound-images.d/x.container", "") },
+		"store":       func(h *scratchHost) { h.Write(bootcStorage+"/overlay-images/images.json", "{") },
+		"own store":   func(h *scratchHost) { h.Write("var/lib/containers/storage/overlay-containers/containers.json", "{") },
+		"default store": func(h *scratchHost) {
+			h.Write("etc/containers/storage.conf", "[storage]\ngraphroot = \"/srv/other\"\n")
+			h.Write("var/lib/containers/storage/overlay-containers/containers.json", "{")
+		},
+		"graph root": func(h *scratchHost) {
+			h.Write("etc/containers/storage.conf", "[storage]\ngraphroot = \"/srv/loop\"\n")
+			h.Link("loop", "srv/loop")
+		},
+		"store of a stateroot": func(h *scratchHost) {
+			h.Mkdir("sysroot/ostree/deploy/default/var/lib/containers/storage/overlay-images")
+			h.Write("sysroot/ostree/deploy/default/var/lib/containers/storage/overlay-containers/containers.json", "{")
+		},
+		"own containers": func(h *scratchHost) { h.Write(bootcStorage+"/overlay-containers/containers.json", "{") },
+		"short names":    func(h *scratchHost) { h.Write("etc/containers/registries.conf", "[") },
+		"storage.conf":   func(h *scratchHost) { h.Write("etc/containers/storage.conf", "[") },
 	} {
 		h := newHost(t)
 		h.bind(rootOf(h.deploy(commitOf("a"), "ostree-unverified-registry:quay.io/os:1")), map[string]string{"a.container": "short"})

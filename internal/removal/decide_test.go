@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -62,8 +63,8 @@ func lookWith(t *testing.T, images map[string]image, more func(h *testhost.Root)
 	h.Write("usr/share/app.container", "[Container]\nImage=app\n")
 	h.Link("/usr/share/app.container", "usr/lib/bootc/bound-images.d/app.container")
 	var records, layers, containers []object
-	for key, img := range images {
-		id := idOf(key)
+	for _, key := range slices.Sorted(maps.Keys(images)) {
+		img, id := images[key], idOf(key)
 		records = append(records, object{"id": id, "names": img.names, "layer": idOf("layer " + key), "digest": "sha256:" + id})
 		l := object{"id": idOf("layer " + key), "diff-digest": "sha256:" + id, "diff-size": 1}
 		if img.parent != "" {
@@ -269,6 +270,9 @@ func TestChooseKeepsWhatIsNeeded(t *testing.T) {
 	}
 	if got := strings.Join(c.Candidates(), " "); !strings.HasSuffix(got, "--filter containers=false --filter readonly=false --filter label=a") {
 		t.Errorf("asks podman for %s", got)
+	}
+	if got := strings.Join((Command{}).Candidates(), " "); !strings.HasSuffix(got, "--filter dangling=true") {
+		t.Errorf("without --all, asks podman for %s", got)
 	}
 	if !c.MayLose(n) || (Command{}).MayLose(n) {
 		t.Error("dangling images are not needed, all images are")
