@@ -5,8 +5,12 @@
 load helpers
 
 @test "version: prints one line on standard output" {
-    bp version
+    bp --version
     assert "$output" =~ ^bootc-podman\ version\ [0-9]+\.[0-9]+\.[0-9]+$
+    local line=$output
+    bp version
+    assert "${#lines[@]}" == 1
+    assert "${output#"$line ("}" =~ ^.*go1\.[^,]*,\ linux/[a-z0-9]+\)$
     assert "$stderr" == ""
 }
 
