@@ -170,3 +170,20 @@ END
     [ "$asked" -ge 40 ] && [ "$can" -ge 30 ] || die "only $can of $asked"
     [ "$failed" = 0 ] || die "$failed differ"
 }
+
+@test "host configuration: a FIFO in place of a file is waited for by no command" {
+    local file verb status
+    mkdir -p /etc/containers
+    for file in storage.conf registries.conf; do
+        rm -f "/etc/containers/$file"
+        mkfifo "/etc/containers/$file"
+        for verb in doctor "doctor --deep" list status "exists x" init "image ls" gc df "bound check" "bound fetch" \
+            "hooks list" "hooks verify" "repair x" "localize x" set-unified copy-to-storage storage-conf; do
+            status=0
+            # shellcheck disable=SC2086 # words
+            timeout -k 1 20 "$BOOTC_PODMAN" $verb </dev/null || status=$?
+            [ "$status" -lt 124 ] || [ "$status" = 125 ] || die "$verb waits for $file"
+        done
+        rm "/etc/containers/$file"
+    done
+}

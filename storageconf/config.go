@@ -18,6 +18,7 @@ import (
 	"go.podman.io/storage/pkg/ioutils"
 	"golang.org/x/sys/unix"
 
+	"github.com/bootc-podman/bootc-podman/internal/conffile"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -175,6 +176,9 @@ func readConf(where configfile.File, rules Rules) (storageTable, error) {
 	into := any(&conf)
 	if base.Storage = &conf.Storage.baseTable; !rules.ImageStore {
 		into = &base
+	}
+	if err := conffile.Check(&where); err != nil {
+		return storageTable{}, &ConfError{Err: err}
 	}
 	if err := configfile.ParseTOML(into, &where); err != nil {
 		return storageTable{}, &ConfError{Err: err}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"go.podman.io/storage/types"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -415,6 +416,26 @@ func TestHostConfigNamesFileAndLineOfAMistake(t *testing.T) {
 			for _, want := range []string{filepath.Join(root, tc.file), tc.want} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("want an error with %q, got %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestNoConfigurationIsWaitedFor(t *testing.T) {
+	for _, file := range []string{adminFile, vendorFile, userFile} {
+		t.Run(file, func(t *testing.T) {
+			root := makeHost(t, nil)
+			path := filepath.Join(root, file)
+			must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			must(t, unix.Mkfifo(path, 0o644))
+			for name, read := range map[string]func() error{
+				"HostConfig":       func() error { _, err := newer.HostConfig(root); return err },
+				"DefaultStores":    func() error { _, err := storageconf.DefaultStores(root, 0); return err },
+				"ReadDefaultStore": func() error { _, err := storageconf.ReadDefaultStore(root); return err },
+			} {
+				if err := read(); err == nil || !strings.Contains(err.Error(), path) {
+					t.Errorf("%s: want an error that names the file, got %v", name, err)
 				}
 			}
 		})

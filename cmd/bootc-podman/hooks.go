@@ -25,6 +25,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
+	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
@@ -138,9 +139,18 @@ func (a *app) verifyHooks(c *cli.Context, _ *options, root string) error {
 	return nil
 }
 
+// versionTimeout is how long podman may take to print its version.
+const versionTimeout = 10 * time.Second
+
 // podmanVersion returns the version of this machine's podman, "" when podman does not
 // print it.
 func (a *app) podmanVersion(ctx context.Context) string {
+	// podman reads storage.conf even for its version, and waits where that is a FIFO.
+	if _, err := storageconf.ReadDefaultStore(a.root); errors.Is(err, rooted.ErrNotRegular) {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
 	cmd, err := a.host(&options{sysroot: "/"}).DefaultPodman("--version")
 	if err != nil {
 		return ""

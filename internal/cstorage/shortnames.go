@@ -14,6 +14,8 @@ import (
 	"github.com/BurntSushi/toml"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/bootc-podman/bootc-podman/internal/conffile"
 )
 
 // ShortNames is what containers-registries.conf(5) says about image names
@@ -37,13 +39,17 @@ func ReadShortNames(root string) (ShortNames, error) {
 	}
 	uid := unshare.GetRootlessUID()
 	var names ShortNames
-	for item, err := range configfile.Read(&configfile.File{
+	where := configfile.File{
 		Name:                         "registries",
 		Extension:                    "conf",
 		EnvironmentName:              "CONTAINERS_REGISTRIES_CONF",
 		RootForImplicitAbsolutePaths: root,
 		UserId:                       uid,
-	}) {
+	}
+	if err := conffile.Check(&where); err != nil {
+		return ShortNames{}, fmt.Errorf("read registries.conf: %w", err)
+	}
+	for item, err := range configfile.Read(&where) {
 		if err != nil {
 			return ShortNames{}, fmt.Errorf("read registries.conf: %w", err)
 		}
@@ -70,6 +76,9 @@ func ReadShortNames(root string) (ShortNames, error) {
 	cache, err := aliasCache(root, uid)
 	if err != nil {
 		return ShortNames{}, fmt.Errorf("find short-name aliases: %w", err)
+	}
+	if err := conffile.CheckFile(cache); err != nil {
+		return ShortNames{}, fmt.Errorf("read short-name aliases: %w", err)
 	}
 	recorded := struct {
 		Aliases map[string]string `toml:"aliases"`

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // confRoot writes configuration files below a root directory, which it gives as
@@ -162,6 +164,20 @@ func TestReadShortNamesNamesTheFileOfAMistake(t *testing.T) {
 			_, err := ReadShortNames(root)
 			if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("ReadShortNames() = %v; want one line that names %q", err, path)
+			}
+		})
+	}
+}
+
+func TestReadShortNamesWaitsForNoFile(t *testing.T) {
+	for _, path := range []string{"etc/containers/registries.conf", "etc/containers/registries.conf.d/1.conf", "var/cache/containers/short-name-aliases.conf"} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			root := confRoot(t, map[string]string{path: ""})
+			t.Setenv("_CONTAINERS_ROOTLESS_UID", "0")
+			must(t, os.Remove(filepath.Join(root, path)))
+			must(t, unix.Mkfifo(filepath.Join(root, path), 0o644))
+			if _, err := ReadShortNames(root); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("ReadShortNames() = %v; want an error that names %q", err, path)
 			}
 		})
 	}

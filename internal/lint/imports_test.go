@@ -22,7 +22,7 @@ const module = "github.com/bootc-podman/bootc-podman"
 // packages below it, too, but for those that a longer name stands for. No package imports a
 // command.
 func arrows() map[string][]string {
-	files := []string{"internal/rooted", "internal/ini"}
+	files := []string{"internal/rooted", "internal/ini", "internal/conffile"}
 	formats := slices.Concat(files, []string{"internal/ostree", "internal/composefs", "internal/cstorage"})
 	programs := slices.Concat(formats, []string{"storageconf", "wrapper"})
 	host := slices.Concat(programs, []string{"internal/host"})
@@ -30,6 +30,7 @@ func arrows() map[string][]string {
 	return map[string][]string{
 		"internal/rooted":    nil,
 		"internal/ini":       {"internal/rooted"},
+		"internal/conffile":  {"internal/rooted"},
 		"internal/progress":  nil,
 		"internal/extents":   nil,
 		"internal/ostree":    files,
