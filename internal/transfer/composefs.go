@@ -91,8 +91,7 @@ func (c *copying) cloneTaken(ctx context.Context) error {
 			return err
 		}
 	}
-	// podman makes its store itself, see OwnTransport.
-	if _, err := c.to.OwnTransport(ctx, c.ownIsMade); err != nil {
+	if err := c.to.makeOwn(ctx); err != nil {
 		return err
 	}
 	if err = c.cloneComposefs(ctx, c.Take); !c.bootcMayExport(ctx, err) {

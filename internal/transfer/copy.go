@@ -171,8 +171,7 @@ func (c *copying) exportTaken(ctx context.Context) error {
 		if err := c.checkClone(); err != nil {
 			return err
 		}
-		// podman makes its store itself, see OwnTransport.
-		if _, err := c.to.OwnTransport(ctx, c.ownIsMade); err != nil {
+		if err := c.to.makeOwn(ctx); err != nil {
 			return err
 		}
 		digest, err = c.cloneCommit(ctx, c.Take)
