@@ -63,11 +63,10 @@ func Check(where *configfile.File) error {
 
 // CheckFile is Check for one file.
 func CheckFile(file string) error {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil
+	if info, err := os.Stat(file); err == nil {
+		return check(file, info)
 	}
-	return check(file, info)
+	return nil
 }
 
 func check(file string, info fs.FileInfo) error {
