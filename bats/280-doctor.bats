@@ -111,7 +111,7 @@ healthy() {
     oracle tag "$APP" localhost/kept:1
     oracle untag "$APP" "$APP"
     finds bound-missing
-    assert "$(fix)" == "bootc-podman image pull $APP"
+    assert "$(fix)" == "bootc-podman bound fetch"
     oracle tag localhost/kept:1 "$APP"
     oracle untag localhost/kept:1 localhost/kept:1
     healthy

@@ -10,6 +10,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // Which says of which deployments bound images are meant: those of a role, or all.
@@ -135,7 +136,7 @@ func (r *Report) check(s *inventory.Survey, c *Checked) {
 		}
 		if other := s.Own.Named(name); other != nil && other.ID != img.ID {
 			c.Shadow = other.ID
-			r.find(c.Entry, health.BoundShadowed, health.Risk, fmt.Sprintf("podman's own store has another image of its name, %.12s", other.ID), "containers run that one", fmt.Sprintf("podman untag %.12s %s", other.ID, name))
+			r.find(c.Entry, health.BoundShadowed, health.Risk, fmt.Sprintf("podman's own store has another image of its name, %.12s", other.ID), "containers run that one", wrapper.Quote("podman", "untag", other.ID[:min(12, len(other.ID))], name))
 		}
 	}
 	keepers, decided := s.KeptBy(img)

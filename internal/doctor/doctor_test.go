@@ -55,10 +55,10 @@ func faults() []fault {
 		{"hooks installed", installed, nil, true, "", "", "", false},
 		{"bound image missing", func(h *scratchHost) {
 			h.drop(1)
-		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman image pull " + appImage, false},
+		}, []health.Rule{health.BoundMissing}, true, appImage, "is not in the bootc-owned store", "bootc-podman bound fetch", false},
 		{"bound image of another deployment missing", func(h *scratchHost) {
 			h.deploySecond(unit("quay.io/next:1"))
-		}, []health.Rule{health.BoundMissing}, true, "quay.io/next:1", "is not in the bootc-owned store", "bootc-podman image pull quay.io/next:1", false},
+		}, []health.Rule{health.BoundMissing}, true, "quay.io/next:1", "is not in the bootc-owned store", "bootc-podman bound fetch", false},
 		{"bound image shadowed", func(h *scratchHost) {
 			h.add(ownStore, stored{names: []string{appImage}, text: "other"})
 		}, []health.Rule{health.BoundShadowed}, true, appImage, "another image", "podman untag ", false},

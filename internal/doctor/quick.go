@@ -37,7 +37,7 @@ func (ex *examination) boundImages() (list []Problem) {
 			}
 			// A unit may have any text as a name, and podman takes some for options.
 			if _, err := cstorage.ParseStorable(strings.TrimPrefix(b.Name, "docker://")); err == nil {
-				f.Fix = ex.command("image", "pull", b.Name)
+				f.Fix = ex.command("bound", "fetch")
 			}
 			list = append(list, Problem{Finding: f})
 			continue

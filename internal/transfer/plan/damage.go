@@ -73,7 +73,12 @@ func (e *DamagedError) Advice() string {
 		}
 		command = append(command, img.Names...)
 	}
-	return fmt.Sprintf("%q removes the damaged layer; then run this again, and bring back these images", wrapper.Quote(command...))
+	advice := fmt.Sprintf("%q removes the damaged layer; then run this again, and bring back these images", wrapper.Quote(command...))
+	// repair refuses a layer that several images have.
+	if e.Bootc && len(e.Users) == 1 && len(e.Users[0].Names) > 0 {
+		advice = fmt.Sprintf("%q brings that image again, or ", wrapper.Quote("bootc-podman", "repair", e.Users[0].Names[0])) + advice
+	}
+	return advice
 }
 
 // Whole returns why an image that was brought into a store cannot be used, a
