@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
 func TestProgramsThatCannotWorkInsideAreRefused(t *testing.T) {
@@ -150,5 +152,36 @@ func TestPodmanIsAskedForItsDatabaseOnce(t *testing.T) {
 	writeFile(t, filepath.Join(m.store(), "libpod/bolt_state.db"), 0o600, "")
 	if _, all := state(); !all {
 		t.Error("a store with both databases is not complete")
+	}
+}
+
+// TestIsStoreComparesDirectories: by whatever path a command line names the store.
+func TestIsStoreComparesDirectories(t *testing.T) {
+	m := newMachine(t)
+	makeDir(t, m.dir, "other")
+	writeFile(t, filepath.Join(m.dir, "file"), 0o644, "")
+	for link, target := range map[string]string{"link": m.store(), "to-root": storageconf.GraphRoot, "loop": "loop"} {
+		if err := os.Symlink(target, filepath.Join(m.dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(m.dir)
+	for root, want := range map[string]bool{
+		storageconf.GraphRoot: true, storageconf.GraphRoot + "/.": true, "to-root": true, m.store(): true, "link": true, "sysroot/ostree/bootc/storage": true,
+		"loop": true, "other": false, "missing": false, "file": false, m.dir: false, "/": false,
+	} {
+		if got := m.IsStore(root); got != want {
+			t.Errorf("%s: got %t, want %t", root, got, want)
+		}
+	}
+	m.removeStore(t)
+	if m.IsStore("other") || !m.IsStore(storageconf.GraphRoot) {
+		t.Error("without a store, only its graph root is one")
+	}
+	if err := os.RemoveAll(m.Sysroot); err != nil {
+		t.Fatal(err)
+	}
+	if !m.IsStore("other") {
+		t.Error("without a host, a graph root may be that of the store")
 	}
 }

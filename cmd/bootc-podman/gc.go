@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 				return view.Absent
 			}
 			if !o.dryRun && !c.Bool("dry-run") {
-				return a.collect(c, o, view.Needs)
+				return a.newPruner(o, removal.Command{}).collect(c.Context, view.Needs)
 			}
 			forecast, bad := view.Forecast()
 			return a.settle(c, bad, true, func() error {
@@ -52,9 +53,9 @@ func (a *app) gcCommand(o *options) *cli.Command {
 }
 
 // collect removes the images that nothing needs, and prints their IDs.
-func (a *app) collect(c *cli.Context, o *options, n *inventory.Needs) error {
+func (p *pruner) collect(ctx context.Context, n *inventory.Needs) error {
 	if n.Bootc == nil {
-		fmt.Fprintf(a.stderr, "There is no bootc-owned store; \"bootc-podman gc --dry-run\" prints what bootc removes of the host.\n")
+		fmt.Fprintf(p.stderr, "There is no bootc-owned store; \"bootc-podman gc --dry-run\" prints what bootc removes of the host.\n")
 		return nil
 	}
 	var unneeded []*cstorage.Image
@@ -66,9 +67,8 @@ func (a *app) collect(c *cli.Context, o *options, n *inventory.Needs) error {
 	if len(unneeded) == 0 {
 		return nil
 	}
-	p := &pruner{app: a, options: o}
-	args := append([]string{"image", "rm", "--no-prune", "--ignore", "--"}, removal.Operands(unneeded)...)
-	return p.podman(c.Context, a.stdout, args...)
+	args := append([]string{"image", "rm", "--no-prune", "--ignore", "--"}, removal.Operands(n, unneeded)...)
+	return p.podman(ctx, p.stdout, args...)
 }
 
 // forecastText is a forecast for people; stored is whether there is a bootc-owned store.

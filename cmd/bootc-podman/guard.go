@@ -97,7 +97,7 @@ func (a *app) prune(ctx context.Context, o *options, c removal.Command) (done bo
 	if len(c.Operands) > 0 {
 		return false, nil // podman refuses them
 	}
-	p := &pruner{app: a, options: o, Command: c}
+	p := a.newPruner(o, c)
 	if o.dryRun || c.DryRun {
 		return true, p.explain(ctx, n)
 	}
@@ -109,11 +109,18 @@ type pruner struct {
 	*app
 	*options
 	removal.Command
+	// podman runs podman on the store. Its standard output goes to out, and its exit status
+	// becomes ours.
+	podman func(ctx context.Context, out io.Writer, args ...string) error
 }
 
-// podman runs podman on the store. Its standard output goes to out, and its exit status
-// becomes ours.
-func (p *pruner) podman(ctx context.Context, out io.Writer, args ...string) error {
+func (a *app) newPruner(o *options, c removal.Command) *pruner {
+	p := &pruner{app: a, options: o, Command: c}
+	p.podman = p.runPodman
+	return p
+}
+
+func (p *pruner) runPodman(ctx context.Context, out io.Writer, args ...string) error {
 	o := *p.options
 	o.dryRun = false
 	s, err := p.host(&o).Open()
@@ -226,7 +233,7 @@ func (p *pruner) round(ctx context.Context) (removed bool, err error) {
 	if err != nil || len(remove) == 0 {
 		return false, err
 	}
-	failed := p.podman(ctx, io.Discard, append([]string{"image", "rm", "--no-prune", "--ignore", "--"}, removal.Operands(remove)...)...)
+	failed := p.podman(ctx, io.Discard, append([]string{"image", "rm", "--no-prune", "--ignore", "--"}, removal.Operands(before.Needs, remove)...)...)
 	after := removal.Look(ctx, p.query(p.options))
 	defer after.Close()
 	for _, img := range remove {

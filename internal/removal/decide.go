@@ -309,13 +309,20 @@ func (c Command) WithParents(n *inventory.Needs, images []*cstorage.Image) []*cs
 	return images
 }
 
-// Operands returns the operands of podman image rm that remove images: podman refuses an ID
-// of an image with several names.
-func Operands(images []*cstorage.Image) (operands []string) {
+// Operands returns the operands of podman image rm that remove images. podman refuses an ID
+// of an image with several names; those that podman would not find it by, such as an invalid
+// one, are left to the ID, which goes with one of them.
+func Operands(n *inventory.Needs, images []*cstorage.Image) (operands []string) {
 	for _, img := range images {
+		var given []string
 		if len(img.Names) > 1 {
-			operands = append(operands, img.Names...)
-		} else {
+			for _, name := range img.Names {
+				if m, err := n.Bootc.LookupRecord(name, n.ShortNames); err == nil && m.Image == img && m.Name == name {
+					given = append(given, name)
+				}
+			}
+		}
+		if operands = append(operands, given...); len(given) == 0 || len(given) < len(img.Names) {
 			operands = append(operands, img.ID)
 		}
 	}

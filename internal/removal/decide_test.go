@@ -62,7 +62,7 @@ func lookWith(t *testing.T, images map[string]image, more func(h *testhost.Root)
 	h.Write("proc/cmdline", "ostree=/ostree/boot.1/default/"+commit+"/0\n")
 	h.Write("usr/share/app.container", "[Container]\nImage=app\n")
 	h.Link("/usr/share/app.container", "usr/lib/bootc/bound-images.d/app.container")
-	var records, layers, containers []object
+	records, layers, containers := []object{}, []object{}, []object{}
 	for _, key := range slices.Sorted(maps.Keys(images)) {
 		img, id := images[key], idOf(key)
 		records = append(records, object{"id": id, "names": img.names, "layer": idOf("layer " + key), "digest": "sha256:" + id})
@@ -261,7 +261,7 @@ func TestChooseKeepsWhatIsNeeded(t *testing.T) {
 	}
 	listed.WriteString("sha256:" + idOf("of another store") + "\n")
 	remove, keep := c.Choose(n, listed.String())
-	operands := Operands(remove)
+	operands := Operands(n, remove)
 	slices.Sort(operands)
 	want := []string{idOf("hub"), idOf("free"), "quay.io/two:1", "quay.io/two:2", idOf("unnamed"), idOf("upon")}
 	slices.Sort(want)
@@ -276,6 +276,18 @@ func TestChooseKeepsWhatIsNeeded(t *testing.T) {
 	}
 	if !c.MayLose(n) || (Command{}).MayLose(n) {
 		t.Error("dangling images are not needed, all images are")
+	}
+}
+
+// TestNamesThatPodmanDoesNotFindAnImageByAreLeftToItsID: an invalid name, one with a digest,
+// and one that stands for another image.
+func TestNamesThatPodmanDoesNotFindAnImageByAreLeftToItsID(t *testing.T) {
+	for _, name := range []string{"quay.io/Invalid:1", "quay.io/free@sha256:" + idOf("other"), "app:latest"} {
+		n := look(t, map[string]image{"app": {names: []string{"localhost/app:latest"}}, "free": {names: []string{"quay.io/free:1", name, "quay.io/free:2"}}})
+		got := Operands(n, []*cstorage.Image{n.Bootc.ByID(idOf("free"))})
+		if want := []string{"quay.io/free:1", "quay.io/free:2", idOf("free")}; !slices.Equal(got, want) {
+			t.Errorf("%s: operands %q, want %q", name, got, want)
+		}
 	}
 }
 
