@@ -428,3 +428,136 @@ names() { oracle image ls --digests --format '{{.Digest}} {{.Repository}}:{{.Tag
     assert "$(oracle image inspect --format '{{.Digest}}' "$REGISTRY/app:16")" == "$(app_digest 16)"
     bp bound check
 }
+
+# shelve NAME N - add the image N to the layout in a directory "images" under a name.
+shelve() { skopeo copy -q "dir:/srv/app.$2" "oci:images:$1"; }
+
+# stored - each name of the store with its image.
+stored() { oracle image ls -a --digests --format '{{.Repository}}:{{.Tag}} {{.Digest}}' | sort; }
+
+@test "bound fetch: from an image layout, without a network" {
+    bind 1 3
+    unit digest.container "[Container]\nImage=$REGISTRY/other@$(app_digest 4)\n"
+    registry_does down
+    shelve "$REGISTRY/app:1" 1
+    shelve app:2 2
+    shelve whatever 4
+    bp 1 bound fetch --dry-run --from oci:images
+    assert "$output" =~ "image layout of the image $(app_digest 2) in \"$PWD/images\", as $REGISTRY/app:2"
+    assert "$output" =~ "oci:/run/bootc-podman/layout0:$REGISTRY/app:1"
+    assert "$(stored)" == ""
+    # The third is not there.
+    bp 1 bound fetch --from oci:images --progress-fd 7 7> >(cat >json && touch end)
+    assert "$stderr" =~ "fetch $REGISTRY/app:3 from \"$PWD/images\": the image layout does not have the image"
+    assert "$stderr" !~ "pull "
+    wait_for test -e end
+    "$PULLTEST" validate "$BATS_TEST_DIRNAME/../docs/progress-v0.schema.json" json
+    assert "$(stored)" == "$REGISTRY/app:1 $(app_digest 1)
+$REGISTRY/app:2 $(app_digest 2)
+$REGISTRY/other:<none> $(app_digest 4)"
+    oracle image exists "$REGISTRY/other@$(app_digest 4)"
+    shelve "$REGISTRY/app" 3 # which is app:latest, and not it
+    bp 1 bound fetch --from "oci:$PWD/images"
+    shelve 3 3
+    bp bound fetch --from "oci:$PWD/images" --quiet
+    assert "$output" == "Bound images stored: 4"
+    assert "$stderr" == ""
+    bp bound check
+    assert "$(stored | wc -l)" == 4
+    assert "$(asked .)" == 0
+    assert "$(ls -d /run/bootc-podman/layout* 2>/dev/null)" == ""
+    # The layout is needed, and is one.
+    bp 1 bound fetch --from oci:none
+    assert "$stderr" =~ "read image layout \"$PWD/none\": "
+    bp 2 bound fetch --from oci:
+}
+
+@test "bound fetch: manifest lists of an image layout" {
+    registry_does down
+    local dir=images hex list digest
+    mkdir $dir
+    shelve "$REGISTRY/one:1" 11
+    shelve "$REGISTRY/one:2" 12
+    hex=$(app_digest 12)
+    list=$(jq -nc --arg one "$(app_digest 11)" --arg two "$hex" '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+        manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $one, size: 1, platform: {architecture: "s390x", os: "linux"}},
+            {mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $two, size: 1, platform: {architecture: "amd64", os: "linux"}}]}' |
+        jq -c --argjson s "$(stat -c %s "$dir/blobs/sha256/${hex#*:}")" '.manifests[].size = $s')
+    hex=$(printf %s "$list" | sha256sum | cut -d' ' -f1)
+    digest=sha256:$hex
+    printf %s "$list" >"$dir/blobs/sha256/$hex"
+    jq -c --arg d "$digest" --arg name "$REGISTRY/list:1" --argjson s ${#list} '.manifests = [{mediaType: "application/vnd.oci.image.index.v1+json",
+        digest: $d, size: $s, annotations: {"org.opencontainers.image.ref.name": $name}}]' $dir/index.json >new
+    mv new $dir/index.json
+    unit tag.container "[Container]\nImage=$REGISTRY/list:1\n"
+    unit digest.container "[Container]\nImage=$REGISTRY/list@$digest\n"
+    bp bound fetch --from oci:images
+    oracle image exists "$REGISTRY/list:1"
+    oracle image exists "$REGISTRY/list@$digest"
+    assert "$(oracle image ls -aq --no-trunc | sort -u)" == "$(jq -r '"sha256:" + (.config.digest | ltrimstr("sha256:"))' /srv/app.12/manifest.json)"
+    bp bound check
+}
+
+@test "bound fetch: a hostile image layout" {
+    bind 1 2
+    registry_does down
+    shelve "$REGISTRY/app:1" 1
+    shelve "$REGISTRY/app:2" 2
+    cp -r images good
+    # One image is another one than its digest says; a file of the other waits for a writer.
+    local one two
+    one=$(app_digest 1) two=$(jq -r .config.digest /srv/app.2/manifest.json)
+    cp "images/blobs/sha256/$(app_digest 2 | cut -d: -f2)" "images/blobs/sha256/${one#*:}"
+    rm "images/blobs/sha256/${two#*:}"
+    mkfifo "images/blobs/sha256/${two#*:}"
+    bp 1 bound fetch --from oci:images
+    assert "$stderr" =~ "fetch $REGISTRY/app:1 from ".*" does not have the digest $one"
+    assert "$stderr" =~ "fetch $REGISTRY/app:2 from ".*" is not a file of "
+    assert "$(stored)" == ""
+    # A layer has another content of the same size.
+    rm -r images
+    cp -r good images
+    local layer
+    layer=$(jq -r '.layers[1].digest' /srv/app.1/manifest.json | cut -d: -f2)
+    head -c "$(stat -c %s "good/blobs/sha256/$layer")" /dev/zero >"images/blobs/sha256/$layer"
+    bp 1 bound fetch --from oci:images --quiet
+    assert "$stderr" =~ "pull $REGISTRY/app:1 from "
+    assert "$(stored)" == "$REGISTRY/app:2 $(app_digest 2)"
+    # The index is a FIFO, large, or leads elsewhere.
+    rm images/index.json
+    mkfifo images/index.json
+    bp 1 bound fetch --from oci:images
+    assert "$stderr" =~ "not a regular file"
+    rm images/index.json
+    fallocate -l 100M images/index.json
+    bp 1 bound fetch --from oci:images
+    assert "$stderr" =~ "more than 4194304 bytes"
+    rm images/index.json
+    ln -s /etc/shadow images/index.json
+    bp 1 bound fetch --from oci:images
+    assert "$stderr" !~ root:
+    bp bound fetch --from oci:good --quiet
+    whole 2
+}
+
+@test "bound fetch: from an image layout, killed, and run again" {
+    bind 1 6
+    registry_does down
+    local i pid moment
+    for ((i = 1; i <= 6; i++)); do
+        shelve "$REGISTRY/app:$i" "$i"
+    done
+    for moment in 0 1 3; do
+        "$BOOTC_PODMAN" bound fetch --quiet --jobs 2 --from oci:images >/dev/null 2>err 3>&- &
+        pid=$!
+        wait_for bash -c "[ -d /run/bootc-podman/layout0 ] && [ \"\$(jq length $STORE/overlay-images/images.json)\" -ge $moment ] || ! kill -0 $pid"
+        kill -KILL "$pid" || true # it may have been faster
+        wait "$pid" || true
+        bp '?' bound check
+        assert "$output" !~ damaged
+    done
+    bp bound fetch --quiet --from oci:images
+    whole 6
+    assert "$(stored | wc -l)" == 6
+    assert "$(ls -d /run/bootc-podman/layout* 2>/dev/null)" == ""
+}

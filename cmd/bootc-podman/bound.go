@@ -40,7 +40,7 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			lenientFlag(),
 			&cli.StringFlag{Name: "root", Usage: "lint the image in the making whose root directory is `DIR`"},
 			&cli.BoolFlag{Name: "strict", Usage: "lint and check also fail on risks"},
-			fromFlag(plan.FromDefault, plan.FromRegistry),
+			orDirs(fromFlag(plan.FromDefault, plan.FromRegistry), string(plan.FromOCI)),
 			&cli.BoolFlag{Name: "all", Usage: "refresh all bound images"},
 			&cli.IntFlag{Name: "jobs", Usage: "fetch or compare up to `N` images at a time", Value: 4},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},

@@ -20,6 +20,8 @@ type choiceFlag struct {
 	// fields returns the names of the fields of a Go template, which is allowed in place of
 	// a value; nil where none is.
 	fields func() []string
+	// dirs begins values that go on with the path of a directory, "" for none.
+	dirs string
 }
 
 // choice returns an option with these values. The usage text has the name of the value in
@@ -27,7 +29,14 @@ type choiceFlag struct {
 // "" for none.
 func choice[T ~string](name, usage, standard string, values []T) *choiceFlag {
 	list := valuesOf(values)
-	return &choiceFlag{&cli.StringFlag{Name: name, Usage: fmt.Sprintf(usage, orList(list)), Value: standard}, list, nil}
+	return &choiceFlag{StringFlag: &cli.StringFlag{Name: name, Usage: fmt.Sprintf(usage, orList(list)), Value: standard}, values: list}
+}
+
+// orDirs returns an option that also takes the path of a directory after prefix.
+func orDirs(f *choiceFlag, prefix string) *choiceFlag {
+	list := orList(f.values)
+	f.Usage, f.dirs = strings.Replace(f.Usage, list, orList(append(slices.Clone(f.values), prefix+"DIR")), 1), prefix
+	return f
 }
 
 // formatChoice returns --format with the values first, which is the default, and json.
@@ -49,8 +58,15 @@ func (f *choiceFlag) check(c *cli.Context) error {
 	if f.fields != nil || !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
 		return nil
 	}
+	values := f.values
+	if f.dirs != "" {
+		if dir, ok := strings.CutPrefix(value, f.dirs); ok && dir != "" {
+			return nil
+		}
+		values = append(slices.Clone(values), f.dirs+"DIR")
+	}
 	noun := strings.ToLower(strings.Split(f.Usage, "`")[1])
-	return usageErrorf("%s: unknown %s %q: use %s", c.Command.Name, noun, value, orList(f.values))
+	return usageErrorf("%s: unknown %s %q: use %s", c.Command.Name, noun, value, orList(values))
 }
 
 // orList returns words as they stand in a sentence: "a, b or c".

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -32,6 +33,8 @@ const (
 	// orFiles makes the shell complete files when there is no candidate.
 	orFiles directive = 0
 	noFiles directive = 4
+	// noSpace makes the shell add no space after the candidate.
+	noSpace directive = 2
 	// onlyDirs makes the shell complete directories.
 	onlyDirs directive = 16
 )
@@ -212,7 +215,7 @@ func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 				}
 				return fields, noFiles
 			}
-			return f.values, noFiles
+			return f.candidates(typed)
 		}
 	}
 	switch option {
@@ -222,6 +225,33 @@ func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 		return nil, onlyDirs
 	}
 	return nil, orFiles
+}
+
+// candidates are the values of an option of which typed is there, and directories where it takes
+// these.
+func (f *choiceFlag) candidates(typed string) ([]string, directive) {
+	if f.dirs == "" {
+		return f.values, noFiles
+	}
+	path, ok := strings.CutPrefix(typed, f.dirs)
+	if !ok {
+		how := noFiles
+		if typed != "" && strings.HasPrefix(f.dirs, typed) {
+			how |= noSpace
+		}
+		return append(slices.Clone(f.values), f.dirs), how
+	}
+	dir, begin := filepath.Split(path)
+	entries, _ := os.ReadDir(cmp.Or(dir, ".")) // sorted
+	var dirs []string
+	for _, entry := range entries {
+		if name := entry.Name(); strings.HasPrefix(name, begin) && (name[0] != '.' || begin != "") {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+				dirs = append(dirs, f.dirs+dir+name+"/")
+			}
+		}
+	}
+	return dirs, noFiles | noSpace
 }
 
 func optionNames(flags []cli.Flag) (names []string) {

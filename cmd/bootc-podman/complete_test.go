@@ -97,6 +97,25 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 	}
 }
 
+func TestCompleteDirectoriesOfAnImageLayout(t *testing.T) {
+	a := newTestApp(t)
+	for _, name := range []string{"images/one", "images/only", "images/.hidden", "two"} {
+		a.makeDir(t, name)
+	}
+	a.writeFile(t, "images/other", 0o644, "")
+	t.Chdir(a.dir)
+	const nothing = noFiles | noSpace
+	for words, want := range map[string]string{
+		"--from o": "oci:", "--from oci:images/o": "oci:images/one/ oci:images/only/", "--from oci:tw": "oci:two/",
+		"--from=oci:images/on": "oci:images/one/ oci:images/only/", "--from oci:images/.": "oci:images/.hidden/", "--from oci:none/": "",
+	} {
+		got, how := a.complete(t, strings.Split("bound fetch "+words, " ")...)
+		if strings.Join(got, " ") != want || how != int(nothing) {
+			t.Errorf("%s: got %q and %d, want %q", words, got, how, want)
+		}
+	}
+}
+
 func TestCompleteValuesOfEveryOption(t *testing.T) {
 	want := map[string]string{
 		"--authfile": ":0", "--log-level": "trace debug info warn error fatal panic :4", "--sysroot": ":16",
@@ -110,7 +129,7 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 		"set-unified --verify": "none metadata full :4", "copy-to-storage --verify": "none metadata full :4", "pull-from-default-storage --verify": "none metadata full :4",
 		"copy-to-storage --source": ":4", "copy-to-storage --target": ":4",
 		"bound --format": "text json sarif github :4", "bound --deployment": "booted staged rollback all :4", "bound --root": ":16",
-		"bound --from": "default registry :4", "bound --jobs": ":4", "bound --method": "auto clone podman :4", "bound --progress-fd": ":4", "bound --retry": ":4", "bound --verify": "none metadata full :4",
+		"bound --from": "default registry oci: :4", "bound --jobs": ":4", "bound --method": "auto clone podman :4", "bound --progress-fd": ":4", "bound --retry": ":4", "bound --verify": "none metadata full :4",
 		"dedup --format": "text json :4", "dedup --scope": "stores host :4", "dedup --max-rate": ":4", "df --format": "table json :4",
 		"gc --format": "text json :4", "version --format": "text json :4", "dedup --progress-fd": ":4",
 		"doctor --format": "text json :4", "doctor --registry": ":4", "repair --progress-fd": ":4", "localize --progress-fd": ":4",

@@ -61,6 +61,9 @@ func TestManualPagesListTheValuesOfOptions(t *testing.T) {
 			if f.fields != nil {
 				heading += "|*TEMPLATE*"
 			}
+			if f.dirs != "" {
+				heading += "|**" + f.dirs + "***DIR*"
+			}
 			if !slices.Contains(strings.Split(string(text), "\n"), heading) {
 				t.Errorf("%s has no line %q", page, heading)
 			}

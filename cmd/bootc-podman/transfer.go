@@ -72,7 +72,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 }
 
 // fromFlag has the sources that a verb can take an image from.
-func fromFlag(sources ...plan.Source) cli.Flag {
+func fromFlag(sources ...plan.Source) *choiceFlag {
 	return choice("from", "take the image from `SOURCE` only: %s", "", sources)
 }
 

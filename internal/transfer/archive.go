@@ -83,9 +83,8 @@ func (l layout) indexDigest(ref string) (string, error) {
 	case len(all) > 1 && ref == "":
 		return "", fmt.Errorf("%q has %d images", l.path, len(all))
 	}
-	blob := func(algorithm, hex string) string { return filepath.Join("blobs", algorithm, hex) }
 	digest := all[0].Digest
-	file, err := l.file(digest, blob)
+	file, err := l.file(digest, blobPath)
 	if err != nil {
 		return "", err
 	}
@@ -96,7 +95,7 @@ func (l layout) indexDigest(ref string) (string, error) {
 	if len(manifest.Manifests) > 0 { // podman chooses one of them
 		return "", nil
 	}
-	return digest, l.complete(manifest, blob)
+	return digest, l.complete(manifest, blobPath)
 }
 
 // dirDigest is lookAt for a directory as skopeo makes it.

@@ -85,7 +85,7 @@ func Left(store *cstorage.Store) []string {
 func LeftFiles(dir string) (paths []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
-		if name := entry.Name(); name == exportDir || strings.HasPrefix(name, podman.ServiceDir) {
+		if name := entry.Name(); name == exportDir || strings.HasPrefix(name, podman.ServiceDir) || strings.HasPrefix(name, layoutDir) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}

@@ -36,10 +36,19 @@ var errNoInstance = errors.New("no image for this machine")
 // Fetch brings the images into the bootc-owned store that it does not have, and those that are
 // damaged there, jobs of them at a time, and verifies that it has them. With from
 // plan.FromDefault it copies them from podman's own store, with plan.FromRegistry it pulls them;
-// with "" it pulls what podman's own store does not have with the same digest. A pull fetches
-// no layers that podman's own store has. An image that fails does not stop the others: the
+// with "" it pulls what podman's own store does not have with the same digest, and with
+// plan.FromOCI it takes them from that image layout. A pull fetches no layers that podman's own
+// store has. An image that fails does not stop the others: the
 // error has those of all.
 func Fetch(ctx context.Context, o Options, wanted []Wanted, from plan.Source, jobs int) error {
+	var layout *shelf
+	if dir, ok := strings.CutPrefix(string(from), string(plan.FromOCI)); ok {
+		var err error
+		if layout, err = openShelf(dir); err != nil {
+			return err
+		}
+		defer layout.root.Close()
+	}
 	unlock, err := o.lock(ctx)
 	if err != nil {
 		return err
@@ -48,13 +57,17 @@ func Fetch(ctx context.Context, o Options, wanted []Wanted, from plan.Source, jo
 	at := o.places(nil)
 	defer at.close()
 	o.tidy(ctx, at)
-	f := &fetching{Options: &o, places: at, from: from, jobs: jobs}
+	f := &fetching{Options: &o, places: at, from: from, shelf: layout, jobs: jobs}
 	absent, failed := f.absent(ctx, wanted)
 	if len(absent) == 0 {
 		return errors.Join(failed...)
 	}
 	if err := f.openStore(ctx); err != nil {
 		return errors.Join(append(failed, err)...)
+	}
+	if f.shelf != nil {
+		found, missing := f.supplied(absent, wanted)
+		return errors.Join(append(append(failed, missing...), f.pullAll(ctx, found)...)...)
 	}
 	absent = slices.DeleteFunc(absent, func(w *fetched) bool {
 		var err error
@@ -85,7 +98,9 @@ type fetching struct {
 	*Options
 	*places
 	from plan.Source
-	jobs int
+	// shelf is the image layout that is the only source, nil for other sources.
+	shelf *shelf
+	jobs  int
 	// mu guards the places and the events while several images are pulled.
 	mu sync.Mutex
 }
@@ -96,6 +111,8 @@ type fetched struct {
 	// full is its name with the registry, "" where podman completes it.
 	full    string
 	session *wrapper.Session
+	// supply is what the image layout has, nil for other sources.
+	supply *supply
 	// offer is what its registry has, nil where that is not known; loan is what was lent for
 	// its pull, nil for nothing.
 	offer *Offer
@@ -292,7 +309,7 @@ func (f *fetching) pullAll(ctx context.Context, pulls []*fetched) []error {
 	a := &arrival{Options: f.Options, places: f.places, to: f.bootc, from: f.own}
 	for _, w := range pulls {
 		if w.brought && !f.dryRun() {
-			err := f.verify(w.Name)
+			err := f.verify(w)
 			w.brought, failed = err == nil, append(failed, err)
 		}
 		if w.loan != nil {
@@ -352,6 +369,9 @@ func (f *fetching) pull(ctx context.Context, w *fetched, worker int) error {
 		f.Events.Retrying(r)
 	}
 	store := podman.Store{Host: &own, Session: f.bootc.Session}
+	if w.supply != nil {
+		return f.pullSupplied(ctx, w, store)
+	}
 	if w.AuthFile != "" {
 		store.Session = w.session
 	}
@@ -396,16 +416,19 @@ func (f *fetching) blobs() map[string]bool {
 }
 
 // verify checks that the store has what was pulled.
-func (f *fetching) verify(name string) error {
-	img, store, err := f.find(name)
+func (f *fetching) verify(w *fetched) error {
+	img, store, err := f.find(w.Name)
 	if err == nil && img == nil {
 		err = fmt.Errorf("%w: the store has no image of this name", ErrNotVerified)
 	}
 	if err == nil {
 		err = plan.Whole(store, true, img)
 	}
+	if err == nil && w.supply != nil && !img.Has(w.supply.digests[0]) {
+		err = fmt.Errorf("%w: the image does not have the digest %s", ErrNotVerified, w.supply.digests[0])
+	}
 	if err != nil {
-		return fmt.Errorf("verify %s: %w", name, err)
+		return fmt.Errorf("verify %s: %w", w.Name, err)
 	}
 	return nil
 }

@@ -29,6 +29,8 @@ const (
 	FromTransport Source = "transport"
 	FromOSTree    Source = "ostree"
 	FromComposefs Source = "composefs"
+	// FromOCI is followed by the path of an OCI image layout; for bound images only.
+	FromOCI Source = "oci:"
 )
 
 // Plan is how the image that a host boots is copied to the bootc-owned store. It is

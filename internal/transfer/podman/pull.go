@@ -24,17 +24,32 @@ import (
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
-// Releases of podman: the first whose service reports how far a pull is, and the first with
-// an option against retries.
+// Releases of podman: the first whose service reports how far a pull is, the first with an
+// option against retries, and the first known to name the image of an OCI image layout as the
+// layout does: podman 4.3.1 names it by the path.
 var (
 	progressSince = [2]int{5, 9}
 	retrySince    = [2]int{5, 0}
+	layoutSince   = [2]int{5, 0}
 )
 
 // Pull pulls a reference into the bootc-owned store, and tries again as Retry says. layers
 // are those of its manifest, nil when they are not known; stored returns the blobs that
 // the store has layers of.
 func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descriptor, stored func() map[string]bool) error {
+	return s.pull(ctx, &puller{Store: s, reference: reference, name: reference, layers: layers, stored: stored}, true)
+}
+
+// PullLayout is Pull for the image that an OCI image layout has under a name, which the store
+// gives it from the beginning: an old podman is replaced by skopeo.
+func (s *Store) PullLayout(ctx context.Context, dir, name string, layers []host.Descriptor, stored func() map[string]bool) error {
+	p := &puller{Store: s, reference: "oci:" + dir + ":" + name, name: name, layers: layers, stored: stored}
+	p.skopeo = slices.Compare(s.Version[:], layoutSince[:]) < 0
+	return s.pull(ctx, p, false) // the service pulls from registries only
+}
+
+// pull pulls, through podman's service if that may be.
+func (s *Store) pull(ctx context.Context, p *puller, service bool) error {
 	version := s.Version
 	if version == [2]int{} {
 		var err error
@@ -42,17 +57,16 @@ func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descri
 			return err
 		}
 	}
-	p := &puller{Store: s, reference: reference, layers: layers, stored: stored}
 	if slices.Compare(version[:], retrySince[:]) >= 0 {
 		p.args = []string{"--retry=0"}
 	}
 	// Without a listener there is nothing to report.
-	if s.Progress != nil && s.DryRun == nil && slices.Compare(version[:], progressSince[:]) >= 0 {
+	if service && s.Progress != nil && s.DryRun == nil && slices.Compare(version[:], progressSince[:]) >= 0 {
 		p.credentials, p.service = registryConfig(s.Session.Auth.Bytes())
 	}
 	p.begin()
 	defer p.job.Stop()
-	if err := s.retry(ctx, reference, func() *failure { return p.try(ctx) }); err != nil {
+	if err := s.retry(ctx, p.reference, func() *failure { return p.try(ctx) }); err != nil {
 		return err
 	}
 	p.done()
@@ -63,8 +77,12 @@ func (s *Store) Pull(ctx context.Context, reference string, layers []host.Descri
 type puller struct {
 	*Store
 	reference string
-	layers    []host.Descriptor
-	stored    func() map[string]bool
+	// name is what progress names the image.
+	name   string
+	layers []host.Descriptor
+	stored func() map[string]bool
+	// skopeo reports whether that copies, in place of podman.
+	skopeo bool
 	// args are options of podman pull; service reports whether to ask the service,
 	// with these credentials.
 	args        []string
@@ -97,7 +115,7 @@ type blob struct {
 // begin reports that the pull begins.
 func (p *puller) begin() {
 	p.parts = map[string]*blob{}
-	task := progress.Task{Name: "pulling", Description: "Pulling " + p.reference, ID: p.reference}
+	task := progress.Task{Name: "pulling", Description: "Pulling " + p.name, ID: p.name}
 	if p.Progress != nil && p.layers != nil {
 		p.wanted, p.cached = map[string]int64{}, map[string]int64{}
 		here := p.stored()
@@ -149,6 +167,13 @@ func (p *puller) try(ctx context.Context) *failure {
 		p.service = false
 	}
 	talk := &talk{to: p.Stderr}
+	if p.skopeo {
+		cmd, err := p.Session.Program("skopeo", "copy", "--", p.reference, "containers-storage:"+p.name)
+		if err == nil {
+			err = p.runCmd(ctx, talk, cmd)
+		}
+		return talk.failed(err)
+	}
 	args := append(append([]string{"image", "pull"}, p.args...), "--", p.reference)
 	return talk.failed(p.run(ctx, talk, args...))
 }
@@ -198,6 +223,11 @@ func (p *puller) run(ctx context.Context, stderr io.Writer, args ...string) erro
 	if err != nil {
 		return err
 	}
+	return p.runCmd(ctx, stderr, cmd)
+}
+
+// runCmd is run for a program on the bootc-owned store.
+func (p *puller) runCmd(ctx context.Context, stderr io.Writer, cmd wrapper.Cmd) error {
 	if cmd.Stderr = stderr; p.service {
 		cmd.Env = serviceEnv(cmd.Env)
 	}
