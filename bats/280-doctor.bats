@@ -248,12 +248,14 @@ healthy() {
     podman --storage-opt additionalimagestore="$STORE" pull -q oci:/srv/lender.oci >/dev/null
     id=$(jq -r '.[].id' /var/lib/containers/storage/overlay-images/images.json)
     [ "$(du -s /var/lib/containers/storage/overlay | cut -f1)" -lt 100 ] || die "nothing is borrowed"
+    before=$(jq -c '[.[].names]' /var/lib/containers/storage/overlay-images/images.json "$STORE/overlay-images/images.json")
     doctor_finds layers-borrowed
     name=$("$BOOTC_PODMAN" doctor --format json | jq -r '.findings[] | select(.rule == "layers-borrowed").fix')
     PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$name"
     bp doctor
     bp localize "$id"
     assert "$output" =~ 'is whole.$'
+    assert "$(jq -c '[.[].names]' /var/lib/containers/storage/overlay-images/images.json "$STORE/overlay-images/images.json")" == "$before"
     oracle rmi -f localhost/lender >/dev/null
     assert "$(podman images --format '{{.ID}}' --no-trunc)" == "sha256:$id"
     podman push -q "$id" "dir:$PWD/pushed" >/dev/null # compares the files with their checksums
