@@ -144,6 +144,8 @@ config_of() { cat "$1/$(jq -r '.config.digest | ltrimstr("sha256:")' "$1/manifes
 # start_watcher - a container of the image that compares its files all the time, holds one
 # open, and has a copy of another in the directory that is its own.
 start_watcher() {
+    # Where space is reserved for what is not written yet, the blocks of a file change later.
+    sync
     run_container -d --name watcher localhost/os:1 /bin/sh -c '
         trap "stop=1" TERM
         cat /usr/share/9/9 >/tmp/copy
@@ -152,10 +154,10 @@ start_watcher() {
         stat -c "%n %i %s %Y %Z %b" /usr/share/*/* >/tmp/stat
         echo started >/tmp/log
         while [ -z "$stop" ]; do
-            sha256sum --quiet -c /tmp/sums || echo changed >>/tmp/log
+            sha256sum --quiet -c /tmp/sums >>/tmp/log 2>&1
             sha256sum </proc/self/fd/3 >>/tmp/open
             stat -c "%n %i %s %Y %Z %b" /usr/share/*/* >/tmp/stat.now
-            [ "$(cat /tmp/stat)" = "$(cat /tmp/stat.now)" ] || echo changed >>/tmp/log
+            [ "$(cat /tmp/stat)" = "$(cat /tmp/stat.now)" ] || { echo changed; cat /tmp/stat.now >/tmp/stat.changed; } >>/tmp/log
         done
         echo stopped >>/tmp/log' 3>&- 4>&-
     upper=$(podman container inspect --format '{{.GraphDriver.Data.UpperDir}}' watcher)
@@ -169,6 +171,7 @@ place_of() { filefrag -v "$1" | sed 's/\bshared,\?//'; }
 stop_watcher() {
     podman kill --signal TERM watcher >/dev/null
     timeout 60 podman wait watcher >/dev/null
+    [ ! -e "$upper/tmp/stat.changed" ] || diff "$upper/tmp/stat" "$upper/tmp/stat.changed"
     assert "$(cat "$upper/tmp/log")" == "$(printf '%s\n' started stopped)"
     assert "$(sort -u "$upper/tmp/open")" == "$(sha256sum <1/root/usr/share/11/11)"
     place_of "$upper/tmp/copy" | diff place -

@@ -180,7 +180,7 @@ no_start() {
     start localhost/app:1
     assert "$status $output" == "0 the bound one"
     with_bound rm app
-    bp image tag localhost/kept:1 localhost/app:1
+    bp image tag --force-in-use localhost/kept:1 localhost/app:1
     bp image untag localhost/kept:1 localhost/kept:1
 }
 

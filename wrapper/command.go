@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -132,6 +133,10 @@ func (System) Run(ctx context.Context, cmd Cmd) error {
 	// Package exec takes an empty environment for that of this process.
 	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.environ()...), cmd.Files
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
+	// The kernel sends it when the thread that started the program ends, as one does with
+	// the goroutine that made it enter a namespace: it is kept out of others' reach.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = patience

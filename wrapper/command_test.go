@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +21,41 @@ import (
 
 func shell(script string) Cmd {
 	return Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: os.Environ()}
+}
+
+// TestProgramsOutliveThreads: a goroutine in a namespace takes its thread with it, which must
+// be none that started a program.
+func TestProgramsOutliveThreads(t *testing.T) {
+	const programs = 8
+	ends := make(chan error, programs)
+	var inputs []io.Closer
+	started := make(chan bool, programs)
+	for range programs {
+		r, w := io.Pipe()
+		inputs = append(inputs, w)
+		cmd := shell("echo started; exec cat")
+		cmd.Stdin, cmd.Stdout = r, writerFunc(func(p []byte) (int, error) {
+			started <- true
+			return len(p), nil
+		})
+		go func() { ends <- System{}.Run(t.Context(), cmd) }()
+	}
+	for range programs {
+		<-started
+	}
+	var threads sync.WaitGroup
+	for range 64 {
+		threads.Go(runtime.LockOSThread)
+	}
+	threads.Wait()
+	for _, input := range inputs {
+		_ = input.Close()
+	}
+	for range programs {
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestRunReportsHowAProgramEnded(t *testing.T) {

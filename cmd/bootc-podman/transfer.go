@@ -212,10 +212,21 @@ type signalError struct{ err, cause error }
 // nameSignal returns err with the name of the signal that is the cause, that of a context
 // which ended, in the place of "context canceled", which libraries say.
 func nameSignal(cause, err error) error {
-	if cause == nil || !errors.Is(err, context.Canceled) || errors.Is(cause, context.Canceled) {
+	// By its words: the cause that signal.NotifyContext gives is context.Canceled, too.
+	if cause == nil || !errors.Is(err, context.Canceled) || cause.Error() == context.Canceled.Error() {
 		return err
 	}
-	return &signalError{err: err, cause: cause}
+	var named []error
+	for _, one := range sideBySide(err) {
+		if errors.Is(one, context.Canceled) {
+			one = &signalError{err: one, cause: cause}
+		}
+		named = append(named, one)
+	}
+	if len(named) == 1 {
+		return named[0]
+	}
+	return errors.Join(named...)
 }
 
 func (e *signalError) Error() string {

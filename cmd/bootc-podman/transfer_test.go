@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -279,9 +281,13 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 }
 
 func TestErrorsNameTheSignal(t *testing.T) {
-	signal := errors.New("interrupt signal received")
-	ended, cancel := context.WithCancelCause(t.Context())
-	cancel(signal)
+	ended, release := signal.NotifyContext(t.Context(), syscall.SIGUSR1)
+	defer release()
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	<-ended.Done()
+	cause := context.Cause(ended)
 	closed, stop := context.WithCancel(t.Context())
 	stop()
 	failed := fmt.Errorf("lock store: %w", context.Canceled)
@@ -291,7 +297,7 @@ func TestErrorsNameTheSignal(t *testing.T) {
 		err  error
 		want string
 	}{
-		{name: "a signal", ctx: ended, err: failed, want: "lock store: interrupt signal received"},
+		{name: "a signal", ctx: ended, err: failed, want: "lock store: user defined signal 1 signal received"},
 		{name: "another error after a signal", ctx: ended, err: errors.New("disk full"), want: "disk full"},
 		{name: "without a signal", ctx: closed, err: failed, want: "lock store: context canceled"},
 	} {
@@ -302,8 +308,11 @@ func TestErrorsNameTheSignal(t *testing.T) {
 			}
 		})
 	}
-	if got := nameSignal(context.Cause(ended), failed); !errors.Is(got, signal) || !errors.Is(got, context.Canceled) {
+	if got := nameSignal(context.Cause(ended), failed); !errors.Is(got, cause) || !errors.Is(got, context.Canceled) {
 		t.Errorf("%v is not both errors", got)
+	}
+	if got := messages(nameSignal(cause, errors.Join(failed, errors.New("disk full"), failed))); len(got) != 2 || got[0] != "lock store: "+cause.Error() {
+		t.Errorf("of three errors, two of them equal: got %q", got)
 	}
 	if err := nameSignal(context.Cause(ended), nil); err != nil {
 		t.Errorf("got %v for no error", err)
