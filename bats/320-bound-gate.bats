@@ -176,7 +176,7 @@ no_start() {
     touch /srv/many/f
     for i in {1..100}; do echo "COPY f /f$i"; done >>/srv/many/Containerfile
     bp image tag localhost/app:1 localhost/kept:1
-    bp image build -q --layers -t localhost/app:1 /srv/many
+    timeout 300 "$BOOTC_PODMAN" image build -q --layers -t localhost/app:1 /srv/many
     start localhost/app:1
     assert "$status $output" == "0 the bound one"
     with_bound rm app
