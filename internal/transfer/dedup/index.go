@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bootc-podman/bootc-podman/internal/extents"
 )
 
@@ -38,27 +40,36 @@ type dirRecord struct {
 // shard has the files of some sizes. A worker keeps it locked while it shares a file, so
 // that two files of one content are not both taken for new.
 type shard struct {
-	mu      sync.Mutex
-	entries []entry
-	// names has the names of the files, as packName writes them.
-	names []byte
-	// byPlace, unread and sampled are hash tables: the first of a chain of entries, counted
-	// from 1, by size and place, by size, and by size and sample.
-	byPlace, unread, sampled []uint32
+	mu sync.Mutex
+	// entries are as many as count, in blocks: a list that grows would be copied.
+	entries []*[entriesBlock]entry
+	count   uint32
+	// names has the names of the files, as packName writes them, in blocks of namesBlock
+	// bytes.
+	names [][]byte
+	// byPlace and bySample are hash tables: the first of a chain of entries, counted from 1,
+	// by place, and by size and sample.
+	byPlace, bySample []uint32
 	// sizes is a set of sizes: a bit for each hash, so that it may have others, too.
 	sizes []uint64
 }
 
-// entry is a file. Its size is not kept, only size, a hash of it: the file has to be
-// opened anyway, and may have changed.
+// entry is a file. Its size is not kept, only a hash of it: the file has to be opened
+// anyway, and may have changed. Another file with the hashes of size and place is taken
+// for shared, once in 4,000 million files of a size; the next run has other hashes.
 type entry struct {
-	place uint64
-	// size is the hash by which an entry is in unread, sample that of sampled.
-	size, sample uint32
-	// nextPlace and next continue the chains of byPlace and of unread or sampled.
+	size, place uint32
+	// sample is 0 for a file that was not read.
+	sample uint32
+	// nextPlace and next continue the chains of byPlace and bySample.
 	nextPlace, next uint32
 	dir, name       uint32
 }
+
+const (
+	entriesBlock = 512
+	namesBlock   = 8192
+)
 
 func newIndex() *index { return &index{seed: maphash.MakeSeed()} }
 
@@ -82,7 +93,7 @@ func (x *index) hash(numbers ...uint64) uint64 {
 // fingerprint returns a hash of where a file of a size lies, the same for files that lie in
 // the same places, however the filesystem divides them into extents. It returns false for a
 // file with nothing to share: one without extents, or being written.
-func (x *index) fingerprint(size int64, list []extent) (uint64, bool) {
+func (x *index) fingerprint(size int64, list []extent) (uint32, bool) {
 	if len(list) == 0 {
 		return 0, false
 	}
@@ -107,7 +118,7 @@ func (x *index) fingerprint(size int64, list []extent) (uint64, bool) {
 		}
 	}
 	add(last)
-	return h.Sum64(), true
+	return uint32(h.Sum64()), true
 }
 
 // of returns the shard of a size, and the hash by which entries of the size are found.
@@ -117,51 +128,66 @@ func (x *index) of(size int64) (*shard, uint32) {
 }
 
 // has reports whether a file of a size lies where one of the index does.
-func (s *shard) has(place uint64) bool {
+func (s *shard) has(size, place uint32) bool {
 	if len(s.byPlace) == 0 {
 		return false
 	}
-	for at := s.byPlace[place%uint64(len(s.byPlace))]; at != 0; at = s.entries[at-1].nextPlace {
-		if s.entries[at-1].place == place {
+	at := s.byPlace[place%uint32(len(s.byPlace))]
+	for ; at != 0; at = s.entry(at).nextPlace {
+		if e := s.entry(at); e.place == place && e.size == size {
 			return true
 		}
 	}
 	return false
 }
 
-// add adds a file. sample is 0 when no sample was taken.
+// entry returns an entry, counted from 1.
+func (s *shard) entry(at uint32) *entry {
+	return &s.entries[(at-1)/entriesBlock][(at-1)%entriesBlock]
+}
+
+// chainLength is how many entries a chain has at most, on average.
+const chainLength = 2
+
+// add adds a file.
 func (s *shard) add(e entry, name string) {
-	e.name = uint32(len(s.names))
-	s.names = packName(grow(s.names, 2+len(name)), name)
-	s.entries = append(grow(s.entries, 1), e)
-	if len(s.entries) > len(s.byPlace) {
+	e.name = s.addName(name)
+	if s.count%entriesBlock == 0 {
+		s.entries = append(s.entries, new([entriesBlock]entry))
+	}
+	s.count++
+	*s.entry(s.count) = e
+	if s.count > chainLength*uint32(len(s.byPlace)) {
 		s.rehash(max(64, 2*len(s.byPlace)))
 		return
 	}
-	s.link(uint32(len(s.entries)))
+	s.link(s.count)
 }
 
-// grow returns list with room for n more elements. Package slices would leave a quarter of
-// the memory unused.
-func grow[T any](list []T, n int) []T {
-	if cap(list)-len(list) >= n {
-		return list
+// addName adds a name, and returns where it is.
+func (s *shard) addName(name string) uint32 {
+	last := len(s.names) - 1
+	if last < 0 || cap(s.names[last])-len(s.names[last]) < maxPacked {
+		s.names = append(s.names, make([]byte, 0, namesBlock))
+		last++
 	}
-	return append(make([]T, 0, len(list)+max(n, len(list)/16, 64)), list...)
+	at := last*namesBlock + len(s.names[last])
+	s.names[last] = packName(s.names[last], name)
+	return uint32(at)
 }
 
 func (s *shard) rehash(size int) {
-	s.byPlace, s.unread, s.sampled = make([]uint32, size), make([]uint32, size), make([]uint32, size)
-	s.sizes = make([]uint64, size/8)
-	for at := range s.entries {
-		s.link(uint32(at + 1))
+	s.byPlace, s.bySample = make([]uint32, size), make([]uint32, size)
+	s.sizes = make([]uint64, chainLength*size/8)
+	for at := range s.count {
+		s.link(at + 1)
 	}
 }
 
 // link puts an entry into its tables.
 func (s *shard) link(at uint32) {
-	e := &s.entries[at-1]
-	head := &s.byPlace[e.place%uint64(len(s.byPlace))]
+	e := s.entry(at)
+	head := &s.byPlace[e.place%uint32(len(s.byPlace))]
 	e.nextPlace, *head = *head, at
 	head = s.chain(e.size, e.sample)
 	e.next, *head = *head, at
@@ -185,22 +211,19 @@ func (s *shard) hasSize(size uint32) bool {
 
 // chain returns the start of the chain for a size and a sample.
 func (s *shard) chain(size, sample uint32) *uint32 {
-	if sample == 0 {
-		return &s.unread[size%uint32(len(s.unread))]
-	}
-	return &s.sampled[(size^sample)%uint32(len(s.sampled))]
+	return &s.bySample[(size^sample)%uint32(len(s.bySample))]
 }
 
 // same returns up to most entries of a size and a sample, the earliest first. Entries of
 // the size without a sample get theirs first by take; one of 0 leaves an entry out.
 func (s *shard) same(size, sample uint32, most int, take func(*entry) uint32) (list []entry) {
-	if len(s.entries) == 0 {
+	if s.count == 0 {
 		return nil
 	}
 	for at := s.chain(size, 0); *at != 0; {
 		i := *at
-		e := &s.entries[i-1]
-		if e.size != size {
+		e := s.entry(i)
+		if e.size != size || e.sample != 0 {
 			at = &e.next
 			continue
 		}
@@ -210,9 +233,9 @@ func (s *shard) same(size, sample uint32, most int, take func(*entry) uint32) (l
 			e.next, *head = *head, i
 		}
 	}
-	for i := *s.chain(size, sample); i != 0; i = s.entries[i-1].next {
-		if e := s.entries[i-1]; e.size == size && e.sample == sample {
-			list = append(list, e)
+	for i := *s.chain(size, sample); i != 0; i = s.entry(i).next {
+		if e := s.entry(i); e.size == size && e.sample == sample {
+			list = append(list, *e)
 		}
 	}
 	// A chain has the latest first.
@@ -227,11 +250,15 @@ func (x *index) locate(s *shard, e *entry) (*place, string) {
 	x.mu.Lock()
 	dir := x.dirs[e.dir]
 	x.mu.Unlock()
-	return dir.part.at, path.Join(dir.part.path, dir.path, unpackName(s.names[e.name:]))
+	return dir.part.at, path.Join(dir.part.path, dir.path, unpackName(s.names[e.name/namesBlock][e.name%namesBlock:]))
 }
 
-// packed marks a name whose digits are packed: an object is named by a checksum.
-const packed = 0xff
+const (
+	// packed marks a name whose digits are packed: an object is named by a checksum.
+	packed = 0xff
+	// maxPacked is the most that packName appends: for a name of NAME_MAX bytes.
+	maxPacked = 3 + unix.NAME_MAX
+)
 
 // packName appends a name to buf, with its length.
 func packName(buf []byte, name string) []byte {

@@ -123,7 +123,7 @@ func (p *pool) object(_ context.Context, w *worker, d *directory, name string) e
 	s, size := p.index.of(stat.Size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.has(at) {
+	if !s.has(size, at) {
 		s.add(entry{place: at, size: size, dir: d.number}, name)
 	}
 	return nil
@@ -152,7 +152,7 @@ func (p *pool) layerFile(ctx context.Context, w *worker, d *directory, name stri
 	s, size := p.index.of(stat.Size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.has(at) {
+	if s.has(size, at) {
 		all, _ := within(w.to, 0, ^uint64(0))
 		p.count(all, all)
 		return nil
