@@ -59,6 +59,9 @@ func Refresh(ctx context.Context, o transfer.Options, which Which, names []strin
 		}
 		problems = nil // those are of other images
 	}
+	if len(wanted) == 0 {
+		return nil, errors.Join(problems...)
+	}
 	list, err := transfer.Refresh(ctx, o, wanted, jobs, time.Now())
 	return list, errors.Join(append(problems, err)...)
 }

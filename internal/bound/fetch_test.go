@@ -62,3 +62,21 @@ func TestImagesOfUnreadableUnitsDoNotStopOthers(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestWithoutBoundImagesNothingIsRefreshed(t *testing.T) {
+	root := newHost(t)
+	deploy(root, 1, "quay.io/os:1")
+	o := transfer.Options{Dir: root.Path("locks")}
+	o.Sysroot = host.Sysroot{Dir: root.Dir, Running: root.Dir}
+	if list, err := Refresh(t.Context(), o, All, nil, 1); len(list) != 0 || err != nil {
+		t.Errorf("got %v, %v", list, err)
+	}
+	if _, err := os.Lstat(root.Path("locks")); err == nil {
+		t.Error("the lock was taken")
+	}
+	// The host is read once: its error is one.
+	o.Sysroot = host.Sysroot{Dir: t.TempDir()}
+	if _, err := Refresh(t.Context(), o, All, nil, 1); err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one error", err)
+	}
+}
