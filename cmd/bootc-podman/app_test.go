@@ -159,14 +159,28 @@ func TestAFullDiskIsAnErrorOfEveryVerb(t *testing.T) {
 }
 
 func TestNotRootIsReportedBeforeAnythingIsDone(t *testing.T) {
-	for _, args := range [][]string{
-		{"set-unified"}, {"unset-unified"}, {"copy-to-storage"}, {"pull-from-default-storage", "x"}, {"dedup"},
+	for _, tt := range []struct {
+		deed string // "" for the usage line
+		code int
+		args []string
+	}{
+		{"", 1, []string{"set-unified"}},
+		{"", 1, []string{"unset-unified"}},
+		{"", 1, []string{"copy-to-storage"}},
+		{"", 1, []string{"pull-from-default-storage", "x"}},
+		{"", 1, []string{"dedup"}},
+		{"fetch bound images", 1, []string{"bound", "fetch"}},
+		{"refresh bound images", 1, []string{"bound", "refresh", "--all"}},
+		{"compare bound images with their registries", 125, []string{"bound", "outdated"}},
+		{"fix findings", 125, []string{"doctor", "--fix"}},
 	} {
-		t.Run(args[0], func(t *testing.T) {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			a := newTestApp(t)
-			stdout, stderr, code := a.onHost(t, args...)
-			usage := a.command(&options{}).Command(args[0]).Usage
-			failure{code: 1, message: usage + ": root is needed", hint: "run it as root, for example with sudo"}.check(t, stdout, stderr, code)
+			stdout, stderr, code := a.onHost(t, tt.args...)
+			if tt.deed == "" {
+				tt.deed = a.command(&options{}).Command(tt.args[0]).Usage
+			}
+			failure{code: tt.code, message: tt.deed + ": root is needed", hint: "run it as root, for example with sudo"}.check(t, stdout, stderr, code)
 			if _, err := os.Lstat(filepath.Dir(a.confPath)); err == nil {
 				t.Error("the directory of the lock was made")
 			}

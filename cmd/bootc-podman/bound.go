@@ -63,10 +63,11 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			if format := lintFormat(c.String("format")); action != "lint" && format != lintText && format != lintJSON {
 				return usageErrorf("bound %s: unknown format %q: use text or json", action, format)
 			}
-			if c.Int("jobs") < 1 || c.Int("retry") < 0 {
-				return usageErrorf("bound %s: cannot take %d images at a time, or retry %d times", action, c.Int("jobs"), c.Int("retry"))
-			}
 			switch {
+			case c.Int("jobs") < 1:
+				return usageErrorf("bound %s: --jobs %d is less than 1", action, c.Int("jobs"))
+			case c.Int("retry") < 0:
+				return usageErrorf("bound %s: cannot retry %d times", action, c.Int("retry"))
 			case action == "list":
 				return a.listBound(o, c)
 			case action == "check":

@@ -190,6 +190,8 @@ func TestActionsOfBoundTakeTheirOptions(t *testing.T) {
 		{"bound check --format sarif", `bound check: unknown format "sarif": use text or json`},
 		{"bound list --strict", "bound list: there is no option --strict"},
 		{"bound list --deployment x", `bound: unknown deployment "x": use booted, staged, rollback or all`},
+		{"bound fetch --jobs 0", "bound fetch: --jobs 0 is less than 1"},
+		{"bound refresh --all --retry -1", "bound refresh: cannot retry -1 times"},
 		{"bound lint x", `bound lint: unexpected argument "x"`},
 		{"bound lint --root=", "bound lint: --root is empty"},
 		{"bound lint --format table", `bound: unknown format "table": use text, json, sarif or github`},

@@ -35,6 +35,9 @@ func (a *app) outdatedBound(o *options, c *cli.Context) error {
 	if err != nil {
 		return orCode(errors.Join(append(problems, err)...), exitUnknown)
 	}
+	if len(list) == 0 && len(problems) > 0 {
+		return orCode(errors.Join(problems...), exitUnknown)
+	}
 	if c.String("format") == "json" {
 		err = printJSON(a.stdout, append([]*transfer.Compared{}, list...))
 	} else {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -11,6 +12,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/doctor"
 	"github.com/bootc-podman/bootc-podman/internal/health"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
+	"github.com/bootc-podman/bootc-podman/wrapper"
 )
 
 // findingsJSON is what doctor and "status --check" print as JSON. It is described by
@@ -51,6 +53,9 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 					a.fix(c, on)
 					return c.Err()
 				})
+				if errors.Is(err, wrapper.ErrNotRoot) {
+					return orCode(err, exitUnknown)
+				}
 				if err != nil {
 					return err
 				}

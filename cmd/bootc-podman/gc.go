@@ -28,6 +28,10 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			formatChoice("print the forecast of --dry-run as `FORMAT`: %s", "text"),
 		},
 		Action: func(c *cli.Context) error {
+			forecasts := o.dryRun || c.Bool("dry-run")
+			if c.IsSet("format") && !forecasts {
+				return usageErrorf("gc: --format is of --dry-run, and gc without it removes images")
+			}
 			view := removal.Look(c.Context, a.query(o))
 			defer view.Close()
 			if unknown, ok := errors.AsType[*removal.UnknownError](view.Err); ok {
@@ -37,7 +41,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			if view.Absent != nil {
 				return view.Absent
 			}
-			if !o.dryRun && !c.Bool("dry-run") {
+			if !forecasts {
 				return a.newPruner(o, removal.Command{}).collect(c.Context, view.Needs)
 			}
 			forecast, bad := view.Forecast()

@@ -44,8 +44,11 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 		),
 		Action: func(c *cli.Context) error {
 			accept.From = plan.Source(c.String("from"))
-			if c.Int("retry") < 0 {
+			switch {
+			case c.Int("retry") < 0:
 				return usageErrorf("set-unified: cannot retry %d times", c.Int("retry"))
+			case c.IsSet("format") && !c.Bool("plan"):
+				return usageErrorf("set-unified: --format is of --plan")
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				if c.Bool("plan") {
@@ -176,7 +179,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 		outputs = append(outputs, output)
 	}
 	if a.euid != 0 && !o.dryRun && !c.Bool("plan") {
-		return fmt.Errorf("%s: %w", c.Command.Usage, wrapper.ErrNotRoot)
+		return fmt.Errorf("%s: %w", deed(c), wrapper.ErrNotRoot)
 	}
 	t := transfer.Options{
 		Options: a.query(o), Host: a.host(o), Dir: filepath.Dir(a.confPath),
@@ -204,6 +207,22 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
 	err := do(t)
 	return nameSignal(context.Cause(c.Context), err)
+}
+
+// deed returns what a command that copies images does, for an error: of a command that does
+// several things only the one that it was called for.
+func deed(c *cli.Context) string {
+	switch c.Command.Name + " " + c.Args().First() {
+	case "bound fetch":
+		return "fetch bound images"
+	case "bound outdated":
+		return "compare bound images with their registries"
+	case "bound refresh":
+		return "refresh bound images"
+	case "doctor ":
+		return "fix findings"
+	}
+	return c.Command.Usage
 }
 
 // signalError is an error of a command that a signal ended.

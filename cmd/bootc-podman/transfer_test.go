@@ -38,6 +38,9 @@ func TestTransferUsageErrors(t *testing.T) {
 		{`set-unified: unknown source "bootc"`, []string{"set-unified", "--from", "bootc"}},
 		{`set-unified: unknown format "yaml": use text or json`, []string{"set-unified", "--plan", "--format", "yaml"}},
 		{`set-unified: unexpected argument "x"`, []string{"set-unified", "x"}},
+		// A command line that asks for the form of a plan or a forecast is not meant to change anything.
+		{"set-unified: --format is of --plan", []string{"set-unified", "--format", "json"}},
+		{"gc: --format is of --dry-run", []string{"gc", "--format", "json"}},
 		{"-target", []string{"set-unified", "--target", "x"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", "Not A Name"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", ""}},
