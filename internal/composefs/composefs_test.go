@@ -22,30 +22,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 )
 
-func extract(t testing.TB, fixture string) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	if err := testcomposefs.Extract(fixture, dir); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "composefs")
-}
-
-func open(t testing.TB, dir string) *composefs.Repo {
-	t.Helper()
-	root, err := rooted.OpenRoot(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	r, err := composefs.Open(root, ".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	return r
-}
-
 func TestRepositoriesOfTheRealToolsAreRead(t *testing.T) {
 	for fixture, tag := range map[string]string{
 		testcomposefs.Cfsctl094: "quay.io/example/os:1",
@@ -53,7 +29,7 @@ func TestRepositoriesOfTheRealToolsAreRead(t *testing.T) {
 		testcomposefs.Cfsctl060: "quay.io/example/os:1",
 	} {
 		t.Run(fixture, func(t *testing.T) {
-			r := open(t, extract(t, fixture))
+			r := testcomposefs.Open(t, testcomposefs.Fixture(t, fixture))
 			if got := r.Algorithm(); got != composefs.SHA512 {
 				t.Errorf("algorithm %s", got)
 			}
@@ -87,8 +63,8 @@ func TestRepositoriesOfTheRealToolsAreRead(t *testing.T) {
 // kernel computes.
 func TestObjectsAreNamedByTheirDigests(t *testing.T) {
 	for _, fixture := range []string{testcomposefs.Cfsctl094, testcomposefs.Bootc1169, testcomposefs.Cfsctl060} {
-		dir := extract(t, fixture)
-		r := open(t, dir)
+		dir := testcomposefs.Fixture(t, fixture)
+		r := testcomposefs.Open(t, dir)
 		paths, err := filepath.Glob(dir + "/objects/*/*")
 		if err != nil || len(paths) < 20 {
 			t.Fatalf("%d objects, %v", len(paths), err)
@@ -203,26 +179,26 @@ func TestLinksThatLeadElsewhereAreRefused(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			dir := extract(t, testcomposefs.Bootc1169)
+			dir := testcomposefs.Fixture(t, testcomposefs.Bootc1169)
 			if err := os.Remove(dir + "/streams/" + name); err != nil {
 				t.Fatal(err)
 			}
 			if err := change(t, dir); err != nil {
 				t.Fatal(err)
 			}
-			if data, err := open(t, dir).Manifest(testcomposefs.Manifest); err == nil || errors.Is(err, fs.ErrNotExist) {
+			if data, err := testcomposefs.Open(t, dir).Manifest(testcomposefs.Manifest); err == nil || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("got %.40q, %v", data, err)
 			}
 		})
 	}
-	if _, err := open(t, extract(t, testcomposefs.Bootc1169)).Manifest("sha256:../../../etc/passwd"); err == nil {
+	if _, err := testcomposefs.Open(t, testcomposefs.Fixture(t, testcomposefs.Bootc1169)).Manifest("sha256:../../../etc/passwd"); err == nil {
 		t.Error("a path was taken for a digest")
 	}
 }
 
 func TestLockWaitsForAGarbageCollectionOnly(t *testing.T) {
-	dir := extract(t, testcomposefs.Bootc1169)
-	r, other := open(t, dir), open(t, dir)
+	dir := testcomposefs.Fixture(t, testcomposefs.Bootc1169)
+	r, other := testcomposefs.Open(t, dir), testcomposefs.Open(t, dir)
 	unlockOther, err := other.Lock(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
@@ -253,7 +229,7 @@ func TestLockWaitsForAGarbageCollectionOnly(t *testing.T) {
 
 func FuzzParseStream(f *testing.F) {
 	for _, fixture := range []string{testcomposefs.Bootc1169, testcomposefs.Cfsctl060} {
-		dir := extract(f, fixture)
+		dir := testcomposefs.Fixture(f, fixture)
 		names, err := filepath.Glob(dir + "/streams/oci-*")
 		if err != nil {
 			f.Fatal(err)

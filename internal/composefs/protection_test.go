@@ -9,22 +9,18 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bootc-podman/bootc-podman/internal/composefs"
 	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 )
 
 // TestUnprotectedLooksAtObjectsOnly: archives keep no fs-verity, so all objects lack it.
 func TestUnprotectedLooksAtObjectsOnly(t *testing.T) {
-	dir := t.TempDir()
-	if err := testcomposefs.Extract(testcomposefs.Cfsctl094, dir); err != nil {
-		t.Fatal(err)
-	}
-	objects, err := filepath.Glob(dir + "/composefs/objects/??/*")
+	dir := testcomposefs.Fixture(t, testcomposefs.Cfsctl094)
+	objects, err := filepath.Glob(dir + "/objects/??/*")
 	if err != nil || len(objects) < 10 {
 		t.Fatal(objects, err)
 	}
 	for _, other := range []string{"objects/aa/tmp.x", "objects/file"} {
-		path := filepath.Join(dir, "composefs", other)
+		path := filepath.Join(dir, other)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -32,16 +28,7 @@ func TestUnprotectedLooksAtObjectsOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	root, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	repo, err := composefs.Open(root, "composefs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer repo.Close()
+	repo := testcomposefs.Open(t, dir)
 	found, without, err := repo.Unprotected(10000)
 	if err != nil || found != len(objects) || len(without) != found {
 		t.Errorf("%d objects, %d without fs-verity: %v; want %d", found, len(without), err, len(objects))

@@ -19,10 +19,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/bootc-podman/bootc-podman/internal/composefs"
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // The fixtures. Each has a directory composefs with the same image; that of bootc has the
@@ -84,6 +86,32 @@ func Extract(fixture, dir string) error {
 			return err
 		}
 	}
+}
+
+// Fixture writes a fixture to a directory of a test, and returns that of its repository.
+func Fixture(t testing.TB, fixture string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := Extract(fixture, dir); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "composefs")
+}
+
+// Open opens the repository in a directory until a test ends.
+func Open(t testing.TB, dir string) *composefs.Repo {
+	t.Helper()
+	root, err := rooted.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	r, err := composefs.Open(root, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
 }
 
 // Repo is a repository that is written.

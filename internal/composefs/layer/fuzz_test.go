@@ -5,8 +5,6 @@ package layer_test
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"os"
 	"testing"
 
@@ -14,34 +12,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/composefs/layer"
 	"github.com/bootc-podman/bootc-podman/internal/testcomposefs"
 )
-
-// readEntries returns the archive as its entries are read, but for the contents of objects.
-func readEntries(r *composefs.Repo, id composefs.ID) (archive []byte, err error) {
-	a, err := layer.Open(r, id)
-	if err != nil {
-		return nil, err
-	}
-	defer a.Close()
-	for {
-		e, err := a.Next()
-		if errors.Is(err, io.EOF) {
-			return archive, nil
-		}
-		if err != nil {
-			return archive, err
-		}
-		archive = append(append(archive, e.Raw...), e.Inline...)
-		if e.File == nil {
-			continue
-		}
-		content, err := io.ReadAll(e.File)
-		e.File.Close()
-		if err != nil {
-			return archive, err
-		}
-		archive = append(archive, content...)
-	}
-}
 
 // FuzzLayer reads streams whose content is not compressed in the input, so that the fuzzer
 // changes parts. An archive that is read entry by entry is the one that is read as a whole.
@@ -55,14 +25,14 @@ func FuzzLayer(f *testing.F) {
 	objects := []composefs.ID{parts[1].Object, parts[3].Object}
 	f.Add(int64(len(archive)), testcomposefs.Content(parts, objects))
 	f.Add(int64(0), []byte{})
-	r := open(f, repo.Dir)
+	r := testcomposefs.Open(f, repo.Dir)
 	f.Fuzz(func(t *testing.T, size int64, content []byte) {
 		id, err := repo.Object(bytes.NewReader(repo.EncodeContent(composefs.LayerType, size, nil, objects, testcomposefs.Stored(content))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer os.Remove(repo.ObjectPath(id))
-		got, err := readEntries(r, id)
+		got, _, err := entriesOf(r, id)
 		if err != nil {
 			return
 		}

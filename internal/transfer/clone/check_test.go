@@ -17,24 +17,12 @@ import (
 // TestCheckComposefsFindsExchangedLayers: bootc and cfsctl give any archive the name that the
 // image's configuration has.
 func TestCheckComposefsFindsExchangedLayers(t *testing.T) {
-	dir := t.TempDir()
-	if err := testcomposefs.Extract(testcomposefs.Bootc1169, dir); err != nil {
-		t.Fatal(err)
-	}
-	root, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	repo, err := composefs.Open(root, "composefs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer repo.Close()
+	dir := testcomposefs.Fixture(t, testcomposefs.Bootc1169)
+	repo := testcomposefs.Open(t, dir)
 	if problems, err := CheckComposefs(t.Context(), repo); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	a, b := filepath.Join(dir, "composefs/streams", composefs.LayerPrefix+testcomposefs.DiffIDs()[0]), filepath.Join(dir, "composefs/streams", composefs.LayerPrefix+testcomposefs.DiffIDs()[1])
+	a, b := filepath.Join(dir, "streams", composefs.LayerPrefix+testcomposefs.DiffIDs()[0]), filepath.Join(dir, "streams", composefs.LayerPrefix+testcomposefs.DiffIDs()[1])
 	for _, rename := range [][2]string{{a, a + "x"}, {b, a}, {a + "x", b}} {
 		if err := os.Rename(rename[0], rename[1]); err != nil {
 			t.Fatal(err)

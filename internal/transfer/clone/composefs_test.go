@@ -31,15 +31,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 )
 
-// openComposefs opens the repository in a directory.
-func openComposefs(t *testing.T, dir string) *composefs.Repo {
-	t.Helper()
-	r, err := repositoryAt(dir)
-	must(t, err)
-	t.Cleanup(r.Close)
-	return r
-}
-
 // composefsImage is an image in a repository of a test, and in a store that pulled it.
 type composefsImage struct {
 	repo     *testcomposefs.Repo
@@ -104,7 +95,7 @@ func (s *testStore) cloneComposefs(t *testing.T, dir, manifest string, verify cl
 	job := clonejob.Job{
 		Destination: s.job, Names: []string{"quay.io/test/os:1"}, Verify: verify, Composefs: &clonejob.Composefs{Digest: manifest},
 	}
-	return Composefs(t.Context(), job, openComposefs(t, dir), nil)
+	return Composefs(t.Context(), job, testcomposefs.Open(t, dir), nil)
 }
 
 // shapeBut is shape without the times of directories that no entry names, and without what
@@ -354,7 +345,7 @@ func TestComposefsThatIsDamagedLeavesNothing(t *testing.T) {
 			img.renew(t)
 		}, clonejob.ErrNotVerified, "more than the 5000 bytes"},
 		"a manifest that is another": {func(t *testing.T, img *composefsImage) {
-			r := openComposefs(t, img.repo.Dir)
+			r := testcomposefs.Open(t, img.repo.Dir)
 			manifest, err := r.Manifest(img.manifest)
 			must(t, err)
 			must(t, os.WriteFile(img.object(t, int64(len(manifest))), bytes.Replace(manifest, []byte("2"), []byte("3"), 1), 0o600))
@@ -380,7 +371,7 @@ func TestComposefsThatIsDamagedLeavesNothing(t *testing.T) {
 // renew writes the documents again, whose streams refer to the objects of layers.
 func (img *composefsImage) renew(t *testing.T) {
 	t.Helper()
-	r := openComposefs(t, img.repo.Dir)
+	r := testcomposefs.Open(t, img.repo.Dir)
 	manifest, err := r.Manifest(img.manifest)
 	must(t, err)
 	config, err := r.Config("sha256:" + img.id)
@@ -450,7 +441,7 @@ func TestComposefsIsLockedWhileItIsRead(t *testing.T) {
 	defer collector.Close()
 	locked := 0
 	job := clonejob.Job{Destination: s.job, Names: []string{}, Verify: clonejob.VerifyNone, Composefs: &clonejob.Composefs{Digest: img.manifest}}
-	_, err = Composefs(t.Context(), job, openComposefs(t, img.repo.Dir), func(p clonejob.Progress) {
+	_, err = Composefs(t.Context(), job, testcomposefs.Open(t, img.repo.Dir), func(p clonejob.Progress) {
 		if p.Done && unix.Flock(int(collector.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 			locked++
 		}
