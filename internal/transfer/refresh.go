@@ -74,9 +74,7 @@ func (f *fetching) compare(ctx context.Context, wanted []Wanted) (list []*Compar
 		case c.image == nil:
 			c.State = Missing
 		default:
-			if c.item.session, err = f.session(w); err != nil {
-				c.Reason = err.Error()
-			}
+			f.connect(c)
 		}
 		if c.image != nil {
 			c.Digest = c.image.Digest
@@ -91,6 +89,14 @@ func (f *fetching) compare(ctx context.Context, wanted []Wanted) (list []*Compar
 		each(f.jobs, list, func(_ int, c *Compared) { c.ask(ctx) })
 	}
 	return list, ctx.Err()
+}
+
+// connect opens the store with the credentials for the registry of an image.
+func (f *fetching) connect(c *Compared) {
+	var err error
+	if c.item.session, err = f.session(c.item.Wanted); err != nil {
+		c.State, c.Reason = Unclear, err.Error()
+	}
 }
 
 // ask compares the image with what its registry has.
@@ -169,11 +175,11 @@ func Refresh(ctx context.Context, o Options, wanted []Wanted, jobs int, now time
 func (f *fetching) compareForRefresh(ctx context.Context, wanted []Wanted) ([]*Compared, error) {
 	compared, err := f.compare(ctx, wanted)
 	for _, c := range compared {
-		if c.State == Unclear && f.dryRun() {
+		switch {
+		case c.State == Missing:
+			f.connect(c)
+		case c.State == Unclear && c.Reason == "" && f.dryRun():
 			c.State = Outdated
-		}
-		if c.State == Missing && err == nil {
-			c.item.session, err = f.session(c.item.Wanted)
 		}
 	}
 	return compared, err
