@@ -6,6 +6,7 @@ package transfer
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -59,6 +60,9 @@ func TestCopyPlanTakesTheFirstSourceThatHasTheImage(t *testing.T) {
 	}
 	t.Run("chosen source does not have it", func(t *testing.T) {
 		h, _ := booted(t, registryOrigin, nil, nil)
+		if _, err := h.copyPlan(plan.CopyChoice{Target: target, From: plan.FromComposefs}); err == nil || !strings.HasSuffix(err.Error(), "image: composefs: the host has no such source") {
+			t.Errorf("got %v, want the reason", err)
+		}
 		if _, err := h.copyPlan(plan.CopyChoice{Target: target, From: plan.FromBootc}); !errors.Is(err, plan.ErrNoSource) {
 			t.Errorf("got %v", err)
 		}

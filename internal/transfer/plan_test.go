@@ -654,6 +654,10 @@ func TestPlanRefusesWhatCannotBeOnboarded(t *testing.T) {
 			name: "clone without the program", podman: []stored{{names: []string{imageName}, digest: bootedDigest}},
 			choice: plan.Choice{From: plan.FromDefault, Method: plan.Clone}, facts: facts{noProgram: fs.ErrNotExist}, is: plan.ErrNoSource, want: "default: bootc-podman-store is not installed",
 		},
+		{
+			name: "composefs on another host", choice: plan.Choice{From: plan.FromComposefs}, is: plan.ErrNoSource,
+			want: "no source has the booted image: bootc: does not have it; composefs: the host has no such source",
+		},
 		{name: "none left", choice: plan.Choice{Without: all}, is: plan.ErrNoSource, want: "no source has the booted image: ", moved: true},
 		{
 			name: "name with a digest for another image", image: withDigest, bootc: elsewise,

@@ -80,7 +80,7 @@ func NewCopy(v *View, choice CopyChoice) (*CopyPlan, error) {
 		}
 		p.Source = try.source
 		err := try.decide(p, v, choice)
-		if errors.Is(err, ErrNotThere) {
+		if errors.Is(err, ErrNotThere) || choice.From != "" && errors.Is(err, ErrNotSuch) {
 			refused = append(refused, fmt.Sprintf("%s: %v", p.Source, err))
 		} else if !errors.Is(err, ErrNotSuch) {
 			return p, err

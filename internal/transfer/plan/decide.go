@@ -59,6 +59,7 @@ func New(v *View, choice Choice) (*Plan, error) {
 	p.Alternatives, p.Refused = []Alternative{}, []Refusal{}
 	undecided := *p
 	refused := refusals{}
+	reported := choice.From == "" || slices.Contains(choice.Without, choice.From)
 	for i, try := range tries {
 		if choice.From != "" && choice.From != try.source && try.source != FromBootc || slices.Contains(choice.Without, try.source) {
 			continue
@@ -79,7 +80,11 @@ func New(v *View, choice Choice) (*Plan, error) {
 		*p = undecided
 		if !errors.Is(err, ErrNotSuch) {
 			refused = append(refused, fmt.Errorf("%s: %w", try.source, err))
+			reported = reported || try.source == choice.From
 		}
+	}
+	if !reported {
+		refused = append(refused, fmt.Errorf("%s: %w", choice.From, ErrNotSuch))
 	}
 	for _, source := range choice.Without {
 		if (source == FromRegistry || source == FromTransport) && !choice.AcceptNewer && p.Stored.Digest == "" {
@@ -212,9 +217,9 @@ func (r refusals) Unwrap() []error { return r }
 var (
 	// ErrNotThere is why a source is passed over.
 	ErrNotThere = errors.New("does not have it")
-	// ErrNotSuch is why a source is not worth a word: no host of this kind, or no
-	// reference like this one, has it.
-	ErrNotSuch = errors.New("there is no such source")
+	// ErrNotSuch is why a source is reported only if it was chosen: no host of this kind, or
+	// no reference like this one, has it.
+	ErrNotSuch = errors.New("the host has no such source")
 )
 
 // fromBootc looks whether the store has the image already, exported perhaps.
