@@ -646,6 +646,18 @@ func TestLayersOfAComposefsRepositoryAreCheckedWithDeep(t *testing.T) {
 	}
 }
 
+func TestDeepWithoutRootIsReportedAsUnknown(t *testing.T) {
+	h := newHost(t)
+	o := h.options()
+	o.Euid, o.Deep = 1000, true
+	found := Findings(Examine(t.Context(), o))
+	if !slices.ContainsFunc(found, func(f health.Finding) bool {
+		return f.Severity == health.Unknown && strings.Contains(f.What, "layers with their digests: root is needed")
+	}) {
+		t.Errorf("got %v", found)
+	}
+}
+
 func TestLabelsAreNotComparedWithoutAPolicy(t *testing.T) {
 	h := newHost(t)
 	h.Write("sys/fs/selinux/enforce", "1")

@@ -243,6 +243,9 @@ func (ex *examination) content() (list []Problem) {
 	if !ex.Deep {
 		return nil
 	}
+	if ex.Euid != 0 {
+		return unread(fmt.Errorf("compare the content of layers with their digests: %w", wrapper.ErrNotRoot))
+	}
 	for _, s := range ex.stores() {
 		result, err := transfer.Care(ex.ctx, ex.Options.Options, s.bootc, clonejob.Care{Check: true})
 		if err != nil {
