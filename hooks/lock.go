@@ -42,8 +42,21 @@ func ReadLock(root string) (lock Lock, err error) {
 	return lock, nil
 }
 
+// LockError reports that an image bound to the deployment of a role cannot be locked.
+type LockError struct {
+	Image string
+	Role  host.Role
+	Err   error
+}
+
+func (e *LockError) Error() string {
+	return fmt.Sprintf("lock bound image %q of the %s deployment: %v", e.Image, e.Role, e.Err)
+}
+
+func (e *LockError) Unwrap() error { return e.Err }
+
 // MakeLock makes a lock of the images that are bound to the booted and to the staged
-// deployment, as the bootc-owned store has them. One that it does not have is an error. The
+// deployment, as the bootc-owned store has them. One that it does not have is a *LockError. The
 // warnings are what could not be read of other deployments, and of a staged one whose
 // images are not known before it boots.
 func MakeLock(root string) (lock Lock, warnings []error, err error) {
@@ -67,7 +80,7 @@ func MakeLock(root string) (lock Lock, warnings []error, err error) {
 			err = errors.New("no digest is recorded")
 		}
 		if err != nil {
-			return lock, nil, fmt.Errorf("lock bound image %q of the %s deployment: %w", b.Image, b.role, err)
+			return lock, nil, &LockError{b.Image, b.role, err}
 		}
 		lock.Images[b.Image] = img.Digest
 	}

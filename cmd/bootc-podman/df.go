@@ -37,7 +37,7 @@ func (a *app) dfCommand(o *options) *cli.Command {
 			}
 			report, bad := diskuse.Read(c.Context, query)
 			if report != nil && view.Err != nil {
-				bad = append(bad, view.Err)
+				bad = append(bad, unforced(view.Err))
 				report.Problems = append(report.Problems, view.Err.Error())
 			}
 			return a.settle(c, bad, report != nil && len(report.Stores) > 0, func() error {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/diskuse"
@@ -44,6 +45,15 @@ Filesystem of ostree, default: xfs, 20 GB of 50 GB available
 	}
 	if err := printUse(failingWriter{}, r, false); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestDfNamesNoOptionOfOtherVerbs(t *testing.T) {
+	a := newTestApp(t)
+	a.writeFile(t, bootcStore+"/overlay-images/images.json", 0o600, "[")
+	_, stderr, code := a.onHost(t, "df")
+	if code != 1 || !strings.Contains(stderr, "Error: determine which images the host needs: ") || strings.Contains(stderr, "--force") {
+		t.Errorf("exit status %d, %s", code, stderr)
 	}
 }
 

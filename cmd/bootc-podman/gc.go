@@ -34,9 +34,8 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			}
 			view := removal.Look(c.Context, a.query(o))
 			defer view.Close()
-			if unknown, ok := errors.AsType[*removal.UnknownError](view.Err); ok {
-				// Not the error itself, whose hint is an option that gc does not have.
-				return fmt.Errorf("determine which images the host needs: %w", unknown.Err)
+			if view.Err != nil {
+				return unforced(view.Err)
 			}
 			if view.Absent != nil {
 				return view.Absent
@@ -54,6 +53,15 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			})
 		},
 	})
+}
+
+// unforced returns an error of removal.Look for a verb without the option --force-in-use, which
+// the hint of an *removal.UnknownError names.
+func unforced(err error) error {
+	if unknown, ok := errors.AsType[*removal.UnknownError](err); ok {
+		return fmt.Errorf("determine which images the host needs: %w", unknown.Err)
+	}
+	return err
 }
 
 // collect removes the images that nothing needs, and prints their IDs.

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
+	"github.com/bootc-podman/bootc-podman/internal/bound"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/removal"
@@ -150,6 +152,16 @@ func storeSteps(words []string) []step {
 // transferSteps are about images, and about moving them.
 func transferSteps() []step {
 	return []step{
+		as(func(lock *hooks.LockError) string {
+			if !errors.Is(lock, cstorage.ErrNotFound) {
+				return ""
+			}
+			return "\"bootc-podman bound fetch\" brings bound images that are missing"
+		}),
+		is("\"bootc-podman bound list\" prints the bound images, as their units spell them", bound.ErrNotBound),
+		as(func(*clonejob.NoProgramError) string {
+			return "install bootc-podman as a whole: \"make install\" and packages bring this program, too"
+		}),
 		is("without --no-wait, it waits for the other to end", transfer.ErrBusy),
 		as(func(origin *plan.OriginError) string {
 			if !errors.Is(origin, cstorage.ErrUnreadable) {

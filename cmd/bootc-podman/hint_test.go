@@ -12,7 +12,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
+	"github.com/bootc-podman/bootc-podman/internal/bound"
+	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -83,6 +86,15 @@ func TestHint(t *testing.T) {
 		},
 		{name: "a storage.conf for root only", err: &storageconf.ConfError{Err: fs.ErrPermission}, want: "root may be needed"},
 		{name: "moved on", err: fmt.Errorf("%w: %w", plan.ErrNoSource, plan.ErrMovedOn), want: "--accept-newer takes another image of the same name"},
+		{
+			name: "no private program", err: &clonejob.NoProgramError{Err: fs.ErrNotExist},
+			want: "install bootc-podman as a whole: \"make install\" and packages bring this program, too",
+		},
+		{
+			name: "a bound image to lock that is missing", err: &hooks.LockError{Err: cstorage.ErrNotFound},
+			want: "\"bootc-podman bound fetch\" brings bound images that are missing",
+		},
+		{name: "not bound", err: bound.ErrNotBound, want: "\"bootc-podman bound list\" prints the bound images, as their units spell them"},
 		{name: "no name with a tag", err: transfer.ErrNoTag, want: "give it one in podman's own store: podman tag IMAGE NAME:TAG"},
 		{
 			name: "will not fit", err: &transfer.SpaceError{Mountpoint: "/sysroot", Err: transfer.ErrNoSpace},

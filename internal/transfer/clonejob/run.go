@@ -23,14 +23,21 @@ const Program = "bootc-podman-store"
 // Makefile sets it.
 var libexecDir string
 
+// NoProgramError reports that the private program cannot be found.
+type NoProgramError struct{ Err error }
+
+func (e *NoProgramError) Error() string { return fmt.Sprintf("find %s: %v", Program, e.Err) }
+
+func (e *NoProgramError) Unwrap() error { return e.Err }
+
 // FindProgram returns the path of the private program that belongs to the executable
 // self: beside it in a build tree, else in the libexec directory of the same prefix,
-// else in the one that this program was built for. The error is fs.ErrNotExist when it
-// is not installed.
+// else in the one that this program was built for. The error is a *NoProgramError, of
+// fs.ErrNotExist when it is not installed.
 func FindProgram(self string) (string, error) {
 	real, err := filepath.EvalSymlinks(self)
 	if err != nil {
-		return "", fmt.Errorf("find %s: %w", Program, err)
+		return "", &NoProgramError{err}
 	}
 	dir := filepath.Dir(real)
 	dirs := []string{dir, filepath.Join(dir, "../libexec/bootc-podman")}
@@ -43,7 +50,7 @@ func FindProgram(self string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("find %s: %w", Program, err)
+	return "", &NoProgramError{err}
 }
 
 // Run has the private program, of which program is the path, do a job. run is what
