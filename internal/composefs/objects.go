@@ -4,22 +4,17 @@
 package composefs
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
 // OpenObjects opens the directory of the objects. In it are directories with objects, whose
 // names IsObject returns true for.
 func (r *Repo) OpenObjects() (*os.File, error) {
-	full := filepath.Join(r.Path(), "objects")
-	fd, err := r.openBeneath("objects", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: full, Err: err}
-	}
-	return os.NewFile(uintptr(fd), full), nil
+	return rooted.Open(r.dir, "objects", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 }
 
 // IsObject reports whether the name of a file in a directory of objects is that of an object.

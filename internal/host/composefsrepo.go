@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 
 	"github.com/bootc-podman/bootc-podman/internal/composefs"
 )
@@ -30,18 +29,13 @@ func (s Sysroot) OpenComposefs() (*composefs.Repo, error) {
 	return composefs.Open(phys, composefsRepo)
 }
 
-// readComposefsImage returns the manifest and the configuration of the image with a
-// manifest digest in the composefs repository below phys. The error is fs.ErrNotExist where
-// the repository does not have it, as after a garbage collection by another bootc.
+// ComposefsImage returns the manifest and the configuration of the image with a manifest
+// digest in a composefs repository. The error is fs.ErrNotExist where the repository does
+// not have it, as after a garbage collection by another bootc.
 //
 // Both are compared with their digests, so that it does not matter what else is wrong with
 // the repository.
-func readComposefsImage(phys *os.File, digest string) (manifest Manifest, config ImageConfig, err error) {
-	repo, err := composefs.Open(phys, composefsRepo)
-	if err != nil {
-		return manifest, config, err
-	}
-	defer repo.Close()
+func ComposefsImage(repo *composefs.Repo, digest string) (manifest Manifest, config ImageConfig, err error) {
 	read := func(document func(string) ([]byte, error), digest string, into any) error {
 		data, err := document(digest)
 		if err == nil {
@@ -59,7 +53,13 @@ func readComposefsImage(phys *os.File, digest string) (manifest Manifest, config
 // bootc reports. It returns false where the repository does not have it in a form that is
 // known, or may not be read.
 func (r *sysrootReader) readRepoInfo(d *Deployment) bool {
-	manifest, config, err := readComposefsImage(r.phys, d.ManifestDigest)
+	repo, err := composefs.Open(r.phys, composefsRepo)
+	var manifest Manifest
+	var config ImageConfig
+	if err == nil {
+		defer repo.Close()
+		manifest, config, err = ComposefsImage(repo, d.ManifestDigest)
+	}
 	// A stream in an unknown form is no fault of the host.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, composefs.ErrNoRepo) || errors.Is(err, fs.ErrPermission) || errors.Is(err, composefs.ErrFormat) {
 		return false

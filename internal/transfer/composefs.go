@@ -5,7 +5,6 @@ package transfer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,19 +33,8 @@ func (o Options) composefsLayers(digest string) ([]host.Descriptor, error) {
 }
 
 func layersOf(repo *composefs.Repo, digest string) (layers []host.Descriptor, err error) {
-	read := func(document func(string) ([]byte, error), digest string, into any) error {
-		text, err := document(digest)
-		if err == nil {
-			err = json.Unmarshal(text, into)
-		}
-		return err
-	}
-	var manifest host.Manifest
-	var config host.ImageConfig
-	if err := read(repo.Manifest, digest, &manifest); err != nil {
-		return nil, err
-	}
-	if err := read(repo.Config, manifest.Config.Digest, &config); err != nil {
+	_, config, err := host.ComposefsImage(repo, digest)
+	if err != nil {
 		return nil, err
 	}
 	for _, diffID := range config.RootFS.DiffIDs {
