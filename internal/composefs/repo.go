@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package composefs reads a composefs repository as files: its metadata, the names of
-// streams and tags, objects, and the headers of split streams. It starts no program and
+// streams, objects, and the headers of split streams. It starts no program and
 // writes nothing. What is compressed in a split stream is read by package layer below it,
 // since the decompressor is slow to start.
 //
@@ -10,7 +10,7 @@
 // splitstream.rs there, of the versions 0.6 to 0.9, as bootc 1.12 and later write it.
 //
 // What is read is verified only where the documentation of a function says so. The kernel
-// protects objects, in a repository with fs-verity, and no names, streams or tags. Only the
+// protects objects, in a repository with fs-verity, and no names of streams. Only the
 // digests of manifest, configuration and layers prove what an image has.
 package composefs
 
@@ -23,7 +23,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -227,7 +226,7 @@ func (r *Repo) Lock(ctx context.Context, limit time.Duration) (unlock func(), er
 // Stream returns the object that a stream is in now. The error is fs.ErrNotExist for none.
 // An upgrade may give the name to another object at any time, so it is looked up once.
 func (r *Repo) Stream(name string) (ID, error) {
-	target, err := r.readlink("streams", name)
+	target, err := r.readlink(name)
 	if err != nil {
 		return "", err
 	}
@@ -251,38 +250,9 @@ func (r *Repo) Streams(prefix string) (digests []string, err error) {
 	return digests, err
 }
 
-// Tag is a name for an image. The garbage collection keeps what has one.
-type Tag struct {
-	// Name is what the writer calls the image; bootc gives "localhost/bootc-" with the
-	// manifest digest, and writes the name in the deployment's origin.
-	Name string
-	// Manifest is the digest of the manifest, "" if the tag is damaged.
-	Manifest string
-}
-
-// Tags returns the tags of OCI images, ordered by the names of their files.
-func (r *Repo) Tags() ([]Tag, error) {
-	const dir = "streams/refs/oci"
-	names, err := rooted.Names(r.dir, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var tags []Tag
-	for _, name := range names {
-		tag := Tag{Name: strings.NewReplacer("%2F", "/", "%25", "%").Replace(name)}
-		if target, err := r.readlink(dir, name); err == nil {
-			digest, ok := strings.CutPrefix(target, "../../"+ManifestPrefix)
-			if ok && IsDigest(digest) {
-				tag.Manifest = digest
-			}
-		}
-		tags = append(tags, tag)
-	}
-	return tags, err
-}
-
-// readlink returns the target of a link in a directory of the repository.
-func (r *Repo) readlink(dir, name string) (string, error) {
+// readlink returns the target of a link to a stream.
+func (r *Repo) readlink(name string) (string, error) {
+	const dir = "streams"
 	fail := func(err error) (string, error) {
 		return "", &fs.PathError{Op: "readlink", Path: filepath.Join(r.Path(), dir, name), Err: err}
 	}
@@ -357,14 +327,6 @@ func (r *Repo) OpenObject(id ID) (f *os.File, size int64, err error) {
 func IsDigest(s string) bool {
 	sum, ok := strings.CutPrefix(s, "sha256:")
 	return ok && len(sum) == 64 && isHex(sum)
-}
-
-// LacksLayers returns those of a list of diff IDs that the repository has no stream of.
-func (r *Repo) LacksLayers(diffIDs []string) []string {
-	return slices.DeleteFunc(slices.Clone(diffIDs), func(id string) bool {
-		_, err := r.Layer(id)
-		return err == nil
-	})
 }
 
 // Layer returns the object of the stream of a layer by its diff ID. The error is

@@ -149,7 +149,7 @@ func (r *Repo) Object(content io.Reader) (composefs.ID, error) {
 		return "", err
 	}
 	defer f.Close()
-	v := composefs.NewVerity(r.Algorithm)
+	v := NewVerity(r.Algorithm)
 	if _, err := io.Copy(io.MultiWriter(v, f), content); err != nil {
 		return "", err
 	}
@@ -370,12 +370,6 @@ func (r *Repo) Image(tag string, manifest, config []byte, layers []Ref) error {
 	}
 	escaped := strings.NewReplacer("%", "%25", "/", "%2F").Replace(tag)
 	return r.symlink("../../"+composefs.ManifestPrefix+digest, "streams/refs/oci/"+escaped)
-}
-
-// Collect removes all objects and streams that nothing refers to any more if the tags are
-// gone: that is, all of them, as a garbage collection without tags does.
-func (r *Repo) Collect() error {
-	return errors.Join(os.RemoveAll(filepath.Join(r.Dir, "objects")), os.RemoveAll(filepath.Join(r.Dir, "streams")))
 }
 
 type descriptor struct {

@@ -12,7 +12,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"strings"
 
@@ -28,10 +27,9 @@ type Entry struct {
 	Header *tar.Header
 	// Inline is the content of a regular file that is no object.
 	Inline []byte
-	// Object is the content of a regular file, "" for none. File is its object, open,
-	// which the caller closes.
-	Object composefs.ID
-	File   *os.File
+	// File is the object with the content of a regular file, nil for none. The caller closes
+	// it.
+	File *os.File
 }
 
 const (
@@ -75,9 +73,6 @@ func Open(r *composefs.Repo, id composefs.ID) (*Archive, error) {
 
 // Close closes the archive.
 func (a *Archive) Close() { a.chunks.close() }
-
-// Size is the size of the archive in bytes, as its writer says, and no more can be read.
-func (a *Archive) Size() int64 { return a.chunks.stream.Size }
 
 // Next returns the next entry. The error is io.EOF at the end, ErrDamaged for what is no
 // archive, and fs.ErrNotExist if an object is gone.
@@ -126,7 +121,7 @@ func (a *Archive) content(e *Entry) (err error) {
 			return a.damagedf("object %q has %d bytes instead of the %d of %q", c.object.Name(), c.size, e.Header.Size, e.Header.Name)
 		}
 		// From here on the caller closes it.
-		e.Object, e.File, c.object = c.id, c.object, nil
+		e.File, c.object = c.object, nil
 		c.left, a.zeros = 0, c.size
 		return nil
 	}
@@ -190,49 +185,6 @@ func (h *headerReader) Seek(offset int64, whence int) (int64, error) {
 
 func (a *Archive) damagedf(format string, args ...any) error {
 	return fmt.Errorf("read archive in %q: %w", a.chunks.stream.Name(), damagedf(format, args...))
-}
-
-// File is a file in a layer whose content is an object.
-type File struct {
-	// Path is the name in the archive, as it is written there.
-	Path string
-	// Object has the content, Size is its size in bytes. Header has all else, see
-	// archive/tar.
-	Object composefs.ID
-	Size   int64
-	Header *tar.Header
-}
-
-// Files returns the files of the layer in an object whose contents are objects, in the
-// order of the archive, in which the last one of a path counts. Hard links to them, and
-// files of up to 64 bytes, are not among them. The objects are there and have the right
-// size, but are not read. After an error, which is one of Open and Next, there are no more.
-func Files(r *composefs.Repo, id composefs.ID) iter.Seq2[File, error] {
-	return func(yield func(File, error) bool) {
-		a, err := Open(r, id)
-		if err != nil {
-			yield(File{}, err)
-			return
-		}
-		defer a.Close()
-		for {
-			e, err := a.Next()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				yield(File{}, err)
-				return
-			}
-			if e.File == nil {
-				continue
-			}
-			e.File.Close()
-			if !yield(File{Path: e.Header.Name, Object: e.Object, Size: e.Header.Size, Header: e.Header}, nil) {
-				return
-			}
-		}
-	}
 }
 
 // recordSize is the size of what GNU tar and Python write at once: their archives end with

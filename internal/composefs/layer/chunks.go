@@ -55,7 +55,6 @@ type chunks struct {
 	// left are the bytes of the present part. object is open if that is one.
 	left   int64
 	object *os.File
-	id     composefs.ID
 	// size is that of the object. total and inline are those of all parts so far.
 	size, total, inline int64
 }
@@ -136,12 +135,11 @@ func (c *chunks) open(n int64) error {
 	if n >= int64(c.stream.Objects()) {
 		return damagedf("stream %q names object %d of %d", c.stream.Name(), n, c.stream.Objects())
 	}
-	id := c.stream.Object(int(n))
-	f, size, err := c.repo.OpenObject(id)
+	f, size, err := c.repo.OpenObject(c.stream.Object(int(n)))
 	if err != nil {
 		return err
 	}
-	c.object, c.id, c.size, c.left = f, id, size, size
+	c.object, c.size, c.left = f, size, size
 	return nil
 }
 

@@ -14,8 +14,8 @@ import (
 
 // Image is an image in a repository. Its documents have the digests that name them.
 type Image struct {
-	Manifest, Config             []byte
-	ManifestDigest, ConfigDigest string
+	Manifest, Config []byte
+	ConfigDigest     string
 	// Layers are the lowest first.
 	Layers []Layer
 }
@@ -57,7 +57,7 @@ func OpenImage(r *composefs.Repo, digest string) (*Image, error) {
 }
 
 func openImage(r *composefs.Repo, digest string) (*Image, error) {
-	img := &Image{ManifestDigest: digest}
+	img := &Image{}
 	id, err := r.Stream(composefs.ManifestPrefix + digest)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,15 @@
 // SPDX-FileCopyrightText: The bootc-podman authors
 // SPDX-License-Identifier: Apache-2.0
 
-package composefs_test
+package testcomposefs
 
-import "github.com/bootc-podman/bootc-podman/internal/composefs"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/bootc-podman/bootc-podman/internal/composefs"
+)
 
 // verityDigests were computed by a program in Python, by the kernel's documentation.
 var verityDigests = []struct {
@@ -35,4 +41,48 @@ var verityDigests = []struct {
 	{composefs.SHA512, 16777216, "30d9fb762c2441d15af86e3d141bf92b683de3f009c452a8c5df80c88b8cde78419d69153fdf5742d821df312fce7f3d46d30a8550f628b4bbf1427932cdb855"},
 	{composefs.SHA256, 32, "e9f91b0195ee822bb24ac560f74cd68a4f26917cb965c9552450abe4f1b32ea3"},
 	{composefs.SHA512, 64, "b9a1e34ad283434636409997fdfa60e21dac91b8cf5d1d939a64761ad03a27909d21ec31f7ed844ffdaa9353f070d3fba2f84bfc0ed8712eced1241d1d982c7b"},
+}
+
+// TestObjectsAreNamedByTheirDigests: those of real tools, which are verified to be what the
+// kernel computes.
+func TestObjectsAreNamedByTheirDigests(t *testing.T) {
+	for _, fixture := range []string{Cfsctl094, Bootc1169, Cfsctl060} {
+		paths, err := filepath.Glob(Fixture(t, fixture) + "/objects/*/*")
+		if err != nil || len(paths) < 20 {
+			t.Fatalf("%d objects, %v", len(paths), err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := NewVerity(composefs.SHA512)
+			_, _ = v.Write(data) // never fails
+			if name := filepath.Base(filepath.Dir(path)) + filepath.Base(path); string(v.ID()) != name {
+				t.Errorf("%s has the digest %s", name, v.ID())
+			}
+		}
+	}
+}
+
+// TestVerityDigestsOfBothAlgorithms: of files of zeros, but for the last byte, which is 1, at
+// the borders of blocks and levels.
+func TestVerityDigestsOfBothAlgorithms(t *testing.T) {
+	for _, test := range verityDigests {
+		data := make([]byte, test.size)
+		if test.size > 0 {
+			data[test.size-1] = 1
+		}
+		v := NewVerity(test.algorithm)
+		for rest := data; len(rest) > 0; { // in pieces that are no blocks
+			n := min(len(rest), 1000)
+			if _, err := v.Write(rest[:n]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if got := v.ID(); got != composefs.ID(test.want) {
+			t.Errorf("%s of %d bytes: got %s, want %s", test.algorithm, test.size, got, test.want)
+		}
+	}
 }
