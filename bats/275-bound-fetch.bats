@@ -445,6 +445,9 @@ stored() { oracle image ls -a --digests --format '{{.Repository}}:{{.Tag}} {{.Di
     shelve "$REGISTRY/app:1" 1
     shelve app:2 2
     shelve whatever 4
+    # podman's own store need not exist.
+    umount -q /var/lib/containers/storage/overlay || true
+    rm -rf /var/lib/containers/storage
     bp 1 bound fetch --dry-run --from oci:images
     assert "$output" =~ "image layout of the image $(app_digest 2) in \"$PWD/images\", as $REGISTRY/app:2"
     assert "$output" =~ "oci:/run/bootc-podman/layout0:$REGISTRY/app:1"

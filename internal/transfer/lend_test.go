@@ -67,6 +67,13 @@ func digestOf(kind string, c rune) string {
 	return "sha256:" + strings.Repeat("0", 60) + fmt.Sprintf("%x%x", kind, string(c))
 }
 
+func TestStoreThatDoesNotExistLendsNothing(t *testing.T) {
+	layers := []host.Descriptor{{MediaType: "type", Digest: digestOf("b", 'a'), Size: 10}}
+	if loan := plan.LoanOf(nil, nil, layers, nil); loan != nil {
+		t.Errorf("got %+v", loan)
+	}
+}
+
 func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
 	manifest := func(kind string) (layers []host.Descriptor) {
 		for _, c := range "abc" {

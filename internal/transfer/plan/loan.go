@@ -30,7 +30,7 @@ func (l *Loan) ID() string { return clonejob.LentImage(l.Image, len(l.Blobs)) }
 // It returns nil for none.
 func NewLoan(from, to *cstorage.Store, repo []host.RepoCommit, manifestDigest string) *Loan {
 	i := slices.IndexFunc(repo, func(img host.RepoCommit) bool { return img.ManifestDigest == manifestDigest })
-	if from == nil || i < 0 {
+	if i < 0 {
 		return nil
 	}
 	layers, diffIDs := repo[i].Manifest.Layers, repo[i].Config.RootFS.DiffIDs
@@ -41,8 +41,11 @@ func NewLoan(from, to *cstorage.Store, repo []host.RepoCommit, manifestDigest st
 }
 
 // LoanOf is NewLoan for an image with the layers of a manifest. diffIDs are theirs, nil where
-// they are not known.
+// they are not known; from and to are nil for stores that do not exist.
 func LoanOf(from, to *cstorage.Store, layers []host.Descriptor, diffIDs []string) *Loan {
+	if from == nil {
+		return nil
+	}
 	have := 0
 	if to != nil {
 		for _, img := range to.Images {
