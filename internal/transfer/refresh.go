@@ -68,7 +68,7 @@ func (f *fetching) compare(ctx context.Context, wanted []Wanted) (list []*Compar
 		c.image, store, err = f.find(w.Name)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("look up image %q: %w", w.Name, err)
+			return nil, fmt.Errorf("compare image %q: %w", w.Name, err)
 		case strings.Contains(w.Name, "@"):
 			c.State = Pinned
 		case c.image == nil:
@@ -250,7 +250,7 @@ func (f *fetching) untagKept(ctx context.Context, wanted []Wanted) error {
 	for _, w := range wanted {
 		img, _, err := f.find(w.Name)
 		if err != nil {
-			return fmt.Errorf("look up image %q: %w", w.Name, err)
+			return fmt.Errorf("refresh image %q: %w", w.Name, err)
 		}
 		if img == nil {
 			continue
