@@ -336,14 +336,8 @@ func storedName(name string, short func() (cstorage.ShortNames, error)) (string,
 	if err != nil {
 		return "", err
 	}
-	switch {
-	case n.Digest != "":
-		n.Tag = ""
-	case n.Tag == "":
-		n.Tag = "latest"
-	}
-	first, _, found := strings.Cut(name, "/")
-	if found && (first == "localhost" || strings.ContainsAny(first, ".:")) {
+	n = n.Stored()
+	if !cstorage.IsShort(name) {
 		return n.String(), nil
 	}
 	// podman pulls a short name from its alias, else from a registry of its configuration.

@@ -270,12 +270,7 @@ func (s *Store) Named(name string) *Image { return s.byName[name] }
 // ByFullName finds an image by a name with registry. For one with a digest, it is
 // enough that the image has the digest, and a name of the same repository.
 func (s *Store) ByFullName(name Name) *Image {
-	if name.Digest == "" && name.Tag == "" {
-		name.Tag = "latest"
-	}
-	if name.Digest != "" {
-		name.Tag = ""
-	}
+	name = name.Stored()
 	if img := s.byName[name.String()]; img != nil || name.Digest == "" {
 		return img
 	}

@@ -110,6 +110,18 @@ func ParseStorable(s string) (Name, error) {
 	return Name{}, fmt.Errorf("image name %q: %w: %w", s, ErrUnreadable, err)
 }
 
+// Stored is the name by which podman stores an image that it pulls by this one: with either
+// a digest or a tag.
+func (n Name) Stored() Name {
+	switch {
+	case n.Digest != "":
+		n.Tag = ""
+	case n.Tag == "":
+		n.Tag = "latest"
+	}
+	return n
+}
+
 // Repository is the name without tag and digest.
 func (n Name) Repository() string {
 	if n.Domain == "" {

@@ -118,11 +118,5 @@ func storedName(image host.ImageReference, parse func(string) (cstorage.Name, er
 	if err != nil {
 		return cstorage.Name{}, err
 	}
-	switch {
-	case name.Digest != "": // podman does not look at the tag then.
-		name.Tag = ""
-	case name.Tag == "":
-		name.Tag = "latest"
-	}
-	return name, nil
+	return name.Stored(), nil
 }

@@ -204,12 +204,7 @@ func fullNames(name string) (all []string) {
 		if err != nil {
 			continue
 		}
-		if full.Digest != "" {
-			full.Tag = ""
-		} else if full.Tag == "" {
-			full.Tag = "latest"
-		}
-		all = append(all, full.String())
+		all = append(all, full.Stored().String())
 	}
 	return append(all, name)
 }

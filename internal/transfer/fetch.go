@@ -131,8 +131,9 @@ func (f *fetching) absent(ctx context.Context, wanted []Wanted) (absent []*fetch
 			failed = append(failed, fmt.Errorf("fetch %s: %w", w.Name, err))
 		case !there:
 			item := &fetched{Wanted: w}
-			if name, err := cstorage.ParseName(bareName(w.Name)); err == nil && name.Domain != "" && strings.HasPrefix(bareName(w.Name), name.Domain+"/") {
-				item.full = bareName(w.Name)
+			name := bareName(w.Name)
+			if _, err := cstorage.ParseName(name); err == nil && !cstorage.IsShort(name) {
+				item.full = name
 			}
 			absent = append(absent, item)
 		}

@@ -111,13 +111,7 @@ func (s *shelf) supply(name string, all []Wanted) (*supply, error) {
 // storedName is the name that podman stores an image under which it pulls by a name.
 func storedName(name string) (cstorage.Name, error) {
 	n, err := cstorage.ParseName(bareName(name))
-	switch {
-	case n.Digest != "":
-		n.Tag = ""
-	case n.Tag == "":
-		n.Tag = "latest"
-	}
-	return n, err
+	return n.Stored(), err
 }
 
 // rule reports whether an image that a layout calls ref may be the one that a name means.

@@ -182,10 +182,7 @@ func fullName(name string) (string, error) {
 	if !strings.HasPrefix(name, n.Domain+"/") || n.Domain == "" || n.Digest != "" || strings.HasPrefix(name, clonejob.Unfinished) {
 		return "", fmt.Errorf("image name %q: %w", name, errShort)
 	}
-	if n.Tag == "" {
-		n.Tag = "latest"
-	}
-	return n.String(), nil
+	return n.Stored().String(), nil
 }
 
 // untilSignal returns a context that ends with a signal that ends podman. caught returns the
