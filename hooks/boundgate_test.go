@@ -516,3 +516,28 @@ func TestLockIsAlsoOfWhatTheStagedDeploymentHasBound(t *testing.T) {
 		t.Errorf("with a staged deployment that cannot be read: %+v, %v, %v", lock, warnings, err)
 	}
 }
+
+// TestLockWarnsOfAStagedDeploymentOfComposefs: its root directory is there once it has booted.
+func TestLockWarnsOfAStagedDeploymentOfComposefs(t *testing.T) {
+	h := newTestHost(t)
+	booted, staged := strings.Repeat("a", 128), strings.Repeat("c", 128)
+	for _, verity := range []string{booted, staged} {
+		h.Write("sysroot/state/deploy/"+verity+"/"+verity+".origin",
+			"[origin]\ncontainer-image-reference = ostree-unverified-image:docker://quay.io/example/os\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:"+id(1)+"\n")
+	}
+	h.Mkdir("sysroot/composefs/bootc")
+	h.Link("../composefs/bootc", "sysroot/ostree/bootc")
+	h.image("sysroot/composefs/bootc/storage", 7, "localhost/app:1")
+	h.Write("proc/cmdline", "composefs="+booted+"\n")
+	h.Write("run/ostree-booted", "")
+	h.Write("run/composefs/staged-deployment", `{"depl_id": "`+staged+`", "finalization_locked": false}`)
+	h.Write("usr/share/containers/systemd/app.container", "[Container]\nImage=localhost/app:1\n")
+	h.Link("/usr/share/containers/systemd/app.container", "usr/lib/bootc/bound-images.d/app.container")
+	lock, warnings, err := MakeLock(h.Dir)
+	if err != nil || len(lock.Images) != 1 || lock.Images["localhost/app:1"] == "" {
+		t.Errorf("got %+v, %v", lock, err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0].Error(), "not known before it boots") {
+		t.Errorf("warnings: %v", warnings)
+	}
+}
