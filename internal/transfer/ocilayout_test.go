@@ -6,6 +6,7 @@ package transfer
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -138,5 +139,27 @@ func TestSupplyIsNamedAsTheStoreNamesIt(t *testing.T) {
 	}
 	if _, err := openShelf(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("FIFO: %v", err)
+	}
+}
+
+// TestImageOfAnotherDigestThanInTheLayoutIsNotVerified: podman brought another image under the
+// name than the one that was found in the layout.
+func TestImageOfAnotherDigestThanInTheLayoutIsNotVerified(t *testing.T) {
+	const name = "quay.io/a/b:1"
+	h, _ := booted(t, registryOrigin, nil, nil)
+	podman := &fakePodman{scratchHost: h, images: []stored{{names: []string{name}, digest: bootedDigest}}}
+	o := podman.options()
+	at := o.places(nil)
+	defer at.close()
+	f := &fetching{Options: &o, places: at}
+	for digest, want := range map[string]error{bootedDigest: nil, blobOf("c"): ErrNotVerified} {
+		w := &fetched{Wanted: Wanted{Name: name}, supply: &supply{digests: []string{digest}}}
+		if err := f.verify(w); !errors.Is(err, want) {
+			t.Errorf("layout with %s: got %v, want %v", digest, err, want)
+		}
+	}
+	w := &fetched{Wanted: Wanted{Name: "quay.io/a/c:1"}}
+	if err := f.verify(w); !errors.Is(err, ErrNotVerified) {
+		t.Errorf("without the image: got %v", err)
 	}
 }
