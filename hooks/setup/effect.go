@@ -31,7 +31,8 @@ type Effect struct {
 	hook hooks.Hook
 }
 
-// Effects describes our hooks on the host whose root is root, in the order of hooks.Table. podman is not asked for its version: a hook must run with each that is known.
+// Effects describes our hooks on the host whose root is root, in the order of hooks.Table.
+// It starts no podman for its version: a hook must run with each that is known.
 // It is what a glance needs; Verify looks at more.
 func Effects(root string) (effects []Effect, err error) {
 	err = inRoot(root, "read hooks", func(dir *os.File) error {
