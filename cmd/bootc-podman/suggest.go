@@ -30,20 +30,15 @@ func (e *unknownCommandError) advice() string {
 func unknownCommand(tree *cli.App, word string) error {
 	const imageCommands = "build diff exists history import inspect list load ls mount prune pull push rm save scp search sign tag tree trust umount unmount untag"
 	images := strings.Fields(imageCommands)
-	e := &unknownCommandError{word: word}
-	switch {
-	case slices.Contains(images, word):
-		e.meaning = "image " + word
-	default:
-		var verbs []string
-		for _, c := range tree.VisibleCommands() {
-			verbs = append(verbs, c.Name)
-		}
-		if e.meaning = nearest(word, append(verbs, images...)); slices.Contains(images, e.meaning) && !slices.Contains(verbs, e.meaning) {
-			e.meaning = "image " + e.meaning
-		}
+	var verbs []string
+	for _, c := range tree.VisibleCommands() {
+		verbs = append(verbs, c.Name)
 	}
-	return &exitError{code: exitUsage, err: e}
+	meaning := nearest(word, append(verbs, images...))
+	if meaning != "" && !slices.Contains(verbs, meaning) {
+		meaning = "image " + meaning
+	}
+	return &exitError{code: exitUsage, err: &unknownCommandError{word, meaning}}
 }
 
 // flagMessage returns what is wrong with an option in podman's words: the library has the
