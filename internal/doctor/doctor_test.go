@@ -319,6 +319,19 @@ func TestExamineFindsEachFaultAndOnlyIt(t *testing.T) {
 	}
 }
 
+// TestFindingOfAUnitHasTheLineToWrite: doctor prints no replacements, as bound lint does.
+func TestFindingOfAUnitHasTheLineToWrite(t *testing.T) {
+	h := newHost(t)
+	h.add(bootcStore, stored{names: []string{"quay.io/next:latest"}, text: "next"})
+	h.deploySecond(unit("quay.io/next"))
+	for _, p := range Examine(t.Context(), h.options()) {
+		if p.Rule == health.BoundUntagged && strings.HasSuffix(p.Why, `; the line has to be "Image=quay.io/next:latest"`) {
+			return
+		}
+	}
+	t.Errorf("got %+v", Findings(Examine(t.Context(), h.options())))
+}
+
 // storageWith is a storage.conf with an additional image store.
 func storageWith(dir string) string {
 	return "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"/" + ownStore +
