@@ -25,7 +25,9 @@ func TestCheckRefusesOnlyWhatTheLibraryWouldWaitFor(t *testing.T) {
 	)
 	for name, tc := range map[string]struct {
 		fifos, files []string
-		want         string
+		// named is the file of the variable, and override that of the variable for one more.
+		named, override string
+		want            string
 	}{
 		"nothing":               {},
 		"files":                 {files: []string{admin, dropIn}},
@@ -36,6 +38,9 @@ func TestCheckRefusesOnlyWhatTheLibraryWouldWaitFor(t *testing.T) {
 		"drop-in":               {fifos: []string{dropIn}, want: dropIn},
 		"replaced drop-in":      {fifos: []string{later}, files: []string{dropIn}},
 		"drop-in, by extension": {fifos: []string{admin + ".d/README"}},
+		"file of a variable":    {fifos: []string{"srv/x"}, named: "srv/x", want: "srv/x"},
+		"variable for another":  {fifos: []string{admin, dropIn}, files: []string{"srv/x"}, named: "srv/x"},
+		"override":              {fifos: []string{"srv/y"}, files: []string{admin, dropIn}, override: "srv/y", want: "srv/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -58,7 +63,12 @@ func TestCheckRefusesOnlyWhatTheLibraryWouldWaitFor(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := Check(&configfile.File{Name: "x", Extension: "conf", RootForImplicitAbsolutePaths: root})
+			for variable, file := range map[string]string{"TEST_X_CONF": tc.named, "TEST_X_CONF_OVERRIDE": tc.override} {
+				if file != "" {
+					t.Setenv(variable, place(file))
+				}
+			}
+			err := Check(&configfile.File{Name: "x", Extension: "conf", EnvironmentName: "TEST_X_CONF", RootForImplicitAbsolutePaths: root})
 			if tc.want == "" {
 				if err != nil {
 					t.Errorf("want no error, got %v", err)
