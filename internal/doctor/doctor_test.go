@@ -267,6 +267,10 @@ func faults() []fault {
 		{"repair interrupted", func(h *scratchHost) {
 			h.Write("var/lib/bootc-podman/removed.json", encode(object{"schema": 1, "verb": "repair", "id": strings.Repeat("1", 64), "digest": "sha256:" + strings.Repeat("1", 64), "names": []string{"quay.io/example/gone:1"}}))
 		}, []health.Rule{health.Leftover}, false, "quay.io/example/gone:1", "was removed by repair", "bootc-podman repair quay.io/example/gone:1", false},
+		{"composefs host, and a bound image with a second name", func(h *scratchHost) {
+			h.rename(bootcStore, 1, "localhost/first:1", appImage)
+			h.toComposefs()
+		}, []health.Rule{health.BoundPruned, health.CleanupBlocked}, false, "bound image " + appImage, "composefs", "", false},
 		{"composefs host, where bootc removes bound images", (*scratchHost).toComposefs, []health.Rule{health.BoundPruned}, false, "bound image " + appImage, "composefs", "", false},
 		{"composefs host without its link", func(h *scratchHost) {
 			h.unbound()
