@@ -349,6 +349,13 @@ app:list outdated $(app_digest 12)"
     echo "$output" | jq -c . >outdated
     "$PULLTEST" validate "$BATS_TEST_DIRNAME/../docs/bound-outdated-v1.schema.json" outdated
     assert "$(oracle image ls --format "{{.ID}} {{.Repository}}:{{.Tag}}")" == "$before"
+    # One that is named by its digest can be missing, too.
+    oracle rmi "$REGISTRY/app@$(app_digest 3)" >/dev/null
+    bp 1 bound outdated --format json
+    assert "$(states)" =~ "app@$(app_digest 3) missing"
+    bp bound refresh --quiet "$REGISTRY/app@$(app_digest 3)"
+    bp 1 bound outdated --format json
+    assert "$(states)" =~ "app@$(app_digest 3) pinned"
     rm "$BOUND"/app10*
     registry_does down
     bp 125 bound outdated

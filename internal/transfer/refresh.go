@@ -27,7 +27,7 @@ const (
 	Outdated State = "outdated"
 	// Missing is an image that the store does not have.
 	Missing State = "missing"
-	// Pinned is an image named by its digest.
+	// Pinned is an image of the store that is named by its digest.
 	Pinned State = "pinned"
 	// Unclear is an image whose registry could not be read.
 	Unclear State = "unknown"
@@ -69,10 +69,10 @@ func (f *fetching) compare(ctx context.Context, wanted []Wanted) (list []*Compar
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("compare image %q: %w", w.Name, err)
-		case strings.Contains(w.Name, "@"):
-			c.State = Pinned
 		case c.image == nil:
 			c.State = Missing
+		case strings.Contains(w.Name, "@"):
+			c.State = Pinned
 		default:
 			f.connect(c)
 		}
