@@ -995,16 +995,8 @@ recorded() {
 # A composefs host that has booted the image of the registry, as of version 42, with
 # a bootc that exports it as another manifest.
 boot_composefs() {
-    local verity
-    verity=$(printf 'a%.0s' {1..128})
-    umount -q /proc/cmdline || true
     rm -rf /sysroot/ostree /sysroot/state /run/ostree-booted
-    mkdir -p /sysroot/composefs/bootc /sysroot/ostree "/sysroot/state/deploy/$verity"
-    ln -s ../composefs/bootc /sysroot/ostree/bootc
-    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://%s\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
-        "$REGISTRY/os:42" "$DIGEST" >"/sysroot/state/deploy/$verity/$verity.origin"
-    echo "root=/dev/vda composefs=$verity" >/run/cmdline
-    mount --bind /run/cmdline /proc/cmdline
+    os_boot_composefs "$REGISTRY/os:42" "$DIGEST"
     rm -rf /srv/os42.exported
     cp -r /srv/os42 /srv/os42.exported
     jq '.annotations = {exported: "yes"}' /srv/os42/manifest.json >/srv/os42.exported/manifest.json
@@ -1053,8 +1045,6 @@ share_disk() {
 }
 
 teardown() { [ ! -e "$BATS_TEST_TMPDIR/shared" ] || umount -l /var/lib/containers; }
-
-used() { sync -f /sysroot && df --output=used -B1 /sysroot | tail -1; }
 
 @test "transfer: images are cloned where both stores share a filesystem" {
     share_disk

@@ -219,17 +219,10 @@ nothing_left() {
 # exports the image as another manifest.
 boot_composefs() {
     boot "$1"
-    local verity
-    verity=$(printf 'a%.0s' {1..128})
     mv /sysroot/ostree /sysroot/ostree.real
     rm /run/ostree-booted
-    mkdir -p /sysroot/composefs/bootc /sysroot/ostree "/sysroot/state/deploy/$verity" bin
-    ln -s ../composefs/bootc /sysroot/ostree/bootc
-    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://%s\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
-        "$REGISTRY/$1:42" "$DIGEST" >"/sysroot/state/deploy/$verity/$verity.origin"
-    umount -q /proc/cmdline
-    echo "root=/dev/vda composefs=$verity" >/run/cmdline
-    mount --bind /run/cmdline /proc/cmdline
+    mkdir -p bin
+    os_boot_composefs "$REGISTRY/$1:42" "$DIGEST"
     cp -r "$REAL_TREE/$1" exported
     jq '.annotations = {exported: "yes"}' "$REAL_TREE/$1/manifest.json" >exported/manifest.json
     printf '#!/bin/bash\n[ "$1 $2" = "image copy-to-storage" ] && exec skopeo copy -q "dir:%s/exported" "containers-storage:$6"\n' "$PWD" >bin/bootc

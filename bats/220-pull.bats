@@ -14,13 +14,7 @@ setup_file() {
     [ -x "$PULLTEST" ] || return 0
     mount_sysroot xfs
     ln -sfn sysroot/ostree /ostree
-    REGISTRY=127.0.0.1:$((20000 + $$ % 10000))
-    local server=127.0.0.1:$((30000 + $$ % 10000))
-    insecure_registry "$REGISTRY"
-    start_registry /srv "$server"
-    "$PULLTEST" proxy "$REGISTRY" "$server" /srv/control /srv/requests 3>&- &
-    echo $! >/srv/proxy.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    new_proxy
     cd /srv || return 1
     # Two large layers and a small one.
     os_tree tree 42
@@ -51,7 +45,7 @@ podman image pull --help | grep -q -- --retry || for arg; do shift; [ "$arg" = -
 exec podman "$@"
 EOF
     chmod +x /srv/podman6
-    export REGISTRY DIGEST REF BYTES CONFIG
+    export DIGEST REF BYTES CONFIG
 }
 
 teardown_file() {
@@ -74,15 +68,6 @@ setup() {
     export TMPDIR=$PWD/spool
     : >/srv/requests
 }
-
-# registry_does ORDER... - what the proxy does from now on: see internal/pulltest.
-registry_does() {
-    echo "$*" >/srv/control.new
-    mv /srv/control.new /srv/control
-}
-
-# asked PATTERN - how many requests there were.
-asked() { grep -cE "$1" /srv/requests || true; }
 
 # no_podman - no podman has a directory for layers of ours.
 no_podman() { ! grep -lF "TMPDIR=$TMPDIR/" /proc/[0-9]*/environ 2>/dev/null; }

@@ -14,9 +14,7 @@ STORE_PROGRAM=${STORE_PROGRAM:-$(dirname "$BOOTC_PODMAN")/bootc-podman-store}
 
 setup_file() {
     mount_sysroot xfs
-    # podman's own store on the same filesystem.
-    mkdir -p /sysroot/containers /var/lib/containers/storage
-    mount --bind /sysroot/containers /var/lib/containers/storage
+    own_store containers
     new_registry /srv
     cd /srv || return 1
     hard_image
@@ -38,56 +36,14 @@ teardown() { [ -z "${CLONE-}" ] || kill -KILL "$CLONE" 2>/dev/null || true; }
 
 # hard_image - an image at the registry of three layers, with what is hard to copy.
 hard_image() {
-    mkdir -p hard/{bin,d,dir.removed,opaque}
-    # A program without libraries: this one.
-    cp "$STORE_PROGRAM" hard/bin/program
-    echo content >hard/d/file
-    ln hard/d/file hard/d/hardlink
-    ln -s ../d/file hard/d/symlink
-    printf 'x' >"hard/d/größe"$'\n''☃'
-    cp hard/d/file hard/d/setuid
-    chown 12:34 hard/d/setuid
-    chmod 6755 hard/d/setuid
-    cp hard/bin/program hard/bin/capable
-    setcap cap_net_raw+ep hard/bin/capable
-    mknod hard/d/device b 8 300
-    mkfifo -m 622 hard/d/fifo
+    hard_trees "$STORE_PROGRAM"
     truncate -s 1M hard/d/sparse
-    echo old >hard/opaque/old
-    touch -d '2001-02-03 04:05:06.789' hard/d/file
-    echo removed | tee hard/removed >hard/dir.removed/file
     tar --xattrs --xattrs-include='*' --format=posix -C hard -cf 1.tar .
-    # What a build leaves of "rm" and of a directory made again.
-    mkdir -p upper/opaque
-    touch upper/.wh.removed upper/.wh.dir.removed upper/opaque/.wh..wh..opq
-    echo new >upper/opaque/new
     tar --format=posix -C upper -cf 2.tar .
     head -c 100 /dev/urandom >another
     tar -cf 3.tar another
-    oci 1.tar 2.tar 3.tar
+    image_of_layers gzip 1.tar 2.tar 3.tar
     skopeo copy -q --dest-tls-verify=false dir:dir "docker://$REGISTRY/hard:1"
-}
-
-# oci TAR... - an image of layers in the directory dir.
-oci() {
-    local tar config layers='[]' diffs='[]'
-    mkdir -p dir
-    for tar; do
-        gzip -nk "$tar"
-        digest=$(sha256sum <"$tar.gz" | cut -d' ' -f1)
-        cp "$tar.gz" "dir/$digest"
-        layers=$(jq -c --arg d "sha256:$digest" --argjson s "$(stat -c %s "$tar.gz")" \
-            '. + [{mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest: $d, size: $s}]' <<<"$layers")
-        diffs=$(jq -c --arg d "sha256:$(sha256sum <"$tar" | cut -d' ' -f1)" '. + [$d]' <<<"$diffs")
-    done
-    jq -nc --argjson d "$diffs" '{architecture: "amd64", os: "linux", created: "2026-08-01T10:00:00Z",
-        config: {Entrypoint: ["/bin/program"]}, rootfs: {type: "layers", diff_ids: $d}}' >config
-    config=$(sha256sum <config | cut -d' ' -f1)
-    cp config "dir/$config"
-    jq -nc --argjson l "$layers" --arg d "sha256:$config" --argjson s "$(stat -c %s config)" '{schemaVersion: 2,
-        mediaType: "application/vnd.oci.image.manifest.v1+json",
-        config: {mediaType: "application/vnd.oci.image.config.v1+json", digest: $d, size: $s}, layers: $l}' >dir/manifest.json
-    printf 'Directory Transport Version: 1.1\n' >dir/version
 }
 
 # job FROM TO [VERIFY] - the job that clones the hard image between "default" and "bootc".
@@ -136,12 +92,6 @@ release_clone() {
 }
 
 id_of() { jq -r .config.digest /srv/dir/manifest.json | cut -d: -f2; }
-
-# used - the bytes that the filesystem of the stores has in use.
-used() {
-    sync -f /sysroot
-    df -B1 --output=used /sysroot | tail -1
-}
 
 @test "clone: the bootc-owned store has what podman pulled, without its bytes" {
     local before

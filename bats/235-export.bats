@@ -17,8 +17,7 @@ STORE_PROGRAM=${STORE_PROGRAM:-$(dirname "$BOOTC_PODMAN")/bootc-podman-store}
 setup_file() {
     mount_sysroot xfs
     ln -sfn sysroot/ostree /ostree
-    mkdir -p /sysroot/containers /var/lib/containers/storage
-    mount --bind /sysroot/containers /var/lib/containers/storage
+    own_store containers
     cd /srv || return 1
     os_tree tree 42
     echo program >tree/usr/bin/program

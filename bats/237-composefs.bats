@@ -9,6 +9,7 @@
 
 load helpers
 load layers
+load os-images
 
 STORE_PROGRAM=${STORE_PROGRAM:-$(dirname "$BOOTC_PODMAN")/bootc-podman-store}
 [ -x "$STORE_PROGRAM" ] || STORE_PROGRAM=$(dirname "$BOOTC_PODMAN")/../libexec/bootc-podman/bootc-podman-store
@@ -16,9 +17,7 @@ MKCOMPOSEFS=${MKCOMPOSEFS:-$(dirname "$BATS_TEST_FILENAME")/../bin/mkcomposefs}
 
 setup_file() {
     mount_sysroot xfs
-    # podman's own store on the same filesystem.
-    mkdir -p /sysroot/containers /var/lib/containers/storage
-    mount --bind /sysroot/containers /var/lib/containers/storage
+    own_store containers
     cd /srv || return 1
     hard_image
     "$MKCOMPOSEFS" import sha512 layout made >digest
@@ -35,81 +34,25 @@ setup() {
     boot /srv/made "$(cat /srv/digest)"
 }
 
-# layout_of TAR... - an OCI layout in the directory layout, of layers that are not
-# compressed, so that a push has the same digest.
-layout_of() {
-    local tar layers='[]' diffs='[]' digest config
-    mkdir -p layout/blobs/sha256
-    for tar; do
-        digest=$(sha256sum <"$tar" | cut -d' ' -f1)
-        cp "$tar" "layout/blobs/sha256/$digest"
-        layers=$(jq -c --arg d "sha256:$digest" --argjson s "$(stat -c %s "$tar")" \
-            '. + [{mediaType: "application/vnd.oci.image.layer.v1.tar", digest: $d, size: $s}]' <<<"$layers")
-        diffs=$(jq -c --arg d "sha256:$digest" '. + [$d]' <<<"$diffs")
-    done
-    jq -nc --argjson d "$diffs" '{architecture: "amd64", os: "linux", created: "2026-08-01T10:00:00Z",
-        config: {Entrypoint: ["/bin/program"]}, rootfs: {type: "layers", diff_ids: $d}}' >config
-    config=$(sha256sum <config | cut -d' ' -f1)
-    cp config "layout/blobs/sha256/$config"
-    jq -nc --argjson l "$layers" --arg d "sha256:$config" --argjson s "$(stat -c %s config)" '{schemaVersion: 2,
-        mediaType: "application/vnd.oci.image.manifest.v1+json",
-        config: {mediaType: "application/vnd.oci.image.config.v1+json", digest: $d, size: $s}, layers: $l}' >manifest.json
-    digest=$(sha256sum <manifest.json | cut -d' ' -f1)
-    cp manifest.json "layout/blobs/sha256/$digest"
-    jq -nc --arg d "sha256:$digest" --argjson s "$(stat -c %s manifest.json)" '{schemaVersion: 2, manifests: [{
-        mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $d, size: $s}]}' >layout/index.json
-    printf '{"imageLayoutVersion":"1.0.0"}' >layout/oci-layout
-}
-
-# hard_image - the layout of an image with what is hard to copy, and one file of 30 MB.
+# hard_image - an image with what is hard to copy, and one file of 30 MB, in the image layout in
+# the directory layout. Its layers are not compressed, so that a push has the same digest.
 hard_image() {
-    mkdir -p hard/{bin,d,dir.removed,opaque,proc,dev,sys,etc,tmp,run}
-    cp "$STORE_PROGRAM" hard/bin/program # a program without libraries
-    echo content >hard/d/file
+    hard_trees "$STORE_PROGRAM"
+    mkdir hard/{proc,dev,sys,etc,tmp,run}
     head -c 30000000 /dev/urandom >hard/d/large
-    : >hard/d/empty
-    ln hard/d/large hard/d/hardlink
-    ln -s ../d/file hard/d/symlink
-    printf 'x' >"hard/d/größe"$'\n''☃'
-    cp hard/bin/program hard/d/setuid
-    chown 12:34 hard/d/setuid
-    chmod 6755 hard/d/setuid
-    cp hard/bin/program hard/bin/capable
-    setcap cap_net_raw+ep hard/bin/capable
-    mknod hard/d/device b 8 300
-    mkfifo -m 622 hard/d/fifo
-    echo old >hard/opaque/old
-    touch -d '2001-02-03 04:05:06.789' hard/d/file
-    echo removed | tee hard/removed >hard/dir.removed/file
+    ln hard/d/large hard/d/another
     tar --xattrs --xattrs-include='*' --format=posix -C hard -cf 1.tar .
-    mkdir -p upper/opaque
-    touch upper/.wh.removed upper/.wh.dir.removed upper/opaque/.wh..wh..opq
-    head -c 100 /dev/urandom >upper/opaque/new
     tar --format=gnu --no-recursion -C upper -cf 2.tar .wh.removed .wh.dir.removed opaque opaque/.wh..wh..opq opaque/new
-    layout_of 1.tar 2.tar
+    image_of_layers cat 1.tar 2.tar
+    skopeo copy -q --preserve-digests dir:dir oci:layout
 }
 
 # boot REPOSITORY DIGEST - a composefs host that has booted an image of a repository, which
 # is copied.
 boot() {
-    local verity
-    verity=$(printf 'a%.0s' {1..128})
-    umount -q /proc/cmdline || true
     rm -rf /sysroot/ostree /sysroot/composefs /sysroot/state /run/ostree-booted /run/bootc /run/bootc-podman
-    mkdir -p /sysroot/ostree "/sysroot/state/deploy/$verity"
     cp -a "$1" /sysroot/composefs
-    mkdir -p /sysroot/composefs/bootc
-    ln -s ../composefs/bootc /sysroot/ostree/bootc
-    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://quay.io/test/os:42\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
-        "$2" >"/sysroot/state/deploy/$verity/$verity.origin"
-    echo "root=/dev/vda composefs=$verity" >/run/cmdline
-    mount --bind /run/cmdline /proc/cmdline
-}
-
-# used - the bytes that the filesystem of the stores has in use.
-used() {
-    sync -f /sysroot
-    df -B1 --output=used /sysroot | tail -1
+    os_boot_composefs quay.io/test/os:42 "$2"
 }
 
 # pushed PODMAN... - the manifest digest of a push of the image, and its blobs in the

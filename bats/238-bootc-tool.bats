@@ -13,9 +13,7 @@ DESTINATION='containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]'
 
 setup_file() {
     ostree_host
-    # podman's own store on the same filesystem.
-    mkdir -p /sysroot/containers /var/lib/containers/storage
-    mount --bind /sysroot/containers /var/lib/containers/storage
+    own_store containers
     mkdir -p /srv/{tree,stand-in}
     ln -s "$BOOTC_PODMAN" /srv/bootc-tool
     cp "$PULLTEST" /srv/stand-in/podman
@@ -59,11 +57,6 @@ bootc() {
 
 # copy PROGRAM [NAME] - the copy of bootc image pull-from-default-storage.
 copy() { bootc "$1" image push --remove-signatures "${2-$NAME}" "$DESTINATION${2-$NAME}"; }
-
-used() {
-    sync -f /sysroot
-    df -B1 --output=used /sysroot | tail -1
-}
 
 digest() { oracle image inspect --format '{{.Digest}} {{.Id}}' "$1"; }
 

@@ -36,30 +36,12 @@ teardown() {
 two_stores() {
     mount_sysroot "$1"
     new_sysroot
-    mkdir -p /sysroot/ostree/deploy/default/var/lib/containers/storage /var/lib/containers/storage
-    mount --bind /sysroot/ostree/deploy/default/var/lib/containers/storage /var/lib/containers/storage
+    own_store ostree/deploy/default/var/lib/containers/storage
     podman build -q --layers -t localhost/base .
     podman build -q --layers -t localhost/app -f Containerfile.top .
     oracle_init
     mount -o remount,bind,ro /sysroot
-    push_image localhost/app
-}
-
-# push_image NAME - copy an image to the bootc-owned store by podman alone, as bootc
-# does.
-push_image() {
-    unshare --mount --propagation slave bash -c '
-        mount -o remount,bind,rw /sysroot
-        exec 3</run/bootc/storage
-        cd "$1" && mount --bind . /run/bootc/storage && cd /
-        exec podman image push -q --remove-signatures "$2" "containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]$2"' \
-        sh "$STORE" "$1"
-}
-
-# used - bytes taken on the filesystem of the stores.
-used() {
-    sync -f /var/lib/containers/storage
-    df -B1 --output=used /var/lib/containers/storage | tail -1
+    oracle_push localhost/app
 }
 
 # files - every file of the layers of both stores, with all that may not change.
@@ -152,7 +134,7 @@ saves_space() {
     oracle_init
     podman build -q --layers -t localhost/base .
     podman build -q --layers -t localhost/app -f Containerfile.top .
-    push_image localhost/app
+    oracle_push localhost/app
     bp 1 dedup --scope stores
     local want='xfs, on "/sysroot"\) with "/var/lib/containers/storage" \(containers, tmpfs, .*different filesystems'
     assert "$stderr" =~ "$want"

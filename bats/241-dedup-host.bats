@@ -61,36 +61,19 @@ teardown() {
     umount -q /sysroot || true
 }
 
-# used - bytes taken on the filesystem of the host. XFS frees the blocks of removed files
-# later; a freeze waits for it.
-used() {
-    fsfreeze --freeze /sysroot && fsfreeze --unfreeze /sysroot
-    df -B1 --output=used /sysroot | tail -1
-}
-
 # host FSTYPE - a host without images, /sysroot read-only as on a real one.
 host() {
     mount_sysroot "$1"
     empty=$(used)
     new_sysroot
-    mkdir -p /sysroot/ostree/deploy/default/var/lib/containers/storage /var/lib/containers/storage
-    mount --bind /sysroot/ostree/deploy/default/var/lib/containers/storage /var/lib/containers/storage
+    own_store ostree/deploy/default/var/lib/containers/storage
     oracle_init
 }
 
 # both_stores VERSION - the image in both stores, as copies.
 both_stores() {
     podman load -q -i "/srv/host/$1.tar"
-    push_image "localhost/os:$1"
-}
-
-push_image() {
-    unshare --mount --propagation slave bash -c '
-        mount -o remount,bind,rw /sysroot
-        exec 3</run/bootc/storage
-        cd "$1" && mount --bind . /run/bootc/storage && cd /
-        exec podman image push -q --remove-signatures "$2" "containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]$2"' \
-        sh "$STORE" "$1"
+    oracle_push "localhost/os:$1"
 }
 
 # at_most FACTOR BYTES - what is used is at most so many times BYTES, each without what an

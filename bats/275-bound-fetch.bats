@@ -21,12 +21,7 @@ unit() {
 setup_file() {
     export PULLTEST=$BATS_TEST_DIRNAME/../bin/pulltest
     [ -x "$PULLTEST" ] || return 0
-    export REGISTRY=127.0.0.1:$((20000 + $$ % 10000)) SERVER=127.0.0.1:$((30000 + $$ % 10000))
-    insecure_registry "$REGISTRY"
-    start_registry /srv "$SERVER"
-    "$PULLTEST" proxy "$REGISTRY" "$SERVER" /srv/control /srv/requests 3>&- &
-    echo $! >/srv/proxy.pid
-    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+    new_proxy
     ostree_host
     cd /srv || return 1
     os_tree os42 42
@@ -60,13 +55,6 @@ bind() {
         unit "app$i.container" "[Container]\nImage=$REGISTRY/app:$i\n"
     done
 }
-
-registry_does() {
-    echo "$*" >/srv/control.new
-    mv /srv/control.new /srv/control
-}
-
-asked() { grep -cE "$1" /srv/requests || true; }
 
 # whole N - the store has all bound images whole, as bootc's podman sees them: N.
 whole() {
@@ -272,17 +260,9 @@ whole() {
     assert "$(wc -l <<<"$output")" == 1
     assert "$(oracle image ls -q)" == ""
     # A host with the composefs backend: its store is in the physical root.
-    mkdir -p /sysroot/composefs/bootc
     mv /sysroot/ostree /sysroot/real
-    mkdir /sysroot/ostree
-    ln -s ../composefs/bootc /sysroot/ostree/bootc
-    local verity
-    verity=$(printf 'a%.0s' {1..128})
-    mkdir -p "/sysroot/state/deploy/$verity"
-    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://quay.io/example/os:42\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = sha256:%064d\n' 0 \
-        >"/sysroot/state/deploy/$verity/$verity.origin"
     cp /run/cmdline cmdline
-    echo "root=/dev/vda composefs=$verity" >/run/cmdline
+    os_boot_composefs quay.io/example/os:42 "sha256:$(printf '%064d' 0)"
     bp bound fetch
     assert "$output" == "Bound images stored: 2"
     whole 2

@@ -40,16 +40,7 @@ new_host() {
     os_tree tree 42
     blobs tree/usr/share/blobs 40
     os_boot "$(os_deploy "$(os_image docker_3A__2F__2F_quay_2E_io_2F_os_3A_42 42 tree)" ostree-unverified-registry:quay.io/os:42)"
-    mkdir -p "/sysroot/ostree/deploy/default$OWN" "$OWN"
-    mount --bind "/sysroot/ostree/deploy/default$OWN" "$OWN"
-}
-
-# used - bytes in use on the filesystem of the stores. XFS frees the blocks of removed files
-# later; a freeze waits for it.
-used() {
-    sync -f /sysroot
-    fsfreeze --freeze /sysroot && fsfreeze --unfreeze /sysroot
-    df -B1 --output=used /sysroot | tail -1
+    own_store "ostree/deploy/default$OWN"
 }
 
 # near A B NAME - the numbers differ by at most 2 percent.
@@ -116,15 +107,6 @@ agrees_with_filesystem() {
     os_ostree refs --delete "$(os_layer_refs)"
     os_ostree prune --refs-only
     near "$reclaimable" $((before - $(used))) "what the cleanup of the repository frees"
-}
-
-# oracle_push NAME - copy an image to the bootc-owned store by podman alone, as bootc does.
-oracle_push() {
-    unshare --mount --propagation slave bash -c '
-        exec 3</run/bootc/storage
-        cd "$1" && mount --bind . /run/bootc/storage && cd /
-        exec podman image push -q --remove-signatures "$2" "containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]$2"' \
-        sh "$STORE" "$1"
 }
 
 @test "df: xfs" { agrees_with_filesystem xfs; }

@@ -2,7 +2,55 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Layers of two stores compared.
+# Layers with what is hard to copy, and layers of two stores compared.
+
+# hard_trees PROGRAM - a tree in hard with what is hard to copy, and one in upper as a build
+# leaves it of "rm" and of a directory made again. PROGRAM needs no libraries.
+hard_trees() {
+    mkdir -p hard/{bin,d,dir.removed,opaque} upper/opaque
+    cp "$1" hard/bin/program
+    echo content >hard/d/file
+    : >hard/d/empty
+    ln hard/d/file hard/d/hardlink
+    ln -s ../d/file hard/d/symlink
+    printf 'x' >"hard/d/größe"$'\n''☃'
+    cp hard/bin/program hard/d/setuid
+    chown 12:34 hard/d/setuid
+    chmod 6755 hard/d/setuid
+    cp hard/bin/program hard/bin/capable
+    setcap cap_net_raw+ep hard/bin/capable
+    mknod hard/d/device b 8 300
+    mkfifo -m 622 hard/d/fifo
+    echo old >hard/opaque/old
+    touch -d '2001-02-03 04:05:06.789' hard/d/file
+    echo removed | tee hard/removed >hard/dir.removed/file
+    touch upper/.wh.removed upper/.wh.dir.removed upper/opaque/.wh..wh..opq
+    head -c 100 /dev/urandom >upper/opaque/new
+}
+
+# image_of_layers gzip|cat TAR... - an image in the directory dir (skopeo's transport dir), its layers
+# compressed or as they are.
+image_of_layers() {
+    local compress=$1 type=application/vnd.oci.image.layer.v1.tar tar config layers='[]' diffs='[]'
+    [ "$compress" != gzip ] || type+=+gzip
+    shift
+    mkdir -p dir
+    for tar; do
+        "$compress" <"$tar" >dir/layer
+        layers=$(jq -c --arg t "$type" --arg d "sha256:$(sha256sum <dir/layer | cut -d' ' -f1)" --argjson s "$(stat -c %s dir/layer)" \
+            '. + [{mediaType: $t, digest: $d, size: $s}]' <<<"$layers")
+        mv dir/layer "dir/$(sha256sum <dir/layer | cut -d' ' -f1)"
+        diffs=$(jq -c --arg d "sha256:$(sha256sum <"$tar" | cut -d' ' -f1)" '. + [$d]' <<<"$diffs")
+    done
+    jq -nc --argjson d "$diffs" '{architecture: "amd64", os: "linux", created: "2026-08-01T10:00:00Z",
+        config: {Entrypoint: ["/bin/program"]}, rootfs: {type: "layers", diff_ids: $d}}' >config
+    config=$(sha256sum <config | cut -d' ' -f1)
+    cp config "dir/$config"
+    jq -nc --argjson l "$layers" --arg d "sha256:$config" --argjson s "$(stat -c %s config)" '{schemaVersion: 2,
+        mediaType: "application/vnd.oci.image.manifest.v1+json",
+        config: {mediaType: "application/vnd.oci.image.config.v1+json", digest: $d, size: $s}, layers: $l}' >dir/manifest.json
+    printf 'Directory Transport Version: 1.1\n' >dir/version
+}
 
 # tree DIR - all of a layer's tree in one archive, but for the times of its root, which
 # an archive need not have, and of whiteouts, which podman makes when it pulls.

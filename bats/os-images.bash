@@ -165,6 +165,20 @@ os_boot() {
     return 1
 }
 
+# os_boot_composefs NAME DIGEST - make the running system look booted into a composefs
+# deployment of an image, with the physical root of one.
+os_boot_composefs() {
+    local verity
+    verity=$(printf 'a%.0s' {1..128})
+    mkdir -p /sysroot/composefs/bootc /sysroot/ostree "/sysroot/state/deploy/$verity"
+    ln -sfn ../composefs/bootc /sysroot/ostree/bootc
+    printf '[origin]\ncontainer-image-reference = ostree-unverified-image:docker://%s\n[boot]\nboot_type = bls\n[image]\nmanifest_digest = %s\n' \
+        "$1" "$2" >"/sysroot/state/deploy/$verity/$verity.origin"
+    umount -q /proc/cmdline || true
+    echo "root=/dev/vda composefs=$verity" >/run/cmdline
+    mount --bind /run/cmdline /proc/cmdline
+}
+
 # os_stage DEPLOYMENT - make a deployment look staged. The file is one that ostree wrote, with
 # another deployment in it, whose name is as long.
 os_stage() {

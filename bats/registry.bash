@@ -87,3 +87,23 @@ app_image() {
 
 # app_digest TAG - the digest of such an image.
 app_digest() { echo "sha256:$(sha256sum <"/srv/app.$1/manifest.json" | cut -d' ' -f1)"; }
+
+# new_proxy - a registry at $SERVER, and a proxy in front of it at $REGISTRY, which podman and
+# skopeo use; it needs bin/pulltest. Its process ID is in /srv/proxy.pid.
+new_proxy() {
+    export REGISTRY=127.0.0.1:$((20000 + $$ % 10000)) SERVER=127.0.0.1:$((30000 + $$ % 10000))
+    insecure_registry "$REGISTRY"
+    start_registry /srv "$SERVER"
+    "$PULLTEST" proxy "$REGISTRY" "$SERVER" /srv/control /srv/requests 3>&- &
+    echo $! >/srv/proxy.pid
+    wait_for bash -c "exec 9<>/dev/tcp/${REGISTRY/://}" 2>/dev/null
+}
+
+# registry_does ORDER... - what the proxy does from now on: see internal/pulltest.
+registry_does() {
+    echo "$*" >/srv/control.new
+    mv /srv/control.new /srv/control
+}
+
+# asked PATTERN - how many requests the proxy had.
+asked() { grep -cE "$1" /srv/requests || true; }

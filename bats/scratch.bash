@@ -31,6 +31,17 @@ oracle_init() {
     mv "$STORE" "${STORE%.tmp}"
 }
 
+# oracle_push NAME - copy an image from podman's own store to the bootc-owned one by podman
+# alone, as bootc does.
+oracle_push() {
+    unshare --mount --propagation slave bash -c '
+        [ -w "$1" ] || mount -o remount,bind,rw /sysroot
+        exec 3</run/bootc/storage
+        cd "$1" && mount --bind . /run/bootc/storage && cd /
+        exec podman image push -q --remove-signatures "$2" "containers-storage:[overlay@/run/bootc/storage+/proc/self/fd/3]$2"' \
+        sh "$STORE" "$1"
+}
+
 # new_sysroot - a bootc host without a store: /sysroot as ostree makes it.
 new_sysroot() {
     rm -rf /sysroot/ostree /sysroot/composefs /sysroot/boot /run/bootc /run/bootc-podman
@@ -45,6 +56,20 @@ mount_sysroot() {
     truncate -s 512M "$image"
     "mkfs.${1:-xfs}" -q "$image"
     mount -o loop "$image" /sysroot
+}
+
+# used - bytes in use on the filesystem of /sysroot. XFS frees the blocks of removed files
+# later; a freeze waits for it.
+used() {
+    sync -f /sysroot
+    fsfreeze --freeze /sysroot && fsfreeze --unfreeze /sysroot
+    df -B1 --output=used /sysroot | tail -1
+}
+
+# own_store DIR - podman's own store is in a directory of the filesystem of /sysroot.
+own_store() {
+    mkdir -p "/sysroot/$1" /var/lib/containers/storage
+    mount --bind "/sysroot/$1" /var/lib/containers/storage
 }
 
 # ostree_host - an ostree host with an empty bootc-owned store, on XFS.
