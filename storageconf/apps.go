@@ -14,7 +14,6 @@ import (
 	"go.podman.io/storage/pkg/configfile"
 	"golang.org/x/sys/unix"
 
-	"github.com/bootc-podman/bootc-podman/internal/conffile"
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
 )
 
@@ -82,11 +81,9 @@ func ForApps(root string, st Store) ([]byte, error) {
 }
 
 // readEverything merges the files that a podman of these rules reads, with all their keys.
+// readByRules read them before, and checked that none is waited for.
 func readEverything(where configfile.File, rules Rules) (map[string]any, error) {
 	rules.locate(&where)
-	if err := conffile.Check(&where); err != nil {
-		return nil, &ConfError{Err: err}
-	}
 	all := map[string]any{}
 	for item, err := range configfile.Read(&where) {
 		if err != nil {

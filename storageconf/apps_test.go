@@ -5,9 +5,12 @@ package storageconf_test
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -87,5 +90,10 @@ func TestForAppsRefusesWhatPodmanWouldFailWith(t *testing.T) {
 	must(t, err)
 	if _, err := storageconf.ForApps(root, st); !errors.As(err, new(*storageconf.DriverError)) {
 		t.Errorf("vfs: got %v", err)
+	}
+	must(t, os.Remove(filepath.Join(root, adminFile)))
+	must(t, unix.Mkfifo(filepath.Join(root, adminFile), 0o644))
+	if _, err := storageconf.ForApps(root, st); !errors.As(err, new(*storageconf.ConfError)) {
+		t.Errorf("a FIFO: got %v", err)
 	}
 }
