@@ -67,6 +67,9 @@ func TestParseReadsWhatPodmanReads(t *testing.T) {
 		{line: "--remote rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
 		{line: "--remote=0 rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
 		{line: "--remote=F --url= rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
+		// Where the reading for a service is not clear, the store counts.
+		{line: "--remote -h rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
+		{line: "--remote --out --url x rmi a", want: Command{Verb: Remove, Operands: []string{"a"}}},
 		{line: "--log-level debug -c x rmi a", want: Command{Verb: Remove, Remote: true, Operands: []string{"a"}}},
 		{line: "rmi -fi=1 a", want: Command{Verb: Remove, Force: true, Operands: []string{"a"}}},
 		{line: "rmi -a=false -f=0 a", want: Command{Verb: Remove, Operands: []string{"a"}}},
