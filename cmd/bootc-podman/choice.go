@@ -52,13 +52,19 @@ func formatTemplate[T any](usage, first string) *choiceFlag {
 	return f
 }
 
-// check refuses a value that is not in the list.
+// check refuses a value that is not in the list. A template without an action is a mistyped word.
 func (f *choiceFlag) check(c *cli.Context) error {
 	value := c.String(f.Name)
-	if f.fields != nil || !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
+	if !c.IsSet(f.Name) || value == f.Value || slices.Contains(f.values, value) {
 		return nil
 	}
 	values := f.values
+	if f.fields != nil {
+		if value == "" || strings.Contains(value, "{{") {
+			return nil
+		}
+		values = append(slices.Clone(values), "a Go template")
+	}
 	if f.dirs != "" {
 		if dir, ok := strings.CutPrefix(value, f.dirs); ok && dir != "" {
 			return nil

@@ -398,6 +398,7 @@ func TestListUsageErrors(t *testing.T) {
 		{name: "empty type", args: []string{"--type="}, message: `list: unknown type ""`},
 		{name: "IDs in a format", args: []string{"-q", "--format", "json"}, message: "list: --quiet and --format exclude each other"},
 		{name: "IDs in a table", args: []string{"--quiet", "--format=table"}, message: "list: --quiet and --format exclude each other"},
+		{name: "a mistyped word", args: []string{"--format", "jsn"}, message: `list: unknown format "jsn": use table, json or a Go template`},
 		{name: "malformed template", args: []string{"--format", "{{.Tag"}, message: "list: read --format: "},
 		{name: "unknown function", args: []string{"--format", "{{nope .Tag}}"}, message: `"nope"`},
 		{name: "unknown field", args: []string{"--format", "{{.Nope}}"}, message: "Nope"},
