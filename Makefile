@@ -121,6 +121,8 @@ MOVED = PREFIX=$(CURDIR)/build/moved BINDIR=$(CURDIR)/build/moved/of/all/places 
 .PHONY: test-install
 test-install: all ## Check that make install installs everything and builds nothing
 	@rm -rf build/root
+	@! $(MAKE) --no-print-directory install-man MAN_PAGES=build/man/none.8 2>build/install.log
+	@grep -q 'build/man/none.8 is not there: run "make" first' build/install.log
 	@$(MAKE) --no-print-directory install GO=false DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null
 	@cd build/root && find . -type f | sort >../installed && cat ../installed
 	@grep -qx ./usr/libexec/bootc-podman/bootc-podman-store build/installed
@@ -195,14 +197,19 @@ fmt: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the Go code
 .PHONY: install
 install: install-bin install-man install-docs install-completions install-hooks install-systemd install-tmpfiles ## Install what "make all" built
 
+# built FILES - fail where "make all" has not been run.
+built = @for f in $(1); do [ -e "$$f" ] || { echo "make install: $$f is not there: run \"make\" first" >&2; exit 1; }; done
+
 .PHONY: install-bin
 install-bin:
+	$(call built,bin/bootc-podman bin/bootc-podman-store)
 	install -D -m 0755 bin/bootc-podman "$(DESTDIR)$(BINDIR)/bootc-podman"
 	install -D -m 0755 bin/bootc-podman-store "$(DESTDIR)$(LIBEXECDIR)/bootc-podman-store"
 	ln -srf "$(DESTDIR)$(BINDIR)/bootc-podman" "$(DESTDIR)$(LIBEXECDIR)/bootc-tool"
 
 .PHONY: install-man
 install-man:
+	$(call built,$(MAN_PAGES))
 	install -d "$(DESTDIR)$(MANDIR)/man8"
 	install -m 0644 $(MAN_PAGES) "$(DESTDIR)$(MANDIR)/man8"
 
@@ -255,7 +262,7 @@ SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell s
 export SOURCE_DATE_EPOCH
 
 .PHONY: dist
-dist: ## Make build/bootc-podman-VERSION.tar.gz: what is committed, and the modules it needs
+dist: $(if $(wildcard COMMIT),,need-git) ## Make build/bootc-podman-VERSION.tar.gz: what is committed, and the modules it needs (needs git)
 	@rm -rf build/dist && mkdir -p build/dist/$(ARCHIVE)
 	@# An archive makes itself again: it has all its files, and no repository.
 	if [ -e COMMIT ]; then tar -c --exclude=./bin --exclude=./build --exclude=./debian .; else git archive HEAD; fi | tar -x -C build/dist/$(ARCHIVE)
@@ -275,8 +282,12 @@ build/NOTICES: go.mod contrib/notices
 # Packages are built from the archive, without network where the kernel allows it.
 OFFLINE = GOCACHE=$(shell $(GO) env GOCACHE) $(shell unshare -rn true 2>/dev/null && echo unshare -rn)
 
+# need-PROGRAM fails where a program is not installed, before anything is built.
+need-%:
+	@command -v $* >/dev/null || { echo "make: $* is not installed; \"make help\" lists what each target needs" >&2; exit 1; }
+
 .PHONY: deb
-deb: dist ## Build Debian packages in build/deb (needs dpkg-dev, debhelper)
+deb: need-dpkg-buildpackage need-dh dist ## Build Debian packages in build/deb (needs dpkg-dev, debhelper)
 	@rm -rf build/deb && mkdir -p build/deb && tar -xf build/$(ARCHIVE).tar.gz -C build/deb
 	cp -r contrib/debian build/deb/$(ARCHIVE)/debian
 	printf 'bootc-podman (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The bootc-podman authors <bootc-podman@users.noreply.github.com>  %s\n' \
@@ -287,7 +298,7 @@ deb: dist ## Build Debian packages in build/deb (needs dpkg-dev, debhelper)
 	cd build/deb/$(ARCHIVE) && $(OFFLINE) dpkg-buildpackage -d -us -uc -b
 
 .PHONY: rpm
-rpm: dist ## Build RPM packages in build/rpm (needs rpmbuild)
+rpm: need-rpmbuild dist ## Build RPM packages in build/rpm (needs rpmbuild)
 	@rm -rf build/rpm && mkdir -p build/rpm/SOURCES && cp build/$(ARCHIVE).tar.gz build/rpm/SOURCES/
 	$(OFFLINE) rpmbuild -bb --nodeps --define '_topdir $(CURDIR)/build/rpm' --define 'version_of_archive $(VERSION)' contrib/rpm/bootc-podman.spec
 
