@@ -61,10 +61,7 @@ func offer(ctx context.Context, session *wrapper.Session, name string) (*Offer, 
 			return nil, err
 		}
 	}
-	var manifest struct {
-		Config host.Descriptor   `json:"config"`
-		Layers []host.Descriptor `json:"layers"`
-	}
+	var manifest host.Manifest
 	if err := json.Unmarshal(raw, &manifest); err != nil {
 		return nil, fmt.Errorf("read manifest of %s: %w", name, err)
 	}

@@ -39,7 +39,7 @@ func FuzzLayer(f *testing.F) {
 		if int64(len(got)) != size {
 			t.Errorf("read %d bytes of %d", len(got), size)
 		}
-		name := digestOf(got)
+		name := testcomposefs.Digest(got)
 		if err := repo.Name(composefs.LayerPrefix+name, id); err != nil {
 			t.Fatal(err)
 		}

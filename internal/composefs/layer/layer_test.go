@@ -6,9 +6,7 @@ package layer_test
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -60,8 +58,6 @@ func entriesOf(r *composefs.Repo, id composefs.ID) (archive []byte, objects map[
 	}
 }
 
-func digestOf(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(data)) }
-
 func TestLayersOfTheRealToolsAreTheirArchives(t *testing.T) {
 	for fixture, truncated := range map[string]bool{
 		testcomposefs.Cfsctl094: false, testcomposefs.Bootc1169: false, testcomposefs.Cfsctl060: true,
@@ -88,7 +84,7 @@ func TestLayersOfTheRealToolsAreTheirArchives(t *testing.T) {
 					t.Errorf("%s: read %d bytes", l.DiffID, len(archive))
 				}
 				archive = append(archive, make([]byte, layer.Padding(int64(len(archive))))...)
-				if got := digestOf(archive); got != l.DiffID || got != testcomposefs.DiffIDs()[i] {
+				if got := testcomposefs.Digest(archive); got != l.DiffID || got != testcomposefs.DiffIDs()[i] {
 					t.Errorf("got %s, want %s", got, l.DiffID)
 				}
 				if want := []int{13 + 1, 3}[i]; len(objects) != want { // two files have the same content
@@ -156,7 +152,7 @@ func TestArchivesOfAnyEndAreKept(t *testing.T) {
 	} {
 		for _, algorithm := range []composefs.Algorithm{composefs.SHA256, composefs.SHA512} {
 			repo := newRepo(t, algorithm)
-			id, err := repo.Layer(digestOf(archive), bytes.NewReader(archive))
+			id, err := repo.Layer(testcomposefs.Digest(archive), bytes.NewReader(archive))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +160,7 @@ func TestArchivesOfAnyEndAreKept(t *testing.T) {
 			if got, _, err := entriesOf(r, id); err != nil || !bytes.Equal(got, archive) {
 				t.Errorf("%s, %s: read %d bytes of %d, %v", name, algorithm, len(got), len(archive), err)
 			}
-			if size, err := layer.Check(t.Context(), r, digestOf(archive)); err != nil || size != int64(len(archive)) {
+			if size, err := layer.Check(t.Context(), r, testcomposefs.Digest(archive)); err != nil || size != int64(len(archive)) {
 				t.Errorf("%s, %s: %d bytes, %v", name, algorithm, size, err)
 			}
 		}
@@ -221,12 +217,12 @@ func TestDamagedLayersAreRefused(t *testing.T) {
 				t.Fatal(len(parts), err)
 			}
 			parts, size := test.change(repo, parts, int64(len(archive)))
-			id, err := repo.StreamOf(composefs.LayerPrefix+digestOf(archive), composefs.LayerType, size, nil, parts)
+			id, err := repo.StreamOf(composefs.LayerPrefix+testcomposefs.Digest(archive), composefs.LayerType, size, nil, parts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			r := testcomposefs.Open(t, repo.Dir)
-			if _, err := layer.Check(t.Context(), r, digestOf(archive)); !errors.Is(err, test.want) {
+			if _, err := layer.Check(t.Context(), r, testcomposefs.Digest(archive)); !errors.Is(err, test.want) {
 				t.Errorf("check: got %v, want %v", err, test.want)
 			}
 			if _, _, err := entriesOf(r, id); test.entries != errors.Is(err, test.want) {
@@ -247,14 +243,14 @@ func TestObjectsHaveTheSizeOfTheirFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, err := repo.StreamOf(composefs.LayerPrefix+digestOf(archive), composefs.LayerType, int64(len(archive)), nil, []testcomposefs.Part{
+		id, err := repo.StreamOf(composefs.LayerPrefix+testcomposefs.Digest(archive), composefs.LayerType, int64(len(archive)), nil, []testcomposefs.Part{
 			{Inline: archive[:start]}, {Object: object, Size: int64(size)}, {Inline: archive[start+size:]},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := testcomposefs.Open(t, repo.Dir)
-		if _, err := layer.Check(t.Context(), r, digestOf(archive)); err != nil {
+		if _, err := layer.Check(t.Context(), r, testcomposefs.Digest(archive)); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := entriesOf(r, id); !errors.Is(err, layer.ErrDamaged) {
@@ -267,7 +263,7 @@ func TestObjectsHaveTheSizeOfTheirFiles(t *testing.T) {
 // configuration has.
 func TestAPoisonedLayerIsFound(t *testing.T) {
 	repo := newRepo(t, composefs.SHA512)
-	diffID := digestOf([]byte("another archive"))
+	diffID := testcomposefs.Digest([]byte("another archive"))
 	if _, err := repo.Layer(diffID, bytes.NewReader(archiveOf(t, regular("a", 1000)))); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +280,7 @@ func TestExpansionHasAnEnd(t *testing.T) {
 	for range cap(parts) {
 		parts = append(parts, testcomposefs.Part{Inline: zeros})
 	}
-	diffID := digestOf(nil)
+	diffID := testcomposefs.Digest(nil)
 	if _, err := repo.StreamOf(composefs.LayerPrefix+diffID, composefs.LayerType, 4<<20, nil, parts); err != nil {
 		t.Fatal(err)
 	}

@@ -429,8 +429,7 @@ func TestArchivesThatDependOnTheOrderAreRefused(t *testing.T) {
 	}
 }
 
-// TestComposefsIsLockedWhileItIsRead: a garbage collection waits, and an image that it
-// removed before is not found.
+// TestComposefsIsLockedWhileItIsRead: a garbage collection waits, and only until then.
 func TestComposefsIsLockedWhileItIsRead(t *testing.T) {
 	dir := testfs.New(t, "xfs")
 	img := addComposefs(t, &testcomposefs.Repo{Dir: dir + "/composefs", Algorithm: composefs.SHA512}, nil, hardLayers(t)...)
