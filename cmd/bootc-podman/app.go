@@ -112,15 +112,19 @@ func (a *app) run(ctx context.Context, args []string) int {
 	b := *a
 	b.stdout = out
 	err := b.dispatch(ctx, o, args)
-	if err == nil && out.err != nil {
-		err = fmt.Errorf("write standard output: %w", out.err)
-	}
-	if err == nil {
-		return 0
-	}
 	code := exitFailed
-	if exit, ok := errors.AsType[*exitError](err); ok {
-		if code = exit.code; exit.err == nil {
+	exit, ok := errors.AsType[*exitError](err)
+	if ok {
+		code = exit.code
+	}
+	// An answer, which has no error.
+	if err == nil || ok && exit.err == nil {
+		switch {
+		case out.err != nil:
+			err = fmt.Errorf("write standard output: %w", out.err)
+		case err == nil:
+			return 0
+		default:
 			return code
 		}
 	}

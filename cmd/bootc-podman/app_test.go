@@ -140,6 +140,15 @@ func TestUsageErrorsOfAPassthrough(t *testing.T) {
 	}
 }
 
+func TestAFullDiskIsReportedBesideAnAnswer(t *testing.T) {
+	a := newTestApp(t)
+	var stderr bytes.Buffer
+	a.stdout, a.stderr = failingWriter{}, &stderr
+	if code := a.run(t.Context(), []string{"bootc-podman", "hooks", "verify", "--root", a.root}); code != exitNo || !strings.Contains(stderr.String(), "Error: write standard output: ") {
+		t.Errorf("exit status %d, %q", code, &stderr)
+	}
+}
+
 func TestAFullDiskIsAnErrorOfEveryVerb(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"help"}, {"help", "list"}, {"list", "--help"}, {"version"}, {"--version"}, {"storage-conf"}, {"completion", "bash"}, {"exec", "--help"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
