@@ -254,7 +254,7 @@ healthy() {
     PATH=$(dirname "$BOOTC_PODMAN"):$PATH bash -c "$name"
     bp doctor
     bp localize "$id"
-    assert "$output" =~ 'is whole.$'
+    assert "$output" =~ "is whole in podman's own store.\$"
     assert "$(jq -c '[.[].names]' /var/lib/containers/storage/overlay-images/images.json "$STORE/overlay-images/images.json")" == "$before"
     oracle rmi -f localhost/lender >/dev/null
     assert "$(podman images --format '{{.ID}}' --no-trunc)" == "sha256:$id"

@@ -75,7 +75,7 @@ func (a *app) repairCommand(o *options) *cli.Command {
 		Flags: append(transferFlags(),
 			&cli.BoolFlag{Name: "again", Usage: "also bring an image again that does not seem damaged"}),
 		Action: func(c *cli.Context) error {
-			return a.restore(c, o, func(t transfer.Options) (*transfer.Restored, error) {
+			return a.restore(c, o, "", func(t transfer.Options) (*transfer.Restored, error) {
 				return transfer.Repair(c.Context, t, c.Args().First(), c.Bool("again"))
 			})
 		},
@@ -90,15 +90,16 @@ func (a *app) localizeCommand(o *options) *cli.Command {
 		ArgsUsage: "image",
 		Flags:     transferFlags(),
 		Action: func(c *cli.Context) error {
-			return a.restore(c, o, func(t transfer.Options) (*transfer.Restored, error) {
+			return a.restore(c, o, " in podman's own store", func(t transfer.Options) (*transfer.Restored, error) {
 				return transfer.Localize(c.Context, t, c.Args().First())
 			})
 		},
 	})
 }
 
-// restore brings an image again, and prints where it came from.
-func (a *app) restore(c *cli.Context, o *options, do func(transfer.Options) (*transfer.Restored, error)) error {
+// restore brings an image again, and prints that it is whole, with where in that line, and
+// what it came from.
+func (a *app) restore(c *cli.Context, o *options, where string, do func(transfer.Options) (*transfer.Restored, error)) error {
 	var restored *transfer.Restored
 	err := a.transfer(c, o, func(t transfer.Options) (err error) {
 		restored, err = do(t)
@@ -107,9 +108,9 @@ func (a *app) restore(c *cli.Context, o *options, do func(transfer.Options) (*tr
 	if err != nil || o.dryRun {
 		return err
 	}
-	line := fmt.Sprintf("Image %s is whole.", restored.Name)
+	line := fmt.Sprintf("Image %s is whole%s.", restored.Name, where)
 	if restored.Source != "" {
-		line = fmt.Sprintf("Image %s is whole again: it came from %s.", restored.Name, restored.Source)
+		line = fmt.Sprintf("Image %s is whole%s now: it came from %s.", restored.Name, where, restored.Source)
 	}
 	_, err = fmt.Fprintln(a.stdout, printable(line))
 	return err
