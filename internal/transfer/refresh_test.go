@@ -19,8 +19,10 @@ func TestRefreshWithoutCredentialsDoesNotStopOtherImages(t *testing.T) {
 	o.Host.DryRun = &out
 	gone := podman.Path("etc/gone.json")
 	list, err := Refresh(t.Context(), o, []Wanted{
-		{Name: "quay.io/a/outdated:1", AuthFile: gone}, {Name: "quay.io/a/missing:1", AuthFile: gone},
-		{Name: "quay.io/a/other:1"}, {Name: "quay.io/a/new:1"},
+		{Name: "quay.io/a/outdated:1", AuthFile: gone},
+		{Name: "quay.io/a/missing:1", AuthFile: gone},
+		{Name: "quay.io/a/other:1"},
+		{Name: "quay.io/a/new:1"},
 	}, 1, time.Now())
 	if len(list) != 2 || list[0].Image != "quay.io/a/other:1" || list[1].Image != "quay.io/a/new:1" {
 		t.Errorf("got %+v", list)
