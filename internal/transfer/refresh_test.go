@@ -12,7 +12,8 @@ import (
 func TestRefreshWithoutCredentialsDoesNotStopOtherImages(t *testing.T) {
 	h, _ := booted(t, imageName, nil, nil)
 	podman := &fakePodman{scratchHost: h, images: []stored{
-		{names: []string{"quay.io/a/outdated:1"}, digest: otherDigest}, {names: []string{"quay.io/a/other:1"}, digest: bootedDigest},
+		{names: []string{"quay.io/a/outdated:1"}, digest: otherDigest},
+		{names: []string{"quay.io/a/other:1"}, digest: bootedDigest},
 	}}
 	var out strings.Builder
 	o := podman.options()
