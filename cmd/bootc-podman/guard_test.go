@@ -224,6 +224,22 @@ func TestWhatIsNeededIsRefusedInEveryCommand(t *testing.T) {
 	}
 }
 
+// TestWhatIsOfAnotherStoreIsNotRefused: the images of a podman service and of another graph root.
+func TestWhatIsOfAnotherStoreIsNotRefused(t *testing.T) {
+	id := idOf("1")
+	p := newStorePodman(t, []string{id}, id)
+	p.euid, p.stderr = 0, io.Discard
+	for line, refused := range map[string]bool{
+		"podman rmi ": true, "podman --remote rmi ": false, "podman --connection x rmi ": false, "podman --remote=0 rmi ": true,
+		"podman --root /proc/none rmi ": false, "podman --root " + p.sysroot + "/ostree/bootc/storage rmi ": true,
+	} {
+		_, err := p.guardProgram(t.Context(), &options{sysroot: p.sysroot}, strings.Fields(line+id))
+		if errors.As(err, new(*removal.NeededError)) != refused || err != nil && !refused {
+			t.Errorf("%s: got %v", line, err)
+		}
+	}
+}
+
 func TestRmiIsImageRm(t *testing.T) {
 	for name, run := range map[string]func(a *testApp) (string, string, int){
 		"first":           func(a *testApp) (string, string, int) { return a.start(t, "rmi", "--help") },
