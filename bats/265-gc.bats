@@ -101,11 +101,13 @@ several() {
 @test "gc: an image with a name that podman finds invalid" {
     context /srv/odd
     oracle build -q -t localhost/odd:1 -t localhost/odd:2 /srv/odd
+    local others
+    others=$(jq -c '[.[].names | select(. and (index("localhost/odd:1") | not))]' "$STORE/overlay-images/images.json")
     jq -c '(.[] | select(.names | index("localhost/odd:1")) | .names) += ["localhost/Odd:3"]' "$STORE/overlay-images/images.json" >records
     cat records >"$STORE/overlay-images/images.json"
     run oracle image rm localhost/odd:1 localhost/odd:2 localhost/Odd:3
     assert "$status" != 0
     assert "$output" =~ 'must be lowercase'
     bp gc
-    assert "$(jq -c '[.[].names]' "$STORE/overlay-images/images.json")" == '[["quay.io/os:1"]]'
+    assert "$(jq -c '[.[].names]' "$STORE/overlay-images/images.json")" == "$others"
 }

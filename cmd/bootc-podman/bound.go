@@ -83,7 +83,7 @@ func (a *app) boundCommand(o *options) *cli.Command {
 			case action == "lint":
 				return a.lintBound(c)
 			}
-			return a.lockBound(o, c)
+			return a.lockBound(o)
 		},
 	})
 }
@@ -115,7 +115,7 @@ func (a *app) refuseSysroot(o *options, action string) error {
 	return usageErrorf("bound %s: --sysroot %q is not supported: %s", action, o.sysroot, advice)
 }
 
-func (a *app) lockBound(o *options, c *cli.Context) error {
+func (a *app) lockBound(o *options) error {
 	lock, warnings, err := hooks.MakeLock(a.root)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (a *app) lockBound(o *options, c *cli.Context) error {
 	for _, warning := range warnings {
 		fmt.Fprintf(a.stderr, "Warning: %s\n", printable(warning.Error()))
 	}
-	if o.dryRun || c.Bool("dry-run") {
+	if o.dryRun {
 		return printJSON(a.stdout, lock)
 	}
 	return lock.Write(a.root)

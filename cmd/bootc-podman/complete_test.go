@@ -64,6 +64,9 @@ func TestCompleteOwnCommandLines(t *testing.T) {
 		{name: "a value", words: "list --type l", want: "logical", how: nothing},
 		{name: "a value after =", words: "list --type=l", want: "logical", how: nothing},
 		{name: "a value in one dash", words: "list -type=l", want: "logical", how: nothing},
+		{name: "a field of a template", words: "usage --format {{.ImageI", want: "{{.ImageID}}", how: nothing},
+		{name: "one more field", words: "usage --format={{.ID}}:{{.ImageI", want: "{{.ID}}:{{.ImageID}}", how: nothing},
+		{name: "no field of a value", words: "gc --format {{.", how: nothing},
 		{name: "no value of a switch", words: "list --quiet=", how: nothing},
 		{name: "the word after a switch", words: "exists --help -", want: "--store --dry-run --help -h", how: nothing},
 		{name: "the word after a value with =", words: "--sysroot=/mnt lis", want: "list", how: nothing},
@@ -107,7 +110,8 @@ func TestCompleteDirectoriesOfAnImageLayout(t *testing.T) {
 	const nothing = noFiles | noSpace
 	for words, want := range map[string]string{
 		"--from o": "oci:", "--from oci:images/o": "oci:images/one/ oci:images/only/", "--from oci:tw": "oci:two/",
-		"--from=oci:images/on": "oci:images/one/ oci:images/only/", "--from oci:images/.": "oci:images/.hidden/", "--from oci:none/": "",
+		"--from=oci:images/on": "oci:images/one/ oci:images/only/", "--from oci:images/.": "oci:images/.hidden/",
+		"--from oci:images/": "oci:images/one/ oci:images/only/", "--from oci:none/": "",
 	} {
 		got, how := a.complete(t, strings.Split("bound fetch "+words, " ")...)
 		if strings.Join(got, " ") != want || how != int(nothing) {

@@ -41,7 +41,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 				warnings := 0
 				talk := t.Progress.Writer(a.stderr)
 				result, err = dedup.Run(c.Context, dedup.Options{
-					Options: t.Options, Scope: dedup.Scope(c.String("scope")), MaxRate: rate, DryRun: o.dryRun || c.Bool("dry-run"), Progress: t.Progress,
+					Options: t.Options, Scope: dedup.Scope(c.String("scope")), MaxRate: rate, DryRun: o.dryRun, Progress: t.Progress,
 					Warn: func(err error) {
 						if warnings++; warnings <= maxFileWarnings {
 							fmt.Fprintf(talk, "Warning: %s\n", printable(err.Error()))

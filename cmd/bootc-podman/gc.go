@@ -28,8 +28,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			formatChoice("print the forecast of --dry-run as `FORMAT`: %s", "text"),
 		},
 		Action: func(c *cli.Context) error {
-			forecasts := o.dryRun || c.Bool("dry-run")
-			if c.IsSet("format") && !forecasts {
+			if c.IsSet("format") && !o.dryRun {
 				return usageErrorf("gc: --format is of --dry-run, and gc without it removes images")
 			}
 			view := removal.Look(c.Context, a.query(o))
@@ -40,7 +39,7 @@ func (a *app) gcCommand(o *options) *cli.Command {
 			if view.Absent != nil {
 				return view.Absent
 			}
-			if !forecasts {
+			if !o.dryRun {
 				return a.newPruner(o, removal.Command{}).collect(c.Context, view.Needs)
 			}
 			forecast, bad := view.Forecast()
