@@ -341,6 +341,10 @@ app:list outdated $(app_digest 12)"
     bp 125 bound outdated
     assert "$output" =~ "$REGISTRY/app:9  "*unknown
     assert "$stderr" =~ "$REGISTRY/app:9: read its manifest with no credentials: .*skopeo.*: exit status 1: [a-zA-Z]"
+    # One that is missing is enough.
+    rm "$BOUND"/{app9,list}*
+    oracle rmi "$REGISTRY/app@$(app_digest 3)" >/dev/null
+    bp 1 bound outdated
     bp 2 bound outdated x
 }
 
