@@ -269,7 +269,7 @@ func (a *app) finish(o *options, c *cli.Command) {
 		if err == nil {
 			err = action(ctx)
 		}
-		if exit, ok := errors.AsType[*exitError](err); ok && exit.advice != "" {
+		if exit, ok := errors.AsType[*exitError](err); ok && exit.advice == helpAdvice("") {
 			exit.advice = helpAdvice(c.Name)
 		}
 		return err

@@ -103,7 +103,8 @@ func TestUsageErrors(t *testing.T) {
 		{name: "argument to storage-conf", args: []string{"storage-conf", "x"}, message: `storage-conf: unexpected argument "x"`, hint: usageHintOf("storage-conf")},
 		{name: "argument to version", args: []string{"version", "x"}, message: `version: unexpected argument "x"`, hint: usageHintOf("version")},
 		{name: "option of another command", args: []string{"status", "-q"}, message: "-q", hint: usageHintOf("status")},
-		{name: "two arguments to help", args: []string{"help", "list", "x"}, message: `help: unexpected argument "x"`, hint: usageHintOf("help")},
+		{name: "two arguments to help", args: []string{"help", "list", "x"}, message: `help: unexpected argument "x"`, hint: usageHintOf("list")},
+		{name: "two arguments to help, of which none is known", args: []string{"help", "bogus", "x"}, message: `help: unexpected argument "x"`, hint: usageHintOf("help")},
 		{name: "a word of help's own that it had", args: []string{"h"}, message: `unknown command "h"`, hint: `"bootc-podman help" lists the commands; podman's others are not for this store`},
 		{
 			name: "another root for hooks", args: []string{"--sysroot", "/mnt", "hooks", "install"}, hint: usageHintOf("hooks"),

@@ -3,7 +3,11 @@
 
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+)
 
 func (a *app) helpCommand() *cli.Command {
 	return plainVerb(&cli.Command{
@@ -16,7 +20,11 @@ func (a *app) helpCommand() *cli.Command {
 			case word == "":
 				return cli.ShowAppHelp(c)
 			case c.NArg() > 1:
-				return usageErrorf("help: unexpected argument %q", c.Args().Get(1))
+				err := fmt.Errorf("help: unexpected argument %q", c.Args().Get(1))
+				if c.App.Command(word) == nil {
+					word = c.Command.Name
+				}
+				return &exitError{code: exitUsage, err: err, advice: helpAdvice(word)}
 			case c.App.Command(word) == nil:
 				return unknownCommand(c.App, word)
 			default:

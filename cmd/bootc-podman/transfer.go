@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
@@ -115,6 +116,14 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 				return usageErrorf("copy-to-storage: %w", err)
 			case target.Digest != "": // the copy may have another one
 				return usageErrorf("copy-to-storage: target %q has a digest", choice.Target)
+			}
+			if choice.Image != "" {
+				if _, err := host.ParseImageReference(choice.Image); err != nil {
+					return &exitError{
+						code: exitUsage, err: fmt.Errorf("copy-to-storage: read --source: %w", err),
+						advice: "name the image with its transport, as in docker://quay.io/example/os:42",
+					}
+				}
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				copied, err := transfer.CopyToStorage(c.Context, t, choice)

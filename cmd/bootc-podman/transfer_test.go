@@ -22,6 +22,14 @@ import (
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
+func TestSourceNeedsATransport(t *testing.T) {
+	stdout, stderr, code := newTestApp(t).onHost(t, "copy-to-storage", "--source", "quay.io/x:1")
+	failure{
+		code: 2, message: `copy-to-storage: read --source: parse image reference "quay.io/x:1": unknown transport "quay.io/x"`,
+		hint: "name the image with its transport, as in docker://quay.io/example/os:42",
+	}.check(t, stdout, stderr, code)
+}
+
 func TestTransferUsageErrors(t *testing.T) {
 	file, err := os.OpenFile(filepath.Join(t.TempDir(), "file"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
