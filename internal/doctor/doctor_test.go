@@ -336,6 +336,24 @@ func TestFindingOfAUnitHasTheLineToWrite(t *testing.T) {
 	t.Errorf("got %+v", Findings(Examine(t.Context(), h.options())))
 }
 
+// TestSecondNameThatTheHostNeedsIsNotTakenAway has it after and before the other one.
+func TestSecondNameThatTheHostNeedsIsNotTakenAway(t *testing.T) {
+	for _, names := range [][]string{{"localhost/x:1", "quay.io/next:latest"}, {"quay.io/next:latest", "localhost/x:1"}} {
+		h := newHost(t)
+		h.add(bootcStore, stored{names: names, text: "next"})
+		h.deploySecond(unit("quay.io/next"))
+		found := false
+		for _, p := range Examine(t.Context(), h.options()) {
+			if p.Rule == health.CleanupBlocked {
+				found = strings.HasSuffix(p.Fix, " localhost/x:1") && !strings.Contains(p.Fix, "quay.io/next")
+			}
+		}
+		if !found {
+			t.Errorf("%q: got %+v", names, Findings(Examine(t.Context(), h.options())))
+		}
+	}
+}
+
 // storageWith is a storage.conf with an additional image store.
 func storageWith(dir string) string {
 	return "[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"/" + ownStore +
