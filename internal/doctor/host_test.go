@@ -339,7 +339,20 @@ func (h *scratchHost) labelled(kind string) {
 	h.Helper()
 	testhost.Need(h)
 	h.Write("sys/fs/selinux/enforce", "1")
-	h.Write("bin/matchpathcon", "#!/bin/sh\n[ \"$1$2$3\" = -n-N-m ] || exit 1\nshift 4\nfor p; do case $p in */overlay/l/*) echo '<<none>>' ;; *) echo system_u:object_r:container_ro_file_t:s0:c1 ;; esac; done\n")
+	// What it prints for a file by another kind is not the label of the file.
+	h.Write("bin/matchpathcon", `#!/bin/sh
+[ "$1$2$3" = -n-N-m ] || exit 1
+kind=$4
+shift 4
+for p; do
+	file='`+h.Path(bootcStore)+`'/${p#`+labelReference+`/}
+	if [ -L "$file" ]; then is=lnk_file; elif [ -d "$file" ]; then is=dir; else is=file; fi
+	case $p in
+	*/overlay/l/*) echo '<<none>>' ;;
+	*) [ "$kind" = "$is" ] && echo system_u:object_r:container_ro_file_t:s0:c1 || echo system_u:object_r:default_t:s0 ;;
+	esac
+done
+`)
 	h.Chmod("bin/matchpathcon", 0o755)
 	h.Setenv("PATH", h.Path("bin")+":"+os.Getenv("PATH"))
 	h.runner = wrapper.System{}
