@@ -33,7 +33,7 @@ type Effect struct {
 
 // Effects describes our hooks on the host whose root is root, in the order of hooks.Table.
 // It starts no podman for its version: a hook must run with each that is known.
-// It is what a glance needs; Verify looks at more.
+// It is what a quick check needs; Verify reads more.
 func Effects(root string) (effects []Effect, err error) {
 	err = inRoot(root, "read hooks", func(dir *os.File) error {
 		booted := bootTime(dir)
