@@ -53,3 +53,22 @@ func TestDamageIsThatOfSingleImages(t *testing.T) {
 		}
 	}
 }
+
+// TestImageThatPodmanRemovesIsNotDamaged: podman removes its record first, then its layers.
+func TestImageThatPodmanRemovesIsNotDamaged(t *testing.T) {
+	const store = "var/lib/containers/storage"
+	h := newHost(t)
+	ids := h.store(store, stored{names: []string{"localhost/removed:1"}})
+	layer := digestOf([]byte("layer of " + ids[0]))[len("sha256:"):]
+	h.Write(store+"/overlay-layers/layers.json", string(encode(t, []object{layerRecord(layer, 1)})))
+	s, err := NewSurvey(t.Context(), h.options())
+	must(t, err)
+	defer s.Close()
+	if found := s.Damaged(); len(found) != 1 {
+		t.Fatalf("%d damaged images without the directory of a layer", len(found))
+	}
+	h.Write(store+"/overlay-images/images.json", "[]")
+	if found := s.Damaged(); len(found) != 0 {
+		t.Errorf("an image that was removed is reported: %v", found[0].Err)
+	}
+}

@@ -91,9 +91,28 @@ type Damage struct {
 	Err   error
 }
 
-// Damaged are the damaged images of the two containers-storages. They are in
+// Damaged are the damaged images of the two containers-storages, as a second look finds them,
+// too: an image that podman removes meanwhile loses its record before its layers. They are in
 // Bootc and Default all the same.
 func (s *Survey) Damaged() []Damage {
+	found := s.damaged()
+	if len(found) == 0 {
+		return nil
+	}
+	again, _ := Look(s.inv.Options)
+	if again == nil {
+		return found
+	}
+	defer again.Close()
+	key := func(d Damage) string { return string(d.Store) + d.Image.ID + d.Err.Error() }
+	still := map[string]bool{}
+	for _, d := range again.damaged() {
+		still[key(d)] = true
+	}
+	return slices.DeleteFunc(found, func(d Damage) bool { return !still[key(d)] })
+}
+
+func (s *Survey) damaged() []Damage {
 	list := append(damaged(s.Bootc, BootcStore), damaged(s.Default, DefaultStore)...)
 	if s.Own == s.Default {
 		return list
