@@ -51,7 +51,10 @@ COMPLETIONS := cmd/bootc-podman/completions/bootc-podman
 HOOK_SOURCES := $(wildcard contrib/hooks/*.in)
 UNIT_SOURCES := $(wildcard contrib/systemd/*.in)
 TMPFILES_SOURCES := $(wildcard contrib/tmpfiles.d/*.conf)
-SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g'
+SUBSTITUTE = sed -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@HOOKSDIR@|$(HOOKSDIR)|g' -e 's|@DOCDIR@|$(DOCDIR)|g'
+DOCUMENTS := README.md $(wildcard docs/*.md docs/*.json)
+# Documents are installed in one folder. What is not installed is named, without a link.
+LINKS = sed -e 's,\[\([^]]*\)\]([^)]*\(contrib/[^)]*\|CHANGELOG.md\|CONTRIBUTING.md\|SECURITY.md\)),\1,g' -e 's,](docs/,](,g' -e 's,](\.\./,](,g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
 SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
@@ -130,6 +133,11 @@ test-install: all ## Check that make install installs everything and builds noth
 	@[ "$$(grep -c ./usr/lib/systemd/system/ build/installed)" = $(words $(UNIT_SOURCES)) ]
 	@[ "$$(grep -c ./usr/lib/tmpfiles.d/ build/installed)" = $(words $(TMPFILES_SOURCES)) ]
 	@! grep -r @ build/root/usr/share/bootc-podman build/root/usr/lib/systemd
+	@! grep -r '@[A-Z]*@' build/root/usr/share/man
+	@# Documents and pages name files that are installed.
+	@grep -roh '/usr/share/doc/[a-z0-9./-]*[a-z]' build/root/usr/share/man | sort -u >build/named && [ -s build/named ]
+	@cd build/root/usr/share/doc/bootc-podman && grep -oh ']([^)]*' *.md | sed -e '/:/d' -e 's|](|/usr/share/doc/bootc-podman/|' -e 's|#.*||' | sort -u >>$(CURDIR)/build/named
+	@! while read -r f; do [ -f "build/root$$f" ] || echo "$$f is named and not installed"; done <build/named | grep .
 	@grep -q 'ExecStart=/usr/bin/bootc-podman' build/root/usr/lib/systemd/system/*
 	@[ "$$(grep -c /man8/ build/installed)" = $(words $(MAN_SOURCES)) ]
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
@@ -211,12 +219,16 @@ install-bin:
 install-man:
 	$(call built,$(MAN_PAGES))
 	install -d "$(DESTDIR)$(MANDIR)/man8"
-	install -m 0644 $(MAN_PAGES) "$(DESTDIR)$(MANDIR)/man8"
+	set -e; for f in $(notdir $(MAN_PAGES)); do \
+		$(SUBSTITUTE) "build/man/$$f" >"$(DESTDIR)$(MANDIR)/man8/$$f"; chmod 0644 "$(DESTDIR)$(MANDIR)/man8/$$f"; \
+	done
 
 .PHONY: install-docs
 install-docs:
 	install -d "$(DESTDIR)$(DOCDIR)"
-	install -m 0644 README.md $(wildcard docs/*.md docs/*.json) $(wildcard build/NOTICES) "$(DESTDIR)$(DOCDIR)"
+	set -e; for f in $(DOCUMENTS) $(wildcard build/NOTICES); do \
+		$(LINKS) "$$f" >"$(DESTDIR)$(DOCDIR)/$${f##*/}"; chmod 0644 "$(DESTDIR)$(DOCDIR)/$${f##*/}"; \
+	done
 
 .PHONY: install-completions
 install-completions:
@@ -251,7 +263,7 @@ uninstall: ## Remove what "make install" installed
 	rm -f $(foreach f,$(notdir $(HOOK_SOURCES:.in=)),"$(DESTDIR)$(HOOKSDIR)/$f")
 	rm -f $(foreach f,$(notdir $(UNIT_SOURCES:.in=)),"$(DESTDIR)$(SYSTEMDUNITDIR)/$f")
 	rm -f $(foreach f,$(notdir $(TMPFILES_SOURCES)),"$(DESTDIR)$(TMPFILESDIR)/$f")
-	rm -f "$(DESTDIR)$(DOCDIR)/NOTICES" $(foreach f,README.md $(notdir $(wildcard docs/*.md docs/*.json)),"$(DESTDIR)$(DOCDIR)/$f")
+	rm -f "$(DESTDIR)$(DOCDIR)/NOTICES" $(foreach f,$(notdir $(DOCUMENTS)),"$(DESTDIR)$(DOCDIR)/$f")
 	@# Directories only if the name says that they are ours.
 	for dir in "$(DESTDIR)$(LIBEXECDIR)" "$(DESTDIR)$(DOCDIR)" "$(DESTDIR)$(HOOKSDIR)" "$(DESTDIR)$(dir $(HOOKSDIR))"; do \
 		case $${dir%/} in */bootc-podman | */bootc-podman/*) rmdir "$$dir" 2>/dev/null || true ;; esac; \
