@@ -57,7 +57,7 @@ DOCUMENTS := README.md $(wildcard docs/*.md docs/*.json)
 LINKS = sed -e 's,\[\([^]]*\)\]([^)]*\(contrib/[^)]*\|CHANGELOG.md\|CONTRIBUTING.md\|SECURITY.md\)),\1,g' -e 's,](docs/,](,g' -e 's,](\.\./,](,g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/examples.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
