@@ -84,12 +84,16 @@ build/man/%.8: contrib/man/%.8.md
 	$(GO_MD2MAN) -in $< -out $@
 
 .PHONY: demo
-demo: deps binary ## Show it at work on a scratch host with a real store
+demo: deps binary ## Show it at work on a scratch host with a real store (needs root)
 	@$(SUDO) bats/scratch-host bats/demo
 
 .PHONY: test
 test: deps all ## Install what is missing and run every test but the matrix
-	$(MAKE) --no-print-directory test-unit shellcheck test-install test-system
+	$(MAKE) --no-print-directory test-unit shellcheck test-install test-demo test-system
+
+.PHONY: test-demo
+test-demo: binary ## Check that the demo runs to its end (needs root)
+	@$(SUDO) bats/scratch-host bats/demo >/dev/null
 
 .PHONY: test-unit
 test-unit: ## Run the Go tests
