@@ -335,8 +335,20 @@ test-reproducible: dist ## Check that two folders build the same bytes, also fro
 packages-deps:
 	@$(SUDO) contrib/deps --packages
 
+# Out of Debian's packages: to install them would also start a server.
+build/tools/promtool:
+	@rm -rf build/tools && mkdir -p build/tools/packages
+	$(SUDO) apt-get update -qq
+	cd build/tools/packages && apt-get download -qq prometheus python3-prometheus-client && for f in *.deb; do dpkg-deb -x $$f .; done
+	mv build/tools/packages/usr/lib/python3/dist-packages build/tools/python
+	mv build/tools/packages/usr/bin/promtool $@ && rm -rf build/tools/packages
+
+.PHONY: test-monitoring
+test-monitoring: build/tools/promtool ## Have programs of Prometheus read the metrics (needs Debian)
+	NEED_MONITORING_TOOLS=1 $(GO) test $(GOFLAGS_BUILD) -count=1 ./internal/metrics
+
 .PHONY: test-packages
-test-packages: packages-deps all notices test-reproducible deb rpm ## Install, use, upgrade and remove the packages (needs root, Debian)
+test-packages: packages-deps all notices test-reproducible test-monitoring deb rpm ## Install, use, upgrade and remove the packages (needs root, Debian)
 	lintian --fail-on error --allow-root build/deb/*.changes
 	rpmlint -c contrib/rpm/rpmlint.toml build/rpm/RPMS/*/*.rpm
 	[ "$$(contrib/notices --expression)" = "$$(sed -n 's/^License: *//p' contrib/rpm/bootc-podman.spec)" ]

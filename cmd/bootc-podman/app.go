@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
@@ -31,7 +32,7 @@ type app struct {
 	execer         wrapper.Execer
 	runner         wrapper.Runner
 	// journal writes to the system's journal; nil does not.
-	journal func(message string, fields map[string]string)
+	journal func(p journal.Priority, message string, fields map[string]string)
 }
 
 // Exit statuses of our own verbs; those of a passthrough are in package wrapper.

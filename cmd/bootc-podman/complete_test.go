@@ -136,7 +136,7 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 		"bound --from": "default registry oci: :4", "bound --jobs": ":4", "bound --method": "auto clone podman :4", "bound --progress-fd": ":4", "bound --retry": ":4", "bound --verify": "none metadata full :4",
 		"dedup --format": "text json :4", "dedup --scope": "stores host :4", "dedup --max-rate": ":4", "df --format": "table json :4",
 		"gc --format": "text json :4", "version --format": "text json :4", "dedup --progress-fd": ":4",
-		"doctor --format": "text json :4", "doctor --registry": ":4", "repair --progress-fd": ":4", "localize --progress-fd": ":4",
+		"doctor --format": "text json :4", "doctor --registry": ":4", "doctor --metrics": ":0", "repair --progress-fd": ":4", "localize --progress-fd": ":4",
 	}
 	a := newTestApp(t)
 	check := func(prefix string, flags []cli.Flag) {

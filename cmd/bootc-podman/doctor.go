@@ -4,13 +4,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/internal/doctor"
 	"github.com/bootc-podman/bootc-podman/internal/health"
+	"github.com/bootc-podman/bootc-podman/internal/metrics"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -32,13 +35,19 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --fix, print what would be fixed"},
 			&cli.BoolFlag{Name: "fix", Usage: "fix what needs no decision, and look again"},
 			formatChoice("print as `FORMAT`: %s", "text"),
+			&cli.BoolFlag{Name: "journal", Usage: "also write a record of the result to the journal"},
+			&cli.StringFlag{Name: "metrics", Usage: "also write the result to `FILE` as metrics for a node exporter"},
 			&cli.StringFlag{Name: "registry", Usage: "report which credentials podman finds for the registry `NAME`"},
 		},
 		Action: func(c *cli.Context) error {
 			on := a.examined(o)
 			on.Host.DryRun = nil // examining changes nothing
 			on.Podman, on.Deep, on.Registry = a.podmanOf(c.Context, a.root), c.Bool("deep"), c.String("registry")
-			found := doctor.Examine(c.Context, on)
+			if _, err := metricsFile(c); err != nil {
+				return err
+			}
+			started := time.Now()
+			found, state := doctor.ExamineState(c.Context, on)
 			switch {
 			case !c.Bool("fix"):
 			case o.dryRun:
@@ -59,9 +68,11 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 				if err != nil {
 					return err
 				}
-				found = doctor.Examine(c.Context, on)
+				found, state = doctor.ExamineState(c.Context, on)
 			}
-			return a.printFindings(doctor.Findings(found), c.String("format"))
+			check := metrics.Check{Version: version(), Ended: time.Now(), Took: time.Since(started), Findings: doctor.Findings(found), State: state}
+			result := a.printFindings(check.Findings, c.String("format"))
+			return cmp.Or(a.report(c, o, check), result)
 		},
 	})
 }

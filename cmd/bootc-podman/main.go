@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/journal"
-
 	"github.com/bootc-podman/bootc-podman/hooks"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 	"github.com/bootc-podman/bootc-podman/wrapper"
@@ -33,7 +31,7 @@ func main() {
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		env: env, euid: os.Geteuid(), self: self, root: "/", confPath: storageconf.ConfPath,
-		execer: wrapper.System{}, runner: wrapper.System{}, journal: toJournal,
+		execer: wrapper.System{}, runner: wrapper.System{}, journal: hooks.SystemJournal,
 	}
 	run := a.run
 	if isTool() {
@@ -74,9 +72,4 @@ func ownDir(dir string, forbidden fs.FileMode) bool {
 	}
 	owner, ok := fi.Sys().(*syscall.Stat_t)
 	return ok && int(owner.Uid) == os.Geteuid()
-}
-
-// toJournal writes a record to the journal, if there is one.
-func toJournal(message string, fields map[string]string) {
-	hooks.SystemJournal(journal.PriInfo, message, fields) // the act that it records has been done
 }

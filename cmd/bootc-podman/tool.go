@@ -28,7 +28,7 @@ func isTool() bool {
 
 // runTool is the program as bootc's tool: it returns the exit status.
 func (a *app) runTool(ctx context.Context, args []string) int {
-	tool := bootctool.Tool{Host: a.host(&options{sysroot: "/"}), Args: args, Stderr: a.stderr, Journal: a.journal}
+	tool := bootctool.Tool{Host: a.host(&options{sysroot: "/"}), Args: args, Stderr: a.stderr, Journal: a.inform}
 	err := tool.Run(ctx)
 	if err == nil {
 		return 0

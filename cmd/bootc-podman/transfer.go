@@ -213,7 +213,7 @@ func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) err
 	if !c.Bool("quiet") {
 		t.Stderr = talk
 	}
-	t.Events = &transferEvents{talk: talk, journal: a.journal, damaged: map[string]bool{}}
+	t.Events = &transferEvents{talk: talk, journal: a.inform, damaged: map[string]bool{}}
 	err := do(t)
 	return nameSignal(context.Cause(c.Context), err)
 }

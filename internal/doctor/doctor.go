@@ -123,7 +123,7 @@ type store struct {
 // QuickCheck returns what is wrong on a host as far as a few small files show it.
 func QuickCheck(ctx context.Context, o Options) []health.Finding {
 	var findings []health.Finding
-	for _, p := range examine(ctx, o, true) {
+	for _, p := range examine(ctx, o, true, nil) {
 		findings = health.Add(findings, p.Finding)
 	}
 	return findings
@@ -131,9 +131,13 @@ func QuickCheck(ctx context.Context, o Options) []health.Finding {
 
 // Examine returns all that is wrong on a host, and how it can be fixed. It changes nothing.
 func Examine(ctx context.Context, o Options) []Problem {
-	var list []Problem
+	return withoutDuplicates(examine(ctx, o, false, nil))
+}
+
+// withoutDuplicates are the problems with different findings.
+func withoutDuplicates(found []Problem) (list []Problem) {
 	seen := map[health.Finding]bool{}
-	for _, p := range examine(ctx, o, false) {
+	for _, p := range found {
 		if !seen[p.Finding] {
 			seen[p.Finding] = true
 			list = append(list, p)
@@ -166,8 +170,8 @@ func Findings(list []Problem) (findings []health.Finding) {
 	return findings
 }
 
-// examine does the checks.
-func examine(ctx context.Context, o Options, quick bool) (found []Problem) {
+// examine does the checks, and calls look, unless it is nil, with the host.
+func examine(ctx context.Context, o Options, quick bool, look func(*examination)) (found []Problem) {
 	root, err := rooted.OpenRoot(o.Root)
 	if err != nil {
 		return unread(err)
@@ -183,6 +187,9 @@ func examine(ctx context.Context, o Options, quick bool) (found []Problem) {
 		if !quick || c.quick {
 			found = append(found, c.run(ex)...)
 		}
+	}
+	if look != nil {
+		look(ex)
 	}
 	return append(ex.unread(), found...) // the checks read more
 }

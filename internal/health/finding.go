@@ -26,6 +26,9 @@ const (
 	Information Severity = "information"
 )
 
+// Severities are all, the gravest first.
+func Severities() []Severity { return []Severity{Failing, Unknown, Risk, Information} }
+
 // Finding is one thing that is wrong.
 type Finding struct {
 	Rule     Rule     `json:"rule"`

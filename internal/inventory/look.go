@@ -113,6 +113,10 @@ func (s *Survey) Target() *host.Deployment {
 	return nil
 }
 
+// Usage is what the containers-storages that exist hold, of a survey by NewSurvey also the
+// ostree repository.
+func (s *Survey) Usage() []StoreUsage { return s.inv.usage() }
+
 // Uses are the containers and the images of other stores that have files in the bootc
 // store, and the containers of the bootc store.
 func (s *Survey) Uses() ([]Use, []error) {

@@ -47,7 +47,8 @@ func arrows() map[string][]string {
 		"internal/diskuse":   slices.Concat(view, []string{"internal/extents"}),
 		"internal/removal":   slices.Concat(view, []string{"hooks"}),
 		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "internal/bound", "hooks"}),
-		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/diskuse", "internal/doctor", "internal/removal", "hooks"}),
+		"internal/metrics":   slices.Concat(view, []string{"internal/health", "internal/doctor"}),
+		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/diskuse", "internal/doctor", "internal/metrics", "internal/removal", "hooks"}),
 
 		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}
