@@ -26,7 +26,5 @@ func Example() {
 	job.Done()
 	// Output:
 	// Pulling localhost/os: 1 to do, 5B
-	// Pulling localhost/os: layer 3f4a5b: started, 5B
 	// Pulling localhost/os: layer 3f4a5b: done, 5B
-	// Pulling localhost/os: done, 5B in 0s
 }

@@ -296,7 +296,7 @@ func TestJSONReportsAReaderThatWentAway(t *testing.T) {
 		reporter := New(output, Lines(&log))
 		must(t, pipe.Close())
 		job := reporter.Transfer(Task{})
-		job.Start(Subtask{}).Done()
+		job.Start(Subtask{Name: layer}).Done()
 		sleep(time.Minute)
 		job.Done()
 		if err := reporter.Close(); !errors.Is(err, unix.EPIPE) || strings.Count(err.Error(), "EPIPE")+strings.Count(err.Error(), "broken pipe") != 1 {

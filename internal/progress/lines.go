@@ -10,12 +10,17 @@ import (
 	"time"
 )
 
-// summaryPeriod is the least time between two lines about tasks that run.
-const summaryPeriod = 5 * time.Second
+// linePeriod is the least time between two lines that are not about a layer.
+const linePeriod = 10 * time.Second
 
-// lines writes a line for each task and part that begins or ends.
+// layer is the name of the parts that have a line each.
+const layer = "layer"
+
+// lines writes a line for each layer that is done, and one about the tasks every
+// linePeriod at most. The end of a task has no line: the command prints the result.
 type lines struct {
-	w    io.Writer
+	w io.Writer
+	// last is when the last line that is about a task was written, zero for never.
 	last time.Time
 	// next is the index of the job that the next summary is about.
 	next int
@@ -27,43 +32,43 @@ type lines struct {
 func Lines(w io.Writer) Output { return &lines{w: w} }
 
 func (o *lines) event(now time.Time, what change, job *Job, part *Part) {
-	o.last = now
-	if part == nil {
-		if what != started {
-			o.line("%s", ending(now, what, job))
-			return
+	switch {
+	case part != nil && (what != done || part.sub.Name != layer):
+	case part != nil:
+		text := "done"
+		if n := part.total.Load(); n > 0 {
+			text += ", " + size(n)
 		}
-		var text []string
-		if job.task.Steps > 0 {
-			text = append(text, fmt.Sprintf("%d to do", job.task.Steps))
-		}
-		if job.task.Bytes > 0 {
-			text = append(text, size(job.task.Bytes))
-		}
-		if job.task.StepsCached > 0 {
-			text = append(text, fmt.Sprintf("%d already there", job.task.StepsCached))
-		}
-		if text == nil {
-			text = append(text, "started")
-		}
-		o.line("%s: %s", clean(job.task.Description), strings.Join(text, ", "))
-		return
+		o.line("%s: %s: %s", clean(job.task.Description), clean(part.sub.Description), text)
+	case what == started && o.due(now):
+		o.last = now
+		o.line("%s", beginning(job))
 	}
-	text := "started"
-	switch what {
-	case done:
-		text = "done"
-	case stopped:
-		text = "stopped"
+}
+
+// due reports whether a line about a task may be written.
+func (o *lines) due(now time.Time) bool { return o.last.IsZero() || now.Sub(o.last) >= linePeriod }
+
+// beginning is the first line about a job.
+func beginning(job *Job) string {
+	var text []string
+	if job.task.Steps > 0 {
+		text = append(text, fmt.Sprintf("%d to do", job.task.Steps))
 	}
-	if n := part.total.Load(); job.transfer && n > 0 {
-		text += ", " + size(n)
+	if job.task.Bytes > 0 {
+		text = append(text, size(job.task.Bytes))
 	}
-	o.line("%s: %s: %s", clean(job.task.Description), clean(part.sub.Description), text)
+	if job.task.StepsCached > 0 {
+		text = append(text, fmt.Sprintf("%d already there", job.task.StepsCached))
+	}
+	if text == nil {
+		text = append(text, "started")
+	}
+	return clean(job.task.Description) + ": " + strings.Join(text, ", ")
 }
 
 func (o *lines) tick(now time.Time, jobs []*Job) {
-	if len(jobs) == 0 || now.Sub(o.last) < summaryPeriod {
+	if len(jobs) == 0 || !o.due(now) {
 		return
 	}
 	o.last = now

@@ -54,9 +54,26 @@ func TestNilReporterIsQuiet(t *testing.T) {
 	must(t, reporter.Close())
 }
 
+// ends writes how each job and part ends.
+type ends struct{ lines }
+
+func newEnds(w io.Writer) Output { return &ends{lines{w: w}} }
+
+func (o *ends) event(now time.Time, what change, job *Job, part *Part) {
+	switch {
+	case what == started:
+	case part == nil:
+		o.line("%s", ending(now, what, job))
+	case what == done:
+		o.line("part done")
+	default:
+		o.line("part stopped")
+	}
+}
+
 func TestStopAfterDoneDoesNothing(t *testing.T) {
 	var log bytes.Buffer
-	reporter := New(Lines(&log))
+	reporter := New(newEnds(&log))
 	job := reporter.Transfer(Task{Description: "Pulling"})
 	part := job.Start(Subtask{Description: "layer", Bytes: 5})
 	part.Done()
@@ -85,7 +102,7 @@ func TestReporterIsSafeForConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		term := newScreen(80, 24)
 		var log bytes.Buffer
-		reporter := New(term.output(), Lines(&log), output)
+		reporter := New(term.output(), newEnds(&log), output)
 		var all sync.WaitGroup
 		for range 4 {
 			all.Go(func() {
@@ -124,7 +141,7 @@ func TestReporterIsSafeForConcurrentUse(t *testing.T) {
 func TestCloseStopsWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		reporter := New(Lines(&log))
+		reporter := New(newEnds(&log))
 		job := reporter.Transfer(Task{Description: "Pulling", Steps: 2})
 		job.Start(Subtask{Description: "layer"}).Add(12)
 		sleep(3 * time.Second)

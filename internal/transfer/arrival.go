@@ -183,16 +183,30 @@ func (a *arrival) clone(ctx context.Context, in *place, job clonejob.Job, names 
 	return result, nil
 }
 
-// cloneProgress reports to a job how far the layers of a clone are.
+// cloneProgress reports to a job how far the layers of a clone are. What there is to do is
+// known once all layers were reported, each with its size.
 func cloneProgress(job *progress.Job) func(clonejob.Answer) {
-	parts := map[int]*progress.Part{}
+	parts, sizes := map[int]*progress.Part{}, map[int]int64{}
 	return func(answer clonejob.Answer) {
 		p := answer.Progress
 		if p == nil {
 			return
 		}
+		if p.Size > 0 && sizes[p.Layer] != p.Size {
+			sizes[p.Layer] = p.Size
+			total := int64(0)
+			for _, size := range sizes {
+				total += size
+			}
+			if len(sizes) == p.Layers {
+				job.SetTotal(int64(p.Layers), total)
+			}
+		}
 		part := parts[p.Layer]
-		if part == nil {
+		switch {
+		case part == nil && p.Files == 0 && !p.Done:
+			return
+		case part == nil:
 			part = job.Start(progress.Subtask{
 				Name: "layer", Description: fmt.Sprintf("layer %d of %d", p.Layer+1, p.Layers),
 				ID: cmp.Or(p.DiffID, strconv.Itoa(p.Layer)), Bytes: p.Size,

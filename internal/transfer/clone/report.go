@@ -20,23 +20,25 @@ type reporter struct {
 	plan []*planned
 	mu   sync.Mutex
 	tell func(clonejob.Progress)
-	told map[*planned]int64
+	// told is what was reported last.
+	told map[*planned]counted
 }
+
+// counted is how much of a layer is copied.
+type counted struct{ files, bytes int64 }
 
 func newReporter(plan []*planned, tell func(clonejob.Progress)) *reporter {
 	if tell == nil {
 		tell = func(clonejob.Progress) {}
 	}
-	return &reporter{plan: plan, tell: tell, told: map[*planned]int64{}}
+	return &reporter{plan: plan, tell: tell, told: map[*planned]counted{}}
 }
 
-// start reports the layers that are there already, and from time to time of those
-// that are at work until stop.
+// start reports all layers once, so that their sizes are known, and those that are not there
+// from time to time until stop.
 func (r *reporter) start() (stop func()) {
 	for i, p := range r.plan {
-		if p.there {
-			r.say(i, true)
-		}
+		r.say(i, p.there)
 	}
 	ticker := time.NewTicker(interval)
 	done := make(chan struct{})
@@ -83,13 +85,14 @@ func (r *reporter) say(i int, done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.plan[i]
-	files := p.counts.Files.Load()
-	if !done && files == r.told[p] {
+	files, bytes := p.counts.Files.Load(), p.counts.Bytes.Load()
+	now := counted{files, bytes}
+	if before, reported := r.told[p]; !done && reported && now == before {
 		return
 	}
-	r.told[p] = files
+	r.told[p] = now
 	r.tell(clonejob.Progress{
 		Layer: i, Layers: len(r.plan), DiffID: p.from.UncompressedDigest.String(), Size: p.from.UncompressedSize,
-		Files: files, Bytes: p.counts.Bytes.Load(), Shared: p.there, Done: done,
+		Files: files, Bytes: bytes, Shared: p.there, Done: done,
 	})
 }

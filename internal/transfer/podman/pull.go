@@ -194,6 +194,7 @@ func (p *puller) tryService(ctx context.Context) *failure {
 			f.reason = report.Error
 		case report.Progress != nil:
 			p.reported(report.Progress)
+		case strings.HasPrefix(report.Stream, "Copying ") && p.reports(): // of a blob
 		case report.Stream != "" && p.Stderr != nil:
 			_, _ = io.WriteString(p.Stderr, report.Stream)
 		}
@@ -350,6 +351,13 @@ func (p *puller) reported(b *clonejob.BlobProgress) {
 		n += blob.count
 	}
 	p.show(n)
+}
+
+// reports reports whether the service reports how far blobs are.
+func (p *puller) reports() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.parts) > 0
 }
 
 // add adds a blob that the service has begun to fetch. With the lock held.

@@ -40,7 +40,7 @@ type Copiers struct {
 func (c *Copiers) Copy(dst, src *os.File) error {
 	copier, st, err := c.from(src)
 	if err == nil {
-		_, err = copier.copy(int(dst.Fd()), int(src.Fd()), &st)
+		err = copier.copy(int(dst.Fd()), int(src.Fd()), &st, &Counts{})
 	}
 	return err
 }
@@ -65,104 +65,117 @@ func (c *Copiers) from(f *os.File) (of *Copier, st unix.Stat_t, err error) {
 // stepDown goes on to the next way, unless another worker did so already.
 func (c *Copier) stepDown(from int32) { c.way.CompareAndSwap(from, from+1) }
 
-// copy gives dst, an empty file, the content of src, of which st is the status. It
-// returns how many bytes do not share extents with src.
-func (c *Copier) copy(dst, src int, st *unix.Stat_t) (copied int64, err error) {
+// copy gives dst, an empty file, the content of src, of which st is the status. It adds to n
+// the bytes, and those that do not share extents with src, while they are copied.
+func (c *Copier) copy(dst, src int, st *unix.Stat_t, n *Counts) error {
 	if st.Size == 0 {
-		return 0, nil
+		return nil
 	}
 	if c.way.Load() == byReflink {
 		err := unix.IoctlFileClone(dst, src)
 		switch {
 		case err == nil:
-			return 0, nil
+			n.Bytes.Add(st.Size)
+			return nil
 		case rooted.IsOneOf(err, unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV):
 			c.stepDown(byReflink)
 		// For this file only: its attributes are others than a new file gets.
 		case !errors.Is(err, unix.EINVAL):
-			return 0, fmt.Errorf("reflink: %w", err)
+			return fmt.Errorf("reflink: %w", err)
 		}
 	}
 	if st.Blocks*512 >= st.Size {
-		return st.Size, c.copyRange(dst, src, 0, st.Size)
+		return c.copyRange(dst, src, 0, st.Size, n)
 	}
-	copied, err = c.copyData(dst, src, st.Size)
-	if err == nil {
-		err = unix.Ftruncate(dst, st.Size)
+	if err := c.copyData(dst, src, st.Size, n); err != nil {
+		return err
 	}
-	return copied, err
+	return unix.Ftruncate(dst, st.Size)
 }
 
 // copyData copies what is no hole.
-func (c *Copier) copyData(dst, src int, size int64) (copied int64, err error) {
+func (c *Copier) copyData(dst, src int, size int64, n *Counts) error {
 	for off := int64(0); off < size; {
 		start, err := unix.Seek(src, off, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // a hole to the end
-			break
+			start, err = size, nil
 		}
 		if err != nil {
-			return copied, fmt.Errorf("seek data: %w", err)
+			return fmt.Errorf("seek data: %w", err)
+		}
+		n.Bytes.Add(start - off)
+		if start == size {
+			break
 		}
 		end, err := unix.Seek(src, start, unix.SEEK_HOLE)
 		if err != nil {
-			return copied, fmt.Errorf("seek hole: %w", err)
+			return fmt.Errorf("seek hole: %w", err)
 		}
 		end = min(end, size)
-		if err := c.copyRange(dst, src, start, end); err != nil {
-			return copied, err
+		if err := c.copyRange(dst, src, start, end, n); err != nil {
+			return err
 		}
-		copied += end - start
 		off = end
 	}
-	return copied, nil
+	return nil
 }
 
+// copyAtATime is how many bytes copy_file_range(2) copies before they are counted.
+const copyAtATime = 16 << 20
+
 // copyRange copies the bytes from off to end, all of which have to be there.
-func (c *Copier) copyRange(dst, src int, off, end int64) error {
+func (c *Copier) copyRange(dst, src int, off, end int64, n *Counts) error {
 	for off < end {
 		if c.way.Load() >= byHand {
-			return copyByHand(dst, src, off, end)
+			return copyByHand(dst, src, off, end, n)
 		}
 		in, out := off, off
-		n, err := unix.CopyFileRange(src, &in, dst, &out, int(min(end-off, 1<<30)), 0)
+		done, err := unix.CopyFileRange(src, &in, dst, &out, int(min(end-off, copyAtATime)), 0)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case rooted.IsOneOf(err, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EOPNOTSUPP, unix.EPERM):
 			c.stepDown(byKernel)
 			// Even if the way is another for other files, as with EINVAL of a reflink.
-			return copyByHand(dst, src, off, end)
+			return copyByHand(dst, src, off, end, n)
 		case err != nil:
 			return fmt.Errorf("copy: %w", err)
-		case n == 0:
+		case done == 0:
 			return fmt.Errorf("copy: %w", io.ErrUnexpectedEOF)
 		}
-		off += int64(max(n, 0))
+		off += n.copied(max(done, 0))
 	}
 	return nil
+}
+
+// copied counts bytes that were copied, and returns their number.
+func (n *Counts) copied(bytes int) int64 {
+	n.Bytes.Add(int64(bytes))
+	n.Copied.Add(int64(bytes))
+	return int64(bytes)
 }
 
 // copyBuffer is the size of the buffer of copyByHand, in bytes.
 const copyBuffer = 256 << 10
 
-func copyByHand(dst, src int, off, end int64) error {
+func copyByHand(dst, src int, off, end int64, n *Counts) error {
 	buf := make([]byte, min(end-off, copyBuffer))
 	for off < end {
-		n, err := unix.Pread(src, buf[:min(end-off, int64(len(buf)))], off)
+		read, err := unix.Pread(src, buf[:min(end-off, int64(len(buf)))], off)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return fmt.Errorf("read: %w", err)
-		case n == 0:
+		case read == 0:
 			return fmt.Errorf("read: %w", io.ErrUnexpectedEOF)
 		}
-		for done := 0; done < n; {
-			w, err := unix.Pwrite(dst, buf[done:n], off)
+		for done := 0; done < read; {
+			w, err := unix.Pwrite(dst, buf[done:read], off)
 			if err != nil && !errors.Is(err, unix.EINTR) {
 				return fmt.Errorf("write: %w", err)
 			}
 			done += max(w, 0)
-			off += int64(max(w, 0))
+			off += n.copied(max(w, 0))
 		}
 	}
 	return nil

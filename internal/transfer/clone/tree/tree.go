@@ -477,12 +477,9 @@ func (w *worker) makeRegular(dir int, name string, src int, st *unix.Stat_t) err
 		return err
 	}
 	defer unix.Close(dst)
-	copied, err := w.copier.copy(dst, src, st)
-	if err != nil {
+	if err := w.copier.copy(dst, src, st, w.counts); err != nil {
 		return err
 	}
-	w.counts.Bytes.Add(st.Size)
-	w.counts.Copied.Add(copied)
 	return w.setMetadata(dst, src, st, st.Mode&0o777&^w.umask)
 }
 

@@ -231,9 +231,10 @@ func TestFileThatTheKernelDoesNotCopyIsCopiedByHand(t *testing.T) {
 	must(t, unix.Fstat(int(f.Fd()), &st))
 	// The ranges overlap: EINVAL of both.
 	c := &Copier{}
-	copied, err := c.copy(int(f.Fd()), int(f.Fd()), &st)
-	if err != nil || copied != st.Size || c.way.Load() != byReflink {
-		t.Errorf("copied %d bytes, %v, way %d", copied, err, c.way.Load())
+	var n Counts
+	err = c.copy(int(f.Fd()), int(f.Fd()), &st, &n)
+	if copied := n.Copied.Load(); err != nil || copied != st.Size || n.Bytes.Load() != st.Size || c.way.Load() != byReflink {
+		t.Errorf("copied %d bytes, %v, way %d", n.Copied.Load(), err, c.way.Load())
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != strings.Repeat("content", 10000) {
 		t.Errorf("%v, another content", err)

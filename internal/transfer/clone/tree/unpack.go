@@ -202,28 +202,25 @@ func (u *unpacker) regular(dir int, name string, hdr *tar.Header, src File) erro
 		return err
 	}
 	defer unix.Close(dst)
-	size, copied := hdr.Size, hdr.Size
 	if m, inMemory := src.(memory); inMemory {
 		err = writeAll(dst, m)
+		u.counts.copied(int(hdr.Size))
 	} else {
-		size, copied, err = u.clone(dst, int(src.Fd()))
+		err = u.clone(dst, int(src.Fd()))
 	}
 	if err != nil {
 		return err
 	}
-	u.counts.Bytes.Add(size)
-	u.counts.Copied.Add(copied)
 	return setHeader(dst, hdr, uint32(hdr.Mode)&0o777&^u.umask)
 }
 
-// clone copies a file, and returns its size and how many bytes share no extents.
-func (u *unpacker) clone(dst, src int) (size, copied int64, err error) {
+// clone copies the content of a file.
+func (u *unpacker) clone(dst, src int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(src, &st); err != nil {
-		return 0, 0, err
+		return err
 	}
-	copied, err = u.copier.copy(dst, src, &st)
-	return st.Size, copied, err
+	return u.copier.copy(dst, src, &st, u.counts)
 }
 
 func writeAll(dst int, m memory) error {
