@@ -84,10 +84,13 @@ func usageErrorf(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), advice: helpAdvice("")}
 }
 
-// helpAdvice names the help of a command, that of all commands for "".
+// helpAdvice names the help of a command, that of all commands for "", in podman's words.
 func helpAdvice(command string) string {
-	return fmt.Sprintf("see %q", strings.TrimSuffix("bootc-podman help "+command, " "))
+	return seeHelp + strings.TrimSuffix("bootc-podman "+command, " ") + " --help'"
 }
+
+// seeHelp begins a line of its own, which is no hint.
+const seeHelp = "See '"
 
 // orCode adds an exit status to an error that has none.
 func orCode(err error, code int) error {
@@ -133,7 +136,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "Error: %s\n", line)
 	}
 	if h := hint(err, o.words()); h != "" {
-		fmt.Fprintf(a.stderr, "Hint: %s\n", printable(h))
+		if !strings.HasPrefix(h, seeHelp) {
+			h = "Hint: " + h
+		}
+		fmt.Fprintf(a.stderr, "%s\n", printable(h))
 	}
 	return code
 }
@@ -168,6 +174,9 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	}
 	if len(args) < 2 || args[1] != "image" && args[1] != "images" && args[1] != "rmi" {
 		tree := a.command(o)
+		if about, asks := asksForHelp(tree, args); asks {
+			return a.printHelp(tree, about)
+		}
 		err := tree.RunContext(ctx, optionsFirst(tree, args))
 		if exit, ok := errors.AsType[*exitError](err); ok && exit.code == exitUsage && becomesAnother(tree, args) {
 			// As podman does; 1 and 2 can be the program's own.
@@ -221,7 +230,7 @@ func (a *app) command(o *options) *cli.App {
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would run, quoted for a shell, and stop", Destination: &o.dryRun},
 			logLevelFlag(&o.logLevel),
 			&cli.StringFlag{Name: "sysroot", Usage: "use the host whose root is `DIR`", Value: "/", Destination: &o.sysroot},
-			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version"},
 			cli.HelpFlag, // as there is a command help of our own
 		},
 		Before: func(c *cli.Context) error {
@@ -237,7 +246,7 @@ func (a *app) command(o *options) *cli.App {
 			case c.Args().Present():
 				return unknownCommand(c.App, c.Args().First())
 			}
-			return cli.ShowAppHelp(c)
+			return a.printHelp(c.App, nil)
 		},
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.rmiCommand(o), a.gcCommand(o), a.dfCommand(o), a.execCommand(o), a.envCommand(o),
@@ -293,7 +302,7 @@ func (a *app) checkSysroot(o *options, command string) error {
 // usageError is the library's callback for wrong options, global ones and those of a command.
 func usageError(c *cli.Context, err error, _ bool) error {
 	message, name := flagMessage(err.Error())
-	usage := &exitError{code: exitUsage, err: fmt.Errorf("read options: %s", message), advice: helpAdvice("")}
+	usage := &exitError{code: exitUsage, err: errors.New(message), advice: helpAdvice("")}
 	flags := c.App.Flags
 	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
 		usage.advice, flags = helpAdvice(c.Command.Name), c.Command.Flags
@@ -303,7 +312,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		}
 	}
 	if meant := nearest(name, flagNames(flags)); meant != "" && meant != name {
-		usage.advice = fmt.Sprintf("did you mean %s? %s", dashed(meant), usage.advice)
+		usage.advice = fmt.Sprintf("did you mean %s?", dashed(meant))
 	}
 	return usage
 }

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	usageHint     = `see "bootc-podman help"`
+	usageHint     = "See 'bootc-podman --help'"
 	misplacedHint = "options of all commands go before the command"
 	sysrootHint   = "--sysroot names the root directory of a host, or its physical root"
 	confHint      = "fix that file, or move it aside: podman fails on it, too"
 )
 
-func usageHintOf(verb string) string { return `see "bootc-podman help ` + verb + `"` }
+func usageHintOf(verb string) string { return "See 'bootc-podman " + verb + " --help'" }
 
 func TestVersion(t *testing.T) {
 	stdout, stderr, code := runApp(t, "--version")
@@ -49,12 +49,12 @@ func TestHelpListsEveryCommandAndOption(t *testing.T) {
 			}
 			tree := newTestApp(t).command(&options{})
 			for _, c := range tree.VisibleCommands() {
-				if !strings.Contains(stdout, "\n   "+c.Name+" ") || !strings.Contains(stdout, c.Usage) {
+				if !strings.Contains(unfolded(stdout), " "+c.Name+" "+c.Usage+" ") {
 					t.Errorf("command %s is missing in\n%s", c.Name, stdout)
 				}
 			}
 			for _, f := range tree.Flags {
-				if !strings.Contains(stdout, "\n   --"+f.Names()[0]) {
+				if !strings.Contains(unfolded(stdout), " --"+f.Names()[0]+" ") {
 					t.Errorf("option --%s is missing in\n%s", f.Names()[0], stdout)
 				}
 			}
@@ -66,7 +66,7 @@ func TestHelpOfACommand(t *testing.T) {
 	for _, c := range newTestApp(t).command(&options{}).Commands {
 		t.Run(c.Name, func(t *testing.T) {
 			stdout, stderr, code := runApp(t, "help", c.Name)
-			if !strings.Contains(stdout, c.UsageText) || !strings.Contains(stdout, c.Usage) || stderr != "" || code != 0 {
+			if got := unfolded(stdout); !strings.Contains(got, "Usage: "+c.UsageText+" ") || !strings.HasPrefix(got, c.Usage) || stderr != "" || code != 0 {
 				t.Errorf("got exit status %d, %q and\n%s", code, stderr, stdout)
 			}
 			if c.SkipFlagParsing || c.Name == "help" { // its own is that of all

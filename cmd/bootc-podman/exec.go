@@ -29,7 +29,7 @@ func (a *app) execCommand(o *options) *cli.Command {
 			case len(argv) > 0 && argv[0] == "--":
 				argv = argv[1:]
 			case len(argv) > 0 && (argv[0] == "--help" || argv[0] == "-h"):
-				return cli.ShowSubcommandHelp(c)
+				return a.printHelp(c.App, c.Command)
 			case len(argv) > 0 && strings.HasPrefix(argv[0], "-"):
 				return fmt.Errorf("exec: unknown option %q: %w", argv[0], errMisplaced)
 			}

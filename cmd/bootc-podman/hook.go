@@ -17,9 +17,10 @@ func (a *app) hookCommand() *cli.Command {
 		Name:      "hook",
 		Usage:     "be an OCI hook; podman calls this, see hooks",
 		UsageText: "bootc-podman hook " + strings.Join(hooks.Names(), "|") + " [options]",
+		Hidden:    true,
 		Action: func(c *cli.Context) error {
 			if word := c.Args().First(); word == "" || strings.HasPrefix(word, "-") {
-				return cli.ShowSubcommandHelp(c)
+				return a.printHelp(c.App, c.Command)
 			}
 			return a.runHook(c.Args().Slice())
 		},

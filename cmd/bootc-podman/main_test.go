@@ -149,8 +149,8 @@ func runApp(t *testing.T, args ...string) (stdout, stderr string, code int) {
 // failure is what a user gets to see of an error.
 type failure struct {
 	code int
-	// message is a part of the line "Error: ", hint the whole line "Hint: ",
-	// "" for none.
+	// message is a part of the line "Error: ", hint the whole line "Hint: ", or the line that
+	// names the help; "" for none.
 	message, hint string
 }
 

@@ -38,8 +38,10 @@ func flagsOfPages(t *testing.T) map[string][]cli.Flag {
 	t.Helper()
 	tree := newTestApp(t).command(&options{})
 	pages := map[string][]cli.Flag{"bootc-podman.8.md": tree.Flags}
-	for _, c := range tree.VisibleCommands() {
-		pages["bootc-podman-"+c.Name+".8.md"] = c.Flags
+	for _, c := range tree.Commands {
+		if c.Name != "__complete" {
+			pages["bootc-podman-"+c.Name+".8.md"] = c.Flags
+		}
 	}
 	return pages
 }

@@ -44,18 +44,21 @@ func unknownCommand(tree *cli.App, word string) error {
 // flagMessage returns what is wrong with an option in podman's words: the library has the
 // words of Go's package flag, with one dash. The name of the option comes without dashes.
 func flagMessage(message string) (words, name string) {
-	for _, phrase := range [][2]string{
-		{"flag provided but not defined: -", "unknown flag: "},
-		{"flag needs an argument: -", "flag needs an argument: "},
-		{" for flag -", " for flag "},
-		{" for -", " for flag "}, // of a boolean value
-	} {
-		if before, rest, found := strings.Cut(message, phrase[0]); found {
-			name, rest, _ = strings.Cut(rest, ": ")
-			if rest != "" {
-				rest = ": " + rest
-			}
-			return before + phrase[1] + dashed(name) + rest, name
+	if _, name, found := strings.Cut(message, "flag provided but not defined: -"); found {
+		if len(name) == 1 {
+			return fmt.Sprintf("unknown shorthand flag: '%s' in -%s", name, name), name
+		}
+		return "unknown flag: " + dashed(name), name
+	}
+	if _, name, found := strings.Cut(message, "flag needs an argument: -"); found {
+		return "flag needs an argument: " + dashed(name), name
+	}
+	for _, phrase := range [][2]string{{"invalid value ", " for flag -"}, {"invalid boolean value ", " for -"}} {
+		rest, found := strings.CutPrefix(message, phrase[0])
+		value, rest, cut := strings.Cut(rest, phrase[1])
+		if found && cut {
+			name, cause, _ := strings.Cut(rest, ": ")
+			return fmt.Sprintf("invalid argument %s for %q flag: %s", value, dashed(name), cause), name
 		}
 	}
 	return message, ""

@@ -31,10 +31,10 @@ func TestAnswersToTyposNameTheRightWord(t *testing.T) {
 
 		"list --formt json":            "unknown flag: --formt|did you mean --format?",
 		"list --al-stores":             "unknown flag: --al-stores|did you mean --all-stores?",
-		"list -x":                      "unknown flag: -x",
+		"list -x":                      "unknown shorthand flag: 'x' in -x|See 'bootc-podman list --help'",
 		"list --format":                "flag needs an argument: --format",
-		"list --lenient=maybe":         `invalid boolean value "maybe" for flag --lenient`,
-		"set-unified --retry=x":        `invalid value "x" for flag --retry`,
+		"list --lenient=maybe":         `invalid argument "maybe" for "--lenient" flag: `,
+		"set-unified --retry=x":        `invalid argument "x" for "--retry" flag: `,
 		"list --sysroot /":             "options of all commands go before the command",
 		"--sysrot / list":              "did you mean --sysroot?",
 		"list --type hots":             `unknown type "hots": use all, host, logical or unified`,

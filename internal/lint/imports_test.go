@@ -28,6 +28,7 @@ func arrows() map[string][]string {
 	host := slices.Concat(programs, []string{"internal/host"})
 	view := slices.Concat(host, []string{"internal/inventory"})
 	return map[string][]string{
+		"contrib/man":        nil,
 		"internal/rooted":    nil,
 		"internal/ini":       {"internal/rooted"},
 		"internal/conffile":  {"internal/rooted"},
@@ -48,7 +49,7 @@ func arrows() map[string][]string {
 		"internal/removal":   slices.Concat(view, []string{"hooks"}),
 		"internal/doctor":    slices.Concat(view, []string{"internal/health", "internal/transfer", "internal/bound", "hooks"}),
 		"internal/metrics":   slices.Concat(view, []string{"internal/health", "internal/doctor"}),
-		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/diskuse", "internal/doctor", "internal/metrics", "internal/removal", "hooks"}),
+		"cmd":                slices.Concat(view, []string{"internal/progress", "internal/health", "internal/transfer", "internal/bound", "internal/diskuse", "internal/doctor", "internal/metrics", "internal/removal", "hooks", "contrib/man"}),
 
 		"internal/transfer/clone/tree": slices.Concat(files, []string{"internal/transfer/clonejob"}),
 	}
