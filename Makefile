@@ -79,9 +79,10 @@ binary: ## Build bin/bootc-podman and bin/bootc-podman-store
 .PHONY: man
 man: $(MAN_PAGES) ## Build the manual pages
 
-build/man/%.8: contrib/man/%.8.md
+# A page has the version, and the date of the commit.
+build/man/%.8: contrib/man/%.8.md $(VERSION_FILE)
 	@mkdir -p $(@D)
-	$(GO_MD2MAN) -in $< -out $@
+	sed '1s/$$/ "$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%F)" "bootc-podman $(VERSION)"/' $< | $(GO_MD2MAN) -out $@
 
 .PHONY: demo
 demo: deps binary ## Show it at work on a scratch host with a real store (needs root)

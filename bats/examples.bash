@@ -220,6 +220,7 @@ prepare_bound() {
     # What refresh brings.
     example_image registry.example/app:1 app.newer
 }
+prepare_doctor() { mkdir -p /var/lib/prometheus/node-exporter; }
 prepare_completion() { mkdir -p /usr/share/zsh/site-functions /etc/fish/completions; }
 prepare_hook() {
     jq -n '{ociVersion: "1.0.2", root: {path: "rootfs"}, mounts: [

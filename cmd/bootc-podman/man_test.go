@@ -97,3 +97,18 @@ func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
 		})
 	}
 }
+
+// TestExamplesFitTheTerminal: the lines of a block are not broken; "man" indents them by 7.
+func TestExamplesFitTheTerminal(t *testing.T) {
+	for page := range flagsOfPages(t) {
+		text, err := os.ReadFile(filepath.Join(manDir, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if block, found := strings.CutPrefix(line, "    "); found && len(block) > 80-7-1 {
+				t.Errorf("%s has a line that is too long: %s", page, block)
+			}
+		}
+	}
+}
