@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootc-podman authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every example of README.md and the manual pages works as it stands there; a Go test compares
-# those of --help with the pages.
+# Every example of the manual pages works as it stands there; a Go test compares those of
+# --help with the pages. 196-readme.bats has README.md.
 #
 # bats file_tags=once
 
@@ -18,8 +18,4 @@ teardown_file() { example_end; }
 
 @test "the examples of the manual pages work" {
     run_examples "$BATS_TEST_DIRNAME"/../contrib/man/*.8.md
-}
-
-@test "the examples of README.md work" {
-    run_examples "$BATS_TEST_DIRNAME/../README.md"
 }

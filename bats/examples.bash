@@ -8,7 +8,8 @@
 # document a fenced block of the kind "console". A line that begins with "# " is a command
 # of root, one with "$ " of any user. It goes on in the next line after "|", "\", "&&" or
 # "||", and in lines that begin with "> ". All other lines are output: each has to be in the
-# real one, in this order, whatever its numbers, digests, sizes and blanks are.
+# real one, in this order, whatever its numbers, digests, sizes and blanks are; "..." stands
+# for lines that are left out.
 
 # example_blocks FILE DIR - the blocks of a document, each a file in DIR named by its line.
 example_blocks() {
@@ -61,7 +62,7 @@ example_missing() {
     awk 'NR == FNR { want[++wants] = $0; next }
         $0 == want[got + 1] { got++ }
         END { for (i = got + 1; i <= wants; i++) print want[i] }' \
-        <(example_output "$1" | grep -v '^$' | example_shape) <(example_shape <"$2")
+        <(example_output "$1" | grep -vxE '|\.\.\.' | example_shape) <(example_shape <"$2")
 }
 
 # run_example FILE BLOCK - run a block in the current directory; print its commands with their
@@ -152,9 +153,44 @@ END
 # example_host - a host that boots registry.example/os:42 with app:1 and agent:1 of
 # registry.example bound, and has os:43 staged, which binds web:1, too.
 example_host() {
-    local tree booted
+    example_start
+    example_systems 42 43
+    example_bind os43 web
+    example_os 42
+    example_os 43
+    example_booted "$(example_deploy 42)" os42
+    os_stage "$(example_deploy 43)"
+    # Another host's root.
+    mkdir -p /sysroot/other
+    mount --bind /sysroot/other /mnt
+    ostree admin init-fs --modern /mnt
+    example_work
+}
+
+# readme_host - a host that boots registry.example/os:42, after 41, with app:1, agent:1 and
+# web:1 of registry.example bound; the bootc-owned store lacks web:1, and tool:3 lies in the
+# registry and in podman's own store.
+readme_host() {
+    example_start
+    example_image registry.example/tool:3 tool
+    example_systems 41 42
+    example_bind os42 web
+    example_os 41
+    example_os 42
+    example_deploy 41 >/dev/null
+    example_booted "$(example_deploy 42)" os42
+    podman pull -q registry.example/tool:3
+    mount -o remount,bind,ro /sysroot
+    example_work
+}
+
+# example_start - a host with nothing but an empty bootc-owned store, and a registry.
+example_start() {
+    local tree
     example_programs
     container_conf
+    # Not each machine has what podman needs to make a network.
+    sed -i 's/^\[containers\]$/&\nnetns = "none"/' /etc/containers/containers.conf
     ostree_host
     own_store ostree/deploy/default/var/lib/containers/storage
     example_registry
@@ -163,30 +199,33 @@ example_host() {
     for tree in app agent web; do example_image "registry.example/$tree:1" "$tree"; done
     scratch_podman tag registry.example/app:1 quay.io/example/app:1
     example_push quay.io/example/app:1
+}
+
+# example_systems VERSION... - the trees osVERSION in /srv, with app:1 and agent:1 bound.
+example_systems() {
+    local version
     cd /srv || return
-    for tree in os42 os43; do
-        os_tree "$tree" "${tree#os}"
-        example_bind "$tree" app
-        example_bind "$tree" agent
+    for version; do
+        os_tree "os$version" "$version"
+        example_bind "os$version" app
+        example_bind "os$version" agent
     done
-    example_bind os43 web
-    example_os 42
-    example_os 43
-    booted=$(example_deploy 42)
-    os_stage "$(example_deploy 43)"
-    os_boot "$booted"
-    cp -a os42/usr/lib/bootc os42/usr/share /usr/local/
+}
+
+# example_booted DEPLOYMENT TREE - what the host boots; app:1 and agent:1 are fetched.
+example_booted() {
+    os_boot "$1"
+    cp -a "$2/usr/lib/bootc" "$2/usr/share" /usr/local/
     ln -sfn /usr/local/bootc /usr/lib/bootc
     ln -sfn "$STORE" /usr/local/bootc/storage
     mkdir -p /usr/share/containers
-    cp -a os42/usr/share/containers/systemd /usr/share/containers/
+    cp -a "$2/usr/share/containers/systemd" /usr/share/containers/
     oracle pull -q registry.example/app:1
     oracle pull -q registry.example/agent:1
-    # Another host's root.
-    mkdir -p /sysroot/other
-    mount --bind /sysroot/other /mnt
-    ostree admin init-fs --modern /mnt
-    # The working directory.
+}
+
+# example_work - make the working directory.
+example_work() {
     cd /srv/work || return
     echo text >file
     printf 'ARG base=scratch\nFROM $base\nCOPY file /file\n' >Containerfile
@@ -235,7 +274,8 @@ prepare_unset_unified() { bootc-podman set-unified --quiet; }
 
 # example_end - what example_host started ends.
 example_end() {
+    local mounted
     kill "$(cat /srv/registry.pid)" || true
     umount -q /proc/cmdline || true
-    umount /mnt /var/lib/containers/storage /sysroot || true
+    for mounted in /mnt /var/lib/containers/storage /sysroot; do umount -q "$mounted" || true; done
 }
