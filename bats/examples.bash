@@ -8,8 +8,8 @@
 # document a fenced block of the kind "console". A line that begins with "# " is a command
 # of root, one with "$ " of any user. It goes on in the next line after "|", "\", "&&" or
 # "||", and in lines that begin with "> ". All other lines are output: each has to be in the
-# real one, in this order, whatever its numbers, digests, sizes and blanks are; "..." stands
-# for lines that are left out.
+# real one, in this order, whatever its numbers, digests, sizes, ages and blanks are; "..."
+# stands for lines that are left out.
 
 # example_blocks FILE DIR - the blocks of a document, each a file in DIR named by its line.
 example_blocks() {
@@ -51,6 +51,7 @@ example_shape() {
     sed -E '/^@@/! {
         s/[0-9a-f]{12,64}/H/g
         s/[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB)\b/SIZE/g
+        s/([0-9]+|About an?|Less than a) (second|minute|hour|day|week|month|year)s?\b/AGE/g
         s/[0-9]+/N/g
         s/ +/ /g
         s/ $//
