@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # SPDX-FileCopyrightText: The bootc-podman authors
 # SPDX-License-Identifier: Apache-2.0
+#
+# bats file_tags=oldest-and-newest
 
 load helpers
 

@@ -389,6 +389,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
     bp set-unified --from ostree
 }
 
+# bats test_tags=oldest-and-newest
 @test "transfer: killed at any moment, a rerun completes" {
     local methods=(clone podman) i
     for i in {1..40}; do
@@ -740,6 +741,7 @@ as_hinted() {
     bp "$@"
 }
 
+# bats test_tags=oldest-and-newest
 @test "transfer: the booted image comes whole into a store where it is damaged" {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --quiet

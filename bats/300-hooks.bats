@@ -157,6 +157,7 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     wait_for no_leases
 }
 
+# bats test_tags=oldest-and-newest
 @test "ledger: a hundred containers leave nothing" {
     local i
     for i in {1..100}; do

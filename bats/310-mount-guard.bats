@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The hook mount-guard: which mounts it finds, and what containers can still write.
+#
+# bats file_tags=oldest-and-newest
 
 load helpers
 load containers
