@@ -19,19 +19,19 @@ const interval = 100 * time.Millisecond
 type reporter struct {
 	plan []*planned
 	mu   sync.Mutex
-	tell func(clonejob.Progress)
-	// told is what was reported last.
-	told map[*planned]counted
+	report func(clonejob.Progress)
+	// last is what was reported of each layer.
+	last map[*planned]counted
 }
 
 // counted is how much of a layer is copied.
 type counted struct{ files, bytes int64 }
 
-func newReporter(plan []*planned, tell func(clonejob.Progress)) *reporter {
-	if tell == nil {
-		tell = func(clonejob.Progress) {}
+func newReporter(plan []*planned, report func(clonejob.Progress)) *reporter {
+	if report == nil {
+		report = func(clonejob.Progress) {}
 	}
-	return &reporter{plan: plan, tell: tell, told: map[*planned]counted{}}
+	return &reporter{plan: plan, report: report, last: map[*planned]counted{}}
 }
 
 // start reports all layers once, so that their sizes are known, and those that are not there
@@ -87,11 +87,11 @@ func (r *reporter) say(i int, done bool) {
 	p := r.plan[i]
 	files, bytes := p.counts.Files.Load(), p.counts.Bytes.Load()
 	now := counted{files, bytes}
-	if before, reported := r.told[p]; !done && reported && now == before {
+	if before, reported := r.last[p]; !done && reported && now == before {
 		return
 	}
-	r.told[p] = now
-	r.tell(clonejob.Progress{
+	r.last[p] = now
+	r.report(clonejob.Progress{
 		Layer: i, Layers: len(r.plan), DiffID: p.from.UncompressedDigest.String(), Size: p.from.UncompressedSize,
 		Files: files, Bytes: bytes, Shared: p.there, Done: done,
 	})
