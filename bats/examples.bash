@@ -154,13 +154,15 @@ END
 # example_host - a host that boots registry.example/os:42 with app:1 and agent:1 of
 # registry.example bound, and has os:43 staged, which binds web:1, too.
 example_host() {
+    local booted
     example_start
     example_systems 42 43
     example_bind os43 web
     example_os 42
     example_os 43
-    example_booted "$(example_deploy 42)" os42
+    booted=$(example_deploy 42)
     os_stage "$(example_deploy 43)"
+    example_booted "$booted" os42
     # Another host's root.
     mkdir -p /sysroot/other
     mount --bind /sysroot/other /mnt
