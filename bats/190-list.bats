@@ -114,13 +114,38 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
 
 @test "list: a table like podman's" {
     bp list
-    assert "${lines[0]}" =~ '^REPOSITORY +TAG +TYPE +DIGEST +CREATED +SIZE +STATE$'
+    assert "${lines[0]}" =~ '^REPOSITORY +TAG +STORE +DIGEST +CREATED +SIZE +STATE$'
     assert "$(grep -c 'quay.io/example/os  *42 ' <<<"$output")" == 1
-    assert "$output" =~ 'quay.io/example/absent +1 +logical +<none> +missing'
+    assert "$output" =~ 'quay.io/example/absent +1 +bootc +<none> +missing'
+    # A bound image that is there is one line, and no transport is before its name.
+    assert "$(grep -c 'quay.io/example/app  *1 ' <<<"$output")" == 1
+    assert "$output" =~ 'quay.io/example/app +1 +bootc .* bound'
+    assert "$output" =~ $'\n''localhost/bootc +<none> +ostree '
     bp list -q
     assert "$(sort <<<"$output")" == "$(sort -u <<<"$output")"
     bp list --format '{{.Image}}' --type logical
     assert "$output" == "$(printf 'quay.io/example/%s\n' absent:1 app:1 web)"
+}
+
+@test "list: names, filters and orders choose as podman's do" {
+    local args
+    oracle create --name idle quay.io/example/unused:3 /bin/true
+    bp list --type unified --filter containers=true --format '{{.Image}}: {{.State}}'
+    assert "$output" == "quay.io/example/unused:3: needed by idle, will be removed by bootc's next cleanup"
+    for args in quay.io/example/app example/app:1 app '--filter reference=*/*/w*' \
+        '--filter containers=true' '--filter containers=false' '--filter until=1m' '--filter label=io.buildah.version' '--filter label=nothing' \
+        '--filter before=web' '--filter since=web' '--filter reference!=*web*' "--filter id=$(oracle image inspect -f '{{.Id}}' web)"; do
+        # podman 4.3.1 lists nothing for an ID, and the podmans differ in which of the names they list.
+        # shellcheck disable=SC2086 # words
+        oracle images --format '{{.ID}}' $args | grep -vxF "$(oracle images -q --filter dangling=true)" | sort -u >want
+        # shellcheck disable=SC2086 # words
+        "$BOOTC_PODMAN" list --type unified --filter store=bootc --format '{{.ID}}' $args | sort -u | diff want - || die "list $args"
+    done
+    for args in size:Size repository:Repository tag:Tag id:ID; do
+        oracle images --sort "${args%:*}" --filter dangling=false --format "{{.${args#*:}}}" >want
+        "$BOOTC_PODMAN" list --type unified --filter store=bootc --sort "${args%:*}" --format "{{.${args#*:}}}" | diff want - || die "list --sort $args"
+    done
+    oracle rm idle
 }
 
 @test "list: an image in podman's own store" {

@@ -88,7 +88,7 @@ same_tree() {
     # The state of a newer image of the name is not that of the booted one.
     oracle pull -q "$REGISTRY/os:42"
     bp list --type unified --format '{{.Image}} {{.State}}|'
-    assert "$output" == "$REGISTRY/os:42 |"
+    assert "$output" == "$REGISTRY/os:42 needed by booted deployment|"
     scratch_podman push -q "$REGISTRY/os:42"
 }
 

@@ -75,6 +75,18 @@ func (f *choiceFlag) check(c *cli.Context) error {
 	return usageErrorf("%s: unknown %s %q: use %s", c.Command.Name, noun, value, orList(values))
 }
 
+// keysFlag is an option whose value begins with one of a list of keys and "=", and that can
+// be given more than once. What follows is checked where it is read.
+type keysFlag struct {
+	*cli.StringSliceFlag
+	keys []string
+}
+
+// filterFlag returns --filter with these keys, which stand in the usage text in the place of %s.
+func filterFlag(usage string, keys []string) *keysFlag {
+	return &keysFlag{&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: fmt.Sprintf(usage, orList(keys))}, keys}
+}
+
 // orList returns words as they stand in a sentence: "a, b or c".
 func orList(words []string) string {
 	last := len(words) - 1

@@ -109,6 +109,9 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	if line.command.Name == "pull-from-default-storage" {
 		return a.imageNames(ctx, o, string(inventory.DefaultStore)), noFiles
 	}
+	if line.command.Name == "list" {
+		return a.allNames(ctx, o), noFiles
+	}
 	if line.command.Name == "hooks" && slices.Equal(line.operands, []string{"explain"}) {
 		return nil, orFiles
 	}
@@ -217,6 +220,9 @@ func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 			}
 			return f.candidates(typed)
 		}
+		if f, ok := flag.(*keysFlag); ok && slices.Contains(f.Names(), option) {
+			return f.candidates(typed)
+		}
 	}
 	switch option {
 	case "jobs", "max-rate", "progress-fd", "registry", "retry", "source", "target":
@@ -225,6 +231,17 @@ func (l commandLine) optionValues(option, typed string) ([]string, directive) {
 		return nil, onlyDirs
 	}
 	return nil, orFiles
+}
+
+// candidates are the keys of an option, with "="; nothing is completed after that.
+func (f *keysFlag) candidates(typed string) (keys []string, how directive) {
+	if strings.Contains(typed, "=") {
+		return nil, noFiles
+	}
+	for _, key := range f.keys {
+		keys = append(keys, key+"=")
+	}
+	return keys, noFiles | noSpace
 }
 
 // candidates are the values of an option of which typed is there, and directories where it takes
@@ -298,6 +315,18 @@ func (a *app) imageNames(ctx context.Context, o *options, store string) (names [
 			names = append(names, img.Name)
 		}
 	}
+	return slices.Compact(names)
+}
+
+// allNames returns the names of all images that list finds, without a transport.
+func (a *app) allNames(ctx context.Context, o *options) (names []string) {
+	query := a.query(o)
+	query.AllStores = true
+	list, _ := inventory.List(ctx, query)
+	for _, img := range list {
+		names = append(names, strings.TrimPrefix(img.Name, "docker://"))
+	}
+	slices.Sort(names)
 	return slices.Compact(names)
 }
 

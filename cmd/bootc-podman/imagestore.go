@@ -13,13 +13,25 @@ import (
 // warnOneStore warns if the host's storage.conf puts the images of podman's own store and
 // of the bootc-owned store into one directory: an image removed from one is removed from
 // the other. The command reports a configuration that cannot be read.
-func (a *app) warnOneStore() {
-	config, err := storageconf.HostConfig(a.root)
-	if err != nil || config.ImageStore == "" {
-		return
+func (a *app) warnOneStore() { a.readOneStore()() }
+
+// readOneStore is warnOneStore that reads beside other work; what it returns waits, and
+// writes the warning.
+func (a *app) readOneStore() (warn func()) {
+	found := make(chan string, 1)
+	go func() {
+		config, err := storageconf.HostConfig(a.root)
+		if err != nil {
+			config.ImageStore = ""
+		}
+		found <- config.ImageStore
+	}()
+	return func() {
+		if store := <-found; store != "" {
+			fmt.Fprintf(a.stderr, "Warning: %s\n", printable(fmt.Sprintf(
+				"imagestore in storage.conf: podman's own store and the bootc-owned store keep their images in one directory, %q", store)))
+		}
 	}
-	fmt.Fprintf(a.stderr, "Warning: %s\n", printable(fmt.Sprintf(
-		"imagestore in storage.conf: podman's own store and the bootc-owned store keep their images in one directory, %q", config.ImageStore)))
 }
 
 // removesImages reports whether args, "image" and what follows, remove images or names.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,14 +20,17 @@ func (a *app) listCommand(o *options) *cli.Command {
 	return plainVerb(&cli.Command{
 		Name:      "list",
 		Usage:     "list which image is where, without podman",
-		UsageText: "bootc-podman [options] list [options]",
+		UsageText: "bootc-podman [options] list [options] [name...]",
+		ArgsUsage: "...",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all-stores", Usage: "add the images of podman's own store"},
+			filterFlag("list only images that pass `FILTER`, KEY=VALUE or KEY!=VALUE: %s", inventory.FilterKeys()),
 			p.formatFlag(),
 			lenientFlag(),
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print digests and IDs whole", Destination: &p.whole},
 			&cli.BoolFlag{Name: "noheading", Aliases: []string{"n"}, Usage: "print no heading above a table", Destination: &p.noHeading},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only IDs", Destination: &p.quiet},
+			choice("sort", "order images by `KEY`: %s", "", sortKeys()),
 			choice("type", "list only images of `TYPE`: %s", string(allTypes), []inventory.Type{allTypes, inventory.Host, inventory.Logical, inventory.Unified}),
 		},
 		Action: func(c *cli.Context) error {
@@ -36,14 +40,37 @@ func (a *app) listCommand(o *options) *cli.Command {
 			if t := inventory.Type(c.String("type")); t != allTypes {
 				query.Type = t
 			}
-			if err := p.check(); err != nil {
+			err := p.check()
+			if err == nil {
+				query.Select, err = selection(c)
+			}
+			if err != nil {
 				return err
 			}
-			a.warnOneStore()
+			p.columns = columnsOf(a.stdout)
+			warn := a.readOneStore()
 			list, bad := inventory.List(c.Context, query)
+			warn()
 			return a.settle(c, bad, len(list) > 0, func() error { return p.printList(a.stdout, list) })
 		},
 	})
+}
+
+// selection returns what operands, --filter and --sort select, nil for all.
+func selection(c *cli.Context) (*inventory.Selection, error) {
+	filters, sort := c.StringSlice("filter"), inventory.SortKey(c.String("sort"))
+	if c.NArg() == 0 && len(filters) == 0 && sort == "" {
+		return nil, nil
+	}
+	s, err := inventory.NewSelection(c.Args().Slice(), filters, sort, time.Now())
+	if err != nil {
+		return nil, usageErrorf("list: %w", err)
+	}
+	return s, nil
+}
+
+func sortKeys() []inventory.SortKey {
+	return []inventory.SortKey{inventory.SortCreated, inventory.SortID, inventory.SortRepository, inventory.SortSize, inventory.SortTag}
 }
 
 // collectLess has the garbage collector run less often in a command that reads, prints and

@@ -12,6 +12,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -125,12 +126,11 @@ func TestListPrintsATable(t *testing.T) {
 		lines = append(lines, strings.Join(regexp.MustCompile(` {2,}`).Split(strings.TrimRight(line, "\n"), -1), "|"))
 	}
 	digest := regexp.MustCompile(`sha256:[0-9a-f]{12}\b`)
-	want := `REPOSITORY|TAG|TYPE|DIGEST|CREATED|SIZE|STATE
-localhost:5000/app|2|unified|DIGEST|N years ago|999 B|other
-quay.io/app|latest|unified|DIGEST|N years ago|999 B|other
-quay.io/os|1|unified|DIGEST|N years ago|1.23 GB|other
-quay.io/app|latest|logical|DIGEST|N years ago|999 B|other
-quay.io/missing|<none>|logical|<none>|missing`
+	want := `REPOSITORY|TAG|STORE|DIGEST|CREATED|SIZE|STATE
+localhost:5000/app|2|bootc|DIGEST|N years ago|999 B|bound
+quay.io/app|latest|bootc|DIGEST|N years ago|999 B|bound
+quay.io/os|1|bootc|DIGEST|N years ago|1.23 GB|deployed
+quay.io/missing|<none>|bootc|<none>|missing`
 	got := digest.ReplaceAllString(strings.Join(lines, "\n"), "DIGEST")
 	checkOutput(t, got, stderr, code, want)
 }
@@ -162,7 +162,7 @@ func TestListPrintsIDsOnce(t *testing.T) {
 }
 
 func TestListOfNothing(t *testing.T) {
-	const heading = "REPOSITORY  TAG         TYPE        DIGEST      CREATED     SIZE        STATE\n"
+	const heading = "REPOSITORY  TAG         STORE       DIGEST      CREATED     SIZE        STATE\n"
 	for _, tt := range []struct {
 		args, want string
 	}{
@@ -220,6 +220,10 @@ func fullImage() inventory.Image {
 		Size: &size, Created: &created, Architecture: "amd64", Store: inventory.OSTreeStore,
 		Deployments: []inventory.DeploymentRef{{ID: "default/x.0", Role: host.Booted}, {ID: "default/y.0", Role: host.Rollback}},
 		KeptBy:      []inventory.Keeper{},
+		NeededBy: []inventory.Need{
+			{By: inventory.ByOrigin, Deployment: &inventory.DeploymentRef{ID: "default/x.0", Role: host.Booted}},
+			{By: inventory.ByOrigin, Deployment: &inventory.DeploymentRef{ID: "default/y.0", Role: host.Rollback}},
+		},
 	}
 }
 
@@ -257,7 +261,7 @@ func TestListTemplateFields(t *testing.T) {
 		{field: "Architecture", heading: "ARCHITECTURE", want: "amd64"},
 		{field: "Store", heading: "STORE", want: "ostree"},
 		{field: "Deployments", heading: "DEPLOYMENTS", want: "default/x.0,default/y.0"},
-		{field: "State", heading: "STATE", want: "booted,rollback"},
+		{field: "State", heading: "STATE", want: "booted, rollback"},
 	} {
 		t.Run(tt.field, func(t *testing.T) {
 			if tt.img.ID == "" {
@@ -341,11 +345,11 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 		{name: "host:5000/x" + digest, want: "host:5000/x <none>"},
 		{name: "docker://quay.io/x:1", want: "quay.io/x 1"},
 		{name: "docker://quay.io/x:1", imageType: inventory.Host, want: "quay.io/x 1"},
-		{name: "containers-storage:localhost/x:1", imageType: inventory.Host, want: "containers-storage:localhost/x 1"},
-		{name: "containers-storage:x", imageType: inventory.Host, want: "containers-storage:x <none>"},
-		{name: "oci:dir", imageType: inventory.Host, want: "oci:dir <none>"},
+		{name: "containers-storage:localhost/x:1", imageType: inventory.Host, want: "localhost/x 1"},
+		{name: "containers-storage:x", imageType: inventory.Host, want: "x <none>"},
+		{name: "oci:dir", imageType: inventory.Host, want: "dir <none>"},
 		{name: "oci:1", imageType: inventory.Logical, want: "oci 1"},
-		{name: "oci-archive:/srv/x.tar", imageType: inventory.Host, want: "oci-archive:/srv/x.tar <none>"},
+		{name: "oci-archive:/srv/x.tar", imageType: inventory.Host, want: "/srv/x.tar <none>"},
 		{name: "", want: "<none> <none>"},
 		{name: ":1", want: ":1 <none>"},
 		{name: "docker://", imageType: inventory.Host, want: "<none> <none>"},
@@ -361,20 +365,124 @@ func TestListTakesNamesApartLikePodman(t *testing.T) {
 
 func TestListState(t *testing.T) {
 	yes, no := true, false
-	twice := []inventory.DeploymentRef{{ID: "a", Role: host.Booted}, {ID: "b", Role: host.Other}, {ID: "c", Role: host.Other}}
+	booted, other := inventory.DeploymentRef{ID: "a", Role: host.Booted}, inventory.DeploymentRef{ID: "b", Role: host.Other}
+	boots := func(d inventory.DeploymentRef) inventory.Need {
+		return inventory.Need{By: inventory.ByOrigin, Deployment: &d, Name: "docker://quay.io/os:1"}
+	}
+	binds := inventory.Need{By: inventory.ByBinding, Deployment: &booted}
+	web := inventory.Need{By: inventory.ByContainer, ID: strings.Repeat("c", 64), Name: "web"}
+	unnamed := inventory.Need{By: inventory.ByImage, ID: strings.Repeat("d", 64)}
 	for _, tt := range []struct {
 		want string
 		img  inventory.Image
 	}{
 		{want: "", img: inventory.Image{}},
-		{want: "missing", img: inventory.Image{Present: &no, WillBePruned: true, Deployments: twice}},
-		{want: "will be pruned", img: inventory.Image{Present: &yes, WillBePruned: true, Deployments: twice}},
-		{want: "booted,other", img: inventory.Image{Present: &yes, Deployments: twice}},
+		{want: "missing", img: inventory.Image{Type: inventory.Logical, Present: &no, NeededBy: []inventory.Need{binds}}},
+		{want: "not looked at", img: inventory.Image{Type: inventory.Logical, NeededBy: []inventory.Need{binds}}},
+		{want: "bound", img: inventory.Image{Type: inventory.Logical, Present: &yes}},
+		{want: "will be removed by bootc's next cleanup", img: inventory.Image{WillBePruned: true}},
+		{
+			want: "booted, deployed, bound, needed by web, needed by dddddddddddd, will be removed by bootc's next cleanup",
+			img: inventory.Image{
+				Deployments: []inventory.DeploymentRef{booted, other}, WillBePruned: true,
+				NeededBy: []inventory.Need{boots(booted), boots(other), boots(other), binds, web, web, unnamed},
+			},
+		},
+		{want: "needed by booted deployment", img: inventory.Image{NeededBy: []inventory.Need{boots(booted)}}},
+		{want: "bound", img: inventory.Image{Deployments: []inventory.DeploymentRef{booted}, NeededBy: []inventory.Need{binds}}},
 	} {
 		if got := printList(t, listPrinter{format: "{{.State}}"}, tt.img); got != tt.want+"\n" {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
+}
+
+func TestListFitsTheTerminal(t *testing.T) {
+	long := fullImage()
+	long.Name = "docker://registry.example.com/a/rather/long/path/of/an/image/os:42"
+	doomed := fullImage()
+	doomed.WillBePruned = true
+	for _, tt := range []struct {
+		columns int
+		list    []inventory.Image
+		want    string
+	}{
+		{columns: 60, list: []inventory.Image{fullImage(), doomed}, want: `REPOSITORY          TAG  STORE   STATE
+quay.io/example/os  42   ostree  booted, rollback
+quay.io/example/os  42   ostree  booted, rollback, will be
+                                 removed by bootc's next
+                                 cleanup
+`},
+		{columns: 70, list: []inventory.Image{fullImage()}, want: `REPOSITORY          TAG  STORE   SIZE     STATE
+quay.io/example/os  42   ostree  1.23 MB  booted, rollback
+`},
+		{columns: 60, list: []inventory.Image{long, fullImage()}, want: `REPOSITORY                     TAG  STORE   STATE
+registry.example.com/a/rather/long/path/of/an/image/os
+                               42   ostree  booted, rollback
+quay.io/example/os             42   ostree  booted, rollback
+`},
+		{columns: 60, want: "REPOSITORY  TAG  STORE  DIGEST  CREATED  SIZE  STATE\n"},
+	} {
+		got := printList(t, listPrinter{columns: tt.columns}, tt.list...)
+		if got != tt.want {
+			t.Errorf("%d columns: got\n%swant\n%s", tt.columns, got, tt.want)
+		}
+		for line := range strings.Lines(got) {
+			if len(line) > tt.columns+1 {
+				t.Errorf("%q is wider than %d", line, tt.columns)
+			}
+		}
+	}
+	wide, pipe := printList(t, listPrinter{columns: 200}, doomed), printList(t, listPrinter{}, doomed)
+	if columns := len(strings.Fields(pipe)); len(strings.Fields(wide)) != columns || !strings.Contains(wide, "DIGEST") {
+		t.Errorf("on a wide terminal got\n%s\nin a pipe\n%s", wide, pipe)
+	}
+}
+
+func TestListSelects(t *testing.T) {
+	a, os, app, own := newListApp(t)
+	all := "localhost:5000/app:2 quay.io/app:latest quay.io/os:1 quay.io/app:latest quay.io/missing quay.io/os:1 quay.io/other:1 quay.io/own:3 "
+	for _, tt := range []struct{ args, want string }{
+		{"quay.io/app", "quay.io/app:latest quay.io/app:latest "},
+		{"app", "localhost:5000/app:2 quay.io/app:latest quay.io/app:latest "},
+		{"app:2 own", "localhost:5000/app:2 quay.io/own:3 "},
+		{"missing", "quay.io/missing "},
+		{"missing:latest", "quay.io/missing "},
+		{"missing:1", ""},
+		{"quay.io/o*", "quay.io/os:1 quay.io/os:1 quay.io/other:1 quay.io/own:3 "},
+		{"docker://quay.io/own:3", "quay.io/own:3 "},
+		{own.id[:8], "quay.io/own:3 "},
+		{"--type unified sha256:" + app.id, "localhost:5000/app:2 quay.io/app:latest "},
+		{"nothing", ""},
+		{"--filter reference=own --filter reference=missing", "quay.io/missing quay.io/own:3 "},
+		{"--filter reference!=quay.io/*", "localhost:5000/app:2 "},
+		{"--filter store=default --filter id!=" + own.id[:12], "quay.io/os:1 quay.io/other:1 "},
+		{"--filter store=bootc,id=" + os.id, "quay.io/os:1 "},
+		{"--filter until=2020-01-02 ", ""},
+		{"--filter until=2020-01-03 own", "quay.io/own:3 "},
+		{"--filter until!=1h", "quay.io/missing "},
+		{"--filter before=os", ""},
+		{"--filter containers=true", ""},
+		{"--filter containers=false", all},
+		{"--filter label=x", ""},
+		{"--filter label!=x", all},
+		{"--filter digest=sha256:", "localhost:5000/app:2 quay.io/app:latest quay.io/os:1 quay.io/app:latest quay.io/os:1 quay.io/other:1 quay.io/own:3 "},
+		{"--sort repository --type unified --filter store=bootc", "localhost:5000/app:2 quay.io/app:latest quay.io/os:1 "},
+		{"--sort tag --type unified", "quay.io/os:1 localhost:5000/app:2 quay.io/app:latest "},
+		{"--sort size os own other", "quay.io/os:1 quay.io/other:1 quay.io/own:3 quay.io/os:1 "},
+		{"--sort created missing own", "quay.io/own:3 quay.io/missing "},
+	} {
+		args := append([]string{"list", "--all-stores", "--format", "{{.Image}} "}, strings.Fields(tt.args)...)
+		if strings.Contains(tt.args, "--type") {
+			args = slices.Delete(args, 1, 2)
+		}
+		stdout, stderr, code := a.onHost(t, args...)
+		if got := strings.ReplaceAll(stdout, "\n", ""); got != tt.want || stderr != "" || code != 0 {
+			t.Errorf("%s: exit status %d, got %q, want %q, %s", tt.args, code, got, tt.want, stderr)
+		}
+	}
+	stdout, stderr, code := a.onHost(t, "list", "--filter", "since=nothing")
+	failure{code: 1, message: "filter since=nothing: image not known", hint: ""}.check(t, stdout, stderr, code)
 }
 
 func TestSizesAreSpelledLikePodman(t *testing.T) {
@@ -393,7 +501,15 @@ func TestListUsageErrors(t *testing.T) {
 		name, message string
 		args          []string
 	}{
-		{name: "operand", args: []string{"x"}, message: `list: unexpected argument "x"`},
+		{name: "a filter without value", args: []string{"--filter", "label"}, message: `list: filter "label": not KEY=VALUE or KEY!=VALUE`},
+		{name: "a filter with an empty value", args: []string{"--filter", "label="}, message: `list: filter "label=": empty value`},
+		{name: "podman's filter that has no meaning here", args: []string{"--filter", "dangling=true"}, message: `list: filter "dangling=true": unknown key "dangling": use one of after, before, containers, digest,`},
+		{name: "no time", args: []string{"--filter", "until=soon"}, message: `list: filter "until=soon": `},
+		{name: "no boolean", args: []string{"--filter", "containers=maybe"}, message: `list: filter "containers=maybe": use true or false`},
+		{name: "no pattern", args: []string{"--filter", "reference=["}, message: `list: filter "reference=[": `},
+		{name: "no digest", args: []string{"--filter", "digest=abc"}, message: `list: filter "digest=abc": `},
+		{name: "no store", args: []string{"--filter", "store=registry"}, message: `list: filter "store=registry": use one of `},
+		{name: "unknown order", args: []string{"--sort", "name"}, message: `list: unknown key "name": use created, id, repository, size or tag`},
 		{name: "unknown type", args: []string{"--type", "default"}, message: `list: unknown type "default"`},
 		{name: "empty type", args: []string{"--type="}, message: `list: unknown type ""`},
 		{name: "IDs in a format", args: []string{"-q", "--format", "json"}, message: "list: --quiet and --format exclude each other"},

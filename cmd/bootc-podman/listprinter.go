@@ -22,6 +22,8 @@ import (
 type listPrinter struct {
 	format                  string
 	whole, noHeading, quiet bool
+	// columns is the width of the terminal, 0 for none.
+	columns int
 }
 
 // check refuses options that contradict each other, before anything is read.
@@ -37,7 +39,7 @@ func (p listPrinter) check() error {
 	sample := inventory.Image{
 		Type: inventory.Host, Name: "docker://quay.io/example/os:42", ID: hex, Digest: "sha256:" + hex,
 		Size: new(int64), Created: new(inventory.Time), Architecture: "amd64", Store: inventory.OSTreeStore,
-		Deployments: []inventory.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}},
+		Deployments: []inventory.DeploymentRef{{ID: "default/" + hex + ".0", Role: host.Booted}}, WillBePruned: true,
 	}
 	return checkTemplate("list", p.format, p.row(sample, time.Now()), p.noHeading)
 }
@@ -51,12 +53,30 @@ func (p listPrinter) printList(w io.Writer, list []inventory.Image) error {
 	case p.quiet:
 		return p.printIDs(w, list)
 	}
+	if p.format == "" || strings.HasPrefix(p.format, "table") {
+		list = onePerPlace(list)
+	}
 	rows := make([]imageRow, len(list))
 	now := time.Now()
 	for i, img := range list {
 		rows[i] = p.row(img, now)
 	}
+	if p.columns > 0 && (p.format == "" || p.format == "table") {
+		return printFitting(w, rows, p.noHeading, p.columns)
+	}
 	return printRows(w, "list", "images", p.format, rows, p.noHeading)
+}
+
+// onePerPlace returns a list without the bound images that it has as images of the bootc
+// store, too: bootc lists both.
+func onePerPlace(list []inventory.Image) []inventory.Image {
+	stored := map[string]bool{}
+	for _, img := range list {
+		stored[img.ID] = stored[img.ID] || img.Type == inventory.Unified
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(img inventory.Image) bool {
+		return img.Type == inventory.Logical && img.ID != "" && stored[img.ID]
+	})
 }
 
 // printIDs prints each ID once.
@@ -90,11 +110,12 @@ type imageRow struct {
 
 	Repository   string `heading:"REPOSITORY" table:""`
 	Tag          string `heading:"TAG" table:""`
-	Type         string `heading:"TYPE" table:""`
-	Digest       string `heading:"DIGEST" table:""`
-	Created      string `heading:"CREATED" table:""`
-	Size         string `heading:"SIZE" table:""`
+	Store        string `heading:"STORE" table:""`
+	Digest       string `heading:"DIGEST" table:"narrow"`
+	Created      string `heading:"CREATED" table:"narrow"`
+	Size         string `heading:"SIZE" table:"narrow"`
 	State        string `heading:"STATE" table:""`
+	Type         string `heading:"TYPE"`
 	Architecture string `heading:"ARCHITECTURE"`
 	CreatedAt    string `heading:"CREATED AT"`
 	CreatedSince string `heading:"CREATED"`
@@ -102,7 +123,6 @@ type imageRow struct {
 	ID           string `heading:"IMAGE ID"`
 	// Image is the name in bootc's spelling.
 	Image string `heading:"IMAGE"`
-	Store string `heading:"STORE"`
 }
 
 // MarshalJSON is for the function json of templates.
@@ -111,11 +131,11 @@ func (r imageRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.image) }
 const none = "<none>"
 
 func (p listPrinter) row(img inventory.Image, now time.Time) imageRow {
-	repository, tag := splitName(img)
+	repository, tag := img.Split()
 	r := imageRow{
-		image: img, Repository: printable(cmp.Or(repository, none)), Tag: printable(tag), Type: string(img.Type),
+		image: img, Repository: printable(cmp.Or(repository, none)), Tag: printable(cmp.Or(tag, none)), Type: string(img.Type),
 		Digest: none, State: state(img), Architecture: printable(img.Architecture), ID: p.cut(img.ID, 12),
-		Image: printable(img.Name), Store: string(img.Store),
+		Image: printable(img.Name), Store: string(img.Place()),
 	}
 	if img.Digest != "" {
 		r.Digest = p.cut(img.Digest, len("sha256:")+12)
@@ -142,38 +162,48 @@ func (p listPrinter) cut(s string, n int) string {
 	return printable(s)
 }
 
-// state is "missing" for a bound image that is not there, "will be pruned" for one that
-// bootc's garbage collection removes, else the roles of the deployments that use it.
+// state returns what a user may do with the image: who needs it, and whether it stays.
 func state(img inventory.Image) string {
-	if img.Present != nil && !*img.Present {
+	switch {
+	case img.Present != nil && !*img.Present:
 		return "missing"
+	case img.Present == nil && img.Type == inventory.Logical:
+		return "not looked at"
 	}
-	if img.WillBePruned {
-		return "will be pruned"
-	}
-	var roles words
-	for _, d := range img.Deployments {
-		if role := string(d.Role); !slices.Contains(roles, role) {
-			roles = append(roles, role)
+	var all words
+	add := func(word string) {
+		if !slices.Contains(all, word) {
+			all = append(all, word)
 		}
 	}
-	return roles.String()
+	for _, d := range img.Deployments {
+		if slices.ContainsFunc(img.NeededBy, func(n inventory.Need) bool { return n.By == inventory.ByOrigin && *n.Deployment == d }) {
+			add(roleWord(d.Role))
+		}
+	}
+	if img.Bound() || img.Type == inventory.Logical {
+		add("bound")
+	}
+	for _, n := range img.NeededBy {
+		switch {
+		case n.Deployment == nil:
+			add("needed by " + printable(cmp.Or(n.Name, fmt.Sprintf("%.12s", n.ID))))
+		case n.By == inventory.ByOrigin && !slices.Contains(img.Deployments, *n.Deployment):
+			add("needed by " + roleWord(n.Deployment.Role) + " deployment")
+		}
+	}
+	if img.WillBePruned {
+		add("will be removed by bootc's next cleanup")
+	}
+	return strings.Join(all, ", ")
 }
 
-// splitName splits the name, without digest and the transport of a registry, as podman images
-// does.
-func splitName(img inventory.Image) (repository, tag string) {
-	name, registry := strings.CutPrefix(img.Name, "docker://")
-	transport := ""
-	if before, rest, ok := strings.Cut(name, ":"); ok && !registry && img.Type == inventory.Host {
-		transport, name = before+":", rest
+// roleWord is the role of a deployment as a state of its image.
+func roleWord(role host.Role) string {
+	if role == host.Other {
+		return "deployed"
 	}
-	name, _, _ = strings.Cut(name, "@")
-	tag = none
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') && i > 0 {
-		name, tag = name[:i], name[i+1:]
-	}
-	return transport + name, tag
+	return string(role)
 }
 
 func humanSize(size int64) string {

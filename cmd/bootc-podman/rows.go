@@ -41,7 +41,8 @@ func printRows[T any](w io.Writer, verb, what, format string, rows []T, noHeadin
 
 // render returns what a template prints of rows. In a struct, the tag heading is the heading of
 // a field as a column; those with the tag table, too, are the table that is printed for the
-// formats "" and "table". noHeading leaves out the headings.
+// formats "" and "table". noHeading leaves out the headings. A terminal that is too narrow
+// has no columns with the tag table:"narrow", see printFitting.
 func render[T any](verb, format string, rows []T, noHeading bool) ([]byte, error) {
 	// A heading has the type of its field, so that a template that works for a field works
 	// for its heading.

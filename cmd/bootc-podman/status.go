@@ -42,8 +42,9 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			if err != nil {
 				return err
 			}
-			a.warnOneStore()
+			warn := a.readOneStore()
 			status, bad := inventory.ReadStatus(c.Context, a.query(o))
+			warn()
 			if status == nil {
 				return errors.Join(bad...)
 			}

@@ -116,16 +116,34 @@ type ImageRecord struct {
 
 // Images returns the records of the images of the graph root.
 func (g Graph) Images() ([]ImageRecord, error) {
-	return readAll[ImageRecord](g.Dir, g.Driver.images("images.json"))
+	return readAll(g.Dir, g.Driver.images("images.json"), list((*ImageRecord).scan))
 }
 
-// readAll reads a JSON list, nil for a missing file.
-func readAll[T any](dir *os.File, path string) (records []T, err error) {
+// scan reads what encoding/json would.
+func (r *ImageRecord) scan(s *scanner) {
+	s.object(func(name string) {
+		switch name {
+		case "id":
+			r.ID = s.str()
+		case "digest":
+			r.Digest = s.str()
+		case "names":
+			r.Names = s.strs()
+		case "layer":
+			r.TopLayer = s.str()
+		default:
+			s.other(name)
+		}
+	})
+}
+
+// readAll reads a JSON list with scan, nil for a missing file.
+func readAll[T any](dir *os.File, path string, scan func(*[]T, *scanner)) (records []T, err error) {
 	f, err := openRegular(dir, path)
 	if f == nil || err != nil {
 		return nil, err
 	}
-	return records, decodeFile(f, &records, nil)
+	return records, decodeFile(f, &records, scan)
 }
 
 // FindGraph returns the graph root that a directory is. The driver is "" for a directory

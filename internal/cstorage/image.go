@@ -67,6 +67,33 @@ type Config struct {
 // Config reads the configuration of the image. The error is ErrNotImage for a
 // manifest list, and for an image of Docker's first schema, which has none.
 func (img *Image) Config() (*Config, error) {
+	blob, err := img.configBlob()
+	if err != nil {
+		return nil, err
+	}
+	c := &Config{}
+	if err := decode(blob, c, (*Config).scan); err != nil {
+		return nil, fmt.Errorf("decode configuration of image %q: %w", img.ID, err)
+	}
+	return c, nil
+}
+
+// Labels reads the labels of the image from its configuration, nil where that cannot be
+// read.
+func (img *Image) Labels() map[string]string {
+	var c struct {
+		Config struct {
+			Labels map[string]string `json:"Labels"`
+		} `json:"config"`
+	}
+	if blob, err := img.configBlob(); err != nil || json.Unmarshal(blob, &c) != nil {
+		return nil
+	}
+	return c.Config.Labels
+}
+
+// configBlob reads the configuration of the image, and compares it with its digest.
+func (img *Image) configBlob() ([]byte, error) {
 	key := img.configKey
 	if key == "" {
 		m, err := img.manifest()
@@ -87,11 +114,7 @@ func (img *Image) Config() (*Config, error) {
 			return nil, fmt.Errorf("read configuration of image %q: content does not match digest %s", img.ID, key)
 		}
 	}
-	c := &Config{}
-	if err := decode(blob, c, (*Config).scan); err != nil {
-		return nil, fmt.Errorf("decode configuration of image %q: %w", img.ID, err)
-	}
-	return c, nil
+	return blob, nil
 }
 
 // scan reads what encoding/json would.

@@ -84,6 +84,14 @@ type Image struct {
 	KeptBy []Keeper `json:"kept_by"`
 	// WillBePruned reports that nothing does.
 	WillBePruned bool `json:"will_be_pruned"`
+	// NeededBy are the deployments that boot the image, follow its name or have it bound,
+	// and the containers and images of any store that use its files.
+	NeededBy []Need `json:"needed_by"`
+}
+
+// Bound reports whether a deployment has the image bound.
+func (img Image) Bound() bool {
+	return slices.ContainsFunc(img.NeededBy, func(n Need) bool { return n.By == ByBinding })
 }
 
 // DeploymentRef names a deployment.
@@ -107,6 +115,8 @@ type Options struct {
 	// AllStores adds the images of the default store, which is this machine's
 	// whatever the sysroot.
 	AllStores bool
+	// Select chooses and orders the images of List; nil for all, ordered by name.
+	Select *Selection
 
 	// read is cstorage.Read, unless a test counts what is read.
 	read reader
@@ -138,10 +148,18 @@ func (o Options) inContainer() bool {
 // all the same.
 func List(_ context.Context, o Options) (list []Image, problems []error) {
 	inv := newInventory(o)
-	if o.inContainer() {
-		return inv.listContainer()
-	}
 	defer inv.close()
+	if o.inContainer() {
+		list, problems = inv.listContainer()
+	} else {
+		list, problems = inv.listHost()
+	}
+	list, err := inv.selected(list)
+	return list, append(problems, some(err)...)
+}
+
+func (inv *inventory) listHost() ([]Image, []error) {
+	inv.withUses = true
 	inv.readAll()
 	if inv.wants(Logical) {
 		inv.problems = append(inv.problems, inv.runningProblems...)
@@ -149,6 +167,7 @@ func List(_ context.Context, o Options) (list []Image, problems []error) {
 	inv.keepers = findKeepers(inv.host, inv.bound, inv.hostRead && inv.boundRead)
 	inv.describeUsers()
 	inv.users = inv.findUsers()
+	inv.addUses()
 	inv.addHostImages()
 	inv.addStoreImages(inv.bootc, Unified, BootcStore)
 	inv.addBoundImages()
@@ -185,8 +204,13 @@ type inventory struct {
 
 	keepers keepers
 	// users are the deployments that boot an image of the bootc-owned store or
-	// have it bound.
-	users      map[*cstorage.Image][]DeploymentRef
+	// have it bound, and what uses its files. The containers of podman's own store are
+	// those of its images.
+	users map[*cstorage.Image][]Need
+	// uses are read if withUses is set. A store that cannot be read adds none: the list of
+	// images does not depend on it.
+	uses       []Use
+	withUses   bool
 	shortNames func() (cstorage.ShortNames, error)
 	list       []Image
 	problems   []error
@@ -215,18 +239,31 @@ func (inv *inventory) readAll() {
 	}
 	// Without the store, the rest is there to be read.
 	inv.bootcUnread = err != nil
-	var wg sync.WaitGroup
+	var wg, first sync.WaitGroup
 	problems := make([][]error, 5)
 	problems[4] = some(err)
+	first.Add(2)
 	start := func(i int, wanted bool, read func() []error) {
-		if wanted {
-			wg.Go(func() { problems[i] = read() })
-		}
+		wg.Go(func() {
+			if wanted {
+				problems[i] = read()
+			}
+			if i == 0 || i == 2 {
+				first.Done()
+			}
+		})
 	}
 	start(0, true, inv.readHost)
-	start(1, inv.wants(Host), inv.readRepo)
 	start(2, !inv.bootcUnread && (inv.wants(Unified) || inv.wants(Logical)), inv.readBootcStore)
+	start(1, inv.wants(Host), inv.readRepo)
 	start(3, inv.wants(Default), inv.readDefaultStore)
+	if inv.withUses {
+		wg.Go(func() {
+			if first.Wait(); inv.bootc != nil {
+				inv.uses, _ = inv.readUses(nil)
+			}
+		})
+	}
 	wg.Wait()
 	inv.problems = slices.Concat(problems...)
 }
@@ -381,8 +418,10 @@ func (inv *inventory) addHostImages() {
 			// the name at the commit before.
 			if d.Commit == img.Checksum {
 				row.Deployments = append(row.Deployments, ref(d))
+				row.NeededBy = append(row.NeededBy, originNeed(d, img.Image.String()))
 			}
 		}
+		row.NeededBy = inv.addKeepers(row.NeededBy, row.KeptBy)
 		row.WillBePruned = inv.keepers.refsDecided && len(row.KeptBy) == 0
 		rows = append(rows, row)
 	}
@@ -393,6 +432,7 @@ func (inv *inventory) addHostImages() {
 				Digest: d.ManifestDigest, Created: knownTime(d.Created), Architecture: d.Architecture,
 				Deployments: []DeploymentRef{ref(d)},
 				KeptBy:      []Keeper{{Deployment: d.ID(), By: ByOrigin}},
+				NeededBy:    []Need{originNeed(d, d.Image.Image.String())},
 			})
 		}
 	}
@@ -423,8 +463,9 @@ func (inv *inventory) storeImage(img *cstorage.Image, name StoreName) Image {
 	if name == BootcStore {
 		row.KeptBy = inv.keepers.of(img.Names)
 		row.WillBePruned = inv.keepers.namesDecided && len(row.KeptBy) == 0
-		row.Deployments = inv.users[img]
+		row.Deployments = deploymentsOf(inv.users[img])
 	}
+	row.NeededBy = inv.addKeepers(inv.users[img], row.KeptBy)
 	return row
 }
 
@@ -436,7 +477,8 @@ func (inv *inventory) addBoundImages() {
 	}
 	var rows []Image
 	for _, b := range inv.running {
-		row := Image{Deployments: inv.binding(b.Image)}
+		row := Image{NeededBy: inv.binding(b.Image)}
+		row.Deployments = deploymentsOf(row.NeededBy)
 		img, known := inv.findBound(b)
 		if img != nil {
 			row = inv.storeImage(img, BootcStore)
@@ -496,8 +538,8 @@ func (inv *inventory) describeUsers() {
 // or have it bound, by whatever name podman would find it. What a deployment boots is
 // decided by its manifest digest, as far as that is known: its name may be that of a newer
 // image by now.
-func (inv *inventory) findUsers() map[*cstorage.Image][]DeploymentRef {
-	users := map[*cstorage.Image][]DeploymentRef{}
+func (inv *inventory) findUsers() map[*cstorage.Image][]Need {
+	users := map[*cstorage.Image][]Need{}
 	if inv.bootc == nil {
 		return users
 	}
@@ -509,33 +551,94 @@ func (inv *inventory) findUsers() map[*cstorage.Image][]DeploymentRef {
 		return img
 	}
 	for _, d := range inv.host.Deployments {
-		var used []*cstorage.Image
 		if d.Image != nil {
 			img := find(d.Image.Image.InStore())
 			if img != nil && (d.ManifestDigest == "" || img.Is(d.ManifestDigest)) {
-				used = append(used, img)
+				users[img] = append(users[img], originNeed(d, d.Image.Image.String()))
 			}
 		}
 		for _, b := range inv.bound[d.ID()] {
-			used = append(used, find(b.Image))
-		}
-		for _, img := range used {
-			if img != nil && !slices.Contains(users[img], ref(d)) {
-				users[img] = append(users[img], ref(d))
+			if img := find(b.Image); img != nil {
+				users[img] = addNeed(users[img], boundNeed(d, b.Image))
 			}
 		}
 	}
 	return users
 }
 
-// binding returns the deployments that have an image bound under this name.
-func (inv *inventory) binding(name string) (refs []DeploymentRef) {
+// binding returns the needs of the deployments that have an image bound under this name.
+func (inv *inventory) binding(name string) (needs []Need) {
 	for _, d := range inv.host.Deployments {
 		if slices.ContainsFunc(inv.bound[d.ID()], func(b host.BoundImage) bool { return b.Image == name }) {
-			refs = append(refs, ref(d))
+			needs = append(needs, boundNeed(d, name))
+		}
+	}
+	return needs
+}
+
+// deploymentsOf returns the deployments among needs, each once.
+func deploymentsOf(needs []Need) (refs []DeploymentRef) {
+	for _, n := range needs {
+		if n.Deployment != nil && !slices.Contains(refs, *n.Deployment) {
+			refs = append(refs, *n.Deployment)
 		}
 	}
 	return refs
+}
+
+// addKeepers returns needs and the deployments that keep the image only by its name.
+func (inv *inventory) addKeepers(needs []Need, keepers []Keeper) []Need {
+	needs = slices.Clone(needs)
+	for _, k := range keepers {
+		if slices.ContainsFunc(needs, func(n Need) bool { return n.By == k.By && n.Deployment != nil && n.Deployment.ID == k.Deployment }) {
+			continue
+		}
+		for _, d := range inv.host.Deployments {
+			if image := followed(d); k.By == ByOrigin && image != nil && d.ID() == k.Deployment {
+				needs = append(needs, originNeed(d, image.String()))
+			}
+		}
+	}
+	return needs
+}
+
+// addUses adds to users the containers and the images of other stores that have files in
+// the bootc store, and the containers of podman's own store.
+func (inv *inventory) addUses() {
+	for _, use := range inv.uses {
+		for _, img := range inv.usedBy(use) {
+			inv.users[img] = addNeed(inv.users[img], use.need())
+		}
+	}
+	if inv.podman == nil {
+		return
+	}
+	for _, g := range inv.podman.Graphs() {
+		containers, _ := g.Containers()
+		for _, c := range containers {
+			if img := inv.podman.ByID(c.Image); img != nil {
+				inv.users[img] = addNeed(inv.users[img], Need{By: ByContainer, Name: c.Name, ID: c.ID, Store: g.Dir.Name()})
+			}
+		}
+	}
+}
+
+// usedBy returns the images of the bootc store that a use needs: its image, the one that
+// ends with its layer, or else all that have the layer.
+func (inv *inventory) usedBy(use Use) []*cstorage.Image {
+	if use.Image != "" {
+		if img := inv.bootc.ByID(use.Image); img != nil {
+			return []*cstorage.Image{img}
+		}
+	}
+	if use.Layer == "" {
+		return nil
+	}
+	images := inv.bootc.ImagesWith(use.Layer)
+	if i := slices.IndexFunc(images, func(img *cstorage.Image) bool { return img.TopLayer() == use.Layer }); i >= 0 {
+		return images[i : i+1]
+	}
+	return images
 }
 
 func (inv *inventory) close() {
@@ -574,6 +677,9 @@ func (inv *inventory) add(rows []Image) {
 		}
 		if row.KeptBy == nil {
 			row.KeptBy = []Keeper{}
+		}
+		if row.NeededBy == nil {
+			row.NeededBy = []Need{}
 		}
 		inv.list = append(inv.list, row)
 	}

@@ -96,7 +96,9 @@ func (s *Survey) BoundTo(d host.Deployment) (list []Bound, known bool) {
 func (s *Survey) Unified() Unification { return s.inv.stored() }
 
 // UsedBy are the deployments that boot an image of the bootc store or have it bound.
-func (s *Survey) UsedBy(img *cstorage.Image) []DeploymentRef { return s.inv.users[img] }
+func (s *Survey) UsedBy(img *cstorage.Image) []DeploymentRef {
+	return deploymentsOf(s.inv.users[img])
+}
 
 // KeptBy is what keeps bootc from removing an image of the bootc store; decided is false
 // where bootc collects nothing.

@@ -73,6 +73,18 @@ type Use struct {
 	Layer string
 }
 
+func (u Use) need() Need { return Need{By: u.By, Name: u.Name, ID: u.ID, Store: u.Store} }
+
+// originNeed is the need of a deployment that follows an image, boundNeed of one that has it
+// bound.
+func originNeed(d host.Deployment, name string) Need {
+	return Need{By: ByOrigin, Deployment: new(ref(d)), Name: name}
+}
+
+func boundNeed(d host.Deployment, name string) Need {
+	return Need{By: ByBinding, Deployment: new(ref(d)), Name: name}
+}
+
 // Ledger is what a caller found about containers that run.
 type Ledger struct {
 	// Uses are containers that need images of the bootc store.
@@ -302,7 +314,7 @@ func (n *Needs) byName(name string) func(*cstorage.Store) []*cstorage.Image {
 }
 
 func (n *Needs) addUse(use Use) {
-	need := Need{By: use.By, Name: use.Name, ID: use.ID, Store: use.Store}
+	need := use.need()
 	if use.Image != "" && n.Bootc.ByID(use.Image) != nil {
 		n.claims = append(n.claims, claim{Need: need, find: func(s *cstorage.Store) []*cstorage.Image {
 			if img := s.ByID(use.Image); img != nil {
