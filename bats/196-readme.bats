@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The bootc-podman authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every example of README.md works as it stands there, one after the other, and every message
-# of its table of trouble is one that a user can meet.
+# Every example of README.md and of two other documents works as it stands there, one after
+# the other, and every message of README.md's table of trouble is one that a user can meet.
 #
 # bats file_tags=once
 
@@ -18,6 +18,18 @@ teardown_file() { example_end; }
 
 @test "the examples of README.md work" {
     run_examples "$BATS_TEST_DIRNAME/../README.md"
+}
+
+@test "the examples of docs work" {
+    mkdir -p /srv/mnt/images
+    mount --bind /srv/mnt /mnt
+    # What refresh brings.
+    example_image registry.example/app:1 app.newer
+    run_examples "$BATS_TEST_DIRNAME"/../docs/{bound-images,hooks}.md
+    rm /run/bootc-podman/gate-off
+    podman rm -f -t 0 agent
+    bp hooks uninstall
+    umount /mnt
 }
 
 # provoked - "MESSAGE|COMMAND" lines: what prints each message in README.md's table of trouble.
