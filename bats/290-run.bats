@@ -114,6 +114,27 @@ root_mount() { awk '$5 == "/" { print $6 }'; }
     diff /srv/apps.conf /srv/again.conf
 }
 
+@test "run: an image that podman's own store has by another name only is found by its name here" {
+    oracle save -q -o /srv/app.tar localhost/app:1
+    podman load -q -i /srv/app.tar
+    podman tag localhost/app:1 localhost/other:name
+    podman untag localhost/app:1 localhost/app:1
+    run -0 --separate-stderr "$BOOTC_PODMAN" run --rm -i --network none localhost/app:1 sh -c 'cat /text'
+    assert "$output,$stderr" == "of the bootc store,"
+    bp --dry-run run --rm --name app:1 app:1 cat app:1
+    local id switches
+    id=$(podman image inspect --format '{{.Id}}' localhost/other:name)
+    assert "$output" =~ "--rm --name app:1 $id cat app:1"
+    # The image is found behind all options that take no value, by podman's own help.
+    mapfile -t switches < <(podman run --help | sed -n '/^Options/,$p' | sed -nE 's/^ +(-., )?(--[a-z-]+)   .*/\2/p' | grep -vxE -e '--(help|rootfs)')
+    [ "${#switches[@]}" -gt 15 ]
+    bp --dry-run run "${switches[@]}" -dit --env-file file -e A=B -eC -tiv app:1 app:1
+    assert "$output" =~ " -tiv app:1 $id\$"
+    "$BOOTC_PODMAN" storage-conf --apps >/srv/apps.conf
+    run -0 env CONTAINERS_STORAGE_CONF=/srv/apps.conf podman run --rm --network none localhost/other:name cat /text
+    assert "$output" == "of the bootc store"
+}
+
 @test "run: a missing image is not pulled" {
     run -125 "$BOOTC_PODMAN" run --rm localhost/missing:1
     assert "$output" =~ "localhost/missing:1"

@@ -49,6 +49,42 @@ func valueOptions() []string {
 		userns-uid-map-user uts variant volume`)
 }
 
+// runSwitches are the options of "podman run", 4.3 to 6.1, that take no value, or one behind
+// "=" only.
+func runSwitches() []string {
+	return strings.Fields(`
+		d detach disable-content-trust env-host h help http-proxy init i interactive no-healthcheck no-hostname no-hosts
+		oom-kill-disable passwd P privileged publish-all q quiet read-only read-only-tmpfs replace rm rmi rootfs sig-proxy
+		t tls-verify tty unsetenv-all`)
+}
+
+// RunImage returns the index of the image in arguments of "podman run", at least len(args) for
+// none.
+// The word behind an option that is not known counts as its value.
+func RunImage(args []string) int {
+	switches := runSwitches()
+	i := 0
+	for ; i < len(args); i++ {
+		switch arg := args[i]; {
+		case arg == "--":
+			return i + 1
+		case !strings.HasPrefix(arg, "-") || arg == "-":
+			return i
+		case strings.HasPrefix(arg, "--"):
+			if name := arg[2:]; !strings.Contains(name, "=") && !slices.Contains(switches, name) {
+				i++
+			}
+		default:
+			// Of several letters the first that takes a value has the rest for one.
+			letters := strings.IndexFunc(arg[1:], func(letter rune) bool { return !slices.Contains(switches, string(letter)) })
+			if letters == len(arg)-2 {
+				i++
+			}
+		}
+	}
+	return i
+}
+
 // plainOptions are those that take no value, or one behind "=" only.
 func plainOptions() []string {
 	return strings.Fields(`

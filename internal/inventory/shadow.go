@@ -4,20 +4,23 @@
 package inventory
 
 import (
+	"slices"
+
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
 
-// Shadow is a name that means one image in the bootc-owned store, and another for podman
-// with that store as an additional image store: podman looks into its own stores first.
+// Shadow is a name of an image in the bootc-owned store by which podman, with that store as
+// an additional image store, finds another image or none: podman looks into its own stores
+// first, and where these have the image itself, only at the names that they have for it.
 type Shadow struct {
-	// Name is the full name, ID the image of the bootc-owned store, Runs the other.
+	// Name is the full name, ID the image of the bootc-owned store. Runs is the other
+	// image, "" for none.
 	Name, ID, Runs string
 }
 
-// FindShadow returns the first of words that is the name of an image in the bootc-owned
-// store and of another image in podman's own, nil for none. Words that are no names, and
-// stores that cannot be read, count as none.
-func FindShadow(o Options, words []string) *Shadow {
+// FindShadow returns what is special of a name, nil for nothing. Stores that cannot be read
+// have no images.
+func FindShadow(o Options, name string) *Shadow {
 	inv := newInventory(o)
 	defer inv.close()
 	located, err := storageconf.Locate(inv.Sysroot.Dir)
@@ -33,15 +36,17 @@ func FindShadow(o Options, words []string) *Shadow {
 	if inv.bootc == nil || inv.podman == nil {
 		return nil
 	}
-	for _, word := range words {
-		here, err := inv.bootc.LookupMatch(word, inv.shortNames)
-		if err != nil || here.Name == "" {
-			continue
-		}
-		there, err := inv.podman.LookupMatch(word, inv.shortNames)
-		if err == nil && there.Image.ID != here.Image.ID {
-			return &Shadow{Name: there.Name, ID: here.Image.ID, Runs: there.Image.ID}
-		}
+	here, err := inv.bootc.LookupMatch(name, inv.shortNames)
+	if err != nil || here.Name == "" {
+		return nil
+	}
+	there, err := inv.podman.LookupMatch(name, inv.shortNames)
+	if err == nil && there.Image.ID != here.Image.ID {
+		return &Shadow{Name: there.Name, ID: here.Image.ID, Runs: there.Image.ID}
+	}
+	// An image that is in several stores has the names of the first.
+	if first := inv.podman.ByID(here.Image.ID); first != nil && !slices.Contains(first.Names, here.Name) {
+		return &Shadow{Name: here.Name, ID: here.Image.ID}
 	}
 	return nil
 }
