@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 const leasesDir = "leases"
@@ -65,6 +67,7 @@ func Leases(root string) (leases []Lease, problems []error) {
 	for i, lease := range leases {
 		leases[i].State = lease.state(root, boot)
 	}
+	logrus.Debugf("Read leases of containers: %d, problems: %d", len(leases), len(problems))
 	return leases, problems
 }
 

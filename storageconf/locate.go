@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -84,6 +85,7 @@ func Locate(sysroot string) (Store, error) {
 	switch dir, err := rooted.Open(phys, filepath.Join(st.BootcRoot, storeName), unix.O_PATH|unix.O_DIRECTORY); {
 	case err == nil:
 		st.Exists = true
+		logrus.Debugf("Located the bootc-owned store %q", dir.Name())
 		dir.Close()
 	case !errors.Is(err, fs.ErrNotExist):
 		return st, fmt.Errorf("open bootc store: %w", err)

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Cmd is a command line as plain data, so that tests compare values.
@@ -115,6 +117,8 @@ type System struct{}
 
 // Exec implements Execer.
 func (System) Exec(cmd Cmd) error {
+	// The words are the user's, and can have secrets; --dry-run prints them.
+	logrus.Debugf("Becoming %s with %d arguments", cmd.Path, len(cmd.Args)-1)
 	err := syscall.Exec(cmd.Path, cmd.Args, cmd.environ())
 	code := ExitNotExecutable
 	if errors.Is(err, syscall.ENOENT) {
@@ -129,6 +133,7 @@ const patience = 10 * time.Second
 // Run implements Runner. The program gets SIGTERM when ctx ends, and is killed if it does not
 // end, or if this process dies.
 func (System) Run(ctx context.Context, cmd Cmd) error {
+	logrus.Debugf("Running %s", cmd)
 	c := exec.CommandContext(ctx, cmd.Path)
 	// Package exec takes an empty environment for that of this process.
 	c.Args, c.Env, c.ExtraFiles = cmd.Args, append([]string{}, cmd.environ()...), cmd.Files

@@ -4,6 +4,7 @@
 package wrapper
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 func shell(script string) Cmd {
@@ -346,5 +349,22 @@ func TestPodmanIsNoted(t *testing.T) {
 			}
 			equalStrings(t, "note", values(undump(t, out).Env, envBecame), tt.want)
 		})
+	}
+}
+
+// TestWordsOfTheUserAreNotLogged: they can have secrets.
+func TestWordsOfTheUserAreNotLogged(t *testing.T) {
+	var log bytes.Buffer
+	level := logrus.GetLevel()
+	logrus.SetOutput(&log)
+	logrus.SetLevel(logrus.DebugLevel)
+	t.Cleanup(func() {
+		logrus.SetOutput(os.Stderr)
+		logrus.SetLevel(level)
+	})
+	program := filepath.Join(t.TempDir(), "podman")
+	_ = System{}.Exec(Cmd{Path: program, Args: []string{"podman", "pull", "--creds=user:secret"}, Env: []string{"TOKEN=secret"}})
+	if got := log.String(); !strings.Contains(got, program) || strings.Contains(got, "secret") {
+		t.Errorf("got %q", got)
 	}
 }

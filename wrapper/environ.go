@@ -111,7 +111,9 @@ func (c EnvChange) apply(env []string) []string {
 		gone = append(gone, name)
 	}
 	for _, name := range c.Unset {
-		logrus.Debugf("Dropping $%s: it could name another store", name)
+		if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
+			logrus.Debugf("Dropping $%s: it could name another store", name)
+		}
 	}
 	kept := slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")

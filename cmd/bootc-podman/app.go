@@ -187,6 +187,7 @@ func (a *app) dispatch(ctx context.Context, o *options, args []string) error {
 	if err := a.before(o); err != nil {
 		return err
 	}
+	a.logStart(o)
 	if args[1] == "rmi" {
 		args = append([]string{args[0], "image", "rm"}, args[2:]...)
 	}
@@ -237,7 +238,12 @@ func (a *app) command(o *options) *cli.App {
 			if c.Bool("version") && c.Args().Present() {
 				return usageErrorf("--version: unexpected command %q", c.Args().First())
 			}
-			return a.before(o)
+			err := a.before(o)
+			if c.Args().First() == "__complete" {
+				logrus.SetOutput(io.Discard)
+			}
+			a.logStart(o)
+			return err
 		},
 		Action: func(c *cli.Context) error {
 			switch {
@@ -359,6 +365,11 @@ func (a *app) before(o *options) error {
 		}
 	}
 	return nil
+}
+
+// logStart logs which program this is, for reports of errors.
+func (a *app) logStart(o *options) {
+	logrus.Debugf("bootc-podman %s, commit %q, user %d, sysroot %q", version(), builtCommit, a.euid, o.sysroot)
 }
 
 // host returns what package wrapper needs to work on the host of the options.

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/bootc-podman/bootc-podman/hooks"
@@ -51,7 +49,6 @@ func (a *app) completeCommand(o *options) *cli.Command {
 		UsageText: "bootc-podman __complete words",
 		Hidden:    true,
 		Action: func(c *cli.Context) error {
-			logrus.SetOutput(io.Discard)
 			candidates, how := a.complete(c.Context, o, c.Args().Slice())
 			for _, candidate := range candidates {
 				// The shell or the terminal would interpret other characters.

@@ -136,3 +136,30 @@ func TestHookIsNotInTheHelp(t *testing.T) {
 		t.Errorf("help has hook:\n%s", stdout)
 	}
 }
+
+// TestEveryVerbLogsWhatItReads: --log-level debug names each place that is read.
+func TestEveryVerbLogsWhatItReads(t *testing.T) {
+	const bootc, sysroot = "Read containers-storage", "Opened ostree repository"
+	for line, want := range map[string]string{
+		"list": bootc + "|" + sysroot, "status": bootc + "|" + sysroot, "exists x": bootc, "df": bootc + "|" + sysroot, "gc --dry-run": bootc,
+		"doctor": "Checked bound images", "set-unified --plan": "", "unset-unified": "", "copy-to-storage --dry-run": "",
+		"bound list": "", "bound check": "", "usage": "Read leases of containers: 0", "env": "", "storage-conf": "", "version": "", "completion bash": "", "help": "",
+	} {
+		t.Run(line, func(t *testing.T) {
+			a := newTestApp(t)
+			a.makeDir(t, "sysroot/ostree/bootc/storage/overlay-images")
+			if strings.HasPrefix(line, "usage") {
+				a.sysroot = "/"
+			}
+			_, stderr, _ := a.onHost(t, append([]string{"--log-level", "debug"}, strings.Fields(line)...)...)
+			for part := range strings.SplitSeq("bootc-podman "+version()+"|"+want, "|") {
+				if !strings.Contains(stderr, part) {
+					t.Errorf("got\n%swant %q", stderr, part)
+				}
+			}
+			if _, stderr, _ := a.onHost(t, strings.Fields(line)...); strings.Contains(stderr, "level=debug") {
+				t.Errorf("debug messages without the option:\n%s", stderr)
+			}
+		})
+	}
+}

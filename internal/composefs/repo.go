@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -109,6 +110,7 @@ func Open(root *os.File, path string) (*Repo, error) {
 		dir.Close()
 		return nil, err
 	}
+	logrus.Debugf("Opened composefs repository %q", dir.Name())
 	return r, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -120,6 +121,7 @@ func Read(dirs ...*os.File) (*Store, []error) {
 	}
 	for i, g := range s.graphs {
 		problems = append(problems, s.addImages(g, records[i])...)
+		logrus.Debugf("Read containers-storage %q: %d images", g.Dir.Name(), len(records[i]))
 	}
 	return s, problems
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/health"
@@ -185,7 +187,9 @@ func examine(ctx context.Context, o Options, quick bool, look func(*examination)
 	ex := &examination{Options: &o, ctx: ctx, survey: survey, root: root, problems: problems, quick: quick}
 	for _, c := range checks() {
 		if !quick || c.quick {
-			found = append(found, c.run(ex)...)
+			list := c.run(ex)
+			logrus.Debugf("Checked %s: %d found", c.name, len(list))
+			found = append(found, list...)
 		}
 	}
 	if look != nil {

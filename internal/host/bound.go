@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/ini"
@@ -96,6 +97,9 @@ func BoundUnits(root *os.File) (units []BoundUnit, err error) {
 			u.Image, u.Err = u.image()
 		}
 		units = append(units, u)
+		if u.Err == nil {
+			logrus.Debugf("Read unit %q of %q: binds %s", name, root.Name(), u.Image)
+		}
 	}
 	return units, err
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/rooted"
@@ -95,6 +96,9 @@ func ReadSysroot(s Sysroot) (*Host, []error) {
 		r.readComposefs("")
 	default:
 		return nil, []error{fmt.Errorf("read deployments in %q: %w", s.Dir, storageconf.ErrNotBootcHost)}
+	}
+	for _, d := range r.host.Deployments {
+		logrus.Debugf("Found in %q: %s", s.Dir, string(d.Role)+" deployment "+d.ID())
 	}
 	return r.host, r.problems
 }

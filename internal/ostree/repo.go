@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/ini"
@@ -59,6 +60,7 @@ func Open(root *os.File, path string) (*Repo, error) {
 		dir.Close()
 		return nil, err
 	}
+	logrus.Debugf("Opened ostree repository %q", dir.Name())
 	return r, nil
 }
 
