@@ -40,6 +40,8 @@ func allowed() []struct{ file, part, reason string } {
 		{"cmd/bootc-podman/guard.go", "Are you sure you want to", "the question of podman"},
 		{"bats/260-safe-delete.bats", "Are you sure you want to", "the question of podman"},
 		{"bats/250-stress.bats", "DIR/want.N", "a file of the test"},
+		{"contrib/systemd/bootc-podman-bound-fetch.service.in", "Wants=", "a key of systemd"},
+		{"contrib/systemd/bootc-podman-set-unified.service.in", "Wants=", "a key of systemd"},
 	}
 }
 
