@@ -149,7 +149,7 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
 @test "set-unified: the plan shows the other ways, and each does what it says" {
     local plan way options digest
     bp set-unified --plan
-    assert "$output" =~ "Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, another digest than the booted one"
+    assert "$output" =~ "Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, same files, new digest \(ostree does not keep the archive\)"
     assert "$output" =~ "Not:     default: does not have it"
     bp set-unified --from ostree --plan --format json
     assert "$(jq '.alternatives[].bytes_to_fetch' <<<"$output")" == "$(jq '[.layers[].size] | add' /srv/os42/manifest.json)"
@@ -342,12 +342,21 @@ sought() { STORAGE_OPTS=additionalimagestore=$STORE skopeo inspect --format '{{.
 
 @test "pull-from-default-storage: with its digest" {
     podman pull -q "$REGISTRY/os:42"
+    bp pull-from-default-storage --plan --format json "$REGISTRY/os:42"
+    assert "$(jq -c '[.[] | .name, .method, .destination, .changed]' <<<"$output")" == "[\"$REGISTRY/os:42\",\"clone\",\"bootc\",false]"
+    bp pull-from-default-storage --plan "$REGISTRY/os:42"
+    assert "$output" =~ "After:   $REGISTRY/os:42 in the bootc-owned store: same image, digest kept; bootc keeps it"
+    [ ! -e "$STORE" ] || die "a plan made the store"
     bp pull-from-default-storage "$REGISTRY/os:42"
+    assert "$output" == "Copied $REGISTRY/os:42 to bootc storage: same image, digest kept"
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    bp pull-from-default-storage "$REGISTRY/os:42"
+    assert "$output" == "" "nothing was done"
     podman tag "$REGISTRY/os:42" localhost/short
     bp --dry-run pull-from-default-storage --method podman short
     assert "$output" =~ "podman image push --remove-signatures -- localhost/short:latest 'containers-storage:\[overlay@/run/bootc/storage\+/proc/self/fd/3\]localhost/short:latest'"
-    bp pull-from-default-storage short
+    bp pull-from-default-storage --format json short "$REGISTRY/os:42"
+    assert "$(jq -c 'map(.changed)' <<<"$output")" == "[true,false]"
     oracle image exists localhost/short:latest
     # Without its names.
     podman untag "$REGISTRY/os:42"
@@ -932,17 +941,26 @@ recorded() {
 
 @test "copy-to-storage: keeps the digest where a store of the host has the image" {
     bp set-unified
+    bp copy-to-storage --plan --format json
+    assert "$(jq -c '[.source, .destination, .method, .exact, .changed, .result_digest]' <<<"$output")" == "[\"bootc\",\"default\",\"clone\",true,false,\"$DIGEST\"]"
+    assert "$(podman images -q)" == ""
+    bp copy-to-storage --plan
+    assert "$output" =~ "After:   localhost/bootc:latest in podman's own store: same image, digest kept"
     bp copy-to-storage
-    assert "$output" =~ "Copied docker://$REGISTRY/os:42 from bootc to containers-storage:localhost/bootc"$'\n'"Digest kept: $DIGEST"
+    assert "$output" =~ "Copied docker://$REGISTRY/os:42 from bootc to containers-storage:localhost/bootc: same image, digest kept"$'\n'"Pushed: containers-storage:localhost/bootc $DIGEST"
     assert "$(digest_of localhost/bootc:latest podman)" == "$DIGEST"
+    bp copy-to-storage --target localhost/again --format json
+    assert "$(jq -c '[.source, .method, .changed, .result_digest]' <<<"$output")" == "[\"default\",\"tag\",true,\"$DIGEST\"]"
+    bp copy-to-storage --target localhost/again --format json
+    assert "$(jq -c '[.method, .changed]' <<<"$output")" == '["none",false]'
     bp copy-to-storage --target localhost/again
-    assert "$output" =~ "from default to containers-storage:localhost/again"
+    assert "$output" =~ "^Image docker://$REGISTRY/os:42 is already in containers-storage:localhost/again: same image, digest kept"
     podman rmi -af >/dev/null
     bp copy-to-storage --from registry --target localhost/pulled
     # With the booted name, too, which bootc's skopeo looks for here first.
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}' | sort)" == "$REGISTRY/os:42"$'\n'localhost/pulled:latest
     bp copy-to-storage --from ostree --target localhost/exported
-    assert "$output" =~ "Digest changed: $DIGEST to sha256:"
+    assert "$output" =~ ": same files, new digest \((ostree|bootc) does not keep the archive\)"
     bp copy-to-storage --from ostree --target localhost/exported
     assert "$(oracle images -q | wc -l)" == 1
 }
@@ -1030,7 +1048,7 @@ EOF
     bp set-unified
     assert "$output" =~ "already in bootc storage"
     bp copy-to-storage --from composefs
-    assert "$output" =~ "Digest changed: $DIGEST to sha256:"
+    assert "$output" =~ ": same files, new digest \((ostree|bootc) does not keep the archive\)"
     podman image exists localhost/bootc
     rm bin/bootc
     bp unset-unified
@@ -1061,7 +1079,7 @@ teardown() { [ ! -e "$BATS_TEST_TMPDIR/shared" ] || umount -l /var/lib/container
     assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
     podman rmi -af >/dev/null
     bp copy-to-storage --quiet
-    assert "$output" =~ "Digest kept: $DIGEST"
+    assert "$output" =~ ": same image, digest kept"
     # The second one is for bootc's skopeo.
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}' | sort)" == "$(printf '%s\n' "$REGISTRY/os:42" localhost/bootc:latest | sort)"
     podman image mount localhost/bootc >mounted
@@ -1102,7 +1120,7 @@ size_of() { jq ".layers[$1].size + .config.size" /srv/os42/manifest.json; }
     bp image pull -q "$REGISTRY/os:43"
     : >/srv/registry.log
     bp copy-to-storage --from registry
-    assert "$output" =~ "Digest kept: $DIGEST"
+    assert "$output" =~ ": same image, digest kept"
     assert "$(podman images -aq | wc -l)" == 1
     assert "$(fetched)" == "$(size_of 1)"
 }

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,21 +34,16 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 		Name:      "set-unified",
 		Usage:     "bring the booted image into the bootc-owned store",
 		UsageText: "bootc-podman [options] set-unified [options]",
-		Flags: append(copyFlags(),
+		Flags: append(append(copyFlags(), planFlags()...),
 			&cli.BoolFlag{Name: "accept-newer", Usage: "take an image of the same name and another digest", Destination: &accept.AcceptNewer},
-			formatChoice("print the plan as `FORMAT`: %s", "text"),
 			fromFlag(plan.FromDefault, plan.FromRegistry, plan.FromTransport, plan.FromOSTree, plan.FromComposefs),
-			&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
 			&cli.IntFlag{Name: "retry", Usage: "try a pull that fails again up to `N` times", Value: 3},
 			&cli.BoolFlag{Name: "skip-upgrade-check", Usage: "bring the image even if bootc upgrade would fail"},
 		),
 		Action: func(c *cli.Context) error {
 			accept.From = plan.Source(c.String("from"))
-			switch {
-			case c.Int("retry") < 0:
+			if c.Int("retry") < 0 {
 				return usageErrorf("set-unified: cannot retry %d times", c.Int("retry"))
-			case c.IsSet("format") && !c.Bool("plan"):
-				return usageErrorf("set-unified: --format is of --plan")
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
 				if c.Bool("plan") {
@@ -69,6 +63,9 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 					return errors.Join(bad...)
 				}
 				a.noteIdentity(o, status)
+				if c.String("format") == "json" {
+					return printJSON(a.stdout, p)
+				}
 				return a.printUnified(p, status.Unified)
 			})
 		},
@@ -104,7 +101,7 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 		Name:      "copy-to-storage",
 		Usage:     "copy the booted image to podman's own store",
 		UsageText: "bootc-podman [options] copy-to-storage [options]",
-		Flags: append(copyFlags(),
+		Flags: append(append(copyFlags(), planFlags()...),
 			fromFlag(plan.FromDefault, plan.FromBootc, plan.FromRegistry, plan.FromOSTree, plan.FromComposefs),
 			&cli.StringFlag{Name: "source", Usage: "copy `IMAGE` of a deployment or the ostree repository, named with its transport, instead of the booted one"},
 			&cli.StringFlag{Name: "target", Usage: "call it `NAME`", Value: "localhost/bootc"},
@@ -126,12 +123,23 @@ func (a *app) copyToStorageCommand(o *options) *cli.Command {
 				}
 			}
 			return a.transfer(c, o, func(t transfer.Options) error {
-				copied, err := transfer.CopyToStorage(c.Context, t, choice)
+				if c.Bool("plan") {
+					choice.Alternatives = true
+					p, err := transfer.PlanCopy(c.Context, t, choice)
+					if err != nil {
+						return err
+					}
+					return a.printPlan(p, c.String("format"))
+				}
+				p, err := transfer.CopyToStorage(c.Context, t, choice)
 				if err != nil || o.dryRun {
 					return err
 				}
 				a.refreshIdentity(c.Context, o)
-				return a.printCopied(copied, choice.Target)
+				if c.String("format") == "json" {
+					return printJSON(a.stdout, p)
+				}
+				return a.printCopied(p, choice.Target)
 			})
 		},
 	})
@@ -143,10 +151,21 @@ func (a *app) pullFromDefaultStorageCommand(o *options) *cli.Command {
 		Usage:     "copy images from podman's own store to the bootc-owned one",
 		UsageText: "bootc-podman [options] pull-from-default-storage image...",
 		ArgsUsage: "image...",
-		Flags:     copyFlags(),
+		Flags:     append(copyFlags(), planFlags()...),
 		Action: func(c *cli.Context) error {
 			return a.transfer(c, o, func(t transfer.Options) error {
-				return transfer.PullFromDefault(c.Context, t, c.Args().Slice())
+				if c.Bool("plan") {
+					plans, err := transfer.PlanPull(c.Context, t, c.Args().Slice())
+					if err != nil {
+						return err
+					}
+					return a.printPlans(plans, c.String("format"))
+				}
+				plans, err := transfer.PullFromDefault(c.Context, t, c.Args().Slice())
+				if o.dryRun {
+					return err
+				}
+				return errors.Join(err, a.printPulled(plans, c.String("format")))
 			})
 		},
 	})
@@ -171,6 +190,14 @@ func copyFlags() []cli.Flag {
 		choice("verify", "verify clones at `LEVEL`: %s", string(clonejob.VerifyMetadata),
 			[]clonejob.Verify{clonejob.VerifyNone, clonejob.VerifyMetadata, clonejob.VerifyFull}),
 	)
+}
+
+// planFlags are the options of verbs that print what they would do, and what they did.
+func planFlags() []cli.Flag {
+	return []cli.Flag{
+		formatChoice("print the plan or the result as `FORMAT`: %s", "text"),
+		&cli.BoolFlag{Name: "plan", Usage: "print what would be done, and stop"},
+	}
 }
 
 // transfer calls do with the options of c.
@@ -305,139 +332,4 @@ func (e *transferEvents) Journal(message string, fields map[string]string) {
 	if e.journal != nil {
 		e.journal(message, fields)
 	}
-}
-
-// printUnified prints what was done, and whether that makes storage unified, as status
-// reports it. Where it does, the line is bootc's.
-func (a *app) printUnified(p *plan.Plan, now inventory.Unification) error {
-	if !p.Kept {
-		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
-	}
-	if p.Method != plan.Nothing && p.Replaces != "" {
-		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
-	}
-	line := fmt.Sprintf("Unified storage enabled for %s.", p.Name)
-	switch {
-	case !now.On:
-		line = fmt.Sprintf("Image %s is in bootc storage. Unified storage is off: %s.", p.Name, now.Reason)
-	case p.Method == plan.Nothing:
-		line = fmt.Sprintf("Image %s is already in bootc storage.", p.Name)
-	}
-	return a.printLines(line)
-}
-
-func (a *app) printRemoved(r *transfer.Removal) error {
-	line := fmt.Sprintf("Unified storage disabled for %s.", r.Name)
-	switch {
-	case r.ID == "":
-		line = fmt.Sprintf("Image %s is not in bootc storage any more.", r.Name)
-	case r.Replaced != "":
-		line += fmt.Sprintf(" The name is that of image %.12s again.", r.Replaced)
-	}
-	return a.printLines(line)
-}
-
-// printCopied prints what was copied; the line "Pushed" is bootc's.
-func (a *app) printCopied(c *transfer.Copied, target string) error {
-	identity := "Digest kept: " + c.Original
-	if c.Digest != c.Original {
-		identity = fmt.Sprintf("Digest changed: %s to %s", cmp.Or(c.Original, "unknown"), c.Digest)
-	}
-	return a.printLines(
-		fmt.Sprintf("Copied %s from %s to containers-storage:%s", c.Image, c.Source, target),
-		identity,
-		fmt.Sprintf("Pushed: containers-storage:%s %s", target, c.Digest),
-	)
-}
-
-// timeOf describes what the time of a transfer depends on.
-var timeOf = map[plan.TimeClass]string{
-	plan.TimeInstant:  "instant",
-	plan.TimeMetadata: "metadata: its files are made, and share their content",
-	plan.TimeDisk:     "disk: its bytes are read and written",
-	plan.TimeNetwork:  "network: its bytes are fetched",
-}
-
-// writes describes how many bytes are written.
-func writes(bytes *int64) string {
-	if bytes == nil {
-		return "not known"
-	}
-	return humanSize(*bytes) + " at least"
-}
-
-// alternativeLine describes what another source costs, and which digest it gives.
-func alternativeLine(other plan.Alternative) string {
-	fetch, identity := "no fetch", "the booted digest"
-	switch {
-	case other.Fetch > 0:
-		fetch = "fetch " + humanSize(other.Fetch) + " at most"
-	case other.Time == plan.TimeNetwork && other.Write == nil:
-		fetch = "fetch not known"
-	}
-	switch {
-	case other.Exact:
-	case other.Digest != "":
-		identity = "digest " + other.Digest
-	default:
-		identity = "another digest than the booted one"
-	}
-	return fmt.Sprintf("%s: %s, %s, write %s, time: %s, %s", other.Choose, other.Method, fetch, writes(other.Write), other.Time, identity)
-}
-
-// upgradeLine describes how bootc upgrades the host after a plan.
-func upgradeLine(p *plan.Plan) string {
-	switch p.Upgrade {
-	case plan.UpgradeFails:
-		return "bootc upgrade fails" + because(p.UpgradeReason)
-	case plan.UpgradeOrigin, plan.UpgradeHidden:
-		return "not through the bootc store" + because(p.UpgradeReason)
-	}
-	return "through the bootc store"
-}
-
-func because(reason string) string {
-	if reason == "" {
-		return ""
-	}
-	return ": " + reason
-}
-
-func (a *app) printPlan(p *plan.Plan, format string) error {
-	if format == "json" {
-		return printJSON(a.stdout, p)
-	}
-	lines := []string{
-		fmt.Sprintf("Image:   %s, %s", p.Image, p.Role),
-		"Digest:  " + p.Digest,
-		fmt.Sprintf("Source:  %s: %s", p.Source, p.Reason),
-		"Method:  " + string(p.Method) + because(p.MethodReason),
-	}
-	if p.Fetch > 0 {
-		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")
-	}
-	lines = append(lines, "Write:   "+writes(p.Write)+because(p.WriteReason), "Time:    "+timeOf[p.Time])
-	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", humanSize(int64(p.Available)), p.Reflink))
-	identity, kept := "the booted digest", "keeps it"
-	if !p.Exact {
-		identity = "another digest than the booted one"
-	}
-	if !p.Kept {
-		kept = "will remove it: podman stores it under another name than the deployment's"
-	}
-	lines = append(lines, fmt.Sprintf("After:   %s in the bootc-owned store, with %s; bootc %s", p.Name, identity, kept))
-	lines = append(lines, "Upgrade: "+upgradeLine(p))
-	if p.Replaces != "" {
-		lines = append(lines, fmt.Sprintf("Warning: image %.12s has this name now, and will lose it", p.Replaces))
-	}
-	for i, step := range p.Steps {
-		lines = append(lines, fmt.Sprintf("Step %d:  %s", i+1, step.Description))
-	}
-	for _, other := range p.Alternatives {
-		lines = append(lines, "Or:      "+alternativeLine(other))
-	}
-	for _, r := range p.Refused {
-		lines = append(lines, fmt.Sprintf("Not:     %s: %s", r.Source, r.Reason))
-	}
-	return a.printLines(lines...)
 }

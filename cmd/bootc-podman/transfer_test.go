@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,8 +47,7 @@ func TestTransferUsageErrors(t *testing.T) {
 		{`set-unified: unknown source "bootc"`, []string{"set-unified", "--from", "bootc"}},
 		{`set-unified: unknown format "yaml": use text or json`, []string{"set-unified", "--plan", "--format", "yaml"}},
 		{`set-unified: unexpected argument "x"`, []string{"set-unified", "x"}},
-		// A command line that asks for the form of a plan or a forecast is not meant to change anything.
-		{"set-unified: --format is of --plan", []string{"set-unified", "--format", "json"}},
+		// A command line that asks for the form of a forecast is not meant to change anything.
 		{"gc: --format is of --dry-run", []string{"gc", "--format", "json"}},
 		{"-target", []string{"set-unified", "--target", "x"}},
 		{"copy-to-storage: ", []string{"copy-to-storage", "--target", "Not A Name"}},
@@ -154,12 +154,12 @@ func fullPlan() *plan.Plan {
 		Schema: 1, Image: "docker://quay.io/example/os:42", Name: "quay.io/example/os:42", Role: host.Booted, Digest: "sha256:0123",
 		Source: plan.FromRegistry, Reason: "no store of this host has what is booted", Take: "quay.io/example/os@sha256:0123",
 		Method: plan.Pull, Fetch: 1_230_000_000, Write: new(int64(4_560_000_000)), Available: 78_900_000_000, Reflink: inventory.Yes,
-		Exact: true, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: plan.TimeNetwork,
+		Exact: true, Identity: plan.SameImage, Kept: true, Replaces: strings.Repeat("fedcba9876543210", 4), Time: plan.TimeNetwork,
 		Alternatives: []plan.Alternative{
-			{Source: plan.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Method: plan.Copy, Write: new(int64(5_000_000)), Time: plan.TimeDisk},
-			{Source: plan.FromOSTree, Choose: "--from ostree", Method: plan.Clone, Write: new(int64), Time: plan.TimeMetadata},
-			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Method: plan.Pull, WriteReason: "no manifest", Time: plan.TimeNetwork},
-			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Method: plan.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: plan.TimeNetwork},
+			{Source: plan.FromDefault, Choose: "--from default --accept-newer", Digest: "sha256:4567", Identity: plan.OtherImage, Method: plan.Copy, Write: new(int64(5_000_000)), Time: plan.TimeDisk},
+			{Source: plan.FromOSTree, Choose: "--from ostree", Identity: plan.FromFiles, Method: plan.Clone, Write: new(int64), Time: plan.TimeMetadata},
+			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Identity: plan.SameImage, Method: plan.Pull, WriteReason: "no manifest", Time: plan.TimeNetwork},
+			{Source: plan.FromRegistry, Choose: "--from registry", Exact: true, Identity: plan.SameImage, Method: plan.Pull, Fetch: 341_000_000, Write: new(int64(5_000_000)), Time: plan.TimeNetwork},
 		},
 		Refused: []plan.Refusal{{Source: plan.FromTransport, Reason: "open \x1b: no such file"}},
 		Steps:   []plan.Step{{Name: plan.StepPull, Description: "pull it"}, {Name: plan.StepVerify, Description: "verify it"}},
@@ -179,19 +179,20 @@ Fetch:   1.23 GB at most
 Write:   4.56 GB at least
 Time:    network: its bytes are fetched
 Free:    78.9 GB, reflinks: yes
-After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
+After:   quay.io/example/os:42 in the bootc-owned store: same image, digest kept; bootc keeps it
 Upgrade: through the bootc store
 Warning: image fedcba987654 has this name now, and will lose it
 Step 1:  pull it
 Step 2:  verify it
-Or:      --from default --accept-newer: copy, no fetch, write 5 MB at least, time: disk, digest sha256:4567
-Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, another digest than the booted one
-Or:      --from registry: pull, fetch not known, write not known, time: network, the booted digest
-Or:      --from registry: pull, fetch 341 MB at most, write 5 MB at least, time: network, the booted digest
+Or:      --from default --accept-newer: copy, no fetch, write 5 MB at least, time: disk, another image of this name, sha256:4567
+Or:      --from ostree: clone, no fetch, write 0 B at least, time: metadata, same files, new digest (ostree does not keep the archive)
+Or:      --from registry: pull, fetch not known, write not known, time: network, same image, digest kept
+Or:      --from registry: pull, fetch 341 MB at most, write 5 MB at least, time: network, same image, digest kept
 Not:     transport: open \x1b: no such file
 `},
 		{name: "least", change: func(p *plan.Plan) {
 			p.Fetch, p.Write, p.Exact, p.Kept, p.Replaces, p.Steps, p.Time = 0, nil, false, false, "", nil, plan.TimeInstant
+			p.Identity = plan.FromFiles
 			p.Alternatives, p.Refused = nil, nil
 			p.WriteReason = "of unknown size"
 			p.Upgrade, p.UpgradeReason = plan.UpgradeOrigin, "bootc looks for \x1b, not for quay.io/example/os:42"
@@ -203,7 +204,7 @@ Method:  export
 Write:   not known: of unknown size
 Time:    instant
 Free:    78.9 GB, reflinks: unknown
-After:   quay.io/example/os:42 in the bootc-owned store, with another digest than the booted one; bootc will remove it: podman stores it under another name than the deployment's
+After:   quay.io/example/os:42 in the bootc-owned store: same files, new digest (ostree does not keep the archive); bootc will remove it: podman stores it under another name than the deployment's
 Upgrade: not through the bootc store: bootc looks for \x1b, not for quay.io/example/os:42
 `},
 		{name: "upgrade fails", change: func(p *plan.Plan) {
@@ -217,7 +218,7 @@ Fetch:   1.23 GB at most
 Write:   4.56 GB at least
 Time:    network: its bytes are fetched
 Free:    78.9 GB, reflinks: yes
-After:   quay.io/example/os:42 in the bootc-owned store, with the booted digest; bootc keeps it
+After:   quay.io/example/os:42 in the bootc-owned store: same image, digest kept; bootc keeps it
 Upgrade: bootc upgrade fails: skopeo ignores it
 `},
 	} {
@@ -259,6 +260,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 		without  = "Image quay.io/example/os:42 is in bootc storage. Unified storage is off: bootc looks for oci:/\\x1b.\n"
 		lost     = "Warning: image fedcba987654 had this name, and lost it\n"
 		unkept   = "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, docker://quay.io/example/os\n"
+		exported = "Note: same files, new digest (ostree does not keep the archive): sha256:89ab\n"
 		replaced = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 	)
 	on := inventory.Unification{On: true, Reason: "the bootc-owned store has it"}
@@ -270,6 +272,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 		stdout, stderr string
 	}{
 		{name: "done", plan: plan.Plan{Method: plan.Pull, Kept: true}, now: on, stdout: done},
+		{name: "exported", plan: plan.Plan{Method: plan.Clone, Kept: true, Identity: plan.FromFiles, ResultDigest: "sha256:89ab"}, now: on, stdout: done, stderr: exported},
 		{name: "another image had the name", plan: plan.Plan{Method: plan.Copy, Kept: true, Replaces: replaced}, now: on, stdout: done, stderr: lost},
 		{name: "not kept", plan: plan.Plan{Method: plan.Tag}, now: on, stdout: done, stderr: unkept},
 		{name: "both", plan: plan.Plan{Method: plan.Reexport, Replaces: replaced}, now: on, stdout: done, stderr: unkept + lost},
@@ -280,6 +283,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
+			tt.plan.Identity = cmp.Or(tt.plan.Identity, plan.SameImage)
 			tt.plan.Name, tt.plan.Image = "quay.io/example/os:42", "docker://quay.io/example/os"
 			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan, tt.now); err != nil {
 				t.Fatal(err)

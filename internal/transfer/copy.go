@@ -14,15 +14,6 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
-// Copied is an image that was copied to podman's own store.
-type Copied struct {
-	// Image is the reference of what was copied, Original its manifest digest.
-	Image, Original string
-	Source          plan.Source
-	// Digest is that of the manifest in podman's own store.
-	Digest string
-}
-
 // copying is a plan of a copy to podman's own store being carried out.
 type copying struct {
 	arrival
@@ -32,11 +23,47 @@ type copying struct {
 	digest string
 }
 
-// CopyToStorage copies the image of a deployment to podman's own store. Podman's own
-// store, the bootc-owned one and the composefs repository may have it with its digest; what
-// the ostree repository or bootc exports has another. Errors are those of plan.NewCopy,
-// ErrNotVerified and those of an export.
-func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*Copied, error) {
+// PlanCopy plans what CopyToStorage would do, and changes nothing.
+func PlanCopy(ctx context.Context, o Options, choice plan.CopyChoice) (*plan.Plan, error) {
+	v, err := o.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	at := o.places(v.Survey)
+	defer at.close()
+	o.reportDamage(v)
+	_, p, err := o.planCopy(v, at, choice)
+	return p, err
+}
+
+// planCopy decides how an image is copied, also in the form of set-unified's plan.
+func (o *Options) planCopy(v *plan.View, at *places, choice plan.CopyChoice) (*plan.CopyPlan, *plan.Plan, error) {
+	named, err := storable(choice.Target)
+	if err != nil {
+		return nil, nil, err
+	}
+	choice.Target, choice.Method = named.String(), o.Method
+	if store := at.own.found; store != nil && store.Err() != nil {
+		return nil, nil, store.Err()
+	}
+	p, err := plan.NewCopy(v, choice)
+	if err != nil {
+		return nil, nil, err
+	}
+	to, on, err := at.own.whereTo()
+	if err != nil {
+		return nil, nil, err
+	}
+	described, err := p.Describe(v, choice, to, *on)
+	return p, described, err
+}
+
+// CopyToStorage copies the image of a deployment to podman's own store, and returns what was
+// done. Podman's own store, the bootc-owned one and the composefs repository may have it with
+// its digest; what the ostree repository or bootc exports has another. Errors are those of
+// plan.NewCopy, ErrNotVerified and those of an export.
+func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*plan.Plan, error) {
 	unlock, err := o.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -49,24 +76,16 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*Cop
 	defer v.Close()
 	defer at.close()
 	o.reportDamage(v)
-	named, err := storable(choice.Target)
-	if err != nil {
-		return nil, err
-	}
-	choice.Target, choice.Method = named.String(), o.Method
 	before, err := at.own.names()
 	if err != nil {
 		return nil, err
 	}
-	if store := at.own.found; store != nil && store.Err() != nil {
-		return nil, store.Err()
-	}
-	p, err := plan.NewCopy(v, choice)
+	p, described, err := o.planCopy(v, at, choice)
 	if err != nil {
 		return nil, err
 	}
 	c := &copying{
-		arrival:  arrival{Options: &o, places: at, to: at.own, from: at.bootc, as: choice.Target, what: p.Image},
+		arrival:  arrival{Options: &o, places: at, to: at.own, from: at.bootc, as: described.Name, what: p.Image},
 		CopyPlan: p, view: v, digest: p.Stored,
 	}
 	if err := c.run(ctx); err != nil {
@@ -75,7 +94,12 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*Cop
 		}
 		return nil, c.to.undo(ctx, err, before, c.Written)
 	}
-	return &Copied{Image: p.Image, Original: p.Digest, Source: p.Source, Digest: c.digest}, c.nameOwn(ctx, v.Host)
+	if c.digest != "" {
+		described.Arrived(c.digest)
+	}
+	err = c.nameOwn(ctx, v.Host)
+	described.Changed = described.Method != plan.Nothing || at.acted()
+	return described, err
 }
 
 // run takes the steps of a plan.
@@ -204,9 +228,6 @@ func (c *copying) verify() error {
 	if c.Accepted != nil && !slices.ContainsFunc(c.Accepted, img.Has) {
 		return fmt.Errorf("verify %s: %w: %s instead of %s", c.as, ErrNotVerified, img.Digest, c.Accepted[0])
 	}
-	c.digest = img.Digest
-	if slices.Contains(img.Digests, c.Digest) {
-		c.digest = c.Digest
-	}
+	c.digest = manifestDigest(img, c.Digest)
 	return nil
 }

@@ -79,3 +79,61 @@ func (h *scratchHost) copyPlan(choice plan.CopyChoice) (*plan.CopyPlan, error) {
 	defer s.Close()
 	return plan.NewCopy(&plan.View{Survey: s}, choice)
 }
+
+// The files are compared with the schema in another test.
+func TestPlansOfCopiesHaveTheFormOfSetUnified(t *testing.T) {
+	exact := []stored{{names: []string{imageName}, digest: bootedDigest, size: 5000}}
+	exported := []stored{{names: []string{imageName}, digest: otherDigest, of: bootedDigest, size: 5000}}
+	for _, tt := range []struct {
+		name          string
+		bootc, podman []stored
+		from          plan.Source
+	}{
+		{"copy-there", exact, []stored{{names: []string{"localhost/bootc"}, digest: bootedDigest}}, ""},
+		{"copy-tag", nil, exact, ""},
+		{"copy-bootc", exact, []stored{{names: []string{"localhost/bootc"}, digest: otherDigest}}, ""},
+		{"copy-exported", exported, nil, ""},
+		{"copy-ostree", nil, nil, ""},
+		{"copy-registry", exact, nil, plan.FromRegistry},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h, commit := booted(t, registryOrigin, tt.bootc, tt.podman)
+			podman := &fakePodman{scratchHost: h, images: tt.bootc}
+			podman.installPrivate()
+			o := podman.options()
+			p, err := PlanCopy(t.Context(), o, plan.CopyChoice{Target: "localhost/bootc", From: tt.from, Alternatives: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if podman.ran != nil {
+				t.Errorf("ran %q", podman.ran)
+			}
+			checkGoldenCopy(t, tt.name, p, commit)
+		})
+	}
+	t.Run("pull", func(t *testing.T) {
+		h, commit := booted(t, registryOrigin, nil, append(exact, stored{names: []string{"localhost/x:1"}, digest: otherDigest, size: 7}))
+		podman := &fakePodman{scratchHost: h, images: exact}
+		podman.installPrivate()
+		plans, err := PlanPull(t.Context(), podman.options(), []string{imageName, "localhost/x:1"})
+		if err != nil || len(plans) != 2 {
+			t.Fatalf("got %d plans, %v", len(plans), err)
+		}
+		checkGoldenCopy(t, "pull-there", plans[0], commit)
+		checkGoldenCopy(t, "pull", plans[1], commit)
+		if podman.ran != nil {
+			t.Errorf("ran %q", podman.ran)
+		}
+	})
+}
+
+// checkGoldenCopy is checkGolden for a plan whose numbers depend on the filesystem of the test.
+func checkGoldenCopy(t *testing.T, name string, p *plan.Plan, commit string) {
+	t.Helper()
+	p.Write, p.WriteReason, p.Time = new(int64), "", plan.TimeDisk
+	for i := range p.Alternatives {
+		a := &p.Alternatives[i]
+		a.Write, a.WriteReason, a.Time = new(int64), "", plan.TimeDisk
+	}
+	checkGolden(t, name, p, commit)
+}

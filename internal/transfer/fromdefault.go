@@ -17,65 +17,128 @@ import (
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
+// wanted is an image that is to be copied from podman's own store.
+type wanted struct {
+	plan.Held
+	as string
+	// there reports that nothing is to be done.
+	there bool
+}
+
+// PlanPull plans what PullFromDefault would do, and changes nothing.
+func PlanPull(ctx context.Context, o Options, names []string) ([]*plan.Plan, error) {
+	at := o.places(nil)
+	defer at.close()
+	store, err := o.openDefault(names[0])
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	_, plans, err := o.planPull(ctx, at, store, names)
+	return plans, err
+}
+
+// openDefault opens podman's own store, which has to exist, for the image with a name.
+func (o Options) openDefault(name string) (*cstorage.Store, error) {
+	store, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
+	if store == nil {
+		return nil, errors.Join(append(problems, fmt.Errorf("copy image %q: %w", name, cstorage.ErrNotFound))...)
+	}
+	return store, nil
+}
+
+// planPull finds the images of podman's own store with the given names, and decides how each is
+// copied. No store is made, and nothing is written.
+func (o *Options) planPull(ctx context.Context, at *places, store *cstorage.Store, names []string) ([]wanted, []*plan.Plan, error) {
+	all := make([]wanted, len(names))
+	for i, name := range names {
+		img, as, err := o.named(store, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := store.Damage(img); err != nil && !plan.OnlyTarSplit(err) {
+			return nil, nil, fmt.Errorf("copy image %q: it is damaged: %w", name, err)
+		}
+		all[i] = wanted{Held: plan.Held{Store: store, Image: img, Name: as}, as: as}
+	}
+	v, err := o.look(ctx)
+	if err != nil { // what bootc keeps is not known then
+		v = &plan.View{Sharing: sharing}
+		_, v.NoProgram = clonejob.FindProgram(o.Host.Self)
+	} else {
+		defer v.Close()
+	}
+	to, on, err := at.bootc.whereTo()
+	if err != nil {
+		return nil, nil, err
+	}
+	plans := make([]*plan.Plan, len(all))
+	for i := range all {
+		w := &all[i]
+		// A clone with --verify full reads the files of layers that are there, too.
+		w.there = to.Has(w.Image, w.as) && (o.Verify != clonejob.VerifyFull || o.Method == plan.ByPodman)
+		if !slices.Contains(w.Image.Names, w.as) {
+			w.Name = w.Image.ID
+		}
+		if plans[i], err = plan.NewPull(v, w.Held, w.as, w.there, to, *on, o.Method); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, plans, nil
+}
+
 // PullFromDefault copies images from podman's own store to the bootc-owned one,
-// as bootc image pull-from-default-storage does.
-func PullFromDefault(ctx context.Context, o Options, names []string) error {
+// as bootc image pull-from-default-storage does, and returns what was done.
+func PullFromDefault(ctx context.Context, o Options, names []string) ([]*plan.Plan, error) {
 	unlock, err := o.lock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
 	o.tidy(ctx, at)
-	store, problems := inventory.OpenDefaultStore(o.Root, o.Euid)
-	if store == nil {
-		return errors.Join(append(problems, fmt.Errorf("copy image %q: %w", names[0], cstorage.ErrNotFound))...)
+	store, err := o.openDefault(names[0])
+	if err != nil {
+		return nil, err
 	}
 	defer store.Close()
 	// Before anything is written, a store made or a lock taken.
-	wanted := make([]plan.Held, len(names))
-	for i, name := range names {
-		img, as, err := o.named(store, name)
-		if err != nil {
-			return err
-		}
-		if err := store.Damage(img); err != nil && !plan.OnlyTarSplit(err) {
-			return fmt.Errorf("copy image %q: it is damaged: %w", name, err)
-		}
-		wanted[i] = plan.Held{Store: store, Image: img, Name: as}
+	all, plans, err := o.planPull(ctx, at, store, names)
+	if err != nil {
+		return nil, err
 	}
 	if err := at.openBootc(); err != nil {
-		return err
+		return nil, err
 	}
 	to, err := at.bootc.destination()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var sources []plan.Held
-	var targets []string
-	for _, from := range wanted {
-		as := from.Name
-		// A clone with --verify full reads the files of layers that are there, too.
-		if to.Has(from.Image, as) && (o.Verify != clonejob.VerifyFull || o.Method == plan.ByPodman) {
-			continue
+	for _, w := range all {
+		if !w.there {
+			sources = append(sources, w.Held)
 		}
-		if !slices.Contains(from.Image.Names, as) {
-			from.Name = from.Image.ID
-		}
-		sources, targets = append(sources, from), append(targets, as)
 	}
 	if err := o.checkAll(ctx, to, at.bootc, sources); err != nil {
-		return err
+		return nil, err
 	}
-	for i, from := range sources {
-		a := &arrival{Options: &o, places: at, to: at.bootc, from: at.own, what: targets[i], as: targets[i]}
-		if err := a.pullFromDefault(ctx, from); err != nil {
-			return err
+	for i, w := range all {
+		if w.there {
+			continue
 		}
+		a := &arrival{Options: &o, places: at, to: at.bootc, from: at.own, what: w.as, as: w.as}
+		if err := a.pullFromDefault(ctx, w.Held); err != nil {
+			return plans, err
+		}
+		plans[i].Changed = !o.dryRun()
 	}
 	h, _ := host.ReadSysroot(o.Sysroot) // for the names of what can be read
-	return at.nameOwn(ctx, h)
+	at.own.acted = false
+	err = at.nameOwn(ctx, h)
+	plans[0].Changed = plans[0].Changed || at.own.acted
+	return plans, err
 }
 
 // pullFromDefault copies one image, and checks that it came.

@@ -30,6 +30,8 @@ type place struct {
 	// stores that were opened here.
 	current bool
 	toClose []*cstorage.Store
+	// acted reports that a command changed the store, but for those that copy an image.
+	acted bool
 }
 
 // places are the two stores of a host.
@@ -62,6 +64,9 @@ func (p *places) close() {
 		store.Close()
 	}
 }
+
+// acted reports that a command changed one of the stores, but for those that copy an image.
+func (p *places) acted() bool { return p.bootc.acted || p.own.acted }
 
 // openBootc decides how commands open the bootc-owned store.
 func (p *places) openBootc() error {
@@ -151,6 +156,20 @@ func (p *place) destination() (to plan.Destination, err error) {
 	return to, err
 }
 
+// whereTo is destination with the filesystem that it lies on.
+func (p *place) whereTo() (to plan.Destination, on *inventory.Filesystem, err error) {
+	if to, err = p.destination(); err != nil {
+		return to, nil, err
+	}
+	dir, err := openNearest(to.Dir, 0)
+	if err != nil {
+		return to, nil, err
+	}
+	defer dir.Close()
+	on, err = inventory.FilesystemOf(dir)
+	return to, on, err
+}
+
 // endpoint is the store for the private program.
 func (p *place) endpoint() (clonejob.Store, error) {
 	if p.bootc {
@@ -163,6 +182,7 @@ func (p *place) endpoint() (clonejob.Store, error) {
 // image runs "podman image" on the store.
 func (p *place) image(ctx context.Context, args ...string) error {
 	defer p.changed()
+	p.acted = !p.o.dryRun()
 	return p.Image(ctx, args...)
 }
 

@@ -567,7 +567,7 @@ func TestTransfersTakeTurns(t *testing.T) {
 			return err
 		},
 		"unset-unified":             func(ctx context.Context, o Options) error { _, err := UnsetUnified(ctx, o); return err },
-		"pull-from-default-storage": func(ctx context.Context, o Options) error { return PullFromDefault(ctx, o, []string{"x"}) },
+		"pull-from-default-storage": func(ctx context.Context, o Options) error { _, err := PullFromDefault(ctx, o, []string{"x"}); return err },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		busy := o
@@ -654,7 +654,7 @@ func TestNameOfUnfinishedClonesIsRefused(t *testing.T) {
 	const name = "localhost/bootc-podman-unfinished:x"
 	h, _ := booted(t, registryOrigin, nil, []stored{{names: []string{name}, digest: otherDigest}})
 	podman := &fakePodman{scratchHost: h}
-	if err := PullFromDefault(t.Context(), podman.options(), []string{name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
+	if _, err := PullFromDefault(t.Context(), podman.options(), []string{name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {
 		t.Errorf("pull-from-default-storage: %v", err)
 	}
 	if _, err := CopyToStorage(t.Context(), podman.options(), plan.CopyChoice{Target: name}); err == nil || !strings.Contains(err.Error(), "unfinished clones") {

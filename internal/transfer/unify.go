@@ -74,7 +74,9 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 	}
 	if p.Method == plan.Nothing {
 		o.journal(v, p, alreadyUnified)
-		return p, errors.Join(o.settled(v, p), places.nameOwnAsRead(ctx, v.Host))
+		err := errors.Join(o.settled(v, p), places.nameOwnAsRead(ctx, v.Host))
+		p.Changed = places.acted()
+		return p, err
 	}
 	if err := o.checkDamage(v, places.bootc, p); err != nil {
 		return p, &refusedError{err}
@@ -87,6 +89,7 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 		return p, err
 	}
 	o.journal(v, p, unified)
+	p.Changed = !o.dryRun()
 	return p, nil
 }
 
@@ -370,6 +373,7 @@ func (x *execution) verify(ctx context.Context) error {
 		damage, found = plan.Whole(store, true, img), img.Digest
 	}
 	if same && damage == nil {
+		x.Arrived(manifestDigest(img, x.Digest))
 		return x.verified(x.record, img.ID)
 	}
 	failed := fmt.Errorf("verify %s: %w: %s instead of %s", x.Name, ErrNotVerified, found, wanted)
@@ -377,6 +381,14 @@ func (x *execution) verify(ctx context.Context) error {
 		failed = fmt.Errorf("verify %s: %w: %w", x.Name, ErrNotVerified, damage)
 	}
 	return x.to.undo(ctx, failed, x.before, []string{x.Stored.String()})
+}
+
+// manifestDigest returns the wanted one of the manifest digests of an image, or else the first.
+func manifestDigest(img *cstorage.Image, wanted string) string {
+	if slices.Contains(img.Digests, wanted) {
+		return wanted
+	}
+	return img.Digest
 }
 
 // exported is what bootc exported to podman's own store.

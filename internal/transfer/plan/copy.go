@@ -25,6 +25,8 @@ type CopyChoice struct {
 	From Source
 	// Method is how copies between stores are to be made: Auto, Clone or ByPodman.
 	Method Method
+	// Alternatives has Describe also look at the other sources.
+	Alternatives bool
 }
 
 // CopyPlan is how an image of a deployment is copied to podman's own store. It is made

@@ -40,7 +40,7 @@ func New(v *View, choice Choice) (*Plan, error) {
 	image := booted.Image.Image
 	p := &Plan{
 		Schema: 1, Image: image.String(), Name: image.Name, Role: booted.Role,
-		Digest: booted.ManifestDigest, Available: v.Filesystem.Free, Reflink: v.Filesystem.Reflink,
+		Destination: FromBootc, Digest: booted.ManifestDigest, Available: v.Filesystem.Free, Reflink: v.Filesystem.Reflink,
 		Exact: true, Commit: booted.Commit, Reference: image,
 	}
 	if !image.NamesInRegistry() {
@@ -68,6 +68,7 @@ func New(v *View, choice Choice) (*Plan, error) {
 		err := try.decide(p, v, choice)
 		if err == nil {
 			p.foresee(v)
+			p.identify(v.Host.Kind)
 			p.Time, p.Steps = p.time(), append(p.discard(v), p.steps()...)
 			if p.Hiding = p.hides(v); p.Hiding != "" {
 				p.Steps = append(p.Steps, Step{StepNameOwn, fmt.Sprintf("name image %.12s of podman's own store %s, too: bootc's skopeo looks there first", p.Hiding, p.Stored)})
@@ -137,7 +138,7 @@ func (p *Plan) compare(undecided Plan, taken int, v *View, choice Choice) {
 				choose += " --accept-newer"
 			}
 			p.Alternatives = append(p.Alternatives, Alternative{
-				Source: try.source, Choose: choose, Digest: other.taken, Exact: other.Exact, Method: other.Method,
+				Source: try.source, Choose: choose, Digest: other.taken, Exact: other.Exact, Identity: other.identity(v.Host.Kind), Method: other.Method,
 				MethodReason: other.MethodReason, Fetch: other.Fetch, Write: other.Write, WriteReason: other.WriteReason, Time: other.time(),
 			})
 		}
@@ -234,7 +235,9 @@ func (p *Plan) fromBootc(v *View, _ Choice) error {
 	begun := v.Record.Unfinished(p)
 	if named != nil && v.Bootc.Damage(named) == nil && (named.Is(p.Digest) || v.Record.confirms(named, p.Digest)) {
 		p.Method, p.Take, p.Reason, p.Write = Nothing, named.ID, "the bootc-owned store has it", new(int64)
-		p.Exact = slices.Contains(named.Digests, p.Digest)
+		if p.Exact = slices.Contains(named.Digests, p.Digest); !p.Exact {
+			p.ResultDigest = named.Digest
+		}
 		if begun && len(v.Record.Gained(named, p)) > 0 {
 			p.Method, p.Reason, p.untag = Tag, "the bootc-owned store has it, with an extra name left by an interrupted run", true
 		}
@@ -302,21 +305,7 @@ func (p *Plan) fromDefault(v *View, choice Choice) error {
 	if p.Method, p.MethodReason, err = choice.copyMethod(v); err != nil {
 		return err
 	}
-	layers := Descriptors(v.Default, img)
-	bytes := Destination{Store: v.Bootc}.Missing(layers)
-	if p.Method == Clone {
-		known := inventory.Yes
-		copied := Destination{Store: v.Bootc, Dir: v.Store.Path()}.Written(Held{Store: v.Default, Image: img}, func(from, to string) inventory.Capability {
-			shared := v.Sharing(from, to)
-			if shared != inventory.Yes && known != inventory.Unknown {
-				known = shared
-			}
-			return shared
-		}, nil)
-		p.writeUnlessShared(known, func() (int64, error) { return copied, nil })
-	} else {
-		p.Write, p.Spooled = &bytes, bytes
-	}
+	p.writesOf(v, Held{Store: v.Default, Image: img}, Destination{Store: v.Bootc, Dir: v.Store.Path()})
 	p.Exact, p.taken = slices.Contains(img.Digests, p.Digest), img.Digest
 	if p.Exact {
 		p.taken = p.Digest

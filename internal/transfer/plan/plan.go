@@ -39,10 +39,12 @@ type Plan struct {
 	// Schema is the version of the JSON form.
 	Schema int `json:"schema"`
 	// Image is the reference that the deployment follows; Name is what the image
-	// is called in the store. Role is the deployment's.
+	// is called in the store. Role is the deployment's, "" for an image of no deployment.
 	Image string    `json:"image"`
 	Name  string    `json:"name"`
 	Role  host.Role `json:"role"`
+	// Destination is the store that gets the image: FromBootc or FromDefault.
+	Destination Source `json:"destination"`
 	// Digest is the manifest digest of what is booted, and of what will be in
 	// the store unless that is exported from ostree.
 	Digest string `json:"digest"`
@@ -71,6 +73,8 @@ type Plan struct {
 	// Exact reports that the image in the store has the booted digest. An exported
 	// one has the same content and another digest.
 	Exact bool `json:"exact"`
+	// Identity is Exact in words.
+	Identity Identity `json:"identity"`
 	// Kept reports whether bootc's garbage collection keeps the image, which it does
 	// only if podman stores it under Name, character for character.
 	Kept bool `json:"kept"`
@@ -85,6 +89,11 @@ type Plan struct {
 	Discards []string `json:"discards"`
 	// Steps are what is done, in order.
 	Steps []Step `json:"steps"`
+	// Changed reports whether the run changed a store; before a run it is false. ResultDigest
+	// is the manifest digest of the image in the store: after a run, and before it where it is
+	// known.
+	Changed      bool   `json:"changed"`
+	ResultDigest string `json:"result_digest"`
 	// Alternatives are the other sources that have the image, and Refused those that do
 	// not, both only as Choice.Alternatives says.
 	Alternatives []Alternative `json:"alternatives"`
@@ -123,6 +132,7 @@ type Alternative struct {
 	// as in Plan.
 	Digest       string    `json:"digest"`
 	Exact        bool      `json:"exact"`
+	Identity     Identity  `json:"identity"`
 	Method       Method    `json:"method"`
 	MethodReason string    `json:"method_reason"`
 	Fetch        int64     `json:"bytes_to_fetch"`
@@ -135,6 +145,51 @@ type Alternative struct {
 type Refusal struct {
 	Source Source `json:"source"`
 	Reason string `json:"reason"`
+}
+
+// Identity is how the image in the store relates to the one that was copied.
+type Identity string
+
+// The identities. ostree does not keep the archives of layers, and bootc makes others when it
+// exports a composefs deployment. OtherImage is what --accept-newer may bring.
+const (
+	SameImage  Identity = "same image, digest kept"
+	FromFiles  Identity = "same files, new digest (ostree does not keep the archive)"
+	BootcsCopy Identity = "same files, new digest (bootc does not keep the archive)"
+	OtherImage Identity = "another image of this name"
+)
+
+// identity returns the one of a plan.
+func (p *Plan) identity(kind host.Kind) Identity {
+	switch {
+	case p.Newer:
+		return OtherImage
+	case p.Exact:
+		return SameImage
+	case kind == host.Composefs:
+		return BootcsCopy
+	}
+	return FromFiles
+}
+
+// identify sets what the image in the store will be, as far as that is known.
+func (p *Plan) identify(kind host.Kind) {
+	p.Identity = p.identity(kind)
+	switch {
+	case p.ResultDigest != "":
+	case p.Exact:
+		p.ResultDigest = p.Digest
+	default:
+		p.ResultDigest = p.taken
+	}
+}
+
+// Arrived sets the manifest digest of the image in the store.
+func (p *Plan) Arrived(digest string) {
+	p.ResultDigest, p.Exact = digest, p.Digest == "" || digest == p.Digest
+	if p.Exact && !p.Newer {
+		p.Identity = SameImage
+	}
 }
 
 // TimeClass is what the time of a transfer depends on.
@@ -165,6 +220,9 @@ func (p *Plan) time() TimeClass {
 
 // Upgrade is how bootc upgrades a host.
 type Upgrade string
+
+// NotExamined is Upgrade of a plan of another verb than set-unified.
+const NotExamined Upgrade = "not-examined"
 
 // The ways of upgrades: through the bootc store; from where the deployment's origin leads,
 // without it; to what podman's own store has under the name, where skopeo looks first; and
