@@ -94,7 +94,7 @@ saves_space() {
     [ "$duplicate" -gt 69000000 ]
     before=$(used)
     bp dedup --scope stores --dry-run --format json
-    assert "$(jq -r '.dry_run, .layers, .files, .bytes_shared' <<<"$output")" == "$(printf '%s\n' true 2 202 0)"
+    assert "$(jq -r '.dry_run, .changed, .layers, .files, .bytes_shared' <<<"$output")" == "$(printf '%s\n' true false 2 202 0)"
     assert "$(used)" == "$before" "a dry run changes nothing"
     local promised
     promised=$(jq .bytes_saved <<<"$output")
@@ -102,6 +102,7 @@ saves_space() {
     after=$(used)
     echo "before: $before, after: $after, duplicate: $duplicate"
     [ $(((before - after) * 100)) -ge $((duplicate * 95)) ]
+    assert "$(jq .changed <<<"$output")" == true
     assert "$(jq -r '.complete, .layers, .files, .bytes_shared, .bytes_saved, .files_different, .files_failed' <<<"$output")" == \
         "$(printf '%s\n' true 2 202 0 "$promised" 0 0)"
     [ $((promised * 100)) -ge $(((before - after) * 99)) ]
@@ -110,6 +111,8 @@ saves_space() {
     still_good
     bp dedup
     assert "${lines[-1]}" == "Nothing to do."
+    bp dedup --format json
+    assert "$(jq .changed <<<"$output")" == false
     files | diff before -
 }
 

@@ -81,7 +81,8 @@ tree() {
 
 # clean_after_fix - doctor --fix leaves nothing to find.
 clean_after_fix() {
-    bp doctor --fix
+    bp doctor --fix --format json
+    assert "$(jq .changed <<<"$output")" == true
     bp doctor
     assert "$output" == ""
 }

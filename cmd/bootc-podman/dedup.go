@@ -95,9 +95,15 @@ func (e *differError) Error() string {
 const damagedStoreHint = `"podman image push IMAGE dir:DIR" fails for an image that is damaged in podman's own store, ` +
 	`"bootc-podman image push IMAGE dir:DIR" for one in the bootc-owned store; remove that one and bring it again`
 
+// dedupJSON is a result as JSON, which bootc-podman-dedup(8) describes.
+type dedupJSON struct {
+	*dedup.Result
+	Changed bool `json:"changed"`
+}
+
 func (a *app) printDedup(r *dedup.Result, format string) error {
 	if format == "json" {
-		return printJSON(a.stdout, r)
+		return printJSON(a.stdout, dedupJSON{r, r.Changed()})
 	}
 	where := "in both stores"
 	if r.Scope == dedup.Host {

@@ -21,7 +21,9 @@ import (
 // findingsJSON is what doctor and "status --check" print as JSON. It is described by
 // docs/doctor-v1.schema.json.
 type findingsJSON struct {
-	Schema   int              `json:"schema"`
+	Schema int `json:"schema"`
+	// Changed reports whether doctor fixed anything.
+	Changed  bool             `json:"changed"`
 	Findings []health.Finding `json:"findings"`
 }
 
@@ -48,6 +50,7 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 			}
 			started := time.Now()
 			found, state := doctor.ExamineState(c.Context, on)
+			changed := false
 			switch {
 			case !c.Bool("fix"):
 			case o.dryRun:
@@ -59,7 +62,7 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 			default:
 				err := a.transfer(c, o, func(t transfer.Options) error {
 					on.Options = t
-					a.fix(c, on)
+					changed = a.fix(c, on)
 					return c.Err()
 				})
 				if errors.Is(err, wrapper.ErrNotRoot) {
@@ -71,7 +74,7 @@ func (a *app) doctorCommand(o *options) *cli.Command {
 				found, state = doctor.ExamineState(c.Context, on)
 			}
 			check := metrics.Check{Version: version(), Ended: time.Now(), Took: time.Since(started), Findings: doctor.Findings(found), State: state}
-			result := a.printFindings(check.Findings, c.String("format"))
+			result := a.printFindings(check.Findings, c.String("format"), changed)
 			return cmp.Or(a.report(c, o, check), result)
 		},
 	})
@@ -127,13 +130,19 @@ func (a *app) restore(c *cli.Context, o *options, where string, do func(transfer
 	return err
 }
 
-// fix fixes what is safe to fix, and prints each step.
-func (a *app) fix(c *cli.Context, on doctor.Options) {
+// fix fixes what is safe to fix, prints each step, and reports whether it fixed anything.
+func (a *app) fix(c *cli.Context, on doctor.Options) bool {
+	fixed := 0
 	doctor.Fix(c.Context, doctor.Examine(c.Context, on),
-		func(action string) { fmt.Fprintf(a.stderr, "Fix: %s\n", printable(action)) },
+		func(action string) {
+			fixed++
+			fmt.Fprintf(a.stderr, "Fix: %s\n", printable(action))
+		},
 		func(action string, err error) {
+			fixed--
 			fmt.Fprintf(a.stderr, "Warning: %s: %s\n", printable(action), printable(err.Error()))
 		})
+	return fixed > 0
 }
 
 // checkStatus prints what is wrong with the host, one line each.
@@ -143,7 +152,7 @@ func (a *app) checkStatus(c *cli.Context, o *options) error {
 		return usageErrorf("status: --check prints text or json, no template")
 	}
 	found := doctor.QuickCheck(c.Context, a.examined(o))
-	return a.printFindings(found, format)
+	return a.printFindings(found, format, false)
 }
 
 // examined returns what package doctor needs of the host of the options.
@@ -151,10 +160,11 @@ func (a *app) examined(o *options) doctor.Options {
 	return doctor.Options{Options: transfer.Options{Options: a.query(o), Host: a.host(o)}, Words: o.words()}
 }
 
-// printFindings prints findings. The error has the exit status that they come to.
-func (a *app) printFindings(found []health.Finding, format string) error {
+// printFindings prints findings, and as JSON whether anything was fixed. The error has the exit
+// status that they come to.
+func (a *app) printFindings(found []health.Finding, format string, changed bool) error {
 	if format == "json" {
-		if err := printJSON(a.stdout, findingsJSON{Schema: 1, Findings: append([]health.Finding{}, found...)}); err != nil {
+		if err := printJSON(a.stdout, findingsJSON{Schema: 1, Changed: changed, Findings: append([]health.Finding{}, found...)}); err != nil {
 			return err
 		}
 	} else {

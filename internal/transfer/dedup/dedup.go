@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -102,7 +103,13 @@ type Result struct {
 	// stores (statfs(2)), of all that is on them. 0 unless files were looked at for Host.
 	UsedBefore int64 `json:"used_before"`
 	UsedAfter  int64 `json:"used_after"`
+
+	// changes is how many ranges of files got other extents.
+	changes int64
 }
+
+// Changed reports whether the run changed where files lie on the disk.
+func (r *Result) Changed() bool { return atomic.LoadInt64(&r.changes) > 0 }
 
 // Run shares the files of all layers that podman's own store and the bootc-owned
 // one have both. A store that does not exist has no layers. It can be repeated, and

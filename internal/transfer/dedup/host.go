@@ -341,6 +341,7 @@ func (r *hostRun) compareStores(ctx context.Context) error {
 	if found != nil {
 		r.result.Different += found.Different
 		r.result.Failed += found.Failed
+		r.result.changes += found.changes
 		if !r.DryRun {
 			r.result.Saved += found.Saved
 		}

@@ -334,6 +334,9 @@ func (p *pass) shareRest(ctx context.Context, w *worker, from, to int, size, end
 		if err != nil {
 			return err
 		}
+		if n > 0 {
+			atomic.AddInt64(&p.result.changes, 1)
+		}
 		next := at + n
 		if next == size {
 			next = end
