@@ -57,7 +57,7 @@ DOCUMENTS := README.md $(wildcard docs/*.md docs/*.json)
 LINKS = sed -e 's,\[\([^]]*\)\]([^)]*\(contrib/[^)]*\|CHANGELOG.md\|CONTRIBUTING.md\|SECURITY.md\)),\1,g' -e 's,](docs/,](,g' -e 's,](\.\./,](,g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/examples.bash bats/layers.bash $(wildcard bats/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests bats/test-vm bats/vm/disk bats/vm/run bats/vm/tree.bash bats/vm/vm.bash contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/examples.bash bats/layers.bash $(wildcard bats/*.bats bats/vm/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -361,6 +361,16 @@ test-packages: packages-deps all notices test-reproducible test-monitoring deb r
 	[ -d build/matrix/trixie ] || $(SUDO) bats/podman-matrix --make-root trixie
 	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats/packages
 	$(SUDO) bats/scratch-host --root build/matrix/trixie $(BATS) $(BATS_FLAGS) bats/packages
+
+# Emulated, so it takes minutes, and is not part of continuous integration. FLAVOURS are
+# plain and selinux.
+.PHONY: test-vm
+test-vm: vm-deps deb test-programs ## Boot a bootc host in qemu: reboots, SELinux, an upgrade, a rollback (needs root, Debian)
+	$(SUDO) bats/test-vm $(FLAVOURS)
+
+.PHONY: vm-deps
+vm-deps:
+	@$(SUDO) contrib/deps --vm
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -17,7 +17,7 @@ export BOOTC_PODMAN
 . "$BATS_TEST_DIRNAME/registry.bash"
 
 # bp [RC] ARG... - run bootc-podman, expect exit status RC (default 0; "?" for
-# any). Leaves $output (standard output), $stderr and $status.
+# any), within $BP_LIMIT seconds. Leaves $output (standard output), $stderr and $status.
 bp() {
     local want=0 expect=()
     if [[ $1 =~ ^([0-9]+|\?)$ ]]; then
@@ -27,7 +27,7 @@ bp() {
     echo "\$ bootc-podman $*"
     # bats warns of a status of 127 that the test does not expect.
     [ "$want" = '?' ] || expect=("-$want")
-    run "${expect[@]}" --separate-stderr timeout 120 "$BOOTC_PODMAN" "$@" || true
+    run "${expect[@]}" --separate-stderr timeout "${BP_LIMIT:-120}" "$BOOTC_PODMAN" "$@" || true
     echo "$output"
     echo "$stderr"
     [ "$want" = '?' ] || [ "$status" -eq "$want" ] || die "exit status $status, expected $want"

@@ -8,6 +8,7 @@
 REPO=/sysroot/ostree/repo
 # The time that images are built at, in seconds and as it is written.
 OS_TIME=1785578400 OS_CREATED=2026-08-01T10:00:00Z
+OS_COMMIT_ARGS=()
 
 os_ostree() { ostree --repo="$REPO" "$@"; }
 
@@ -30,9 +31,10 @@ os_bind() {
     ln -s "$units/$3" "$dir/$3"
 }
 
-# os_blob FILE - "DIGEST SIZE DIFFID" of a layer, from its tar archive.
+# os_blob FILE - "DIGEST SIZE DIFFID" of a layer, from its tar archive, compressed with
+# $OS_GZIP.
 os_blob() {
-    gzip -nk "$1"
+    gzip "-${OS_GZIP:-6}" -nk "$1"
     echo "$(sha256sum <"$1.gz" | cut -d' ' -f1) $(stat -c %s "$1.gz") $(sha256sum <"$1" | cut -d' ' -f1)"
 }
 
@@ -229,17 +231,22 @@ os_real_image() {
     rm -rf "$store"
 }
 
-# os_layers DIR - import the layers of the image that skopeo copied to DIR as
-# ostree-ext does, with owners and attributes, and put its manifest.json and
-# config.json into the current directory.
+# os_import_layer HEX - import the archive on standard input as the layer of this digest, as
+# ostree-ext does, with owners and attributes. OS_COMMIT_ARGS are further options of commits.
+os_import_layer() {
+    "$REALTREE" filter | os_ostree commit --no-bindings --tar-autocreate-parents --tree=tar=/proc/self/fd/0 \
+        --timestamp="@$OS_TIME" --add-metadata-string=ostree.importer.version=0.15.3 "${OS_COMMIT_ARGS[@]}" \
+        --branch "ostree/container/blob/sha256_3A_$1" >/dev/null
+}
+
+# os_layers DIR - import the layers of the image that skopeo copied to DIR, and put its
+# manifest.json and config.json into the current directory.
 os_layers() {
     local from=$1 hex
     cp "$from/manifest.json" manifest.json
     cp "$from/$(jq -r '.config.digest | ltrimstr("sha256:")' manifest.json)" config.json
     for hex in $(jq -r '.layers[].digest | ltrimstr("sha256:")' manifest.json); do
-        gzip -dcf "$from/$hex" | "$REALTREE" filter | os_ostree commit --no-bindings --tar-autocreate-parents \
-            --tree=tar=/proc/self/fd/0 --timestamp="@$OS_TIME" --add-metadata-string=ostree.importer.version=0.15.3 \
-            --branch "ostree/container/blob/sha256_3A_$hex" >/dev/null
+        gzip -dcf "$from/$hex" | os_import_layer "$hex"
     done
 }
 
@@ -251,7 +258,7 @@ os_merge() {
     for layer; do
         os_ostree checkout --union --whiteouts "$layer" "$merged"
     done
-    os_ostree commit --no-bindings --link-checkout-speedup --consume --branch "ostree/container/image/$ref" --tree="dir=$merged" \
+    os_ostree commit --no-bindings "${OS_COMMIT_ARGS[@]}" --link-checkout-speedup --consume --branch "ostree/container/image/$ref" --tree="dir=$merged" \
         --timestamp="@$OS_TIME" \
         --add-metadata-string=ostree.manifest-digest="sha256:$(sha256sum <manifest.json | cut -d' ' -f1)" \
         --add-metadata-string=ostree.manifest="$(cat manifest.json)" \
