@@ -228,15 +228,19 @@ func optionRows(flags []cli.Flag) (rows [][2]string) {
 // standardValue returns what stands behind the usage of an option that has a default value.
 func standardValue(f cli.DocGenerationFlag) string {
 	if value := f.GetValue(); value != "" && value != "0" {
-		return " (default " + value + ")"
+		return " (default" + noBreak + value + ")"
 	}
 	return ""
 }
 
+// noBreak is a blank at which fold does not break a line.
+const noBreak = "\u00a0"
+
 // fold returns text in lines of a width; a longer word has a line of its own.
 func fold(text string, width int) (lines []string) {
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.SplitSeq(text, " ") {
+		word = strings.ReplaceAll(word, noBreak, " ")
 		if line != "" && len(line)+1+len(word) > width {
 			lines = append(lines, line)
 			line = ""

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/bootc-podman/bootc-podman/contrib/man"
 )
 
 const manDir = "../../contrib/man"
@@ -98,8 +100,9 @@ func TestManualPagesHaveTheOptionsOfTheirCommands(t *testing.T) {
 	}
 }
 
-// TestExamplesFitTheTerminal: the lines of a block are not broken; "man" indents them by 7.
-func TestExamplesFitTheTerminal(t *testing.T) {
+// TestBlocksFitTheTerminal: man does not break the lines of a block, and indents them by 7. A
+// longer line of an example is one word.
+func TestBlocksFitTheTerminal(t *testing.T) {
 	for page := range flagsOfPages(t) {
 		text, err := os.ReadFile(filepath.Join(manDir, page))
 		if err != nil {
@@ -108,6 +111,13 @@ func TestExamplesFitTheTerminal(t *testing.T) {
 		for line := range strings.SplitSeq(string(text), "\n") {
 			if block, found := strings.CutPrefix(line, "    "); found && len(block) > 80-7-1 {
 				t.Errorf("%s has a line that is too long: %s", page, block)
+			}
+		}
+		for _, example := range man.Examples(string(text)) {
+			for _, line := range example {
+				if len(line) > 60-7-1 && lastBlank(line, len(line)) >= 0 {
+					t.Errorf("%s has an example that is too long: %s", page, line)
+				}
 			}
 		}
 	}
