@@ -104,7 +104,7 @@ healthy() {
     ! grep -E 'O_(WRONLY|RDWR|CREAT|TRUNC)|^[0-9]+ +(unlink|rename|link|symlink|chmod|mkdir)' trace || die "it writes"
     assert "$(grep -c execve trace)" == 1
     bp status --check --format json
-    assert "$(jq -c . <<<"$output")" == '{"schema":1,"findings":[]}'
+    assert "$(jq -c . <<<"$output")" == '{"schema":1,"changed":false,"findings":[]}'
     bp 2 status --check --format '{{.Kind}}'
 }
 
