@@ -270,6 +270,15 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     assert "$status" == 1
     assert "$stderr" =~ 'images.json: permission denied'
     assert "$stderr" =~ 'Hint: root may be needed'
+    # What was not looked at is neither off nor missing.
+    as_nobody status --lenient
+    assert "$output" =~ 'Unified: +not looked at: .*images.json: permission denied'
+    assert "$output" =~ 'Store: +bootc, not looked at'
+    assert "$output" =~ 'Bound: +3 images, not looked at'
+    as_nobody status --lenient --format json
+    assert "$(jq -c '.not_looked_at - ["default"]' <<<"$output")" == '["unified","bootc","bound_images","hooks"]'
+    as_nobody list --lenient --type logical --format '{{.State}}'
+    assert "$(sort -u <<<"$output")" == 'not looked at'
     chown -R 65534:65534 /srv/own/ostree/bootc
     as_nobody --sysroot /srv/own list --format json
     assert "$status" == 0

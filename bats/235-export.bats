@@ -146,3 +146,28 @@ image_of() {
     assert "$(jq length /var/lib/containers/storage/overlay-layers/layers.json)" == 0
     [ ! -e /var/lib/containers/storage/bootc-podman.staging ]
 }
+
+@test "export: the image below locally layered packages, of a host that has none to copy" {
+    local layered file
+    cp -a tree layered-tree
+    echo package >layered-tree/usr/bin/htop
+    layered=$(os_ostree commit --no-bindings --branch rpmostree/app --tree=dir=layered-tree --parent="$COMMIT" \
+        --add-metadata=rpmostree.clientlayer=true --add-metadata=ostree.bootable=true)
+    os_boot "$(os_deploy "$layered" ostree-unverified-registry:localhost/os:42)"
+    file=/sysroot/ostree/deploy/default/deploy/$layered.0.origin
+    printf '[packages]\nrequested=htop;\n' >>"$file"
+    bp status --format '{{.Booted.Base.Image}} {{.Booted.Base.Digest}} {{.Booted.Base.Commit}}'
+    assert "$output" == "docker://localhost/os:42 $(os_ostree show --print-metadata-key=ostree.manifest-digest "$COMMIT" | tr -d "'") $COMMIT"
+    bp status
+    assert "$output" =~ 'Booted: +packages layered locally on docker://localhost/os:42'
+    bp 1 copy-to-storage
+    assert "$stderr" =~ "copy deployment default/$layered.0: packages were layered locally on docker://localhost/os:42"
+    assert "$stderr" =~ 'Hint: bootc-podman copy-to-storage --source docker://localhost/os:42 copies the image without these packages'
+    # shellcheck disable=SC2086 # words
+    bp $(sed -n 's/^Hint: bootc-podman \(.*\) copies the image.*/\1/p' <<<"$stderr")
+    container=$(podman create localhost/bootc true)
+    podman export "$container" | tar -t >files
+    podman rm "$container" >/dev/null
+    grep -qx usr/bin/program files
+    assert "$(grep -c htop files)" == 0
+}

@@ -158,6 +158,9 @@ func transferSteps() []step {
 			}
 			return "\"bootc-podman bound fetch\" brings bound images that are missing"
 		}),
+		as(func(layered *plan.LayeredError) string {
+			return wrapper.Quote("bootc-podman", "copy-to-storage", "--source", layered.Base.String()) + " copies the image without these packages"
+		}),
 		is("\"bootc-podman bound list\" prints the bound images, as their units spell them", bound.ErrNotBound),
 		as(func(*clonejob.NoProgramError) string {
 			return "install bootc-podman as a whole: \"make install\" and packages bring this program, too"

@@ -12,8 +12,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
@@ -38,7 +38,7 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			if c.Bool("check") {
 				return a.checkStatus(c, o)
 			}
-			show, err := statusPrinter(c.String("format"))
+			show, err := statusPrinter(c.String("format"), columnsOf(a.stdout))
 			if err != nil {
 				return err
 			}
@@ -50,6 +50,9 @@ func (a *app) statusCommand(o *options) *cli.Command {
 			}
 			a.noteIdentity(o, status)
 			status.Hooks, err = a.hookStatus(o)
+			if errors.Is(err, fs.ErrPermission) { // only root can read them
+				status.NotLooked, err = append(status.NotLooked, inventory.NotHooks), nil
+			}
 			if err != nil {
 				bad = append(bad, err)
 				status.Problems = append(status.Problems, err.Error())
@@ -66,30 +69,28 @@ func (a *app) hookStatus(o *options) (found []inventory.HookStatus, err error) {
 		return found, nil
 	}
 	effects, err := setup.Effects(a.root)
-	if errors.Is(err, fs.ErrPermission) { // only root can read them
-		return found, nil
-	}
 	for _, e := range effects {
 		found = append(found, inventory.HookStatus{Name: e.Hook, Installed: e.Installed, Problem: e.Problem})
 	}
 	return found, err
 }
 
-// statusPrinter returns the function that prints a status in a format.
-func statusPrinter(format string) (func(io.Writer, *inventory.Status) error, error) {
+// statusPrinter returns the function that prints a status in a format, as text for a
+// terminal with so many columns, 0 for none.
+func statusPrinter(format string, columns int) (func(io.Writer, *inventory.Status) error, error) {
 	switch format {
 	case "", "text":
-		return printStatus, nil
+		return func(w io.Writer, s *inventory.Status) error { return printStatus(w, s, columns) }, nil
 	case "json":
 		return func(w io.Writer, s *inventory.Status) error { return printJSON(w, s) }, nil
 	}
 	// The sample has all fields, so that a field that does not exist is reported on every
 	// host, also where the part that has it is missing.
-	some := &inventory.Deployment{Created: &inventory.Time{}}
+	some := &inventory.Deployment{Created: &inventory.Time{}, Base: &inventory.Base{}}
 	full := &inventory.Status{
 		Booted: some, Staged: some, Rollback: some, Others: []inventory.Deployment{*some},
 		Stores: make([]inventory.StoreUsage, 3), Bound: inventory.BoundStatus{Missing: []string{"x"}}, Filesystem: &inventory.Filesystem{},
-		Hooks: make([]inventory.HookStatus, 3),
+		Hooks: make([]inventory.HookStatus, 3), NotLooked: make([]inventory.NotLooked, 8),
 	}
 	return func(w io.Writer, s *inventory.Status) error {
 		escapeAll(reflect.ValueOf(s))
@@ -97,12 +98,13 @@ func statusPrinter(format string) (func(io.Writer, *inventory.Status) error, err
 	}, checkTemplate("status", format, full, true)
 }
 
-func printStatus(w io.Writer, s *inventory.Status) error {
+func printStatus(w io.Writer, s *inventory.Status, columns int) error {
 	escapeAll(reflect.ValueOf(s))
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var lines [][2]string
 	line := func(label, format string, args ...any) {
-		fmt.Fprintf(tw, "%s\t%s\n", label, fmt.Sprintf(format, args...))
+		lines = append(lines, [2]string{label, fmt.Sprintf(format, args...)})
 	}
+	notLooked := func(part inventory.NotLooked) bool { return slices.Contains(s.NotLooked, part) }
 	kind := string(s.Kind)
 	if kind == "" {
 		kind = "no deployments"
@@ -112,9 +114,12 @@ func printStatus(w io.Writer, s *inventory.Status) error {
 		label string
 		*inventory.Deployment
 	}{{"Booted:", s.Booted}, {"Staged:", s.Staged}, {"Rollback:", s.Rollback}} {
-		if d.Deployment != nil {
+		switch {
+		case d.Deployment != nil:
 			printDeployment(line, d.label, *d.Deployment)
-		} else {
+		case d.label == "Rollback:" && notLooked(inventory.NotRollback):
+			line(d.label, "not looked at")
+		default:
 			line(d.label, "none")
 		}
 	}
@@ -124,19 +129,92 @@ func printStatus(w io.Writer, s *inventory.Status) error {
 	if s.RollbackQueued {
 		line("", "the rollback deployment boots next")
 	}
-	line("Unified:", "%s: %s", onOff(s.Unified.On), s.Unified.Reason)
+	on := onOff(s.Unified.On)
+	if notLooked(inventory.NotUnified) {
+		on = "not looked at"
+	}
+	line("Unified:", "%s: %s", on, s.Unified.Reason)
 	for _, u := range s.Stores {
 		line("Store:", "%s, %s in %s, %s", u.Store, humanSize(u.Size), count(u.Images, "image"), u.Path)
 	}
-	line("Bound:", "%d of %s present", s.Bound.Present, count(s.Bound.Total, "image"))
+	for _, store := range []inventory.StoreName{inventory.OSTreeStore, inventory.BootcStore, inventory.DefaultStore} {
+		if notLooked(inventory.NotLooked(store)) {
+			line("Store:", "%s, not looked at", store)
+		}
+	}
+	if notLooked(inventory.NotBound) {
+		line("Bound:", "%s, not looked at", count(s.Bound.Total, "image"))
+	} else {
+		line("Bound:", "%d of %s present", s.Bound.Present, count(s.Bound.Total, "image"))
+	}
 	for _, name := range s.Bound.Missing {
 		line("", "missing: %s", cmp.Or(name, "an image with an empty name"))
 	}
 	if fs := s.Filesystem; fs != nil {
 		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size)), fs.Reflink)
 	}
+	if notLooked(inventory.NotFilesystem) {
+		line("Filesystem:", "not looked at")
+	}
+	if notLooked(inventory.NotHooks) {
+		line("Hooks:", "not looked at")
+	}
 	printHooks(line, s.Hooks)
-	return tw.Flush()
+	return printLabelled(w, lines, columns)
+}
+
+// printLabelled prints texts beside their labels, wrapped for a terminal with so many columns,
+// 0 for none.
+func printLabelled(w io.Writer, lines [][2]string, columns int) error {
+	indent := 0
+	for _, line := range lines {
+		indent = max(indent, len(line[0])+gap)
+	}
+	var out strings.Builder
+	for _, line := range lines {
+		parts := []string{line[1]}
+		if columns > 0 {
+			parts = wrapStatus(line[1], max(columns-indent, leastWidth))
+		}
+		for i, part := range parts {
+			label := ""
+			if i == 0 {
+				label = line[0]
+			}
+			out.WriteString(strings.TrimRight(fmt.Sprintf("%-*s%s", indent, label, part), " ") + "\n")
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+// wrapStatus returns text as lines for a terminal. Digests and IDs that are too wide are cut
+// as in a table.
+func wrapStatus(text string, width int) []string {
+	for _, word := range strings.Fields(text) {
+		if utf8.RuneCountInString(word) > width {
+			return wrap(shortHex(text), width)
+		}
+	}
+	return wrap(text, width)
+}
+
+// shortHex returns text with the first 12 of 64 or more hexadecimal digits in a row.
+func shortHex(text string) string {
+	var out strings.Builder
+	for text != "" {
+		n := len(text) - len(strings.TrimLeft(text, "0123456789abcdef"))
+		shown := n
+		if n >= 64 {
+			shown = 12
+		}
+		out.WriteString(text[:shown])
+		if text = text[n:]; text != "" {
+			out.WriteByte(text[0])
+			text = text[1:]
+		}
+	}
+	return out.String()
 }
 
 // printHooks prints one line where no hook runs for the same reason, else also a line for
@@ -165,6 +243,8 @@ func printHooks(line func(label, format string, args ...any), all []inventory.Ho
 func printDeployment(line func(label, format string, args ...any), label string, d inventory.Deployment) {
 	image := d.Image
 	switch {
+	case d.Base != nil:
+		image = "packages layered locally on " + d.Base.Image
 	case d.Incompatible:
 		image = "packages were layered on the image locally"
 	case image == "":
@@ -173,6 +253,9 @@ func printDeployment(line func(label, format string, args ...any), label string,
 	line(label, "%s", image)
 	if d.Digest != "" {
 		line("", "%s", d.Digest)
+	}
+	if d.Base != nil && d.Base.Digest != "" {
+		line("", "%s", d.Base.Digest)
 	}
 	var facts []string
 	if d.Version != "" {

@@ -44,6 +44,64 @@ func fullStatus() *inventory.Status {
 	}
 }
 
+func TestStatusFitsTheTerminal(t *testing.T) {
+	s := fullStatus()
+	s.Booted.Digest, s.Booted.ID = "sha256:"+strings.Repeat("2b", 32), "default/"+strings.Repeat("c", 64)+".0"
+	s.Unified.Reason = "the bootc-owned store has an image quay.io/example/os:42, but sha256:" + strings.Repeat("3", 64)
+	for _, columns := range []int{50, 60, 80, 100} {
+		var out bytes.Buffer
+		if err := printStatus(&out, s, columns); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > columns+1 {
+				t.Errorf("%q is wider than %d", line, columns)
+			}
+		}
+		digest, whole := "             sha256:2b2b2b2b2b2b\n", "             "+s.Booted.Digest+"\n"
+		if got := strings.Contains(out.String(), whole); got != (columns == 100) || !got && !strings.Contains(out.String(), digest) {
+			t.Errorf("%d columns: got\n%s", columns, &out)
+		}
+	}
+}
+
+func TestStatusOfLayeredPackages(t *testing.T) {
+	s := &inventory.Status{Booted: &inventory.Deployment{
+		ID: "default/r.1", Role: host.Booted, Incompatible: true,
+		Base: &inventory.Base{Image: "docker://quay.io/example/os:42", Digest: "sha256:0123"},
+	}}
+	var out bytes.Buffer
+	const want = "Booted:    packages layered locally on docker://quay.io/example/os:42\n           sha256:0123\n           default/r.1\n"
+	if err := printStatus(&out, s, 0); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("%v, got\n%swant\n%s", err, &out, want)
+	}
+}
+
+func TestStatusSaysWhatWasNotLookedAt(t *testing.T) {
+	s := fullStatus()
+	s.Rollback, s.Filesystem, s.Hooks, s.Stores, s.Unified.On = nil, nil, nil, nil, false
+	s.NotLooked = []inventory.NotLooked{
+		inventory.NotRollback, inventory.NotUnified, inventory.NotBound, inventory.NotFilesystem, inventory.NotHooks,
+		inventory.NotLooked(inventory.OSTreeStore), inventory.NotLooked(inventory.BootcStore), inventory.NotLooked(inventory.DefaultStore),
+	}
+	var out bytes.Buffer
+	if err := printStatus(&out, s, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Rollback:    not looked at\n", "Unified:     not looked at: the bootc-owned store has it\n",
+		"Store:       ostree, not looked at\nStore:       bootc, not looked at\nStore:       default, not looked at\n",
+		"Bound:       3 images, not looked at\n", "Filesystem:  not looked at\n", "Hooks:       not looked at\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "off") {
+		t.Errorf("off:\n%s", &out)
+	}
+}
+
 func TestStatusAsText(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
@@ -108,7 +166,7 @@ Bound:     0 of 0 images present
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, format := range []string{"text", ""} {
-				show, err := statusPrinter(format)
+				show, err := statusPrinter(format, 0)
 				var out bytes.Buffer
 				if err == nil {
 					err = show(&out, tt.status)
@@ -133,7 +191,7 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 		{name: "filesystem", format: "{{.Filesystem.Type}}", want: "xfs\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			show, err := statusPrinter(tt.format)
+			show, err := statusPrinter(tt.format, 0)
 			var out bytes.Buffer
 			if err == nil {
 				err = show(&out, fullStatus())
@@ -146,7 +204,7 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 	t.Run("JSON keeps text as it is", func(t *testing.T) {
 		status := fullStatus()
 		status.Booted.Version = "\x1b<\n"
-		show, err := statusPrinter("json")
+		show, err := statusPrinter("json", 0)
 		var out bytes.Buffer
 		if err == nil {
 			err = show(&out, status)
@@ -165,7 +223,7 @@ func TestStatusAsJSONAndTemplate(t *testing.T) {
 	t.Run("text that a terminal would obey", func(t *testing.T) {
 		status := fullStatus()
 		status.Booted.Version = "\x1b[2J\n"
-		show, err := statusPrinter("{{.Booted.Version}}")
+		show, err := statusPrinter("{{.Booted.Version}}", 0)
 		var out bytes.Buffer
 		if err == nil {
 			err = show(&out, status)

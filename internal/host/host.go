@@ -60,8 +60,9 @@ type Deployment struct {
 	// cannot handle. Image is nil then.
 	Incompatible bool
 	// Layered is the reference of the image that the packages were layered on,
-	// where the origin file has it.
+	// where the origin file has it, and Base what its commit says; nil when not known.
 	Layered *SignedReference
+	Base    *RepoCommit
 	// ManifestDigest is that of the image's manifest as it was fetched,
 	// "sha256:…", "" when not known.
 	ManifestDigest string

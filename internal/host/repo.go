@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path"
 	"path/filepath"
@@ -225,6 +226,32 @@ func (r *Repo) ManifestDigest(checksum string) (string, error) {
 	return commit.Metadata.Text(digestKey)
 }
 
+// The keys in the metadata of a commit that rpm-ostree makes of another one by adding
+// packages or changing others, see deployment_layeredmeta_from_commit in its
+// rust/src/daemon.rs. Old versions write the second key only.
+const (
+	layeredKey = "rpmostree.clientlayer"
+	layersKey  = "rpmostree.spec"
+)
+
+// BaseCommit reads the commit of the image that rpm-ostree layered packages on: the parent
+// of the commit with this checksum or, where nothing was layered, that commit itself. The
+// error is ErrNoManifest if that was not made from a container image.
+func (r *Repo) BaseCommit(checksum string) (RepoCommit, error) {
+	commit, err := r.named(checksum)
+	if err != nil {
+		return RepoCommit{}, fmt.Errorf("read commit %.80q in %q: %w", checksum, r.Path(), err)
+	}
+	layered, err := commit.Metadata[layeredKey].Bool()
+	if err != nil {
+		_, layered = commit.Metadata[layersKey]
+	}
+	if layered && commit.Parent != (ostree.Checksum{}) {
+		checksum = commit.Parent.String()
+	}
+	return r.ImageCommit(checksum)
+}
+
 // LayerCommits returns the commits of the layers of an image by their
 // refs. The error for a missing one names the ref.
 func (r *Repo) LayerCommits(digests []string) ([]string, error) {
@@ -306,13 +333,13 @@ func parseTime(s string) time.Time {
 // Describe adds to the ostree deployments of host what the commits say of their
 // images, and returns what is wrong with those that it cannot describe: all of
 // them when repo is nil. known are images that were read already; commits has those
-// of the deployments.
+// of the deployments or, where packages were layered on an image, of that image.
 func Describe(repo *Repo, host *Host, known []RepoImage) (commits []RepoCommit, problems []error) {
 	users := map[string][]*Deployment{}
 	var names []string
 	for i := range host.Deployments {
 		d := &host.Deployments[i]
-		if d.Image == nil || d.Commit == "" {
+		if d.Image == nil && d.Layered == nil || d.Commit == "" {
 			continue
 		}
 		if users[d.Commit] == nil {
@@ -330,15 +357,25 @@ func Describe(repo *Repo, host *Host, known []RepoImage) (commits []RepoCommit, 
 			found[i] = known[k].RepoCommit
 			return
 		}
-		found[i], errs[i] = repo.ImageCommit(names[i])
+		if found[i], errs[i] = repo.ImageCommit(names[i]); errors.Is(errs[i], ErrNoManifest) && users[names[i]][0].Layered != nil {
+			found[i], errs[i] = repo.BaseCommit(names[i])
+		}
 	})
 	for i, name := range names {
 		if errs[i] == nil {
 			commits = append(commits, found[i])
 		}
 		for _, d := range users[name] {
+			// A base need not be a container image, nor be kept.
+			if d.Layered != nil && (errors.Is(errs[i], ErrNoManifest) || errors.Is(errs[i], fs.ErrNotExist)) {
+				continue
+			}
 			if errs[i] != nil {
 				problems = append(problems, fmt.Errorf("describe deployment %s: %w", d.ID(), errs[i]))
+				continue
+			}
+			if d.Layered != nil {
+				d.Base = &found[i]
 				continue
 			}
 			d.ManifestDigest, d.Version = found[i].ManifestDigest, found[i].Version

@@ -192,8 +192,10 @@ type inventory struct {
 	bootc, podman *cstorage.Store
 	// own is podman without the additional image stores; the same store, or nil, where
 	// there are none.
-	own         *cstorage.Store
-	bootcUnread bool
+	own                                    *cstorage.Store
+	repoUnread, bootcUnread, defaultUnread bool
+	// unifiedUnread reports that what decides whether storage is unified could not be read.
+	unifiedUnread bool
 	// bound are the bound images of each deployment that has a readable root,
 	// running those of the root that is, or will be, running.
 	bound   map[string][]host.BoundImage
@@ -346,11 +348,13 @@ func (inv *inventory) readRepo() []error {
 		return nil
 	}
 	if err != nil {
+		inv.repoUnread = true
 		return []error{err}
 	}
 	defer repo.Close()
 	var problems []error
 	inv.repo, problems = repo.Images()
+	inv.repoUnread = inv.repo == nil && len(problems) > 0
 	if len(problems) == 0 && inv.repo == nil {
 		inv.repo = []host.RepoImage{}
 	}
@@ -366,6 +370,7 @@ func (inv *inventory) readBootcStore() (problems []error) {
 func (inv *inventory) readDefaultStore() (problems []error) {
 	own, additional, err := storageconf.Stores(inv.Root, inv.Euid)
 	if err != nil {
+		inv.defaultUnread = true
 		return []error{err}
 	}
 	var n int
@@ -376,6 +381,7 @@ func (inv *inventory) readDefaultStore() (problems []error) {
 		}
 	}
 	inv.podman, problems = Settled(read(additional))
+	inv.defaultUnread = inv.podman == nil && len(problems) > 0
 	inv.own = inv.podman
 	switch {
 	case inv.podman == nil || len(additional) == 0:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
@@ -43,6 +44,8 @@ type Status struct {
 	Filesystem *Filesystem `json:"filesystem"`
 	// Hooks are the hooks of the running host, none where they could not be looked at.
 	Hooks []HookStatus `json:"hooks"`
+	// NotLooked are the parts that could not be looked at, mostly for lack of permission.
+	NotLooked []NotLooked `json:"not_looked_at"`
 	// Problems are what could not be read, so that the rest may be incomplete.
 	Problems []string `json:"problems"`
 }
@@ -75,7 +78,31 @@ type Deployment struct {
 	Version      string    `json:"version"`
 	Architecture string    `json:"architecture"`
 	Created      *Time     `json:"created"`
+	// Base is the image that packages were layered on, nil for other deployments.
+	Base *Base `json:"base"`
 }
+
+// Base is an image below locally layered packages. Digest, Version and Commit are "" where
+// the ostree repository does not have it.
+type Base struct {
+	Image   string `json:"image"`
+	Digest  string `json:"digest"`
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+}
+
+// NotLooked is a part of a Status that could not be looked at, so that what the status says of
+// it means nothing.
+type NotLooked string
+
+// The parts that may not have been looked at, beside the stores by their names.
+const (
+	NotRollback   NotLooked = "rollback"
+	NotUnified    NotLooked = "unified"
+	NotBound      NotLooked = "bound_images"
+	NotFilesystem NotLooked = "filesystem"
+	NotHooks      NotLooked = "hooks"
+)
 
 // Unification reports whether unified storage is on, and why or why not in a
 // sentence.
@@ -122,7 +149,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 	h, reason := inv.askBootc(ctx)
 	if h != nil {
 		s.Source = FromBootc
-		inv.host = h
+		inv.adopt(h)
 	} else {
 		inv.describe()
 	}
@@ -136,6 +163,7 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 		inv.problems = append(inv.problems, err)
 	}
 	s.Filesystem = fs
+	s.NotLooked = inv.notLooked(s)
 	s.Problems = []string{}
 	for _, err := range inv.problems {
 		if text := err.Error(); !slices.Contains(s.Problems, text) {
@@ -143,6 +171,48 @@ func ReadStatus(ctx context.Context, o Options) (*Status, []error) {
 		}
 	}
 	return s, inv.problems
+}
+
+// adopt makes h, which bootc reported, the host. bootc does not report images that packages
+// were layered on.
+func (inv *inventory) adopt(h *host.Host) {
+	read := inv.host
+	layered := *read
+	layered.Deployments = slices.DeleteFunc(slices.Clone(read.Deployments), func(d host.Deployment) bool { return d.Layered == nil })
+	inv.host = &layered
+	if len(layered.Deployments) > 0 {
+		inv.describe()
+	}
+	for i := range h.Deployments {
+		for _, d := range layered.Deployments {
+			if d.ID() == h.Deployments[i].ID() {
+				h.Deployments[i].Layered, h.Deployments[i].Base = d.Layered, d.Base
+			}
+		}
+	}
+	h.Unordered = false
+	inv.host = h
+}
+
+// notLooked returns the parts of a status that could not be looked at.
+func (inv *inventory) notLooked(s *Status) []NotLooked {
+	parts := []NotLooked{}
+	add := func(part NotLooked, unread bool) {
+		if unread {
+			parts = append(parts, part)
+		}
+	}
+	add(NotRollback, s.Rollback == nil && inv.host.Unordered && len(inv.host.Deployments) > 1)
+	add(NotUnified, !s.Unified.On && inv.unifiedUnread)
+	add(NotLooked(OSTreeStore), inv.repoUnread)
+	add(NotLooked(BootcStore), inv.bootcUnread || inv.bootc != nil && inv.bootc.Usage() < 0)
+	add(NotLooked(DefaultStore), inv.defaultUnread || inv.podman != nil && inv.podman.Usage() < 0)
+	add(NotBound, slices.ContainsFunc(inv.running, func(b host.BoundImage) bool {
+		_, known := inv.findBound(b)
+		return !known
+	}))
+	add(NotFilesystem, s.Filesystem == nil)
+	return parts
 }
 
 // describe completes what was read of the deployments by what their images say.
@@ -165,6 +235,12 @@ func (s *Status) setDeployments(h *host.Host) {
 		}
 		if d.Image != nil {
 			out.Image = d.Image.Image.String()
+		}
+		if d.Layered != nil {
+			out.Base = &Base{Image: d.Layered.Image.String()}
+			if c := d.Base; c != nil {
+				out.Base.Digest, out.Base.Version, out.Base.Commit = c.ManifestDigest, c.Version, c.Checksum
+			}
 		}
 		switch d.Role {
 		case host.Booted:
@@ -261,6 +337,7 @@ func (inv *inventory) stored() Unification {
 	case target.Image == nil:
 		return Unification{Reason: "the booted deployment was not made from an image"}
 	case inv.bootcUnread:
+		inv.unifiedUnread = true
 		return Unification{Reason: "the bootc-owned store cannot be read"}
 	case inv.bootc == nil:
 		return Unification{Reason: "there is no bootc-owned store"}
@@ -276,6 +353,7 @@ func (inv *inventory) stored() Unification {
 		switch {
 		case err != nil:
 			reason = err.Error()
+			inv.unifiedUnread = inv.unifiedUnread || errors.Is(err, fs.ErrPermission) || inv.bootc.Err() != nil
 			continue
 		case img == nil:
 			continue

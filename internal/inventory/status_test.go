@@ -408,3 +408,60 @@ func TestStatusMembersAreThoseOfTheSchema(t *testing.T) {
 	schema := readSchema(t, "status-v1")
 	sameMembers(t, schema, schema, reflect.TypeFor[Status](), "status")
 }
+
+// layer makes a commit that rpm-ostree would make by adding a package to the image of another
+// commit.
+func (h *scratchHost) layer(base string, metadata ...string) string {
+	h.Helper()
+	h.Write("layered/usr/bin/htop", "")
+	args := []string{
+		"--repo=" + h.Path("sysroot/ostree/repo"), "commit", "--no-bindings", "--tree=dir=" + h.Path("layered"), "--branch=rpmostree/app",
+		"--parent=" + base,
+	}
+	return runOSTree(h, append(args, metadata...)...)
+}
+
+func TestStatusHasTheImageThatPackagesWereLayeredOn(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		metadata []string
+	}{
+		{"by rpm-ostree of today", []string{"--add-metadata=rpmostree.clientlayer=true", "--add-metadata=rpmostree.clientlayer_version=uint32 6"}},
+		{"by an old rpm-ostree", []string{"--add-metadata=rpmostree.spec=@a{sv} {}"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHost(t)
+			const image = "docker://quay.io/example/os:42"
+			base := h.commit("1", image)
+			d := h.deploy(h.layer(base, tt.metadata...), quay+"os:42")
+			h.Write(rootOf(d)+".origin", h.Read(rootOf(d)+".origin")+"[packages]\nrequested=htop;\n")
+			// A newer image of the name is not the base.
+			h.commit("2", image)
+			want := &Base{Image: image, Digest: "sha256:" + commitOf("1"), Version: "1", Commit: base}
+			s, problems := ReadStatus(t.Context(), h.options())
+			wantProblems(t, problems)
+			if b := s.Booted; !b.Incompatible || b.Image != "" || b.Digest != "" || b.Base == nil || *b.Base != *want {
+				t.Errorf("got %+v and %+v, want %+v", b, b.Base, want)
+			}
+			commit, _, _ := strings.Cut(strings.TrimPrefix(d, "default/"), ".")
+			o, _ := h.withBootc(fmt.Sprintf(`{"apiVersion": "org.containers.bootc/v1", "status": {"booted": {"image": null,
+				"incompatible": true, "ostree": {"stateroot": "default", "checksum": %q, "deploySerial": 0}}}}`, commit))
+			o.Euid = 0
+			s, problems = ReadStatus(t.Context(), o)
+			wantProblems(t, problems)
+			if s.Source != FromBootc || s.Booted.Base == nil || *s.Booted.Base != *want {
+				t.Errorf("by bootc: got %+v, want %+v", s.Booted, want)
+			}
+		})
+	}
+	t.Run("without a container image", func(t *testing.T) {
+		h := newHost(t)
+		d := h.deploy(h.layer(h.commit("1"), "--add-metadata=rpmostree.clientlayer=true"), "")
+		h.Write(rootOf(d)+".origin", "[origin]\nbaserefspec=fedora:fedora/40\n[packages]\nrequested=htop;\n")
+		s, problems := ReadStatus(t.Context(), h.options())
+		wantProblems(t, problems)
+		if !s.Booted.Incompatible || s.Booted.Base != nil {
+			t.Errorf("got %+v", s.Booted)
+		}
+	})
+}

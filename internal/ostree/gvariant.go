@@ -294,6 +294,14 @@ func (v Value) Pair() (first, second uint64, err error) {
 	return binary.NativeEndian.Uint64(v.data), binary.NativeEndian.Uint64(v.data[8:]), nil
 }
 
+// Bool returns a value of type b.
+func (v Value) Bool() (bool, error) {
+	if !v.is("b") || len(v.data) != 1 || v.data[0] > 1 {
+		return false, errVariant
+	}
+	return v.data[0] == 1, nil
+}
+
 // Dict is a GVariant of type a{sv}.
 type Dict map[string]Value
 

@@ -111,6 +111,8 @@ func (p *CopyPlan) find(v *View, image string) error {
 		switch {
 		case booted == nil:
 			return ErrNotBooted
+		case booted.Layered != nil:
+			return fmt.Errorf("copy deployment %s: %w", booted.ID(), &LayeredError{booted.Layered.Image})
 		case booted.Image == nil:
 			return fmt.Errorf("copy deployment %s: %w", booted.ID(), ErrNotFromImage)
 		}
@@ -123,6 +125,11 @@ func (p *CopyPlan) find(v *View, image string) error {
 		return err
 	}
 	p.reference, p.Image = ref, ref.String()
+	// As of what is booted, a ref of the base can be newer.
+	if b := v.Host.Booted(); b != nil && b.Layered != nil && b.Layered.Image == ref && b.Base != nil {
+		p.Digest, p.commit = b.Base.ManifestDigest, b.Base.Checksum
+		return nil
+	}
 	for _, img := range v.Repo {
 		if img.Image == ref {
 			p.Digest, p.commit = img.ManifestDigest, img.Checksum

@@ -32,6 +32,8 @@ func New(v *View, choice Choice) (*Plan, error) {
 	switch {
 	case booted == nil:
 		return nil, ErrNotBooted
+	case booted.Layered != nil:
+		return nil, fmt.Errorf("onboard deployment %s: packages were layered locally on %s: %w", booted.ID(), booted.Layered.Image, ErrNotFromImage)
 	case booted.Image == nil:
 		return nil, fmt.Errorf("onboard deployment %s: %w", booted.ID(), ErrNotFromImage)
 	case booted.ManifestDigest == "":

@@ -7,6 +7,7 @@ package plan
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
@@ -313,6 +314,17 @@ var (
 	// ErrNoDigest says that it is not known which image exactly is booted.
 	ErrNoDigest = errors.New("the manifest digest of what is booted is not known")
 )
+
+// LayeredError says that packages were layered locally on the image that the booted deployment
+// follows, so that no image has what is booted. It is ErrNotFromImage.
+type LayeredError struct{ Base host.ImageReference }
+
+func (e *LayeredError) Error() string {
+	return fmt.Sprintf("packages were layered locally on %s", e.Base)
+}
+
+// Unwrap returns ErrNotFromImage.
+func (e *LayeredError) Unwrap() error { return ErrNotFromImage }
 
 // The names of images without a name of their own in a store: an image of an OCI
 // layout or an archive, and one that is copied from a composefs deployment.
