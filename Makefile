@@ -57,7 +57,7 @@ DOCUMENTS := README.md $(wildcard docs/*.md docs/*.json)
 LINKS = sed -e 's,\[\([^]]*\)\]([^)]*\(contrib/[^)]*\|CHANGELOG.md\|CONTRIBUTING.md\|SECURITY.md\)),\1,g' -e 's,](docs/,](,g' -e 's,](\.\./,](,g'
 MAN_SOURCES := $(wildcard contrib/man/*.8.md)
 MAN_PAGES := $(patsubst contrib/man/%.md,build/man/%,$(MAN_SOURCES))
-SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests bats/test-vm bats/vm/disk bats/vm/run bats/vm/tree.bash bats/vm/vm.bash contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/examples.bash bats/layers.bash $(wildcard bats/*.bats bats/vm/*.bats) $(COMPLETIONS).bash
+SHELL_FILES := .ci/run bats/containers.bash bats/scratch-host bats/bench bats/bench-transfer bats/demo bats/packages bats/podman-matrix bats/private-program bats/real-tree bats/system-tests bats/test-vm bats/vm/disk bats/vm/run bats/vm/tree.bash bats/vm/vm.bash contrib/deps contrib/notices bats/helpers.bash bats/scratch.bash bats/os-images.bash bats/examples.bash bats/layers.bash bats/documents.bash $(wildcard bats/*.bats bats/vm/*.bats) $(COMPLETIONS).bash
 
 export CGO_ENABLED ?= 0
 
@@ -345,12 +345,12 @@ packages-deps:
 build/tools/promtool:
 	@rm -rf build/tools && mkdir -p build/tools/packages
 	$(SUDO) apt-get update -qq
-	cd build/tools/packages && apt-get download -qq prometheus python3-prometheus-client && for f in *.deb; do dpkg-deb -x $$f .; done
+	cd build/tools/packages && apt-get download -qq prometheus python3-prometheus-client python3-yaml && for f in *.deb; do dpkg-deb -x $$f .; done
 	mv build/tools/packages/usr/lib/python3/dist-packages build/tools/python
 	mv build/tools/packages/usr/bin/promtool $@ && rm -rf build/tools/packages
 
 .PHONY: test-monitoring
-test-monitoring: build/tools/promtool ## Have programs of Prometheus read the metrics (needs Debian)
+test-monitoring: build/tools/promtool ## Have programs of Prometheus read the metrics and the alerts of docs/fleet.md (needs Debian)
 	NEED_MONITORING_TOOLS=1 $(GO) test $(GOFLAGS_BUILD) -count=1 ./internal/metrics
 
 .PHONY: test-packages
@@ -358,7 +358,7 @@ test-packages: packages-deps all notices test-reproducible test-monitoring deb r
 	lintian --fail-on error --allow-root build/deb/*.changes
 	rpmlint -c contrib/rpm/rpmlint.toml build/rpm/RPMS/*/*.rpm
 	[ "$$(contrib/notices --expression)" = "$$(sed -n 's/^License: *//p' contrib/rpm/bootc-podman.spec)" ]
-	[ -d build/matrix/trixie ] || $(SUDO) bats/podman-matrix --make-root trixie
+	for suite in trixie sid; do [ -d build/matrix/$$suite ] || $(SUDO) bats/podman-matrix --make-root $$suite || exit; done
 	$(SUDO) bats/scratch-host $(BATS) $(BATS_FLAGS) bats/packages
 	$(SUDO) bats/scratch-host --root build/matrix/trixie $(BATS) $(BATS_FLAGS) bats/packages
 

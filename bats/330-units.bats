@@ -9,6 +9,7 @@
 
 load helpers
 load os-images
+load documents
 
 UNITS=/etc/systemd/system
 
@@ -108,11 +109,15 @@ start() {
 printed() { cat "/run/bootc-podman-$1.log" 2>/dev/null || true; }
 
 @test "units: a host is unified once, bound images are fetched when an upgrade is staged, the check sees it" {
+    # The exporter's directory may be another user's.
+    document_files "$BATS_TEST_DIRNAME/../docs/fleet.md" fleet
+    cp -r fleet/usr/lib/systemd/system/bootc-podman-check.service.d "$UNITS/"
+    install -d -o nobody /var/lib/prometheus/node-exporter
     os_stage "$(cat /srv/deployment)"
     mv /run/ostree/staged-deployment /run/ostree/staged
     under_systemd <<'EOF'
 start check
-cp /run/bootc-podman/metrics.prom before.prom
+cp /var/lib/prometheus/node-exporter/bootc-podman.prom before.prom
 start set-unified
 start set-unified
 printed set-unified
@@ -126,7 +131,7 @@ printed dedup | grep -q '^Saved: *[1-9]'
 start identity
 start verify
 start check
-cp /run/bootc-podman/metrics.prom after.prom
+cp /var/lib/prometheus/node-exporter/bootc-podman.prom after.prom
 journalctl -o cat --no-pager -t bootc-podman _TRANSPORT=journal MESSAGE_ID=54af3aacf61f4410a152b6966b3b5814 + MESSAGE_ID=97e9555141c0421781feaf67c16fbfe0
 EOF
     assert "$output" == "check: exit-code
@@ -144,10 +149,35 @@ host checked, nothing is wrong"
     grep -qx 'bootc_podman_unified 0' before.prom
     grep -qx 'bootc_podman_bound_images{state="present"} 1' after.prom
     grep -qx 'bootc_podman_unified 1' after.prom
-    assert "$(stat -c %a /run/bootc-podman/metrics.prom)" == 644
+    assert "$(stat -c '%a %U' /var/lib/prometheus/node-exporter/*)" == "644 root"
     assert "$(jq -r .image /run/bootc-podman/host.json)" == "docker://$REGISTRY/app:1"
     oracle image exists "$REGISTRY/app:1"
     oracle image exists "$REGISTRY/app:2"
+}
+
+@test "units: the check prints its findings where the metrics cannot be written" {
+    rm -r /var/lib/prometheus
+    oracle image untag "$REGISTRY/app:2"
+    under_systemd <<'EOF'
+start check
+EOF
+    assert "$output" == "check: exit-code"
+    grep -q '^failing: bound image' /run/bootc-podman-check.log
+    assert "$(tail -1 /run/bootc-podman-check.log)" == "Error: write metrics: open /var/lib/prometheus/node-exporter: no such file or directory"
+    rm -r "$UNITS/bootc-podman-check.service.d"
+}
+
+@test "fleet: the commands of the play in docs/fleet.md succeed on a host with a staged deployment" {
+    local command commands
+    bp bound fetch --quiet
+    os_stage "$(cat /srv/deployment)"
+    commands=$(document_file "$BATS_TEST_DIRNAME/../docs/fleet.md" fleet.yml | sed -n 's/.*command: bootc-podman //p')
+    assert "$(wc -l <<<"$commands")" == 5
+    while read -r command; do
+        # shellcheck disable=SC2086 # words
+        bp $command
+    done <<<"$commands"
+    rm /run/ostree/staged-deployment
 }
 
 @test "units: they do nothing on a host without deployments" {
