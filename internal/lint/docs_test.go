@@ -83,6 +83,24 @@ func TestLinksOfDocumentsLeadToFiles(t *testing.T) {
 	}
 }
 
+// ownFile is a file or directory of the repository in a code span, by its path.
+var ownFile = regexp.MustCompile("`((?:bats|cmd|contrib|docs|hooks|internal|storageconf|wrapper)/[A-Za-z0-9_./-]*[A-Za-z0-9])`")
+
+func TestDocumentsNameFilesThatExist(t *testing.T) {
+	checked := 0
+	for path, text := range documents(t) {
+		for _, name := range ownFile.FindAllStringSubmatch(text, -1) {
+			checked++
+			if _, err := os.Stat(filepath.Join(top, name[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+	if checked < 50 {
+		t.Errorf("%d names were checked", checked)
+	}
+}
+
 const interop = top + "/docs/interop.md"
 
 // namedTest is how interop.md names a test: `file` `TestInGo`, or `file` "title in bats".
