@@ -110,6 +110,9 @@ booted web.container quay.io/example/web true $(oracle image inspect --format '{
     context new.context new
     oracle build -q -t quay.io/example/new:1 new.context >/dev/null
     bp bound lock
+    assert "$stderr" == 'Locked 3 bound images in "/etc/bootc-podman/bound.lock"'
+    bp bound lock
+    assert "$stderr" == ""
     bp bound check --deployment booted
     assert "$output" !~ bound-locked
     sed -i 's/sha256:..../sha256:0000/' /etc/bootc-podman/bound.lock

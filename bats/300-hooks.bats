@@ -246,14 +246,18 @@ files() { find /etc /usr/share/containers -printf '%p %M %l ' \( -type f -exec s
     bp hooks uninstall
     files >/srv/before
     install_hooks --mode deny
+    assert "$stderr" == 'Installed the hooks in "/etc/bootc-podman/hooks.d"'
     files >/srv/deny
     install_hooks --mode deny
+    assert "$stderr" == ""
     files | diff /srv/deny -
     install_hooks
     run -1 grep -r deny /etc/bootc-podman
     bp hooks uninstall
+    assert "$stderr" == 'Removed the hooks in "/etc/bootc-podman/hooks.d"'
     files | diff /srv/before -
     bp hooks uninstall
+    assert "$stderr" == ""
     files | diff /srv/before -
 }
 

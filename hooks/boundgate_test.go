@@ -464,7 +464,7 @@ func TestLockIsOfWhatIsBound(t *testing.T) {
 	if err != nil || len(warnings) > 0 || len(lock.Images) != 1 || lock.Images["localhost/app:1"] != "sha256:"+id(7) {
 		t.Fatalf("got %+v, %v", lock, err)
 	}
-	if err := lock.Write(h.Dir); err != nil {
+	if _, err := lock.Write(h.Dir); err != nil {
 		t.Fatal(err)
 	}
 	if code, _ := h.run(gateConfig("bound"), BoundGate); code != 0 {

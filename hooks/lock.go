@@ -4,6 +4,7 @@
 package hooks
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,26 +123,28 @@ func (v *Invocation) boundToLock() (bound []boundImage, warnings []error, err er
 	return bound, problems, nil
 }
 
-// Write writes the lock file of the host whose root is root.
-func (l Lock) Write(root string) error {
+// Write writes the lock file of the host whose root is root, and reports whether it is another
+// than before.
+func (l Lock) Write(root string) (changed bool, err error) {
 	content, err := json.MarshalIndent(l, "", "  ")
 	if err == nil {
-		err = writeLock(root, append(content, '\n'))
+		changed, err = writeLock(root, append(content, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("write lock: %w", err)
+		return false, fmt.Errorf("write lock: %w", err)
 	}
-	return nil
+	return changed, nil
 }
 
-func writeLock(root string, content []byte) error {
+func writeLock(root string, content []byte) (changed bool, err error) {
 	dir, err := rooted.OpenRoot(root)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer dir.Close()
 	if err := rooted.MakeDirs(dir, filepath.Dir(LockPath), nil); err != nil {
-		return err
+		return false, err
 	}
-	return rooted.WriteFile(dir, LockPath, content)
+	before, err := rooted.ReadFile(dir, LockPath, maxLock)
+	return err != nil || !bytes.Equal(before, content), rooted.WriteFile(dir, LockPath, content)
 }

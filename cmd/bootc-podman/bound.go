@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -126,5 +127,9 @@ func (a *app) lockBound(o *options) error {
 	if o.dryRun {
 		return printJSON(a.stdout, lock)
 	}
-	return lock.Write(a.root)
+	changed, err := lock.Write(a.root)
+	if changed {
+		fmt.Fprintf(a.stderr, "Locked %d bound images in %q\n", len(lock.Images), filepath.Join(a.root, hooks.LockPath))
+	}
+	return err
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -93,7 +94,7 @@ func (a *app) installHooks(c *cli.Context, o *options, root string) error {
 	podman := setup.Podman{Version: a.podmanOf(c.Context, root).Version}
 	install := setup.Install{Root: root, Program: cmp.Or(program, a.self), Mode: hooks.Mode(c.String("mode")), Podman: podman}
 	if !o.dryRun {
-		return install.Do()
+		return a.changingHooks(root, "Installed", install.Do)
 	}
 	files, err := install.Files()
 	for _, path := range slices.Sorted(maps.Keys(files)) {
@@ -105,9 +106,21 @@ func (a *app) installHooks(c *cli.Context, o *options, root string) error {
 
 func (a *app) uninstallHooks(_ *cli.Context, o *options, root string) error {
 	if !o.dryRun {
-		return setup.Uninstall(root)
+		return a.changingHooks(root, "Removed", func() error { return setup.Uninstall(root) })
 	}
 	fmt.Fprintf(a.stdout, "# remove %q and what is ours in %q\n", filepath.Join(root, setup.DropIn), filepath.Join(root, setup.PrivateDir))
+	return nil
+}
+
+// changingHooks calls do, and prints what it has done if that changed any file.
+func (a *app) changingHooks(root, done string, do func() error) error {
+	before, _ := setup.Written(root) // what cannot be read has changed
+	if err := do(); err != nil {
+		return err
+	}
+	if after, err := setup.Written(root); err != nil || !maps.EqualFunc(before, after, bytes.Equal) {
+		fmt.Fprintf(a.stderr, "%s the hooks in %q\n", done, filepath.Join(root, setup.PrivateDir))
+	}
 	return nil
 }
 

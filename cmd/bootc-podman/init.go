@@ -19,17 +19,11 @@ func (a *app) initCommand(o *options) *cli.Command {
 			if err != nil {
 				return err
 			}
-			existed := s.Store.Exists
 			created, err := s.Create(c.Context)
-			switch {
-			case err != nil:
-				return err
-			case created:
+			if created {
 				fmt.Fprintf(a.stderr, "Created the bootc-owned store %q\n", s.Store.Path())
-			case !o.dryRun || existed:
-				fmt.Fprintf(a.stderr, "The bootc-owned store %q is there already\n", s.Store.Path())
 			}
-			return nil
+			return err
 		},
 	})
 }

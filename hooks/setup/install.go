@@ -336,6 +336,24 @@ func Uninstall(root string) error {
 	})
 }
 
+// Written returns the files of an installation that are there, by their paths.
+func Written(root string) (files map[string][]byte, err error) {
+	files = map[string][]byte{}
+	err = inRoot(root, "read hooks", func(in *os.File) error {
+		for _, path := range written() {
+			content, err := rooted.ReadFile(in, path, maxConf)
+			switch {
+			case err == nil:
+				files[path] = content
+			case !errors.Is(err, fs.ErrNotExist):
+				return err
+			}
+		}
+		return nil
+	})
+	return files, err
+}
+
 // written are the files that Install writes, the drop-in first: podman must not read the
 // directory of hooks that are being removed.
 func written() []string {

@@ -374,7 +374,7 @@ func TestInstallFollowsLinks(t *testing.T) {
 				t.Errorf("uninstalled: %v,\n%s\nwant\n%s", err, h.tree(), before)
 			}
 			lock := hooks.Lock{Schema: 1, Images: map[string]string{"x": "sha256:0"}}
-			if err := lock.Write(h.Dir); err != nil {
+			if _, err := lock.Write(h.Dir); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := hooks.ReadLock(h.Dir); err != nil || got.Images["x"] != "sha256:0" {
