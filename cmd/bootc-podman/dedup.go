@@ -37,6 +37,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 				return err
 			}
 			var result *dedup.Result
+			var cause error // why it was ended
 			err = a.transfer(c, o, func(t transfer.Options) (err error) {
 				warnings := 0
 				talk := t.Progress.Writer(a.stderr)
@@ -48,6 +49,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 						}
 					},
 				})
+				cause = context.Cause(c.Context)
 				return err
 			})
 			// A run that failed has saved something, too.
@@ -57,7 +59,7 @@ func (a *app) dedupCommand(o *options) *cli.Command {
 			if printErr := a.printDedup(result, c.String("format")); printErr != nil {
 				return printErr
 			}
-			if cause := context.Cause(c.Context); errors.Is(err, cause) {
+			if cause != nil && errors.Is(err, cause) {
 				return fmt.Errorf("share files of both stores: %w; the next run continues from here", cause)
 			}
 			if err == nil && result.Different > 0 {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -17,8 +18,11 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 	"github.com/bootc-podman/bootc-podman/storageconf"
 )
@@ -292,6 +296,24 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 				t.Errorf("got %q, %q, want %q, %q", &out, &errs, tt.stdout, tt.stderr)
 			}
 		})
+	}
+}
+
+func TestTransferLeavesTheContextThatItFound(t *testing.T) {
+	a := newTestApp(t)
+	a.euid = 0
+	c := cli.NewContext(cli.NewApp(), flag.NewFlagSet("", flag.ContinueOnError), nil)
+	c.Context, c.Command = t.Context(), &cli.Command{Name: "doctor"}
+	during := c.Context
+	if err := a.transfer(c, &options{}, func(transfer.Options) error {
+		during = c.Context
+		return during.Err()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	// doctor looks again after what it fixed.
+	if c.Context != t.Context() || during == c.Context || during.Err() == nil {
+		t.Errorf("after the transfer the context is %v, during it was %v", c.Context, during)
 	}
 }
 
