@@ -11,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/dedup"
 )
@@ -116,15 +117,15 @@ func (a *app) printDedup(r *dedup.Result, format string) error {
 		lines = append(lines, fmt.Sprintf("Objects: %d in the repository of the host", r.Objects))
 	}
 	lines = append(lines,
-		fmt.Sprintf("Files:   %d, %s", r.Files, humanSize(r.Bytes)),
-		fmt.Sprintf("Shared:  %s before", humanSize(r.Shared)))
+		fmt.Sprintf("Files:   %d, %s", r.Files, progress.Size(r.Bytes)),
+		fmt.Sprintf("Shared:  %s before", progress.Size(r.Shared)))
 	if r.UsedBefore > 0 && !r.DryRun {
-		lines = append(lines, fmt.Sprintf("Used:    %s of the filesystem, %s before", humanSize(r.UsedAfter), humanSize(r.UsedBefore)))
+		lines = append(lines, fmt.Sprintf("Used:    %s of the filesystem, %s before", progress.Size(r.UsedAfter), progress.Size(r.UsedBefore)))
 	}
 	if r.DryRun {
-		lines = append(lines, fmt.Sprintf("Saving:  %s at most, as content was not compared", humanSize(r.Saved)))
+		lines = append(lines, fmt.Sprintf("Saving:  %s at most, as content was not compared", progress.Size(r.Saved)))
 	} else {
-		lines = append(lines, fmt.Sprintf("Saved:   %s", humanSize(r.Saved)))
+		lines = append(lines, fmt.Sprintf("Saved:   %s", progress.Size(r.Saved)))
 	}
 	if r.Different > 0 {
 		lines = append(lines, fmt.Sprintf("Differ:  %d, though in the same layer: one of each two is damaged", r.Different))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/diskuse"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/removal"
 	"github.com/bootc-podman/bootc-podman/wrapper"
 )
@@ -79,13 +80,13 @@ func printUse(w io.Writer, r *diskuse.Report, bars bool) error {
 				return "-"
 			case upTo && *n > 0:
 				bound = "* at most"
-				return humanSize(*n) + "*"
+				return progress.Size(*n) + "*"
 			}
-			return humanSize(*n)
+			return progress.Size(*n)
 		}
 		estimate = estimate || !r.Extents
 		fields := []string{
-			name, fmt.Sprint(s.Files), humanSize(s.Logical), humanSize(s.Allocated), mark(s.Disk, s.Compressed > 0),
+			name, fmt.Sprint(s.Files), progress.Size(s.Logical), progress.Size(s.Allocated), mark(s.Disk, s.Compressed > 0),
 			mark(s.Shared, false), mark(s.Reclaimable, estimate), mark(s.Upgrade, estimate),
 		}
 		if bars {
@@ -112,7 +113,7 @@ func printUse(w io.Writer, r *diskuse.Report, bars bool) error {
 			names = append(names, string(name))
 		}
 		lines = append(lines, fmt.Sprintf("Filesystem of %s: %s, %s of %s available", strings.Join(names, ", "),
-			fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size))))
+			fs.Type, progress.Size(int64(fs.Available)), progress.Size(int64(fs.Size))))
 	}
 	_, err := io.WriteString(w, strings.Join(append(lines, ""), "\n"))
 	return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 )
 
 // storedImage is an image that a test puts into a containers-storage.
@@ -490,7 +491,7 @@ func TestSizesAreSpelledLikePodman(t *testing.T) {
 		0: "0 B", 1: "1 B", 999: "999 B", 1000: "1 kB", 1234: "1.23 kB", 27983: "28 kB",
 		123456789: "123 MB", 1234567890: "1.23 GB", 12345678901: "12.3 GB",
 	} {
-		if got := humanSize(size); got != want {
+		if got := progress.Size(size); got != want {
 			t.Errorf("%d: got %q, want %q", size, got, want)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 )
 
 // listPrinter prints images as the options of list say.
@@ -146,7 +147,7 @@ func (p listPrinter) row(img inventory.Image, now time.Time) imageRow {
 		r.CreatedAt = img.Created.UTC().Truncate(time.Second).String()
 	}
 	if img.Size != nil {
-		r.Size = humanSize(*img.Size)
+		r.Size = progress.Size(*img.Size)
 	}
 	for _, d := range img.Deployments {
 		r.Deployments = append(r.Deployments, printable(d.ID))
@@ -204,10 +205,4 @@ func roleWord(role host.Role) string {
 		return "deployed"
 	}
 	return string(role)
-}
-
-func humanSize(size int64) string {
-	s := units.HumanSizeWithPrecision(float64(size), 3)
-	i := strings.LastIndexAny(s, "0123456789")
-	return s[:i+1] + " " + s[i+1:]
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
@@ -87,7 +88,7 @@ func writes(bytes *int64) string {
 	if bytes == nil {
 		return "not known"
 	}
-	return humanSize(*bytes) + " at least"
+	return progress.Size(*bytes) + " at least"
 }
 
 // alternativeLine describes what another source costs, and which digest it gives.
@@ -95,7 +96,7 @@ func alternativeLine(other plan.Alternative) string {
 	fetch, identity := "no fetch", string(other.Identity)
 	switch {
 	case other.Fetch > 0:
-		fetch = "fetch " + humanSize(other.Fetch) + " at most"
+		fetch = "fetch " + progress.Size(other.Fetch) + " at most"
 	case other.Time == plan.TimeNetwork && other.Write == nil:
 		fetch = "fetch not known"
 	}
@@ -168,10 +169,10 @@ func (a *app) printPlan(p *plan.Plan, format string) error {
 		"Method:  " + string(p.Method) + because(p.MethodReason),
 	}
 	if p.Fetch > 0 {
-		lines = append(lines, "Fetch:   "+humanSize(p.Fetch)+" at most")
+		lines = append(lines, "Fetch:   "+progress.Size(p.Fetch)+" at most")
 	}
 	lines = append(lines, "Write:   "+writes(p.Write)+because(p.WriteReason), "Time:    "+timeOf[p.Time])
-	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", humanSize(int64(p.Available)), p.Reflink))
+	lines = append(lines, fmt.Sprintf("Free:    %s, reflinks: %s", progress.Size(int64(p.Available)), p.Reflink))
 	lines = append(lines, afterLine(p))
 	if p.Upgrade != plan.NotExamined {
 		lines = append(lines, "Upgrade: "+upgradeLine(p))

@@ -21,6 +21,7 @@ import (
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/progress"
 )
 
 func (a *app) statusCommand(o *options) *cli.Command {
@@ -135,7 +136,7 @@ func printStatus(w io.Writer, s *inventory.Status, columns int) error {
 	}
 	line("Unified:", "%s: %s", on, s.Unified.Reason)
 	for _, u := range s.Stores {
-		line("Store:", "%s, %s in %s, %s", u.Store, humanSize(u.Size), count(u.Images, "image"), u.Path)
+		line("Store:", "%s, %s in %s, %s", u.Store, progress.Size(u.Size), count(u.Images, "image"), u.Path)
 	}
 	for _, store := range []inventory.StoreName{inventory.OSTreeStore, inventory.BootcStore, inventory.DefaultStore} {
 		if notLooked(inventory.NotLooked(store)) {
@@ -151,7 +152,7 @@ func printStatus(w io.Writer, s *inventory.Status, columns int) error {
 		line("", "missing: %s", cmp.Or(name, "an image with an empty name"))
 	}
 	if fs := s.Filesystem; fs != nil {
-		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, humanSize(int64(fs.Available)), humanSize(int64(fs.Size)), fs.Reflink)
+		line("Filesystem:", "%s, %s of %s free, reflinks: %s", fs.Type, progress.Size(int64(fs.Available)), progress.Size(int64(fs.Size)), fs.Reflink)
 	}
 	if notLooked(inventory.NotFilesystem) {
 		line("Filesystem:", "not looked at")

@@ -25,6 +25,6 @@ func Example() {
 	layer.Done()
 	job.Done()
 	// Output:
-	// Pulling localhost/os: 1 to do, 5B
-	// Pulling localhost/os: layer 3f4a5b: done, 5B
+	// Pulling localhost/os: 1 to do, 5 B
+	// Pulling localhost/os: layer 3f4a5b: done, 5 B
 }

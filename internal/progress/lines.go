@@ -37,7 +37,7 @@ func (o *lines) event(now time.Time, what change, job *Job, part *Part) {
 	case part != nil:
 		text := "done"
 		if n := part.total.Load(); n > 0 {
-			text += ", " + size(n)
+			text += ", " + Size(n)
 		}
 		o.line("%s: %s: %s", clean(job.task.Description), clean(part.sub.Description), text)
 	case what == started && o.due(now):
@@ -56,7 +56,7 @@ func beginning(job *Job) string {
 		text = append(text, fmt.Sprintf("%d to do", job.task.Steps))
 	}
 	if job.task.Bytes > 0 {
-		text = append(text, size(job.task.Bytes))
+		text = append(text, Size(job.task.Bytes))
 	}
 	if job.task.StepsCached > 0 {
 		text = append(text, fmt.Sprintf("%d already there", job.task.StepsCached))

@@ -36,11 +36,11 @@ func TestLinesAreOneForEachPartAndOneEveryTenSeconds(t *testing.T) {
 		step.Done()
 		verify.Done()
 		must(t, reporter.Close())
-		want := `Pulling quay.io/example/os:42[2J: 2 to do, 30MB, 3 already there
-Pulling quay.io/example/os:42[2J: 0 of 2, 8MB of 30MB, 746kB/s, 30s left
-Pulling quay.io/example/os:42[2J: 0 of 2, 18MB of 30MB, 810kB/s, 15s left
-Pulling quay.io/example/os:42[2J: layer 3f4a5b: done, 24MB
-Pulling quay.io/example/os:42[2J: layer 9c9c9c: done, 6MB
+		want := `Pulling quay.io/example/os:42[2J: 2 to do, 30 MB, 3 already there
+Pulling quay.io/example/os:42[2J: 0 of 2, 8 MB of 30 MB, 746 kB/s, 30s left
+Pulling quay.io/example/os:42[2J: 0 of 2, 18 MB of 30 MB, 810 kB/s, 15s left
+Pulling quay.io/example/os:42[2J: layer 3f4a5b: done, 24 MB
+Pulling quay.io/example/os:42[2J: layer 9c9c9c: done, 6 MB
 Verifying: 0 of 1, 6s
 `
 		if log.String() != want {

@@ -146,7 +146,7 @@ func TestCloseStopsWhatRuns(t *testing.T) {
 		job.Start(Subtask{Description: "layer"}).Add(12)
 		sleep(3 * time.Second)
 		must(t, reporter.Close())
-		if want := "Pulling: stopped at 0 of 2, 12B in 3s, 4B/s\n"; !strings.HasSuffix(log.String(), want) {
+		if want := "Pulling: stopped at 0 of 2, 12 B in 3s, 4 B/s\n"; !strings.HasSuffix(log.String(), want) {
 			t.Errorf("got\n%s", &log)
 		}
 	})

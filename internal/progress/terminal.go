@@ -166,7 +166,7 @@ func bar(name string, m *meter, n, total int64, columns int) string {
 	if left, ok := m.left(total); ok {
 		eta = duration(left)
 	}
-	numbers := fmt.Sprintf("%16s %10s %8s", amount(n, total), rate(m), eta)
+	numbers := fmt.Sprintf("%18s %10s %8s", amount(n, total), rate(m), eta)
 	width := min(maxName, max(minName, columns/3))
 	name = clean(name)
 	if len(name) > width {

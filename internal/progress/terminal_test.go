@@ -130,17 +130,17 @@ func TestTerminalDrawsBars(t *testing.T) {
 		two.Add(1_000_000)
 		sleep(period)
 		s.shows(t, `$ pull
-Pulling sm[31m?rg?s: 0 of 3       [=>                        ]      6MB of 60MB   5.45MB/s      10s
-  layer 3f4a5b                    [=====>                    ]      5MB of 20MB   4.55MB/s       3s
-  layer 9c9c9c of an unusually .. [                          ]              1MB    909kB/s       --
+Pulling sm[31m?rg?s: 0 of 3       [=>                      ]      6 MB of 60 MB  5.45 MB/s      10s
+  layer 3f4a5b                    [=====>                  ]      5 MB of 20 MB  4.55 MB/s       3s
+  layer 9c9c9c of an unusually .. [                        ]               1 MB   909 kB/s       --
 `)
 		fmt.Fprintln(reporter.Writer(s), "warning: a message")
 		one.Done()
 		sleep(period)
 		s.shows(t, `$ pull
 warning: a message
-Pulling sm[31m?rg?s: 1 of 3       [========>                 ]     21MB of 60MB   17.5MB/s       2s
-  layer 9c9c9c of an unusually .. [                          ]              1MB    833kB/s       --
+Pulling sm[31m?rg?s: 1 of 3       [=======>                ]     21 MB of 60 MB  17.5 MB/s       2s
+  layer 9c9c9c of an unusually .. [                        ]               1 MB   833 kB/s       --
 `)
 		two.SetTotal(2_000_000)
 		two.Add(3_000_000) // more than there should be
@@ -149,8 +149,8 @@ Pulling sm[31m?rg?s: 1 of 3       [========>                 ]     21MB of 60MB 
 		sleep(2 * time.Second)
 		s.shows(t, `$ pull
 warning: a message
-Pulling sm[31m?rg?s: 1 of 3       [=========>                ]     24MB of 60MB    7.5MB/s       5s
-  layer 9c9c9c of an unusually .. [==========================]       4MB of 2MB   1.25MB/s       --
+Pulling sm[31m?rg?s: 1 of 3       [========>               ]     24 MB of 60 MB   7.5 MB/s       5s
+  layer 9c9c9c of an unusually .. [========================]       4 MB of 2 MB  1.25 MB/s       --
 Verifying: 0 of 2  2s
   layers  2s
 `)
@@ -158,7 +158,7 @@ Verifying: 0 of 2  2s
 		sleep(period)
 		s.shows(t, `$ pull
 warning: a message
-Pulling sm[31m?rg?s: 2 of 3       [=========>                ]     24MB of 60MB   7.27MB/s       5s
+Pulling sm[31m?rg?s: 2 of 3       [========>               ]     24 MB of 60 MB  7.27 MB/s       5s
 Verifying: 0 of 2  2s
   layers  2s
 `)
@@ -167,7 +167,7 @@ Verifying: 0 of 2  2s
 		must(t, reporter.Close())
 		s.shows(t, `$ pull
 warning: a message
-Pulling sm[31m?rg?s: done, 24MB in 3s, 7.16MB/s
+Pulling sm[31m?rg?s: done, 24 MB in 3s, 7.16 MB/s
 Verifying: stopped at 0 of 2, 2s
 `)
 	})
@@ -226,13 +226,13 @@ func TestTerminalFitsTheScreen(t *testing.T) {
 			}
 		}
 	}
-	show(60, 8).shows(t, `First                      66B of 1kB     330B/s       3s
-  layer 0                  0B of 100B       0B/s       --
-  layer 1                  1B of 100B       5B/s      20s
-  layer 2                  2B of 100B      10B/s      10s
-  layer 3                  3B of 100B      15B/s       6s
+	show(60, 8).shows(t, `First                      66 B of 1 kB    330 B/s       3s
+  layer 0                  0 B of 100 B      0 B/s       --
+  layer 1                  1 B of 100 B      5 B/s      20s
+  layer 2                  2 B of 100 B     10 B/s      10s
+  layer 3                  3 B of 100 B     15 B/s       6s
   and 8 more
-Second                     66B of 1kB     330B/s       3s
+Second                     66 B of 1 kB    330 B/s       3s
 `)
 }
 

@@ -27,19 +27,24 @@ func clean(s string) string {
 	}, s)
 }
 
-// size is in the form that podman shows sizes in.
-func size(n int64) string { return units.HumanSizeWithPrecision(float64(max(n, 0)), 3) }
+// Size returns a number of bytes in the form in which podman lists sizes: 12.3 MB. All
+// commands print sizes so.
+func Size(n int64) string {
+	s := units.HumanSizeWithPrecision(float64(max(n, 0)), 3)
+	i := strings.LastIndexAny(s, "0123456789") + 1
+	return s[:i] + " " + s[i:]
+}
 
 func duration(d time.Duration) string { return d.Round(time.Second).String() }
 
-func rate(m *meter) string { return size(int64(m.rate)) + "/s" }
+func rate(m *meter) string { return Size(int64(m.rate)) + "/s" }
 
-// amount is "12MB of 45MB", or "12MB" when the total is unknown.
+// amount is "12 MB of 45 MB", or "12 MB" when the total is unknown.
 func amount(n, total int64) string {
 	if total <= 0 {
-		return size(n)
+		return Size(n)
 	}
-	return size(n) + " of " + size(total)
+	return Size(n) + " of " + Size(total)
 }
 
 // count is "2 of 7", or "2".
@@ -62,9 +67,9 @@ func ending(now time.Time, what change, job *Job) string {
 	}
 	if job.transfer {
 		n := job.bytes()
-		text = append(text, fmt.Sprintf("%s in %s", size(n), duration(took)))
+		text = append(text, fmt.Sprintf("%s in %s", Size(n), duration(took)))
 		if took >= time.Second {
-			text = append(text, size(int64(float64(n)/took.Seconds()))+"/s")
+			text = append(text, Size(int64(float64(n)/took.Seconds()))+"/s")
 		}
 	} else {
 		text = append(text, duration(took))
