@@ -138,7 +138,7 @@ func TestHintAtLenient(t *testing.T) {
 }
 
 func TestPodmanImageCommandsAreHintedAt(t *testing.T) {
-	for _, command := range []string{"build", "inspect", "ls", "prune", "pull", "rm", "untag"} {
+	for _, command := range []string{"build", "diff", "history", "import", "load", "ls", "mount", "prune", "pull", "push", "rm", "save", "scp", "search", "sign", "tag", "tree", "trust", "umount", "unmount", "untag"} {
 		stdout, stderr, code := runApp(t, command, "--help")
 		failure{
 			code: 2, message: fmt.Sprintf("unknown command %q", command),
