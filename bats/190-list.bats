@@ -160,6 +160,38 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     bp 1 exists own
 }
 
+@test "inspect: an image in all places, with podman's digests, and who needs it" {
+    local name id
+    oracle create --name idle quay.io/example/unused:3 /bin/true
+    for name in quay.io/example/app:1 web quay.io/example/unused:3 "$(oracle image inspect -f '{{.Id}}' app:1)"; do
+        bp inspect --format json "$name"
+        jq -r '.[0].places[] | select(.store == "bootc") | .id, .digest, (.digests | sort[]), (.names | sort[]), .architecture, .layers, .state' <<<"$output" >got
+        {
+            oracle image inspect -f '{{.Id}} {{.Digest}}' "$name" | tr ' ' '\n'
+            oracle image inspect "$name" | jq -r '.[0] | ([.RepoDigests[] | split("@")[1]] | unique[]), (.RepoTags | sort[]), .Architecture, (.RootFS.Layers | length), "whole"'
+        } | diff got -
+    done
+    bp inspect --format '{{range .Places}}{{range .NeededBy}}{{.By}} {{.Name}} {{end}}{{end}}' unused:3
+    assert "$output" == "container idle "
+    oracle rm idle
+    bp inspect quay.io/example/os:42
+    assert "$output" =~ 'Store: +ostree, /sysroot/ostree/repo, whole'
+    assert "$output" =~ "Digest: +$(os_ostree show --print-metadata-key=ostree.manifest-digest "$OS42" | tr -d "'")"
+    assert "$output" =~ "booted deployment default/$D42, which follows docker://quay.io/example/os:42"
+    # A layer that the repository has lost.
+    name=$(os_ostree show --print-metadata-key=ostree.manifest "$OS42" | sed "s/^'//; s/'$//" | jq -r .layers[0].digest)
+    name=ostree/container/blob/${name/:/_3A_}
+    cp "$REPO/refs/heads/$name" ref
+    rm "$REPO/refs/heads/$name"
+    bp inspect --format '{{range .Places}}{{.State}} {{.Damage}}{{end}}' docker://quay.io/example/os:42
+    assert "$output" =~ "^damaged .*$name"
+    cp ref "$REPO/refs/heads/$name"
+    bp inspect quay.io/example/absent:1
+    assert "$output" =~ 'bootc, /sysroot/ostree/bootc/storage, missing'
+    bp 125 inspect nosuch
+    assert "$stderr" =~ 'inspect nosuch: image not known'
+}
+
 @test "exists: agrees with podman image exists" {
     local name id
     id=$(oracle image inspect -f '{{.Id}}' quay.io/example/app:1)

@@ -256,7 +256,7 @@ func (a *app) command(o *options) *cli.App {
 		},
 		Commands: []*cli.Command{
 			a.imageCommand(o), a.imagesCommand(o), a.rmiCommand(o), a.gcCommand(o), a.dfCommand(o), a.execCommand(o), a.envCommand(o),
-			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.existsCommand(o),
+			a.initCommand(o), a.storageConfCommand(o), a.listCommand(o), a.inspectCommand(o), a.existsCommand(o),
 			a.statusCommand(o), a.setUnifiedCommand(o), a.unsetUnifiedCommand(o), a.copyToStorageCommand(o),
 			a.pullFromDefaultStorageCommand(o), a.hookCommand(), a.hooksCommand(o), a.usageCommand(),
 			a.dedupCommand(o), a.boundCommand(o), a.runCommand(o),

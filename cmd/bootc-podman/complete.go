@@ -106,7 +106,7 @@ func (a *app) completeOwn(ctx context.Context, o *options, tree *cli.App, line c
 	if line.command.Name == "pull-from-default-storage" {
 		return a.imageNames(ctx, o, string(inventory.DefaultStore)), noFiles
 	}
-	if line.command.Name == "list" {
+	if line.command.Name == "list" || line.command.Name == "inspect" {
 		return a.allNames(ctx, o), noFiles
 	}
 	if line.command.Name == "hooks" && slices.Equal(line.operands, []string{"explain"}) {

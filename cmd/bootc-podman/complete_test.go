@@ -124,7 +124,7 @@ func TestCompleteValuesOfEveryOption(t *testing.T) {
 	want := map[string]string{
 		"--authfile": ":0", "--log-level": "trace debug info warn error fatal panic :4", "--sysroot": ":16",
 		"exists --store": "bootc default ostree :4", "storage-conf --check": ":0",
-		"list --format": "table json :4", "list --type": "all host logical unified :4", "list --sort": "created id repository size tag :4",
+		"list --format": "table json :4", "list --type": "all host logical unified :4", "inspect --format": "text json :4", "list --sort": "created id repository size tag :4",
 		"list --filter": "after= before= containers= digest= id= label= reference= since= store= until= :6", "status --format": "text json :4", "usage --format": "table json :4",
 		"set-unified --format": "text json :4", "copy-to-storage --format": "text json :4", "pull-from-default-storage --format": "text json :4", "set-unified --from": "default registry transport ostree composefs :4",
 		"copy-to-storage --from": "default bootc registry ostree composefs :4", "unset-unified --progress-fd": ":4",

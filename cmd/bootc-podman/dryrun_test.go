@@ -56,7 +56,7 @@ func bootedApp(t *testing.T) *testApp {
 // TestDryRunsChangeNothing runs every command there is, with --dry-run on either side.
 func TestDryRunsChangeNothing(t *testing.T) {
 	operands := map[string][]string{
-		"image": {"ls"}, "exec": {"tool"}, "exists": {"x"}, "pull-from-default-storage": {"x"}, "repair": {"x"}, "localize": {"x"},
+		"image": {"ls"}, "exec": {"tool"}, "exists": {"x"}, "inspect": {"x"}, "pull-from-default-storage": {"x"}, "repair": {"x"}, "localize": {"x"},
 		"hooks": {"install"}, "bound": {"lock"}, "completion": {"bash"}, "hook": {"--help"}, "help": {"list"},
 	}
 	lines := map[string][]string{}

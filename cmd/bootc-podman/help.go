@@ -25,7 +25,7 @@ type task struct {
 // tasks returns all visible commands by what they are for; a test holds that none is missing.
 func tasks() []task {
 	return []task{
-		{"See what is where", []string{"list", "exists", "status", "df", "usage"}},
+		{"See what is where", []string{"list", "inspect", "exists", "status", "df", "usage"}},
 		{"Work with images", []string{"image", "images", "rmi", "init"}},
 		{"Run", []string{"run", "exec", "env", "storage-conf"}},
 		{"Copy", []string{"set-unified", "unset-unified", "copy-to-storage", "pull-from-default-storage"}},

@@ -389,7 +389,9 @@ func TestListState(t *testing.T) {
 				NeededBy: []inventory.Need{boots(booted), boots(other), boots(other), binds, web, web, unnamed},
 			},
 		},
-		{want: "needed by booted deployment", img: inventory.Image{NeededBy: []inventory.Need{boots(booted)}}},
+		{want: "bound, needed by booted deployment", img: inventory.Image{
+			Deployments: []inventory.DeploymentRef{booted}, NeededBy: []inventory.Need{binds, {By: inventory.ByName, Deployment: &booted}},
+		}},
 		{want: "bound", img: inventory.Image{Deployments: []inventory.DeploymentRef{booted}, NeededBy: []inventory.Need{binds}}},
 	} {
 		if got := printList(t, listPrinter{format: "{{.State}}"}, tt.img); got != tt.want+"\n" {
@@ -483,7 +485,7 @@ func TestListSelects(t *testing.T) {
 		}
 	}
 	stdout, stderr, code := a.onHost(t, "list", "--filter", "since=nothing")
-	failure{code: 1, message: "filter since=nothing: image not known", hint: ""}.check(t, stdout, stderr, code)
+	failure{code: 1, message: "filter since=nothing: image not known", hint: `"bootc-podman list --all-stores" shows the images of this host`}.check(t, stdout, stderr, code)
 }
 
 func TestSizesAreSpelledLikePodman(t *testing.T) {

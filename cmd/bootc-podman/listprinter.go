@@ -177,9 +177,9 @@ func state(img inventory.Image) string {
 			all = append(all, word)
 		}
 	}
-	for _, d := range img.Deployments {
-		if slices.ContainsFunc(img.NeededBy, func(n inventory.Need) bool { return n.By == inventory.ByOrigin && *n.Deployment == d }) {
-			add(roleWord(d.Role))
+	for _, n := range img.NeededBy {
+		if n.By == inventory.ByOrigin {
+			add(roleWord(n.Deployment.Role))
 		}
 	}
 	if img.Bound() || img.Type == inventory.Logical {
@@ -189,7 +189,7 @@ func state(img inventory.Image) string {
 		switch {
 		case n.Deployment == nil:
 			add("needed by " + printable(cmp.Or(n.Name, fmt.Sprintf("%.12s", n.ID))))
-		case n.By == inventory.ByOrigin && !slices.Contains(img.Deployments, *n.Deployment):
+		case n.By == inventory.ByName:
 			add("needed by " + roleWord(n.Deployment.Role) + " deployment")
 		}
 	}

@@ -22,7 +22,7 @@ func TestAnswersToTyposNameTheRightWord(t *testing.T) {
 		"docter":        `did you mean "bootc-podman doctor"?`,
 		"pul x":         `did you mean "bootc-podman image pull"?`,
 		"push x":        `did you mean "bootc-podman image push"?`,
-		"inspct x":      `did you mean "bootc-podman image inspect"?`,
+		"inspct x":      `did you mean "bootc-podman inspect"?`,
 		"help lsit":     `did you mean "bootc-podman list"?`,
 		"ps":            "podman's others are not for this store",
 		"start x":       "podman's others are not for this store",

@@ -601,7 +601,7 @@ func (inv *inventory) addKeepers(needs []Need, keepers []Keeper) []Need {
 		}
 		for _, d := range inv.host.Deployments {
 			if image := followed(d); k.By == ByOrigin && image != nil && d.ID() == k.Deployment {
-				needs = append(needs, originNeed(d, image.String()))
+				needs = append(needs, Need{By: ByName, Deployment: new(ref(d)), Name: image.String()})
 			}
 		}
 	}

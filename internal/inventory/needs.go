@@ -22,6 +22,8 @@ import (
 const (
 	// ByContainer is a container of any store of the host.
 	ByContainer Reason = "container"
+	// ByName is a deployment that follows the name of the image and boots another one.
+	ByName Reason = "origin-name"
 	// ByImage is an image of another store, of which layers are in the bootc store.
 	ByImage Reason = "image"
 )
@@ -43,7 +45,7 @@ type Need struct {
 // String returns who needs the image, to stand after "needed by the".
 func (n Need) String() string {
 	switch n.By {
-	case ByOrigin:
+	case ByOrigin, ByName:
 		return fmt.Sprintf("%s, which follows %s", n.Deployment, n.Name)
 	case ByBinding:
 		return fmt.Sprintf("%s, which has %s bound", n.Deployment, n.Name)
