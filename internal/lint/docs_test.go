@@ -101,6 +101,22 @@ func TestDocumentsNameFilesThatExist(t *testing.T) {
 	}
 }
 
+func TestContributingHasEachTestOfTheMakefile(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(top, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(top, "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range regexp.MustCompile(`(?m)^(test[a-z-]*):.* ## `).FindAllSubmatch(makefile, -1) {
+		if !bytes.Contains(text, []byte("make "+string(target[1]))) {
+			t.Errorf("CONTRIBUTING.md lacks make %s", target[1])
+		}
+	}
+}
+
 const interop = top + "/docs/interop.md"
 
 // namedTest is how interop.md names a test: `file` `TestInGo`, or `file` "title in bats".
