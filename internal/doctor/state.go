@@ -23,7 +23,7 @@ type State struct {
 	BoundPresent, BoundMissing int
 	// Stores are the two containers-storages that exist.
 	Stores []inventory.StoreUsage
-	// Filesystem is that of the bootc store, nil where there is no store.
+	// Filesystem is the one that the bootc store lies on, or would lie on.
 	Filesystem *inventory.Filesystem
 	// Hooks are empty where they cannot be read.
 	Hooks []setup.Effect
@@ -59,7 +59,11 @@ func (ex *examination) state() *State {
 			s.BoundMissing++
 		}
 	}
-	if dir, err := ex.survey.Store.Open(); err == nil {
+	dir, err := ex.survey.Store.Open()
+	if err != nil {
+		dir, err = ex.survey.Store.OpenPhysical()
+	}
+	if err == nil {
 		s.Filesystem, _ = inventory.FilesystemOf(dir) // the check of the filesystem reports the error
 		dir.Close()
 	}
