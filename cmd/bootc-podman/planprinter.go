@@ -14,15 +14,15 @@ import (
 )
 
 // printUnified prints what was done, and whether that makes storage unified, as status
-// reports it. Where it does, the line is bootc's.
-func (a *app) printUnified(p *plan.Plan, now inventory.Unification) error {
+// reports it. Where it does, the line is bootc's. quiet leaves out the note on another digest.
+func (a *app) printUnified(p *plan.Plan, now inventory.Unification, quiet bool) error {
 	if !p.Kept {
 		fmt.Fprintf(a.stderr, "Warning: bootc will remove the image again, as podman stores it under another name than the deployment's, %s\n", printable(p.Image))
 	}
 	if p.Method != plan.Nothing && p.Replaces != "" {
 		fmt.Fprintf(a.stderr, "Warning: image %.12s had this name, and lost it\n", p.Replaces)
 	}
-	if p.Method != plan.Nothing && p.Identity != plan.SameImage {
+	if !quiet && p.Method != plan.Nothing && p.Identity != plan.SameImage {
 		fmt.Fprintf(a.stderr, "Note: %s: %s\n", p.Identity, p.ResultDigest)
 	}
 	line := fmt.Sprintf("Unified storage enabled for %s.", p.Name)

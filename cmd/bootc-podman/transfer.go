@@ -66,7 +66,7 @@ func (a *app) setUnifiedCommand(o *options) *cli.Command {
 				if c.String("format") == "json" {
 					return printJSON(a.stdout, p)
 				}
-				return a.printUnified(p, status.Unified)
+				return a.printUnified(p, status.Unified, c.Bool("quiet"))
 			})
 		},
 	})

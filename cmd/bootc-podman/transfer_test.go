@@ -274,9 +274,11 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 		plan           plan.Plan
 		now            inventory.Unification
 		stdout, stderr string
+		quiet          bool
 	}{
 		{name: "done", plan: plan.Plan{Method: plan.Pull, Kept: true}, now: on, stdout: done},
 		{name: "exported", plan: plan.Plan{Method: plan.Clone, Kept: true, Identity: plan.FromFiles, ResultDigest: "sha256:89ab"}, now: on, stdout: done, stderr: exported},
+		{name: "exported, quietly", plan: plan.Plan{Method: plan.Clone, Kept: true, Identity: plan.FromFiles, ResultDigest: "sha256:89ab"}, now: on, stdout: done, quiet: true},
 		{name: "another image had the name", plan: plan.Plan{Method: plan.Copy, Kept: true, Replaces: replaced}, now: on, stdout: done, stderr: lost},
 		{name: "not kept", plan: plan.Plan{Method: plan.Tag}, now: on, stdout: done, stderr: unkept},
 		{name: "both", plan: plan.Plan{Method: plan.Reexport, Replaces: replaced}, now: on, stdout: done, stderr: unkept + lost},
@@ -289,7 +291,7 @@ func TestSetUnifiedSaysWhatWasDone(t *testing.T) {
 			var out, errs bytes.Buffer
 			tt.plan.Identity = cmp.Or(tt.plan.Identity, plan.SameImage)
 			tt.plan.Name, tt.plan.Image = "quay.io/example/os:42", "docker://quay.io/example/os"
-			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan, tt.now); err != nil {
+			if err := (&app{stdout: &out, stderr: &errs}).printUnified(&tt.plan, tt.now, tt.quiet); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != tt.stdout || errs.String() != tt.stderr {
