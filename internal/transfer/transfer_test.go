@@ -566,8 +566,11 @@ func TestTransfersTakeTurns(t *testing.T) {
 			_, err := CopyToStorage(ctx, o, plan.CopyChoice{Target: "localhost/x"})
 			return err
 		},
-		"unset-unified":             func(ctx context.Context, o Options) error { _, err := UnsetUnified(ctx, o); return err },
-		"pull-from-default-storage": func(ctx context.Context, o Options) error { _, err := PullFromDefault(ctx, o, []string{"x"}); return err },
+		"unset-unified": func(ctx context.Context, o Options) error { _, err := UnsetUnified(ctx, o); return err },
+		"pull-from-default-storage": func(ctx context.Context, o Options) error {
+			_, err := PullFromDefault(ctx, o, []string{"x"})
+			return err
+		},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		busy := o

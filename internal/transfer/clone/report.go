@@ -17,8 +17,8 @@ const interval = 100 * time.Millisecond
 
 // reporter reports how far the layers are.
 type reporter struct {
-	plan []*planned
-	mu   sync.Mutex
+	plan   []*planned
+	mu     sync.Mutex
 	report func(clonejob.Progress)
 	// last is what was reported of each layer.
 	last map[*planned]counted
