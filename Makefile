@@ -148,6 +148,8 @@ test-install: all ## Check that make install installs everything and builds noth
 	@[ "$$(grep -cE '/(completions|vendor_completions.d|site-functions)/' build/installed)" = 3 ]
 	@[ "$$(bats/private-program build/root/usr/bin/bootc-podman)" = $(CURDIR)/build/root/usr/libexec/bootc-podman/bootc-podman-store ]
 	@[ "$$(readlink build/root/usr/libexec/bootc-podman/bootc-tool)" = ../../bin/bootc-podman ]
+	@# Tables fit a terminal of 60 columns; man warns of others. A Go test holds the blocks.
+	@! command -v man >/dev/null || for f in $(MAN_PAGES); do MANWIDTH=60 man -l $$f 2>&1 >/dev/null; done | { ! grep 'wider than line width'; }
 	@# Uninstalling leaves what is not ours, whatever is missing already.
 	@rm -r build/root/usr/share/man && touch build/root/usr/share/other
 	@$(MAKE) --no-print-directory uninstall DESTDIR=$(CURDIR)/build/root PREFIX=/usr >/dev/null

@@ -56,6 +56,9 @@ func (o *Options) planCopy(v *plan.View, at *places, choice plan.CopyChoice) (*p
 		return nil, nil, err
 	}
 	described, err := p.Describe(v, choice, to, *on)
+	if err == nil {
+		logPlan(described)
+	}
 	return p, described, err
 }
 

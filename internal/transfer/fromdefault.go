@@ -83,6 +83,7 @@ func (o *Options) planPull(ctx context.Context, at *places, store *cstorage.Stor
 		if plans[i], err = plan.NewPull(v, w.Held, w.as, w.there, to, *on, o.Method); err != nil {
 			return nil, nil, err
 		}
+		logPlan(plans[i])
 	}
 	return all, plans, nil
 }

@@ -64,7 +64,16 @@ func PlanUnified(ctx context.Context, o Options, choice plan.Choice) (*plan.Plan
 	defer v.Close()
 	o.reportDamage(v)
 	choice.Method = o.Method
-	return plan.New(v, choice)
+	p, err := plan.New(v, choice)
+	if err == nil {
+		logPlan(p)
+	}
+	return p, err
+}
+
+// logPlan logs what was decided.
+func logPlan(p *plan.Plan) {
+	logrus.Debugf("Planned for %s: source %q, method %q: %s", p.Image, p.Source, p.Method, p.Reason)
 }
 
 // look reads the host and its stores. The view has to be closed.

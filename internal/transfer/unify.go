@@ -11,8 +11,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/progress"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
@@ -68,7 +66,7 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 	if err != nil {
 		return nil, err
 	}
-	logrus.Debugf("Planned for %s: source %q, method %q, because %s", p.Image, p.Source, p.Method, p.Reason)
+	logPlan(p)
 	if p.Ignored != nil && !o.SkipUpgradeCheck {
 		return p, &refusedError{fmt.Errorf("onboard %s: bootc upgrade would fail: %w", p.Image, p.Ignored)}
 	}
