@@ -163,7 +163,7 @@ image_of() {
     bp 1 copy-to-storage
     assert "$stderr" =~ "copy deployment default/$layered.0: packages were layered locally on docker://localhost/os:42"
     assert "$stderr" =~ 'Hint: bootc-podman copy-to-storage --source docker://localhost/os:42 copies the image without these packages'
-    # shellcheck disable=SC2086 # words
+    # shellcheck disable=SC2046 # words
     bp $(sed -n 's/^Hint: bootc-podman \(.*\) copies the image.*/\1/p' <<<"$stderr")
     container=$(podman create localhost/bootc true)
     podman export "$container" | tar -t >files
