@@ -127,6 +127,18 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     assert "$output" == "$(printf 'quay.io/example/%s\n' absent:1 app:1 web)"
 }
 
+@test "list, status, inspect: no line is wider than the terminal" {
+    # Names are not broken.
+    local columns verb
+    for columns in 60 80; do
+        for verb in list 'list --all-stores' status 'inspect quay.io/example/os:42'; do
+            script -qec "stty cols $columns; $BOOTC_PODMAN $verb" /dev/null </dev/null | tr -d '\r' >screen
+            ! grep -E "^.{$((columns + 1))}" screen | grep -v @sha256: || die "$verb in $columns columns"
+            grep -q quay.io/example/os screen
+        done
+    done
+}
+
 @test "list: names, filters and orders choose as podman's do" {
     local args
     oracle create --name idle quay.io/example/unused:3 /bin/true
@@ -309,6 +321,11 @@ row() { jq -cr --arg image "$1" ".[] | select(.image == \$image) | $2" <<<"$outp
     assert "$output" =~ 'Bound: +3 images, not looked at'
     as_nobody status --lenient --format json
     assert "$(jq -c '.not_looked_at - ["default"]' <<<"$output")" == '["unified","bootc","bound_images","hooks"]'
+    as_nobody inspect --lenient --format '{{.NotLooked}}{{range .Places}} {{.Names}}{{end}}' example/os:42
+    assert "$output" == '[bootc default] [docker://quay.io/example/os:42]'
+    as_nobody inspect nosuch
+    assert "$status" == 125
+    assert "$stderr" =~ 'Hint: root may be needed'
     as_nobody list --lenient --type logical --format '{{.State}}'
     assert "$(sort -u <<<"$output")" == 'not looked at'
     chown -R 65534:65534 /srv/own/ostree/bootc

@@ -183,7 +183,7 @@ func transferSteps() []step {
 		as(func(*differError) string { return damagedStoreHint }),
 		is("--accept-newer takes another image of the same name", plan.ErrMovedOn),
 		is("give it one in podman's own store: podman tag IMAGE NAME:TAG", transfer.ErrNoTag),
-		is("\"bootc-podman list --all-stores\" shows the images of this host", cstorage.ErrNotFound, inventory.ErrNotKnown),
+		is("\"bootc-podman list --all-stores\" shows the images of this host", cstorage.ErrNotFound),
 		is("\"bootc-podman image rm\" removes an image that nothing needs", transfer.ErrNotOnboarded),
 		is("\"bootc-podman list\" shows what needs it", transfer.ErrNeeded),
 	}
@@ -199,6 +199,7 @@ func systemSteps() []step {
 			return ""
 		}),
 		is("root may be needed", fs.ErrPermission),
+		is("\"bootc-podman list --all-stores\" shows the images of this host", inventory.ErrNotKnown),
 		as(func(lookup *wrapper.LookupError) string {
 			if !lookup.Podman || lookup.Code != wrapper.ExitNotFound {
 				return ""

@@ -64,11 +64,12 @@ func inspectPrinter(format string, columns int) (func(io.Writer, []inventory.Ins
 		}, nil
 	}
 	size := int64(1)
-	sample := &inventory.Inspection{Name: "x", NotLooked: []inventory.StoreName{"x"}, Places: []inventory.Placed{{
+	// A template may choose one of several places.
+	sample := &inventory.Inspection{Name: "x", NotLooked: []inventory.StoreName{"x"}, Places: slices.Repeat([]inventory.Placed{{
 		Names: []string{"x"}, Digests: []string{"x"}, Size: &size, Created: &inventory.Time{}, Shared: make([]inventory.Shared, 1),
 		Deployments: make([]inventory.DeploymentRef, 1), KeptBy: make([]inventory.Keeper, 1),
 		NeededBy: []inventory.Need{{Deployment: &inventory.DeploymentRef{}}},
-	}}}
+	}}, 8)}
 	return func(w io.Writer, found []inventory.Inspection) error {
 		var rows []*inventory.Inspection
 		for i := range found {

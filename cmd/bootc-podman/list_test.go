@@ -509,6 +509,7 @@ func TestListUsageErrors(t *testing.T) {
 		{name: "podman's filter that has no meaning here", args: []string{"--filter", "dangling=true"}, message: `list: filter "dangling=true": unknown key "dangling": use one of after, before, containers, digest,`},
 		{name: "no time", args: []string{"--filter", "until=soon"}, message: `list: filter "until=soon": `},
 		{name: "no boolean", args: []string{"--filter", "containers=maybe"}, message: `list: filter "containers=maybe": use true or false`},
+		{name: "a name that is no pattern", args: []string{"[a"}, message: `list: name "[a": syntax error in pattern`},
 		{name: "no pattern", args: []string{"--filter", "reference=["}, message: `list: filter "reference=[": `},
 		{name: "no digest", args: []string{"--filter", "digest=abc"}, message: `list: filter "digest=abc": `},
 		{name: "no store", args: []string{"--filter", "store=registry"}, message: `list: filter "store=registry": use one of `},

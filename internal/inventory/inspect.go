@@ -118,7 +118,7 @@ func Inspect(_ context.Context, o Options, names []string) (found []Inspection, 
 		in := Inspection{Name: name, NotLooked: inv.storesNotLooked()}
 		in.Places = inv.inspect(places, name)
 		if len(in.Places) == 0 {
-			problems = append(problems, fmt.Errorf("inspect %s: %w", name, ErrNotKnown))
+			problems = append(problems, fmt.Errorf("inspect %s: %w", cmp.Or(name, `""`), ErrNotKnown))
 			continue
 		}
 		found = append(found, in)
@@ -319,7 +319,14 @@ func (inv *inventory) means(p *Placed, name string) bool {
 		}
 	}
 	_, err := cstorage.New(record).Lookup(bare, inv.shortNames)
-	return err == nil
+	if err == nil || errors.Is(err, cstorage.ErrNotFound) {
+		return err == nil
+	}
+	// The rules for short names may not be readable without root.
+	return slices.ContainsFunc(p.Names, func(have string) bool {
+		candidates := Image{Name: have, Type: Host}.candidates()
+		return slices.Contains(candidates, bare) && strings.Contains(bare, ":") || slices.Contains(candidates, bare+":latest")
+	})
 }
 
 // complete adds whether the image is whole, and its layers.

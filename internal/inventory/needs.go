@@ -45,7 +45,9 @@ type Need struct {
 // String returns who needs the image, to stand after "needed by the".
 func (n Need) String() string {
 	switch n.By {
-	case ByOrigin, ByName:
+	case ByName:
+		return fmt.Sprintf("%s, which follows the name %s and boots another image", n.Deployment, n.Name)
+	case ByOrigin:
 		return fmt.Sprintf("%s, which follows %s", n.Deployment, n.Name)
 	case ByBinding:
 		return fmt.Sprintf("%s, which has %s bound", n.Deployment, n.Name)

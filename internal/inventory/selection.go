@@ -57,9 +57,14 @@ type condition struct {
 // NewSelection returns the selection of the images that one of names means, if there are
 // any, and that pass all filters, KEY=VALUE or KEY!=VALUE, ordered by sort, "" for the
 // order of List. As with podman, one of several filters reference= is enough. The error is
-// about a filter that is none.
+// about a filter that is none, or a name that is no pattern.
 func NewSelection(names, filters []string, sort SortKey, now time.Time) (*Selection, error) {
 	s := &Selection{names: names, sort: sort}
+	for _, name := range names {
+		if _, err := path.Match(name, ""); err != nil {
+			return nil, fmt.Errorf("name %q: %w", name, err)
+		}
+	}
 	for _, text := range filters {
 		c, err := parseCondition(text, now)
 		if err != nil {
