@@ -272,6 +272,8 @@ prepare_image() {
     bootc-podman --sysroot /mnt image pull -q registry.example/app:1
     skopeo copy -q docker://registry.example/app:1 docker-archive:app.tar:localhost/loaded:1
 }
+# The example of gc removes it.
+prepare_inspect() { bootc-podman image pull -q quay.io/example/app:1; }
 prepare_rmi() { bootc-podman image tag registry.example/app:1 localhost/derived; }
 prepare_unset_unified() { bootc-podman set-unified --quiet; }
 
