@@ -50,7 +50,16 @@ setup() { cd "$BATS_TEST_TMPDIR" || return; }
     bp bound check
     bp gc --dry-run --format json
     assert "$(jq -c '[.images, .refs]' <<<"$output")" == '[[],[]]'
-    bp doctor
+}
+
+@test "doctor: the copy of the image before, in podman's own store, is what upgrades would find; the fix that it names works" {
+    bp 1 doctor
+    note <<<"$output"
+    assert "$output" =~ "\"podman untag $OS $OS\" fixes it"
+    podman untag "$OS" "$OS"
+    bp '?' doctor
+    note <<<"$output"
+    assert "$output" !~ "podman untag"
 }
 
 @test "rollback: status says that the first deployment boots next" {
