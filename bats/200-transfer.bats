@@ -965,6 +965,39 @@ recorded() {
     assert "$(oracle images -q | wc -l)" == 1
 }
 
+@test "copy-to-storage, set-unified: the layers in another image keep the digest" {
+    # An image built on the booted one, which itself is gone.
+    podman pull -q "$REGISTRY/os:42"
+    printf 'FROM %s\nLABEL built=here\n' "$REGISTRY/os:42" >Containerfile
+    podman build -q --layers -t localhost/derived . >/dev/null
+    podman rmi "$REGISTRY/os:42" >/dev/null
+    bp copy-to-storage --plan --format json
+    assert "$(jq -c '[.source, .method, .exact, .bytes_to_write, .steps[0].name]' <<<"$output")" == '["default","clone",true,0,"clone"]'
+    bp copy-to-storage
+    assert "$output" == "Copied docker://$REGISTRY/os:42 from default to containers-storage:localhost/bootc: same image, digest kept"$'\n'"Pushed: containers-storage:localhost/bootc $DIGEST"
+    assert "$(digest_of localhost/bootc:latest podman)" == "$DIGEST"
+    [ "$(podman image inspect --format '{{json .RootFS.Layers}}' localhost/bootc)" = "$(jq -c .rootfs.diff_ids "/srv/os42/$(jq -r '.config.digest[7:]' /srv/os42/manifest.json)")" ]
+    podman push -q localhost/bootc dir:pushed
+    assert "$(jq -cS '[.layers | length]' pushed/manifest.json)" == "$(jq -cS '[.layers | length]' /srv/os42/manifest.json)"
+    podman rmi localhost/bootc >/dev/null
+    podman image exists localhost/derived
+    # Into the bootc-owned store, without the registry.
+    kill "$(cat /srv/registry.pid)"
+    bp set-unified
+    start_registry /srv "$REGISTRY"
+    assert "$output" == "Unified storage enabled for $REGISTRY/os:42."
+    assert "$stderr" !~ "Note:"
+    assert "$(digest_of "$REGISTRY/os:42")" == "$DIGEST"
+    oracle push -q "$REGISTRY/os:42" dir:pushed-too
+    bp image rm --force-in-use "$REGISTRY/os:42"
+    # And from there.
+    bp pull-from-default-storage localhost/derived
+    podman rmi -af >/dev/null
+    bp copy-to-storage
+    assert "$output" =~ "from bootc to .*: same image, digest kept"
+    assert "$(digest_of localhost/bootc:latest podman)" == "$DIGEST"
+}
+
 @test "set-unified: an image of an OCI layout, unless that has another by now" {
     new_sysroot
     rm -rf /srv/layout

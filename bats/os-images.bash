@@ -75,15 +75,16 @@ os_manifest() {
 }
 
 # os_commit REF DIR [ARG...] - the merge commit of the image in manifest.json
-# with the content of DIR; prints the commit.
+# with the content of DIR; prints the commit. As ostree-ext does, it keeps the documents with
+# sorted members, and the digest of the original.
 os_commit() {
     local ref=$1 dir=$2
     shift 2
     os_ostree commit --no-bindings --branch "ostree/container/image/$ref" --tree="dir=$dir" \
         --owner-uid=0 --owner-gid=0 --no-xattrs --timestamp="@$OS_TIME" \
         --add-metadata-string=ostree.manifest-digest="sha256:$(sha256sum <manifest.json | cut -d' ' -f1)" \
-        --add-metadata-string=ostree.manifest="$(cat manifest.json)" \
-        --add-metadata-string=ostree.container.image-config="$(cat config.json)" \
+        --add-metadata-string=ostree.manifest="$(jq -Sc . manifest.json)" \
+        --add-metadata-string=ostree.container.image-config="$(jq -Sc . config.json)" \
         --add-metadata-string=ostree.importer.version=0.15.3 "$@"
 }
 
@@ -261,8 +262,8 @@ os_merge() {
     os_ostree commit --no-bindings "${OS_COMMIT_ARGS[@]}" --link-checkout-speedup --consume --branch "ostree/container/image/$ref" --tree="dir=$merged" \
         --timestamp="@$OS_TIME" \
         --add-metadata-string=ostree.manifest-digest="sha256:$(sha256sum <manifest.json | cut -d' ' -f1)" \
-        --add-metadata-string=ostree.manifest="$(cat manifest.json)" \
-        --add-metadata-string=ostree.container.image-config="$(cat config.json)" \
+        --add-metadata-string=ostree.manifest="$(jq -Sc . manifest.json)" \
+        --add-metadata-string=ostree.container.image-config="$(jq -Sc . config.json)" \
         --add-metadata-string=ostree.importer.version=0.15.3
 }
 

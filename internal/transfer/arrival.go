@@ -139,6 +139,40 @@ func (a *arrival) cloneLayers(ctx context.Context, id string, blobs []clonejob.B
 	return err
 }
 
+// assemble makes the image of layers that another image of a store has.
+func (a *arrival) assemble(ctx context.Context, from *place, as *plan.Assembly) error {
+	to, err := a.to.destination()
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("copy %s to %s", a.what, to.Name)
+	if err := to.Damaged(what, as.Layers, true); err != nil {
+		return err
+	}
+	held, err := from.destination()
+	if err != nil {
+		return err
+	}
+	if from != a.to && sharing(held.Dir, to.Dir) == inventory.No {
+		if err := a.checkSpace(what, demand{to.Name, to.Dir, to.Missing(as.Layers)}); err != nil {
+			return err
+		}
+	}
+	in := a.to
+	if from != a.to {
+		in = a.bootc
+		if err := a.openBootc(); err != nil {
+			return err
+		}
+	}
+	source, err := from.endpoint()
+	if err != nil {
+		return err
+	}
+	_, err = a.clone(ctx, in, clonejob.Job{Source: source, Image: as.Image, Blobs: as.Blobs, Documents: &as.Documents}, append([]string{a.as}, a.also...)...)
+	return err
+}
+
 // cloneCommit makes the image of a commit in the ostree repository from the repository's
 // files, and returns its manifest digest.
 func (a *arrival) cloneCommit(ctx context.Context, commit string) (digest string, err error) {

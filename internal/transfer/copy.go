@@ -91,7 +91,16 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*pla
 		arrival:  arrival{Options: &o, places: at, to: at.own, from: at.bootc, as: described.Name, what: p.Image},
 		CopyPlan: p, view: v, digest: p.Stored,
 	}
-	if err := c.run(ctx); err != nil {
+	err = c.run(ctx)
+	if err != nil && p.Assembly != nil && o.Method != plan.Clone && ctx.Err() == nil && podmanMayCopy(err) {
+		// Nothing was changed: another source may have it.
+		o.Events.Missed(p.Source, err)
+		choice.NoAssembly = true
+		if c.CopyPlan, described, err = o.planCopy(v, at, choice); err == nil {
+			err = c.run(ctx)
+		}
+	}
+	if err != nil {
 		if o.dryRun() {
 			return nil, err
 		}
@@ -139,6 +148,13 @@ func (c *copying) take(ctx context.Context, step plan.StepName) error {
 	case plan.StepExport:
 		return c.exportTaken(ctx)
 	case plan.StepClone:
+		if c.Assembly != nil {
+			from := c.to
+			if c.Source == plan.FromBootc {
+				from = c.from
+			}
+			return c.assemble(ctx, from, c.Assembly)
+		}
 		return c.cloneTaken(ctx)
 	case plan.StepBootc:
 		if err := c.to.makeOwn(ctx); err != nil {

@@ -5,6 +5,7 @@ package transfer
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -127,4 +128,60 @@ func TestLoanIsTheMostOfTheLowestLayers(t *testing.T) {
 	if plan.NewLoan(nil, nil, []host.RepoCommit{{}}, "") != nil {
 		t.Error("a loan of no store")
 	}
+}
+
+func TestImageIsMadeOfTheLayersOfAnother(t *testing.T) {
+	for _, tt := range []struct {
+		name, layers string
+		stored       []string
+		// image is the index of the one whose layers are used, -1 for none.
+		image int
+		// rewritten is a commit without the documents as they were.
+		rewritten bool
+	}{
+		{name: "built on it", layers: "ab", stored: []string{"x", "abc"}, image: 1},
+		{name: "of the same layers", layers: "ab", stored: []string{"ab"}, image: 0},
+		{name: "one layer is missing", layers: "abc", stored: []string{"ab", "abd"}, image: -1},
+		{name: "on others", layers: "ab", stored: []string{"xab"}, image: -1},
+		{name: "documents rewritten", layers: "ab", stored: []string{"abc"}, image: -1, rewritten: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHost(t)
+			store := h.chains(defaultStorage, tt.stored...)
+			commit := commitOf(t, tt.layers)
+			if tt.rewritten {
+				commit.ConfigText = "{}"
+			}
+			a := plan.NewAssembly(store, []host.RepoCommit{commit}, commit.ManifestDigest)
+			switch {
+			case tt.image < 0 && a != nil:
+				t.Errorf("made of image %s", a.Image)
+			case tt.image >= 0 && a == nil:
+				t.Error("not made")
+			case a != nil && (a.Image != store.Images[tt.image].ID || len(a.Layers) != len(tt.layers) || string(a.Documents.Manifest) != commit.ManifestText):
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+// commitOf is the commit of an image with the layers that chains writes.
+func commitOf(t *testing.T, layers string) (c host.RepoCommit) {
+	t.Helper()
+	for _, l := range layers {
+		c.Config.RootFS.DiffIDs = append(c.Config.RootFS.DiffIDs, digestOf("d", l))
+		c.Manifest.Layers = append(c.Manifest.Layers, host.Descriptor{Digest: digestOf("b", l), Size: 1})
+	}
+	encode := func(v any) string {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	c.ConfigText = encode(c.Config)
+	c.Manifest.Config.Digest = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c.ConfigText)))
+	c.ManifestText = encode(c.Manifest)
+	c.ManifestDigest = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c.ManifestText)))
+	return c
 }

@@ -223,7 +223,7 @@ func (o *Options) checkPlan(ctx context.Context, into *place, p *plan.Plan) erro
 func (o *Options) checkDamage(v *plan.View, into *place, p *plan.Plan) error {
 	var layers []host.Descriptor
 	switch {
-	case p.Method == plan.Pull, isClonedOut(p):
+	case p.Method == plan.Pull, isClonedOut(p), p.Assembly != nil:
 		layers = p.Layers
 	case (p.Method == plan.Clone || p.Method == plan.Copy) && p.Source == plan.FromDefault:
 		img, err := v.Default.Lookup(p.Take, o.shortNames)

@@ -236,6 +236,9 @@ func (x *execution) cloneTaken(ctx context.Context) error {
 	if x.Source == plan.FromComposefs {
 		return x.cloneComposefs(ctx, x.Take)
 	}
+	if x.Assembly != nil {
+		return x.assemble(ctx, x.from, x.Assembly)
+	}
 	img, err := x.view.Default.Lookup(x.Take, x.shortNames)
 	if err != nil {
 		return err

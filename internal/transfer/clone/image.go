@@ -66,32 +66,32 @@ func again(do func() (*clonejob.Result, error)) (result *clonejob.Result, err er
 }
 
 func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Progress)) (*clonejob.Result, error) {
-	if job.Source.GraphRoot == job.Destination.GraphRoot {
+	sameStore := job.Source.GraphRoot == job.Destination.GraphRoot
+	if sameStore && job.Documents == nil {
 		return nil, clonejob.Unsupportedf("source and destination are the same store")
 	}
-	defer removeTempDirs(job.Source.GraphRoot)()
-	from, err := open(ctx, job.Source, true)
-	if err != nil {
-		return nil, err
-	}
-	defer from.Free()
-	src, err := readSource(from, job.Image)
-	if err != nil {
-		return nil, fmt.Errorf("read source: %w", err)
-	}
-	if job.Verify != clonejob.VerifyNone {
-		if err := src.verifyMetadata(); err != nil {
-			return nil, fmt.Errorf("verify source: %w", err)
+	var src *source
+	if !sameStore {
+		defer removeTempDirs(job.Source.GraphRoot)()
+		from, err := open(ctx, job.Source, true)
+		if err != nil {
+			return nil, err
 		}
-	}
-	if src, err = src.lowest(job.Blobs); err != nil {
-		return nil, err
+		defer from.Free()
+		if src, err = wanted(from, job); err != nil {
+			return nil, err
+		}
 	}
 	dst, err := openDestination(ctx, job)
 	if err != nil {
 		return nil, err
 	}
 	defer dst.close()
+	if sameStore {
+		if src, err = wanted(dst.Store, job); err != nil {
+			return nil, err
+		}
+	}
 	plan, err := dst.verifiedPlan(ctx, src, job.Verify)
 	if err != nil {
 		return nil, err
@@ -105,6 +105,23 @@ func copyImage(ctx context.Context, job clonejob.Job, progress func(clonejob.Pro
 		return nil, err
 	}
 	return c.result(src), nil
+}
+
+// wanted reads what a job copies from the store that has it.
+func wanted(from storage.Store, job clonejob.Job) (*source, error) {
+	src, err := readSource(from, job.Image)
+	if err != nil {
+		return nil, fmt.Errorf("read source: %w", err)
+	}
+	if job.Verify != clonejob.VerifyNone {
+		if err := src.verifyMetadata(); err != nil {
+			return nil, fmt.Errorf("verify source: %w", err)
+		}
+	}
+	if job.Documents != nil {
+		return src.assemble(job.Blobs, job.Documents)
+	}
+	return src.lowest(job.Blobs)
 }
 
 // destination is the store that gets the image.

@@ -7,6 +7,7 @@ package clone
 
 import (
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"strings"
 
@@ -70,6 +71,24 @@ func (s *source) lowest(blobs []clonejob.Blob) (*source, error) {
 	low.data = documents(manifest, text)
 	low.image = &storage.Image{
 		ID: clonejob.LentImage(s.image.ID, len(blobs)), Digest: digest.FromBytes(manifest), Created: s.image.Created,
+	}
+	return low, nil
+}
+
+// assemble is the image with the given documents, whose layers are the lowest ones of s.
+func (s *source) assemble(blobs []clonejob.Blob, documents *clonejob.Documents) (*source, error) {
+	if len(blobs) > len(s.layers) {
+		return nil, clonejob.Unsupportedf("the image has %d layers, fewer than %d", len(s.layers), len(blobs))
+	}
+	low := &source{store: s.store, layers: s.layers[:len(blobs)], metadata: "{}"}
+	for i, l := range low.layers {
+		l.comesAs(blobs[i])
+	}
+	if err := low.describe(documents.Manifest, documents.Config); err != nil {
+		return nil, err
+	}
+	if err := low.verifyMetadata(); err != nil {
+		return nil, fmt.Errorf("verify documents: %w", err)
 	}
 	return low, nil
 }

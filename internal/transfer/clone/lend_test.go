@@ -8,12 +8,14 @@ package clone
 import (
 	"archive/tar"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/bootc-podman/bootc-podman/internal/testfs"
@@ -132,5 +134,54 @@ func TestMoreLayersThanThereAreCannotBeLent(t *testing.T) {
 	job := clonejob.Job{Source: a.job, Destination: b.job, Image: id, Blobs: blobs, Verify: clonejob.VerifyMetadata}
 	if _, err := Image(t.Context(), job, nil); !errors.Is(err, clonejob.ErrUnsupported) {
 		t.Errorf("error %v, want %v", err, clonejob.ErrUnsupported)
+	}
+}
+
+// documentsOf are those of an image with the layers of an archive each.
+func documentsOf(archives ...[]byte) *clonejob.Documents {
+	var diffIDs []string
+	for _, a := range archives {
+		diffIDs = append(diffIDs, digest.FromBytes(a).String())
+	}
+	config := fmt.Appendf(nil, `{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["%s"]}}`, strings.Join(diffIDs, `","`))
+	return &clonejob.Documents{Config: config, Manifest: fmt.Appendf(nil, `{"schemaVersion":2,"config":{"digest":"%s"}}`, digest.FromBytes(config))}
+}
+
+func TestImageIsMadeOfTheLowestLayersOfAnother(t *testing.T) {
+	dir := testfs.New(t, "xfs")
+	a, b := newStore(t, dir+"/a"), newStore(t, dir+"/b")
+	layers := hardLayers(t)
+	upper := newArchive(t)
+	upper.add(tar.Header{Name: "upper"}, "of the other image")
+	id := a.put(t, "localhost/derived:1", append(layers[:2:2], upper.bytes())...)
+	a.Free()
+	b.Free()
+	documents := documentsOf(layers[:2]...)
+	// Into another store, and into the same one.
+	for _, to := range []*testStore{b, a} {
+		job := clonejob.Job{
+			Source: a.job, Destination: to.job, Image: id, Blobs: blobs[:2], Documents: documents, Names: []string{"localhost/base:1"}, Verify: clonejob.VerifyFull,
+		}
+		// Documents of other layers: nothing comes.
+		job.Documents = documentsOf(layers[1], layers[0])
+		if _, err := Image(t.Context(), job, nil); !errors.Is(err, clonejob.ErrNotVerified) {
+			t.Errorf("error %v, want %v", err, clonejob.ErrNotVerified)
+		}
+		to.reopen(t)
+		if images, err := to.Images(); err != nil || len(images) > 1 || to == b && len(images) > 0 {
+			t.Errorf("%d images, %v", len(images), err)
+		}
+		to.Free()
+		job.Documents = documents
+		result, err := Image(t.Context(), job, nil)
+		must(t, err)
+		to.reopen(t)
+		image, err := to.Image("localhost/base:1")
+		must(t, err)
+		if image.Digest != digest.FromBytes(documents.Manifest) || image.ID != digest.FromBytes(documents.Config).Encoded() || len(result.Layers) != 2 || result.Layers[0].Shared != (to == a) {
+			t.Errorf("image %+v, result %+v", image, result)
+		}
+		to.check(t)
+		to.Free()
 	}
 }

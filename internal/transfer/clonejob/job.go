@@ -40,6 +40,9 @@ type Job struct {
 	// to be pulled: podman looks for layers by the digests of blobs. Only these layers
 	// are copied, with an image of the ID LentImage, which has no names.
 	Blobs []Blob `json:"blobs,omitempty"`
+	// Documents, if not nil, are those of the image that the destination gets, whose layers
+	// are Blobs: it has its own ID and Names, and Source may be the same store.
+	Documents *Documents `json:"documents,omitempty"`
 	// Names are what the image is called in the destination besides the names that
 	// it has there already; other images lose them.
 	Names []string `json:"names"`
@@ -80,6 +83,12 @@ type Blob struct {
 	Digest    string `json:"digest"`
 	// Size is in bytes.
 	Size int64 `json:"size"`
+}
+
+// Documents are the manifest and the configuration of an image, byte for byte.
+type Documents struct {
+	Manifest []byte `json:"manifest"`
+	Config   []byte `json:"config"`
 }
 
 // Lent is the annotation of the manifest of an image that is in a store only while
@@ -325,7 +334,7 @@ func ReadJob(r io.Reader) (job Job, err error) {
 	if err := d.Decode(&job); err != nil {
 		return job, fmt.Errorf("read job: %w", err)
 	}
-	if len(job.Blobs) > 0 && (len(job.Names) > 0 || job.OSTree != nil || job.Composefs != nil) {
+	if len(job.Blobs) > 0 && (len(job.Names) > 0 && job.Documents == nil || job.OSTree != nil || job.Composefs != nil) {
 		return job, fmt.Errorf("read job: %d blobs, for names or of a repository", len(job.Blobs))
 	}
 	for _, name := range job.Names {

@@ -25,6 +25,8 @@ type CopyChoice struct {
 	From Source
 	// Method is how copies between stores are to be made: Auto, Clone or ByPodman.
 	Method Method
+	// NoAssembly leaves out images of which a store has the layers only.
+	NoAssembly bool
 	// Alternatives has Describe also look at the other sources.
 	Alternatives bool
 }
@@ -46,6 +48,8 @@ type CopyPlan struct {
 	Written []string
 	// Held is the image in the bootc-owned store, where that is the source.
 	Held Held
+	// Assembly is what the image is made of, where the source has its layers only.
+	Assembly *Assembly
 	// Layers are those of a pull or of a clone out of the composefs repository, nil when not
 	// known, and Loan what the bootc-owned store
 	// lends to it, nil for nothing.
@@ -98,6 +102,8 @@ var copyTries = []struct {
 }{
 	{FromDefault, (*CopyPlan).fromDefault},
 	{FromBootc, (*CopyPlan).fromBootc},
+	{FromDefault, (*CopyPlan).fromLayers},
+	{FromBootc, (*CopyPlan).fromLayers},
 	{FromRegistry, (*CopyPlan).fromRegistry},
 	{FromOSTree, (*CopyPlan).fromOSTree},
 	{FromComposefs, (*CopyPlan).fromComposefs},
@@ -193,6 +199,22 @@ func (p *CopyPlan) fromBootc(v *View, choice CopyChoice) error {
 	p.Take, p.Held, p.Accepted = found[0].ID, Held{Store: v.Bootc, Image: found[0]}, found[0].Digests
 	p.Steps = []StepName{StepCopy, StepVerify}
 	p.nameForBootc(v, choice.Target)
+	return nil
+}
+
+// fromLayers makes the image of layers of another image in the store that is the source.
+func (p *CopyPlan) fromLayers(v *View, choice CopyChoice) error {
+	store := v.Own
+	if p.Source == FromBootc {
+		store = v.Bootc
+	}
+	if choice.NoAssembly {
+		return ErrNotSuch
+	}
+	if p.Assembly = v.assembly(store, p.Digest, choice.Method); p.Assembly == nil {
+		return ErrNotSuch
+	}
+	p.Take, p.Accepted, p.Steps = p.Assembly.Image, []string{p.Digest}, []StepName{StepClone, StepVerify}
 	return nil
 }
 

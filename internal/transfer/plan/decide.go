@@ -104,6 +104,7 @@ var tries = []struct {
 }{
 	{FromBootc, (*Plan).fromBootc},
 	{FromDefault, (*Plan).fromDefault},
+	{FromDefault, (*Plan).fromLayers},
 	{FromComposefs, (*Plan).fromComposefs},
 	{FromRegistry, (*Plan).fromRegistry},
 	{FromTransport, (*Plan).fromTransport},
@@ -139,6 +140,7 @@ func (p *Plan) compare(undecided Plan, taken int, v *View, choice Choice) {
 			if with.AcceptNewer {
 				choose += " --accept-newer"
 			}
+			p.Refused = slices.DeleteFunc(p.Refused, func(r Refusal) bool { return r.Source == try.source })
 			p.Alternatives = append(p.Alternatives, Alternative{
 				Source: try.source, Choose: choose, Digest: other.taken, Exact: other.Exact, Identity: other.identity(v.Host.Kind), Method: other.Method,
 				MethodReason: other.MethodReason, Fetch: other.Fetch, Write: other.Write, WriteReason: other.WriteReason, Time: other.time(),
@@ -182,7 +184,7 @@ func (p *Plan) hiddenBy(v *View) *cstorage.Image {
 	switch {
 	case named == nil, p.Exact && named.Has(p.Digest):
 		return nil
-	case p.Source == FromDefault && (p.Take == p.Name || p.Take == named.ID), p.Source == FromBootc && p.Take == named.ID:
+	case p.Source == FromDefault && p.Assembly == nil && (p.Take == p.Name || p.Take == named.ID), p.Source == FromBootc && p.Take == named.ID:
 		return nil
 	}
 	return named
@@ -312,6 +314,18 @@ func (p *Plan) fromDefault(v *View, choice Choice) error {
 	if p.Exact {
 		p.taken = p.Digest
 	}
+	return p.canName()
+}
+
+// fromLayers makes the image of layers of another image in podman's own store.
+func (p *Plan) fromLayers(v *View, choice Choice) error {
+	if p.Assembly = v.assembly(v.Default, p.Digest, choice.Method); p.Assembly == nil {
+		return ErrNotSuch
+	}
+	p.Method, p.MethodReason, p.Take, p.taken, p.Layers = Clone, "another image has its layers", p.Assembly.Image, p.Digest, p.Assembly.Layers
+	p.Reason = "podman's own store has its layers, in another image"
+	bytes := func() (int64, error) { return Destination{Store: v.Bootc}.Missing(p.Layers), nil }
+	p.writeUnlessShared(v.Sharing(v.Default.Path(), v.Store.Path()), bytes)
 	return p.canName()
 }
 
@@ -521,6 +535,9 @@ func (p *Plan) steps() []Step {
 		}
 		if p.Source == FromComposefs {
 			return []Step{{StepClone, fmt.Sprintf("clone %s out of the composefs repository", p.Name)}, verify}
+		}
+		if p.Assembly != nil {
+			return []Step{{StepClone, fmt.Sprintf("make it of %d layers of image %.12s in podman's own store", len(p.Layers), p.Take)}, verify}
 		}
 		return []Step{{StepClone, fmt.Sprintf("clone %s from podman's own store", p.Take)}, verify}
 	case Copy:

@@ -25,7 +25,8 @@ func (p *CopyPlan) Describe(v *View, choice CopyChoice, to Destination, on inven
 	}
 	choice.From = ""
 	for _, try := range copyTries {
-		if try.source == p.Source {
+		listed := func(a Alternative) bool { return a.Source == try.source }
+		if try.source == p.Source || slices.ContainsFunc(d.Alternatives, listed) {
 			continue
 		}
 		other := &CopyPlan{Image: p.Image, Digest: p.Digest, Source: try.source, Names: []string{choice.Target}, reference: p.reference, commit: p.commit}
@@ -39,6 +40,7 @@ func (p *CopyPlan) Describe(v *View, choice CopyChoice, to Destination, on inven
 		case err != nil:
 			d.Refused = append(d.Refused, Refusal{try.source, err.Error()})
 		default:
+			d.Refused = slices.DeleteFunc(d.Refused, func(r Refusal) bool { return r.Source == try.source })
 			d.Alternatives = append(d.Alternatives, Alternative{
 				Source: try.source, Choose: "--from " + string(try.source), Digest: o.ResultDigest, Exact: o.Exact, Identity: o.Identity,
 				Method: o.Method, MethodReason: o.MethodReason, Fetch: o.Fetch, Write: o.Write, WriteReason: o.WriteReason, Time: o.Time,
@@ -67,7 +69,11 @@ func (p *CopyPlan) describe(v *View, choice CopyChoice, to Destination, on inven
 		FromOSTree:    func() error { return p.exported(d, v, choice, to) },
 		FromComposefs: func() error { return p.cloned(d, v, choice, to) },
 	}
-	if err := cost[p.Source](); err != nil {
+	decide := cost[p.Source]
+	if p.Assembly != nil {
+		decide = func() error { return p.assembled(d, v, to) }
+	}
+	if err := decide(); err != nil {
 		return nil, err
 	}
 	d.identify(v.Host.Kind)
@@ -102,6 +108,17 @@ func (p *Plan) has(img *cstorage.Image) {
 	if p.Exact && p.Digest != "" {
 		p.ResultDigest = p.Digest
 	}
+}
+
+// assembled is the plan of an image whose layers another image has.
+func (p *CopyPlan) assembled(d *Plan, v *View, to Destination) error {
+	d.Method, d.MethodReason, d.Layers = Clone, "another image has its layers", p.Assembly.Layers
+	if p.Source == FromDefault {
+		d.Write = new(int64)
+		return nil
+	}
+	d.writeUnlessShared(v.Sharing(v.Bootc.Path(), to.Dir), func() (int64, error) { return to.Missing(d.Layers), nil })
+	return nil
 }
 
 // copied is the plan of a copy out of the bootc-owned store.
@@ -186,7 +203,7 @@ func (p *CopyPlan) explain(d *Plan) []Step {
 	if d.Method == Nothing {
 		return steps
 	}
-	from := map[Source]string{FromBootc: "the bootc-owned store", FromOSTree: "the ostree repository", FromComposefs: "the composefs repository"}[p.Source]
+	from := map[Source]string{FromDefault: "podman's own store", FromBootc: "the bootc-owned store", FromOSTree: "the ostree repository", FromComposefs: "the composefs repository"}[p.Source]
 	for _, name := range p.Steps {
 		step := Step{name, ""}
 		switch name {
@@ -212,6 +229,9 @@ func (p *CopyPlan) explain(d *Plan) []Step {
 			}
 		case StepClone:
 			step.Description = "clone it out of " + from
+			if p.Assembly != nil {
+				step.Description = fmt.Sprintf("make it of %d layers of image %.12s in %s", len(d.Layers), p.Take, from)
+			}
 		case StepBootc:
 			step.Description = "let bootc export " + p.Take
 		case StepVerify:

@@ -113,6 +113,8 @@ type Plan struct {
 	Layers []host.Descriptor `json:"-"`
 	// Loan is what podman's own store lends to a pull, nil for nothing.
 	Loan *Loan `json:"-"`
+	// Assembly is what the image is made of, where podman's own store has its layers only.
+	Assembly *Assembly `json:"-"`
 	// Ignored is why bootc cannot upgrade through the bootc store, nil if it can.
 	Ignored error `json:"-"`
 	// Spooled bounds from below what podman has in temporary files.
