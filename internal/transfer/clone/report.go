@@ -35,15 +35,15 @@ func newReporter(plan []*planned, report func(clonejob.Progress)) *reporter {
 }
 
 // start reports all layers once, so that their sizes are known, and those that are not there
-// from time to time until stop.
+// from time to time until stop. Where reports are not read, layers are staged all the same.
 func (r *reporter) start() (stop func()) {
-	for i, p := range r.plan {
-		r.say(i, p.there)
-	}
 	ticker := time.NewTicker(interval)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		for i, p := range r.plan {
+			r.say(i, p.there)
+		}
 		for {
 			select {
 			case <-done:
