@@ -203,12 +203,9 @@ func planFlags() []cli.Flag {
 // transfer calls do with the options of c, whose context ends with a signal as long as do runs.
 func (a *app) transfer(c *cli.Context, o *options, do func(transfer.Options) error) error {
 	// A signal ends podman first; we remove what it left, then end.
-	before := c.Context
-	ctx, stop := signal.NotifyContext(before, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer func() {
-		stop()
-		c.Context = before
-	}()
+	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	defer func(before context.Context) { c.Context = before }(c.Context)
 	c.Context = ctx
 	var outputs []progress.Output
 	if c.IsSet("progress-fd") {
