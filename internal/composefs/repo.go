@@ -76,8 +76,8 @@ func isHex(s string) bool {
 // Limits of files in bytes. Real metadata has 200 bytes, a manifest a few thousand.
 const (
 	maxMeta     = 1 << 20
-	maxManifest = 4 << 20
-	maxConfig   = 16 << 20
+	MaxManifest = 4 << 20
+	MaxConfig   = 16 << 20
 )
 
 // The names of streams are these prefixes with a digest: that of the manifest, that of

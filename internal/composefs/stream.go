@@ -178,12 +178,12 @@ func (s *Stream) reader(part section) io.Reader {
 // is fs.ErrNotExist where the repository does not have it, as after a garbage collection
 // by another bootc, and ErrFormat for a form that this package does not read.
 func (r *Repo) Manifest(digest string) ([]byte, error) {
-	return r.document(ManifestPrefix, digest, maxManifest)
+	return r.document(ManifestPrefix, digest, MaxManifest)
 }
 
 // Config returns the image configuration with a digest, by the rules of Manifest.
 func (r *Repo) Config(digest string) ([]byte, error) {
-	return r.document(ConfigPrefix, digest, maxConfig)
+	return r.document(ConfigPrefix, digest, MaxConfig)
 }
 
 func (r *Repo) document(prefix, digest string, limit int64) ([]byte, error) {

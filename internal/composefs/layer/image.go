@@ -37,12 +37,6 @@ type Descriptor struct {
 	Size      int64  `json:"size"`
 }
 
-// Limits of documents in bytes.
-const (
-	maxManifest = 4 << 20
-	maxConfig   = 16 << 20
-)
-
 // OpenImage reads the image with a manifest digest, which is all that the caller has to
 // trust: the manifest is compared with it, and the configuration with the manifest. What
 // the streams refer to is followed, and names only where that is missing. The error is
@@ -63,7 +57,7 @@ func openImage(r *composefs.Repo, digest string) (*Image, error) {
 		return nil, err
 	}
 	var refs map[string]composefs.ID
-	if img.Manifest, refs, err = readReferring(r, id, digest, maxManifest); err != nil {
+	if img.Manifest, refs, err = readReferring(r, id, digest, composefs.MaxManifest); err != nil {
 		return nil, err
 	}
 	var manifest struct {
@@ -83,7 +77,7 @@ func openImage(r *composefs.Repo, digest string) (*Image, error) {
 			return nil, err
 		}
 	}
-	if img.Config, refs, err = readReferring(r, id, img.ConfigDigest, maxConfig); err != nil {
+	if img.Config, refs, err = readReferring(r, id, img.ConfigDigest, composefs.MaxConfig); err != nil {
 		return nil, err
 	}
 	var config struct {
