@@ -43,11 +43,14 @@ state() { find /etc /run /var/lib /var/tmp /sysroot ! -name sysroot.img -printf 
 # command does more than one thing.
 lines() {
     local verb
-    # shellcheck disable=SC2016 # awk's
-    "$BOOTC_PODMAN" help | awk '/^COMMANDS/ {on = 1; next} /^$/ {on = 0} on {print $1}' | while read -r verb; do
+    {
+        echo hook # which help does not list
+        "$BOOTC_PODMAN" help | sed -nE 's/^  ([a-z][a-z-]*)(  .*)?$/\1/p'
+    } | while read -r verb; do
         case $verb in
         image) printf '%s\n' 'image ls' 'image pull docker-archive:/nonexistent' 'image rm localhost/mine' 'image prune -f' 'image --help' ;;
         exec) echo 'exec podman image rm -a' ;;
+        inspect) echo 'inspect localhost/app' ;;
         exists) printf '%s\n' 'exists localhost/mine' 'exists --store default localhost/app' ;;
         set-unified) printf '%s\n' 'set-unified' 'set-unified --plan' 'set-unified --method podman' 'set-unified --from ostree' ;;
         copy-to-storage) printf '%s\n' 'copy-to-storage' 'copy-to-storage --method podman' ;;
