@@ -352,7 +352,7 @@ build/tools/promtool:
 	mv build/tools/packages/usr/bin/promtool $@ && rm -rf build/tools/packages
 
 .PHONY: test-monitoring
-test-monitoring: build/tools/promtool ## Have programs of Prometheus read the metrics and the alerts of docs/fleet.md (needs Debian)
+test-monitoring: need-python3 build/tools/promtool ## Have programs of Prometheus read the metrics and the alerts of docs/fleet.md (needs Debian)
 	NEED_MONITORING_TOOLS=1 $(GO) test $(GOFLAGS_BUILD) -count=1 ./internal/metrics
 
 .PHONY: test-packages

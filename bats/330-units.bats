@@ -80,7 +80,7 @@ EOF
     unshare --mount --propagation private bash -c '
         umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit
         group=/sys/fs/cgroup/bats-$$ && mkdir "$group" && echo $$ >"$group/cgroup.procs" || exit
-        timeout -s KILL 60 unshare --pid --fork --kill-child --cgroup --mount --uts --ipc bash -c "
+        timeout -s KILL 120 unshare --pid --fork --kill-child --cgroup --mount --uts --ipc bash -c "
             umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup
             mount -t proc proc /proc && mount --bind /run/cmdline /proc/cmdline
             exec /usr/lib/systemd/systemd --unit=script.service --show-status=0"
