@@ -25,12 +25,14 @@ setup() { cd "$BATS_TEST_TMPDIR" || return; }
 }
 
 @test "podman: what it fails with is in the log" {
+    # Through pipes: podman's domain may not write to the files of bats.
     podman info 2>&1 >/dev/null | head -n 3 | note
-    bp '?' image ls
-    head -n 3 <<<"$stderr" | note
-    bp '?' run --rm --network none registry.example/app:1 cat /text
-    head -n 3 <<<"$stderr" | note
-    journalctl -b -k --no-pager -o cat | grep 'avc: *denied' >denials || true
-    grep -c . denials | note
-    run ! grep 'comm="bootc-podman' denials
+    { "$BOOTC_PODMAN" image ls || echo "exit status $?"; } 2>&1 | head -n 5 | note
+    { "$BOOTC_PODMAN" run --rm --network none registry.example/app:1 cat /text || echo "exit status $?"; } 2>&1 | head -n 5 | note
+    # Not of the journal, whose program is confined, too.
+    dmesg | grep 'avc: *denied' | sed -n 's/.*{ \(.*\) }.*comm="\([^"]*\)".*scontext=[^:]*:[^:]*:\([^:]*\).*tcontext=[^:]*:[^:]*:\([^:]*\).*tclass=\([^ ]*\).*/\2: allow \3 \4:\5 { \1 }/p' |
+        sort | uniq -c | sort -rn >denials
+    [ -s denials ]
+    note <denials
+    run ! grep 'bootc-podman: allow initrc_t' denials
 }

@@ -89,12 +89,15 @@ types() { find "$STORE" -print0 | xargs -0 stat -c %C | cut -d: -f3 | sort | uni
     assert "$(wrong_labels)" == ""
 }
 
-@test "audit: no denial is of our program" {
+@test "audit: no denial is of our program, but for what its hooks inherit from podman" {
     journalctl -b -k --no-pager -o cat | grep 'avc: *denied' >denials || true
     # What an enforcing policy would have to allow podman, and who else was denied something.
     sed -n 's/.*{ \(.*\) }.*comm="\([^"]*\)".*scontext=[^:]*:[^:]*:\([^:]*\).*tcontext=[^:]*:[^:]*:\([^:]*\).*tclass=\([^ ]*\).*/\2: allow \3 \4:\5 { \1 }/p' denials |
         sort | uniq -c | sort -rn | note
-    run ! grep 'comm="bootc-podman' denials
+    # Hooks run in the domain of podman, which may not look at /root: a link here, for which the
+    # policy has no label of its own.
+    grep 'comm="bootc-podman' denials >ours || true
+    assert "$(grep -v 'path="/root".*:podman_t:.*:default_t:.*tclass=lnk_file' ours)" == ""
 }
 
 @test "mounts: none is left" {
