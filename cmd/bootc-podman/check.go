@@ -12,6 +12,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/doctor"
 	"github.com/bootc-podman/bootc-podman/internal/health"
@@ -69,7 +70,11 @@ func (a *app) report(c *cli.Context, o *options, check metrics.Check) error {
 		return fmt.Errorf("write metrics: %w", err)
 	}
 	defer dir.Close()
-	if err := rooted.WriteFile(dir, filepath.Base(file), metrics.Text(&check)); err != nil {
+	name := filepath.Base(file)
+	if kind := rooted.Kind(dir, name); kind != 0 && kind != unix.S_IFREG {
+		return fmt.Errorf("write metrics: write %s: %w", file, rooted.ErrNotRegular)
+	}
+	if err := rooted.WriteFile(dir, name, metrics.Text(&check)); err != nil {
 		return fmt.Errorf("write metrics: %w", err)
 	}
 	return nil

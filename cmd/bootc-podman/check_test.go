@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/coreos/go-systemd/v22/journal"
+	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/internal/health"
 )
@@ -64,6 +66,25 @@ func TestDoctorWithMetricsThatCannotBeWritten(t *testing.T) {
 				t.Errorf("left %v (%v)", names, err)
 			}
 		})
+	}
+}
+
+// TestMetricsReplaceNoOtherKindOfFile: of /dev/stdout, a renamed file would take the place.
+func TestMetricsReplaceNoOtherKindOfFile(t *testing.T) {
+	a := newTestApp(t)
+	a.makeDir(t, "collector")
+	fifo, link := filepath.Join(a.dir, "collector/fifo"), filepath.Join(a.dir, "collector/link")
+	if err := errors.Join(unix.Mkfifo(fifo, 0o600), os.Symlink("fifo", link)); err != nil {
+		t.Fatal(err)
+	}
+	for file, kind := range map[string]os.FileMode{fifo: os.ModeNamedPipe, link: os.ModeSymlink} {
+		_, stderr, code := a.onHost(t, "doctor", "--metrics", file)
+		if code != 1 || !strings.HasPrefix(stderr, "Error: write metrics: write "+file+": not a regular file") {
+			t.Errorf("got %d and %q", code, stderr)
+		}
+		if fi, err := os.Lstat(file); err != nil || fi.Mode().Type() != kind {
+			t.Errorf("%s has become %v (%v)", file, fi.Mode(), err)
+		}
 	}
 }
 
