@@ -91,7 +91,7 @@ func printInspections(w io.Writer, found []inventory.Inspection, columns int) er
 		line("Image:", "%s", in.Name)
 		for _, p := range in.Places {
 			line("", "")
-			printPlaced(line, p)
+			printPlaced(line, p, &in.Places[0])
 		}
 		if len(in.NotLooked) > 0 {
 			line("", "")
@@ -109,7 +109,7 @@ func printInspections(w io.Writer, found []inventory.Inspection, columns int) er
 	return nil
 }
 
-func printPlaced(line func(label, format string, args ...any), p inventory.Placed) {
+func printPlaced(line func(label, format string, args ...any), p inventory.Placed, first *inventory.Placed) {
 	state := string(p.State)
 	if p.Damage != "" {
 		state += ": " + p.Damage
@@ -122,7 +122,7 @@ func printPlaced(line func(label, format string, args ...any), p inventory.Place
 	}
 	if p.Digest != "" {
 		line("Digest:", "%s", p.Digest)
-		if word := relationWords[p.Relation]; word != "" {
+		if word := relationWords(&p, first); word != "" {
 			line("", "%s", word)
 		}
 	}
@@ -151,11 +151,22 @@ func printPlaced(line func(label, format string, args ...any), p inventory.Place
 	}
 }
 
-// relationWords are what a relation to the first place means for a user.
-var relationWords = map[inventory.Relation]string{
-	inventory.Same:       string(plan.SameImage),
-	inventory.Exported:   string(plan.FromFiles),
-	inventory.OtherImage: "another image",
+// relationWords are what the relation of an image to that of the first place means for a user.
+func relationWords(p, first *inventory.Placed) string {
+	switch {
+	case p.Relation == inventory.Same:
+		return string(plan.SameImage)
+	case p.Relation == inventory.OtherImage:
+		return "another image"
+	case p.Relation != inventory.Exported:
+		return ""
+	// Layers that were compressed again.
+	case p.ID != "" && p.ID == first.ID:
+		return "same image ID, another manifest"
+	case p.Store == inventory.ComposefsStore || first.Store == inventory.ComposefsStore:
+		return string(plan.BootcsCopy)
+	}
+	return string(plan.FromFiles)
 }
 
 func printFacts(line func(label, format string, args ...any), p inventory.Placed) {

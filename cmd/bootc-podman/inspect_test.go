@@ -72,6 +72,20 @@ Store:      default, not looked at
 	}
 }
 
+// TestInspectOfAnotherManifest: podman load and a registry compress the layers of an image
+// differently, which has nothing to do with ostree.
+func TestInspectOfAnotherManifest(t *testing.T) {
+	in := []inventory.Inspection{{Name: "x", Places: []inventory.Placed{
+		{Store: inventory.BootcStore, Relation: inventory.First, ID: "1a", Digest: "sha256:2b", State: inventory.Whole},
+		{Store: inventory.DefaultStore, Relation: inventory.Exported, ID: "1a", Digest: "sha256:3c", State: inventory.Whole},
+	}}}
+	var out bytes.Buffer
+	want := "Digest:  sha256:3c\n         same image ID, another manifest\nID:"
+	if err := printInspections(&out, in, 0); err != nil || !strings.Contains(out.String(), want) {
+		t.Errorf("%v, got\n%s", err, &out)
+	}
+}
+
 func TestInspectOfWhatIsNotKnown(t *testing.T) {
 	a, _, _, own := newListApp(t)
 	stdout, stderr, code := a.onHost(t, "inspect", "--format", "{{.Name}}: {{range .Places}}{{.Store}}{{end}}", "nothing", own.id[:12])
