@@ -52,6 +52,10 @@ func podmanMayCopy(err error) bool {
 	return false
 }
 
+// nextMayCopy reports whether another source may have an image that could not be made of the
+// layers of one, which may be gone.
+func nextMayCopy(err error) bool { return podmanMayCopy(err) || errors.Is(err, clonejob.ErrNotFound) }
+
 // cloneOr clones, or has podman copy, as o.Method says.
 func (o *Options) cloneOr(ctx context.Context, clone, podman func() error) error {
 	if o.Method == plan.ByPodman {

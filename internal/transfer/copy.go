@@ -92,7 +92,7 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*pla
 		CopyPlan: p, view: v, digest: p.Stored,
 	}
 	err = c.run(ctx)
-	if err != nil && p.Assembly != nil && o.Method != plan.Clone && ctx.Err() == nil && podmanMayCopy(err) {
+	if err != nil && p.Assembly != nil && o.Method != plan.Clone && ctx.Err() == nil && nextMayCopy(err) {
 		// Nothing was changed: another source may have it.
 		o.Events.Missed(p.Source, err)
 		choice.NoAssembly = true

@@ -198,6 +198,10 @@ func TestPodmanCopiesWhatItCan(t *testing.T) {
 		err := (&Options{Events: &heard{fallback: func(err error) { why = err }}}).cloneOr(t.Context(),
 			func() error { return fmt.Errorf("clone: %w", &clonejob.Failure{Kind: kind, Message: "layer 1"}) },
 			func() error { copied = true; return nil })
+		failed := &clonejob.Failure{Kind: kind}
+		if wanted := want || kind == clonejob.NotFound; nextMayCopy(failed) != wanted {
+			t.Errorf("%s: another source may copy: %t, want %t", kind, !wanted, wanted)
+		}
 		if copied != want || (err == nil) != want || (why != nil) != want {
 			t.Errorf("%s: copied %t, error %v, reason %v; want %t", kind, copied, err, why, want)
 		}
