@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/bootc-podman/bootc-podman/internal/inventory"
+	"github.com/bootc-podman/bootc-podman/internal/transfer/clonejob"
 	"github.com/bootc-podman/bootc-podman/internal/transfer/plan"
 )
 
@@ -21,6 +22,7 @@ func TestCopyPlanTakesTheFirstSourceThatHasTheImage(t *testing.T) {
 		other    = []stored{{names: []string{target}, digest: otherDigest}}
 		exported = []stored{{names: []string{imageName}, digest: otherDigest, of: bootedDigest}}
 		damaged  = []stored{{names: []string{imageName}, digest: bootedDigest, damaged: true}}
+		left     = []stored{{names: []string{clonejob.Unfinished + "a"}, digest: bootedDigest}}
 		pulled   = []stored{{names: []string{exactOf(bootedDigest)}, digest: bootedDigest}}
 	)
 	for _, tt := range []struct {
@@ -39,6 +41,7 @@ func TestCopyPlanTakesTheFirstSourceThatHasTheImage(t *testing.T) {
 		{"bootc store", exact, nil, "", plan.FromBootc, bootedDigest, 1, []plan.StepName{plan.StepCopy, plan.StepVerify}},
 		{"an export", exported, nil, "", plan.FromBootc, otherDigest, 1, []plan.StepName{plan.StepCopy, plan.StepVerify}},
 		{"damaged", damaged, damaged, "", plan.FromOSTree, "", 1, []plan.StepName{plan.StepExport, plan.StepVerify}},
+		{"another clone was killed", left, left, "", plan.FromOSTree, "", 1, []plan.StepName{plan.StepExport, plan.StepVerify}},
 		{"no store", nil, nil, "", plan.FromOSTree, "", 1, []plan.StepName{plan.StepExport, plan.StepVerify}},
 		{"registry", exact, nil, plan.FromRegistry, plan.FromRegistry, bootedDigest, 1, []plan.StepName{plan.StepPull, plan.StepTag, plan.StepUntag, plan.StepVerify}},
 		{"pulled before", nil, pulled, plan.FromRegistry, plan.FromRegistry, bootedDigest, 1, []plan.StepName{plan.StepPull, plan.StepTag, plan.StepVerify}},

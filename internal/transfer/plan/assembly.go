@@ -5,6 +5,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/bootc-podman/bootc-podman/internal/cstorage"
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -46,7 +47,7 @@ func NewAssembly(store *cstorage.Store, repo []host.RepoCommit, manifestDigest s
 	if len(layers) == 0 || len(diffIDs) != len(layers) {
 		return nil
 	}
-	for _, img := range store.Images {
+	for _, img := range finished(store.Images) {
 		if store.Damage(img) != nil {
 			continue
 		}
@@ -70,4 +71,12 @@ func NewAssembly(store *cstorage.Store, repo []host.RepoCommit, manifestDigest s
 		return a
 	}
 	return nil
+}
+
+// finished returns the images but for those that a clone left which was killed: their records
+// may lack the manifest and the configuration, and the next clone into the store removes them.
+func finished(images []*cstorage.Image) []*cstorage.Image {
+	return slices.DeleteFunc(slices.Clone(images), func(img *cstorage.Image) bool {
+		return slices.ContainsFunc(img.Names, func(name string) bool { return strings.HasPrefix(name, clonejob.Unfinished) })
+	})
 }

@@ -168,7 +168,7 @@ func (p *CopyPlan) fromDefault(v *View, choice CopyChoice) error {
 	case v.Own == nil, p.Digest == "":
 		return ErrNotThere
 	}
-	found := v.Own.ByDigest(p.Digest)
+	found := finished(v.Own.ByDigest(p.Digest))
 	if len(found) == 0 {
 		return ErrNotThere
 	}
@@ -189,7 +189,7 @@ func (p *CopyPlan) fromBootc(v *View, choice CopyChoice) error {
 	if v.Bootc == nil || p.Digest == "" {
 		return ErrNotThere
 	}
-	found := v.Bootc.ByDigest(p.Digest)
+	found := finished(v.Bootc.ByDigest(p.Digest))
 	if named, err := v.Find(v.Bootc, p.reference.Name); err == nil && named != nil && named.Is(p.Digest) && v.Bootc.Damage(named) == nil {
 		found = append(found, named)
 	}

@@ -247,7 +247,7 @@ func (p *Plan) fromBootc(v *View, _ Choice) error {
 		}
 		return nil
 	}
-	for _, img := range v.Bootc.ByDigest(p.Digest) {
+	for _, img := range finished(v.Bootc.ByDigest(p.Digest)) {
 		p.Method, p.Take, p.Reason, p.Write = Tag, img.ID, "the bootc-owned store has it under another name", new(int64)
 		p.untag = begun && len(v.Record.Gained(img, p)) > 0
 		return p.canName()
@@ -284,7 +284,7 @@ func (p *Plan) fromDefault(v *View, choice Choice) error {
 	}
 	var others []*cstorage.Image
 	if v.Default != nil {
-		others = v.Default.ByDigest(p.Digest)
+		others = finished(v.Default.ByDigest(p.Digest))
 	}
 	img := named
 	p.Take = p.Name
