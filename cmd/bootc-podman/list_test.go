@@ -464,7 +464,7 @@ func TestListSelects(t *testing.T) {
 		{"--filter until=2020-01-02 ", ""},
 		{"--filter until=2020-01-03 own", "quay.io/own:3 "},
 		{"--filter until!=1h", "quay.io/missing "},
-		{"--filter before=os", ""},
+		{"--filter before=os:1", ""},
 		{"--filter containers=true", ""},
 		{"--filter containers=false", all},
 		{"--filter label=x", ""},

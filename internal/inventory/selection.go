@@ -152,7 +152,7 @@ func (inv *inventory) selected(list []Image) ([]Image, error) {
 		if c.key != "before" && c.key != "since" {
 			continue
 		}
-		j := slices.IndexFunc(list, func(img Image) bool { return img.Created != nil && img.matches(c.value) })
+		j := slices.IndexFunc(list, func(img Image) bool { return img.Created != nil && img.named(c.value) })
 		if j < 0 {
 			return nil, fmt.Errorf("filter %s=%s: %w", c.key, c.value, ErrNotKnown)
 		}
@@ -205,30 +205,42 @@ func (img Image) Place() StoreName {
 // the beginning of the ID, or a pattern of path.Match for the name, with or without its
 // registry, leading components and tag. A name may have its transport, too.
 func (img Image) matches(pattern string) bool {
-	hex := strings.TrimPrefix(pattern, "sha256:")
-	if pattern == img.Name || img.Digest != "" && pattern == img.Digest {
+	return img.is(pattern) || img.hasName(pattern, func(candidate, pattern string) bool {
+		ok, _ := path.Match(pattern, candidate)
+		return ok
+	})
+}
+
+// named reports whether a name, which is no pattern, means the image: without a tag it means
+// the tag latest.
+func (img Image) named(name string) bool {
+	if img.is(name) {
 		return true
 	}
-	if len(hex) >= 3 && strings.HasPrefix(img.ID, hex) {
-		return true
+	if _, tag := splitTag(name); tag == "" && !strings.Contains(name, "@") {
+		name += ":latest"
 	}
-	pattern = strings.TrimPrefix(pattern, "docker://")
+	return img.hasName(name, func(candidate, name string) bool { return candidate == name })
+}
+
+// is reports whether a text is the whole name, the digest, the ID or the beginning of the ID.
+func (img Image) is(text string) bool {
+	hex := strings.TrimPrefix(text, "sha256:")
+	return text == img.Name || img.Digest != "" && text == img.Digest || len(hex) >= 3 && strings.HasPrefix(img.ID, hex)
+}
+
+// hasName reports whether equal is true for one of the candidates and a name, which may have
+// its transport, and a digest.
+func (img Image) hasName(name string, equal func(candidate, name string) bool) bool {
+	name = strings.TrimPrefix(name, "docker://")
 	// Where there is a digest, podman does not look at the tag.
-	if name, digest, found := strings.Cut(pattern, "@"); found {
+	if before, digest, found := strings.Cut(name, "@"); found {
 		if digest != img.Digest && !strings.HasSuffix(img.Name, "@"+digest) {
 			return false
 		}
-		if colon := strings.LastIndexByte(name, ':'); colon > strings.LastIndexByte(name, '/') {
-			name = name[:colon]
-		}
-		pattern = name
+		name, _ = splitTag(before)
 	}
-	for _, candidate := range img.candidates() {
-		if ok, _ := path.Match(pattern, candidate); ok {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(img.candidates(), func(candidate string) bool { return equal(candidate, name) })
 }
 
 // candidates are the names that a pattern is compared with.
@@ -259,6 +271,11 @@ func (img Image) Split() (repository, tag string) {
 	}
 	name = strings.TrimPrefix(name, "docker://")
 	name, _, _ = strings.Cut(name, "@")
+	return splitTag(name)
+}
+
+// splitTag returns a name without its tag, and the tag, "" for none.
+func splitTag(name string) (repository, tag string) {
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') && i > 0 {
 		return name[:i], name[i+1:]
 	}

@@ -25,10 +25,10 @@ func TestSelectionComparesTimesAndSizes(t *testing.T) {
 		{sort: SortRepository, want: "mid new old unknown"},
 		{sort: SortTag, want: "unknown old mid new"},
 		{want: "unknown old new mid"},
-		{filter: "before=mid", want: "old"},
-		{filter: "since=mid", want: "new"},
-		{filter: "after=mid", want: "new"},
-		{filter: "since!=mid", want: "unknown old mid"},
+		{filter: "before=mid:2", want: "old"},
+		{filter: "since=mid:2", want: "new"},
+		{filter: "after=mid:2", want: "new"},
+		{filter: "since!=mid:2", want: "unknown old mid"},
 		{filter: "until=30h", want: "old"},
 	} {
 		var filters []string
@@ -52,6 +52,34 @@ func TestSelectionComparesTimesAndSizes(t *testing.T) {
 	must(t, err)
 	if _, err := (&inventory{Options: Options{Select: s}}).selected(list); !errors.Is(err, ErrNotKnown) {
 		t.Errorf("before an image without a time: %v", err)
+	}
+}
+
+// TestBeforeOneImage: as podman, which takes no pattern here, and the tag latest for none.
+func TestBeforeOneImage(t *testing.T) {
+	now := time.Now()
+	image := func(name, id string, hours time.Duration) Image {
+		return Image{Name: name, Type: Unified, ID: id, Digest: "sha256:" + id, Created: &Time{Time: now.Add(-hours * time.Hour)}}
+	}
+	list := []Image{image("quay.io/example/os:41", "aaaa", 3), image("quay.io/example/os:latest", "bbbb", 2), image("docker.io/library/one:1", "cccc", 1)}
+	for value, want := range map[string]string{
+		"os": "os:41", "example/os": "os:41", "quay.io/example/os": "os:41", "os:latest": "os:41", "docker://quay.io/example/os": "os:41",
+		"os:41": "", "bbbb": "os:41", "sha256:bbbb": "os:41", "os@sha256:bbbb": "os:41", "os:41@sha256:bbbb": "os:41", "one:1": "os:41 os:latest",
+		"*": "unknown", "o?": "unknown", "one": "unknown", "bb": "unknown", "x@sha256:bbbb": "unknown", "o[s]:41": "unknown",
+	} {
+		s, err := NewSelection(nil, []string{"before=" + value}, "", now)
+		must(t, err)
+		chosen, err := (&inventory{Options: Options{Select: s}}).selected(list)
+		var got []string
+		for _, img := range chosen {
+			got = append(got, strings.TrimPrefix(img.Name, "quay.io/example/"))
+		}
+		if errors.Is(err, ErrNotKnown) {
+			got = []string{"unknown"}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("before=%s: got %q (%v), want %q", value, got, err, want)
+		}
 	}
 }
 
