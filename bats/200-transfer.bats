@@ -793,7 +793,8 @@ as_hinted() {
     podman pull -q "$REGISTRY/os:42"
     bp set-unified --quiet
     damage nothing "$STORE" oracle "$REGISTRY/os:42"
-    bp pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
+    bp pull-from-default-storage --quiet --verify full --format json "$REGISTRY/os:42"
+    assert "$(jq -c 'map([.method, .changed])' <<<"$output")" == '[["clone",false]]'
     rm "$(find "$STORE/overlay/$LAYER/diff" -type f -print -quit)"
     bp pull-from-default-storage --quiet "$REGISTRY/os:42"
     bp 1 pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
@@ -801,6 +802,17 @@ as_hinted() {
     bp image rm --force-in-use "$REGISTRY/os:42"
     bp pull-from-default-storage --quiet --verify full "$REGISTRY/os:42"
     whole oracle "$REGISTRY/os:42"
+}
+
+@test "pull-from-default-storage: a damaged image that is removed is a change, although the copy fails" {
+    podman pull -q "$REGISTRY/os:42"
+    bp set-unified --quiet
+    damage nothing "$STORE" oracle "$REGISTRY/os:42"
+    rm -r "$STORE/overlay/$LAYER/diff"
+    echo more >>"/var/lib/containers/storage/overlay/$LAYER/diff/usr/lib/new"
+    bp 1 pull-from-default-storage --quiet --method clone --format json "$REGISTRY/os:42"
+    assert "$(oracle images -q)" == ""
+    assert "$(jq -c 'map(.changed)' <<<"$output")" == '[true]'
 }
 
 @test "transfer: a damaged layer that other images have is refused, and they are named" {
@@ -961,7 +973,8 @@ recorded() {
     assert "$(podman images --format '{{.Repository}}:{{.Tag}}' | sort)" == "$REGISTRY/os:42"$'\n'localhost/pulled:latest
     bp copy-to-storage --from ostree --target localhost/exported
     assert "$output" =~ ": same files, new digest \((ostree|bootc) does not keep the archive\)"
-    bp copy-to-storage --from ostree --target localhost/exported
+    bp copy-to-storage --from ostree --target localhost/exported --format json
+    assert "$(jq -c '[.method, .changed]' <<<"$output")" == '["clone",false]'
     assert "$(oracle images -q | wc -l)" == 1
 }
 

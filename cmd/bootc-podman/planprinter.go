@@ -49,7 +49,7 @@ func (a *app) printRemoved(r *transfer.Removal) error {
 // printCopied prints what was copied; the line "Pushed" is bootc's.
 func (a *app) printCopied(p *plan.Plan, target string) error {
 	done := fmt.Sprintf("Copied %s from %s to containers-storage:%s: %s", p.Image, p.Source, target, p.Identity)
-	if !p.Changed {
+	if !p.Changed && p.Method == plan.Nothing {
 		done = fmt.Sprintf("Image %s is already in containers-storage:%s: %s", p.Image, target, p.Identity)
 	}
 	return a.printLines(
@@ -68,7 +68,7 @@ func (a *app) printPulled(plans []*plan.Plan, format string) error {
 	}
 	var lines []string
 	for _, p := range plans {
-		if p.Changed && p.Method != plan.Nothing {
+		if p.Changed && !p.Failed && p.Method != plan.Nothing {
 			lines = append(lines, fmt.Sprintf("Copied %s to bootc storage: %s", p.Name, p.Identity))
 		}
 	}

@@ -357,3 +357,16 @@ func TestErrorsNameTheSignal(t *testing.T) {
 		t.Errorf("got %v for no error", err)
 	}
 }
+
+func TestPulledImagesHaveALineUnlessTheyFailed(t *testing.T) {
+	plans := []*plan.Plan{
+		{Name: "a", Method: plan.Clone, Identity: plan.SameImage, Changed: true},
+		{Name: "b", Method: plan.Nothing},
+		{Name: "c", Method: plan.Clone, Changed: true, Failed: true}, // a damaged one was removed
+		{Name: "d", Method: plan.Clone},
+	}
+	var out bytes.Buffer
+	if err := (&app{stdout: &out}).printPulled(plans, "text"); err != nil || out.String() != "Copied a to bootc storage: same image, digest kept\n" {
+		t.Errorf("printed %q, %v", &out, err)
+	}
+}

@@ -79,6 +79,7 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*pla
 	defer v.Close()
 	defer at.close()
 	o.reportDamage(v)
+	state := at.state()
 	before, err := at.own.names()
 	if err != nil {
 		return nil, err
@@ -110,7 +111,7 @@ func CopyToStorage(ctx context.Context, o Options, choice plan.CopyChoice) (*pla
 		described.Arrived(c.digest)
 	}
 	err = c.nameOwn(ctx, v.Host)
-	described.Changed = described.Method != plan.Nothing || at.acted()
+	described.Changed = at.changedSince(state)
 	return described, err
 }
 

@@ -98,7 +98,7 @@ func PullFromDefault(ctx context.Context, o Options, names []string) ([]*plan.Pl
 	defer unlock()
 	at := o.places(nil)
 	defer at.close()
-	o.tidy(ctx, at)
+	at.tidied = o.tidy(ctx, at)
 	store, err := o.openDefault(names[0])
 	if err != nil {
 		return nil, err
@@ -130,15 +130,17 @@ func PullFromDefault(ctx context.Context, o Options, names []string) ([]*plan.Pl
 			continue
 		}
 		a := &arrival{Options: &o, places: at, to: at.bootc, from: at.own, what: w.as, as: w.as}
-		if err := a.pullFromDefault(ctx, w.Held); err != nil {
+		before := at.bootc.state()
+		err := a.pullFromDefault(ctx, w.Held)
+		plans[i].Changed, plans[i].Failed = at.bootc.state() != before, err != nil
+		if err != nil {
 			return plans, err
 		}
-		plans[i].Changed = !o.dryRun()
 	}
 	h, _ := host.ReadSysroot(o.Sysroot) // for the names of what can be read
-	at.own.acted = false
+	before := at.own.state()
 	err = at.nameOwn(ctx, h)
-	plans[0].Changed = plans[0].Changed || at.own.acted
+	plans[0].Changed = plans[0].Changed || at.tidied || at.own.state() != before
 	return plans, err
 }
 

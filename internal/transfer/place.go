@@ -6,6 +6,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -30,8 +31,6 @@ type place struct {
 	// stores that were opened here.
 	current bool
 	toClose []*cstorage.Store
-	// acted reports that a command changed the store, but for those that copy an image.
-	acted bool
 }
 
 // places are the two stores of a host.
@@ -39,6 +38,8 @@ type places struct {
 	bootc, own *place
 	// ownIsMade reports that podman's own store, or an additional image store, exists.
 	ownIsMade bool
+	// tidied reports that what an earlier transfer left was removed.
+	tidied bool
 }
 
 // places returns the two stores of the host, unread but for those of the survey, which
@@ -65,8 +66,11 @@ func (p *places) close() {
 	}
 }
 
-// acted reports that a command changed one of the stores, but for those that copy an image.
-func (p *places) acted() bool { return p.bootc.acted || p.own.acted }
+// state describes the images of both stores, for changedSince.
+func (p *places) state() string { return p.bootc.state() + p.own.state() }
+
+// changedSince reports whether this transfer changed a store. before is the state then.
+func (p *places) changedSince(before string) bool { return p.tidied || p.state() != before }
 
 // openBootc decides how commands open the bootc-owned store.
 func (p *places) openBootc() error {
@@ -123,6 +127,19 @@ func (p *place) names() (map[string][]string, error) {
 		found[img.ID] = img.Names
 	}
 	return found, nil
+}
+
+// state describes the images of the store with their names, manifests and damage.
+func (p *place) state() string {
+	store, err := p.now()
+	if store == nil {
+		return fmt.Sprint(err)
+	}
+	images := map[string][]any{}
+	for _, img := range store.Images {
+		images[img.ID] = []any{slices.Sorted(slices.Values(img.Names)), img.Digests, store.Damage(img)}
+	}
+	return fmt.Sprint(images)
 }
 
 // has reports whether the store has the image with an ID.
@@ -182,7 +199,6 @@ func (p *place) endpoint() (clonejob.Store, error) {
 // image runs "podman image" on the store.
 func (p *place) image(ctx context.Context, args ...string) error {
 	defer p.changed()
-	p.acted = !p.o.dryRun()
 	return p.Image(ctx, args...)
 }
 

@@ -117,6 +117,7 @@ func (o *Options) begin(ctx context.Context) (*plan.View, *places, error) {
 			v.Close()
 			continue
 		}
+		p.tidied = cleaned
 		return v, p, nil
 	}
 }

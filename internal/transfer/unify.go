@@ -32,8 +32,13 @@ func SetUnified(ctx context.Context, o Options, choice plan.Choice) (*plan.Plan,
 	}
 	defer unlock()
 	choice.Method = o.Method
+	changed := false
 	for {
 		p, err := o.setUnified(ctx, choice)
+		if p != nil {
+			changed = changed || p.Changed
+			p.Changed = changed
+		}
 		if isClonedOut(p) && o.bootcMayExport(ctx, err) {
 			o.Events.Missed(p.Source, err)
 			choice.NotCloned = err
@@ -67,14 +72,14 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 		return nil, err
 	}
 	logPlan(p)
+	before := places.state()
+	defer func() { p.Changed = places.changedSince(before) }()
 	if p.Ignored != nil && !o.SkipUpgradeCheck {
 		return p, &refusedError{fmt.Errorf("onboard %s: bootc upgrade would fail: %w", p.Image, p.Ignored)}
 	}
 	if p.Method == plan.Nothing {
 		o.journal(v, p, alreadyUnified)
-		err := errors.Join(o.settled(v, p), places.nameOwnAsRead(ctx, v.Host))
-		p.Changed = places.acted()
-		return p, err
+		return p, errors.Join(o.settled(v, p), places.nameOwnAsRead(ctx, v.Host))
 	}
 	if err := o.checkDamage(v, places.bootc, p); err != nil {
 		return p, &refusedError{err}
@@ -87,7 +92,6 @@ func (o *Options) setUnified(ctx context.Context, choice plan.Choice) (*plan.Pla
 		return p, err
 	}
 	o.journal(v, p, unified)
-	p.Changed = !o.dryRun()
 	return p, nil
 }
 

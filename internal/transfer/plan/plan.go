@@ -95,6 +95,8 @@ type Plan struct {
 	// known.
 	Changed      bool   `json:"changed"`
 	ResultDigest string `json:"result_digest"`
+	// Failed reports that the run failed at this image.
+	Failed bool `json:"-"`
 	// Alternatives are the other sources that have the image, and Refused those that do
 	// not, both only as Choice.Alternatives says.
 	Alternatives []Alternative `json:"alternatives"`
