@@ -251,7 +251,11 @@ func (img Image) candidates() []string {
 	}
 	_, path, _ := strings.Cut(repository, "/")
 	all := []string{repository, path, repository[strings.LastIndexByte(repository, '/')+1:]}
-	for _, name := range all[:3] {
+	// podman 6 also lists it by this name.
+	if rest, found := strings.CutPrefix(repository, "docker.io/library/"); found {
+		all = append(all, "docker.io/"+rest)
+	}
+	for _, name := range slices.Clone(all) {
 		if tag == "" && img.Type == Logical && !strings.Contains(img.Name, "@") {
 			tag = "latest"
 		}

@@ -64,7 +64,7 @@ func TestBeforeOneImage(t *testing.T) {
 	list := []Image{image("quay.io/example/os:41", "aaaa", 3), image("quay.io/example/os:latest", "bbbb", 2), image("docker.io/library/one:1", "cccc", 1)}
 	for value, want := range map[string]string{
 		"os": "os:41", "example/os": "os:41", "quay.io/example/os": "os:41", "os:latest": "os:41", "docker://quay.io/example/os": "os:41",
-		"os:41": "", "bbbb": "os:41", "sha256:bbbb": "os:41", "os@sha256:bbbb": "os:41", "os:41@sha256:bbbb": "os:41", "one:1": "os:41 os:latest",
+		"os:41": "", "bbbb": "os:41", "sha256:bbbb": "os:41", "os@sha256:bbbb": "os:41", "os:41@sha256:bbbb": "os:41", "one:1": "os:41 os:latest", "docker.io/one:1": "os:41 os:latest",
 		"*": "unknown", "o?": "unknown", "one": "unknown", "bb": "unknown", "x@sha256:bbbb": "unknown", "o[s]:41": "unknown",
 	} {
 		s, err := NewSelection(nil, []string{"before=" + value}, "", now)
