@@ -53,8 +53,10 @@ func podmanMayCopy(err error) bool {
 }
 
 // nextMayCopy reports whether another source may have an image that could not be made of the
-// layers of one, which may be gone.
-func nextMayCopy(err error) bool { return podmanMayCopy(err) || errors.Is(err, clonejob.ErrNotFound) }
+// layers of one: that may be gone, and an export has other layers than those that are damaged.
+func nextMayCopy(err error) bool {
+	return podmanMayCopy(err) || errors.Is(err, clonejob.ErrNotFound) || errors.Is(err, clonejob.ErrDamaged) || errors.As(err, new(*plan.DamagedError))
+}
 
 // cloneOr clones, or has podman copy, as o.Method says.
 func (o *Options) cloneOr(ctx context.Context, clone, podman func() error) error {
