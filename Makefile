@@ -183,6 +183,10 @@ fuzz: ## Run every fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
+.PHONY: test-rest
+test-rest: ## Run what .ci/run leaves out, or does less of (needs root, hours)
+	$(MAKE) --no-print-directory fuzz test-sequences test-real-tree test-vm bench
+
 .PHONY: bench
 bench: binary test-programs ## Measure what we add to podman (needs root)
 	$(GO) build -o bin/bench ./internal/bench
