@@ -68,6 +68,10 @@ func faults() []fault {
 		{"image records damaged", func(h *scratchHost) {
 			h.Write(bootcStore+"/overlay-images/images.json", "[{")
 		}, []health.Rule{health.Unreadable}, true, "", "images.json", "", false},
+		{"image records damaged, storage unified before", func(h *scratchHost) {
+			h.Write("var/lib/bootc-podman/unified.json", `{"schema":1,"image":"docker://`+osImage+`","name":"`+osImage+`","id":"`+h.os+`"}`)
+			h.Write(bootcStore+"/overlay-images/images.json", "[{")
+		}, []health.Rule{health.Unreadable}, true, "", "images.json", "", false},
 		{"unified image gone", func(h *scratchHost) {
 			h.Write("var/lib/bootc-podman/unified.json", `{"schema":1,"image":"docker://`+osImage+`","name":"`+osImage+`","id":"`+h.os+`"}`)
 			h.drop(0)

@@ -90,6 +90,9 @@ func (ex *examination) upgrade() (list []Problem) {
 		return nil
 	}
 	where := fmt.Sprintf("%s deployment %s", target.Role, target.ID())
+	if slices.Contains(ex.survey.NotLooked(), inventory.NotUnified) {
+		return nil // another check reports what cannot be read
+	}
 	if unified := ex.survey.Unified(); !unified.On {
 		record, err := transfer.ReadRecord(ex.Root)
 		if err != nil {

@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"context"
+	"slices"
 
 	"github.com/bootc-podman/bootc-podman/hooks/setup"
 	"github.com/bootc-podman/bootc-podman/internal/host"
@@ -17,10 +18,12 @@ type State struct {
 	// Deployments are the booted, the staged and the rollback one, those that exist, each once.
 	Deployments []host.Deployment
 	// Unified reports that bootc upgrades through the bootc store. It is nil where no
-	// deployment is booted from an image.
+	// deployment is booted from an image, and where the store cannot be read.
 	Unified *bool
-	// BoundPresent and BoundMissing count the bound images of all deployments, each unit once.
+	// BoundPresent and BoundMissing count the bound images of all deployments, each unit once;
+	// BoundUnknown reports that the store cannot be read.
 	BoundPresent, BoundMissing int
+	BoundUnknown               bool
 	// Stores are the two containers-storages that exist.
 	Stores []inventory.StoreUsage
 	// Filesystem is the one that the bootc store lies on, or would lie on.
@@ -48,10 +51,12 @@ func (ex *examination) state() *State {
 			}
 		}
 	}
-	if ex.survey.Target() != nil {
+	notLooked := ex.survey.NotLooked()
+	if ex.survey.Target() != nil && !slices.Contains(notLooked, inventory.NotUnified) {
 		on := ex.survey.Unified().On
 		s.Unified = &on
 	}
+	s.BoundUnknown = slices.Contains(notLooked, inventory.NotBound)
 	for _, b := range ex.survey.Bound() {
 		if b.Image != nil {
 			s.BoundPresent++

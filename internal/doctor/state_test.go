@@ -80,6 +80,17 @@ func TestStateOfAHost(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeReadIsNotInTheState: else a store that cannot be read is an alert that the
+// host is not unified.
+func TestWhatCannotBeReadIsNotInTheState(t *testing.T) {
+	h := newHost(t)
+	h.Write(bootcStore+"/overlay-images/images.json", "[{")
+	_, s := ExamineState(t.Context(), h.options())
+	if s.Unified != nil || !s.BoundUnknown || s.BoundPresent+s.BoundMissing != 0 || len(s.Stores) != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 func TestThereIsNoStateWithoutAHost(t *testing.T) {
 	h := newHost(t)
 	o := h.options()

@@ -95,6 +95,11 @@ func (s *Survey) BoundTo(d host.Deployment) (list []Bound, known bool) {
 // but not whether skopeo then finds the image: see Hidden and LookedUp.
 func (s *Survey) Unified() Unification { return s.inv.stored() }
 
+// NotLooked are the parts of a status that could not be looked at.
+func (s *Survey) NotLooked() []NotLooked {
+	return s.inv.notLooked(&Status{Unified: s.inv.stored(), Filesystem: &Filesystem{}, Rollback: &Deployment{}})
+}
+
 // UsedBy are the deployments that boot an image of the bootc store or have it bound.
 func (s *Survey) UsedBy(img *cstorage.Image) []DeploymentRef {
 	return deploymentsOf(s.inv.users[img])

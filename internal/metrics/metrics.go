@@ -76,6 +76,9 @@ func All() []Metric {
 			return []sample{{nil, number(*s.Unified)}}
 		}),
 		ofState("bound_images", "Bound images of all deployments, by whether the bootc-owned store has them.", []string{"state"}, func(s *doctor.State) []sample {
+			if s.BoundUnknown {
+				return nil
+			}
 			return []sample{{[]string{"present"}, float64(s.BoundPresent)}, {[]string{"missing"}, float64(s.BoundMissing)}}
 		}),
 		ofState("store_images", "Images in a store.", []string{"store"}, ofStores(func(u inventory.StoreUsage) float64 { return float64(u.Images) })),

@@ -127,8 +127,11 @@ func TestAHostThatCannotBeReadHasItsFindingsAndNoOtherFigure(t *testing.T) {
 			t.Errorf("no line %q in\n%s", line, got)
 		}
 	}
-	if strings.Contains(got, "unified") || strings.Contains(got, "bytes") {
-		t.Errorf("got\n%s", got)
+	check.State = &doctor.State{BoundUnknown: true}
+	for _, got := range []string{got, string(Text(&check))} {
+		if strings.Contains(got, "unified") || strings.Contains(got, "bytes") || strings.Contains(got, "bound_images") {
+			t.Errorf("got\n%s", got)
+		}
 	}
 }
 
