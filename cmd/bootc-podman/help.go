@@ -6,12 +6,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/bootc-podman/bootc-podman/contrib/man"
 )
@@ -90,14 +88,8 @@ func (a *app) printHelp(tree *cli.App, c *cli.Command) error {
 // width returns how long a line may be: 80 characters where standard output is no terminal.
 func (a *app) width() int {
 	const standard, longest = 80, 100
-	w := a.stdout
-	if checked, ok := w.(*checkedWriter); ok {
-		w = checked.Writer
-	}
-	if f, ok := w.(*os.File); ok {
-		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-			return min(int(size.Col), longest)
-		}
+	if columns := columnsOf(a.stdout); columns > 0 {
+		return min(columns, longest)
 	}
 	return standard
 }

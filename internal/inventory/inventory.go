@@ -5,7 +5,7 @@
 // in the bootc-owned store, in podman's own store, and bound to a deployment; and
 // what bootc's garbage collection will make of each.
 //
-// It reads files and asks ostree; it takes no lock and writes nothing. Files
+// It reads files only; it takes no lock and writes nothing. Files
 // that are replaced while they are read are read as they were before or after.
 package inventory
 
