@@ -344,6 +344,7 @@ func logLevelFlag(level *string) cli.Flag {
 // before checks and completes the global options.
 func (a *app) before(o *options) error {
 	logrus.SetOutput(a.stderr)
+	logrus.SetFormatter(&logFormatter{terminal: isTerminal(a.stderr, "any")})
 	logrus.SetLevel(logrus.WarnLevel)
 	if o.logLevel != "" {
 		level, err := logrus.ParseLevel(o.logLevel)

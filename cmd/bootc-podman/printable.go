@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sirupsen/logrus"
 )
 
 // printable returns s with everything escaped as in Go but visible characters and plain
@@ -27,6 +29,21 @@ func printable(s string) string {
 		s = s[n:]
 	}
 	return out.String()
+}
+
+// logFormatter is that of logrus, which on a terminal prints messages as they are, with their
+// control characters escaped there, too.
+type logFormatter struct {
+	logrus.TextFormatter
+	terminal bool
+}
+
+// Format implements logrus.Formatter.
+func (f *logFormatter) Format(entry *logrus.Entry) ([]byte, error) {
+	if f.terminal {
+		entry.Message = printable(entry.Message)
+	}
+	return f.TextFormatter.Format(entry)
 }
 
 // printLines prints lines, made printable, to standard output.
