@@ -436,6 +436,17 @@ quay.io/example/os             42   ostree  booted, rollback
 			}
 		}
 	}
+	// A tag has up to 128 characters: it is whole, and the other lines are as they would be.
+	tagged := fullImage()
+	tagged.Name = "docker://quay.io/example/os:" + strings.Repeat("t", 128)
+	want := `REPOSITORY          TAG                   STORE   STATE
+quay.io/example/os  ` + strings.Repeat("t", 128) + `
+                                          ostree  booted, rollback
+quay.io/example/os  42                    ostree  booted, rollback
+`
+	if got := printList(t, listPrinter{columns: 66}, tagged, fullImage()); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
 	wide, pipe := printList(t, listPrinter{columns: 200}, doomed), printList(t, listPrinter{}, doomed)
 	if columns := len(strings.Fields(pipe)); len(strings.Fields(wide)) != columns || !strings.Contains(wide, "DIGEST") {
 		t.Errorf("on a wide terminal got\n%s\nin a pipe\n%s", wide, pipe)

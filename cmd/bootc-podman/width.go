@@ -48,7 +48,7 @@ type column struct {
 
 // printFitting prints the table of rows for a terminal with so many columns. Where it is too
 // wide, optional columns are left out, the first one first; then the last column is wrapped
-// at words; a first cell that is too wide gets a line of its own.
+// at words; behind a cell that is too wide a line ends, and goes on below.
 func printFitting[T any](w io.Writer, rows []T, noHeading bool, columns int) error {
 	table := columnsIn(rows)
 	for i := 1; i < len(table) && widthOf(table) > columns && leastWidthOf(table) > columns; {
@@ -58,10 +58,16 @@ func printFitting[T any](w io.Writer, rows []T, noHeading bool, columns int) err
 			i++
 		}
 	}
-	first, last := &table[0], &table[len(table)-1]
-	if over := leastWidthOf(table) - columns; over > 0 {
-		first.width = max(first.width-over, len("REPOSITORY"))
+	last := &table[len(table)-1]
+	narrow := func(c *column, least int) {
+		if over := leastWidthOf(table) - columns; over > 0 && c.width > least {
+			c.width = max(c.width-over, least)
+		}
 	}
+	for i := 1; i < len(table)-1; i++ {
+		narrow(&table[i], leastWidth)
+	}
+	narrow(&table[0], len("REPOSITORY"))
 	indent := 0
 	for _, c := range table[:len(table)-1] {
 		indent += c.width + gap
@@ -72,13 +78,15 @@ func printFitting[T any](w io.Writer, rows []T, noHeading bool, columns int) err
 		if i == 0 && noHeading {
 			continue
 		}
-		line := ""
-		for j, c := range table[:len(table)-1] {
-			line += fmt.Sprintf("%-*s", c.width+gap, c.texts[i])
-			if j == 0 && utf8.RuneCountInString(c.texts[i]) > c.width {
-				out.WriteString(c.texts[i] + "\n")
-				line = strings.Repeat(" ", c.width+gap)
+		line, width := "", 0
+		for _, c := range table[:len(table)-1] {
+			width += c.width + gap
+			if utf8.RuneCountInString(c.texts[i]) > c.width {
+				out.WriteString(line + c.texts[i] + "\n")
+				line = strings.Repeat(" ", width)
+				continue
 			}
+			line += fmt.Sprintf("%-*s", c.width+gap, c.texts[i])
 		}
 		for _, part := range wrap(last.texts[i], last.width) {
 			out.WriteString(strings.TrimRight(line+part, " ") + "\n")
