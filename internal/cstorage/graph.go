@@ -121,20 +121,23 @@ func (g Graph) Images() ([]ImageRecord, error) {
 
 // scan reads what encoding/json would.
 func (r *ImageRecord) scan(s *scanner) {
-	s.object(func(name string) {
-		switch name {
-		case "id":
-			r.ID = s.str()
-		case "digest":
-			r.Digest = s.str()
-		case "names":
-			r.Names = s.strs()
-		case "layer":
-			r.TopLayer = s.str()
-		default:
-			s.other(name)
-		}
-	})
+	s.object(func(name string) { r.member(s, name) })
+}
+
+// member reads one member of a record.
+func (r *ImageRecord) member(s *scanner, name string) {
+	switch name {
+	case "id":
+		r.ID = s.str()
+	case "digest":
+		r.Digest = s.str()
+	case "names":
+		r.Names = s.strs()
+	case "layer":
+		r.TopLayer = s.str()
+	default:
+		s.other(name)
+	}
 }
 
 // readAll reads a JSON list with scan, nil for a missing file.

@@ -61,10 +61,7 @@ type Store struct {
 
 // record is a record of images.json, see Image in the storage library.
 type record struct {
-	ID             string            `json:"id"`
-	Digest         string            `json:"digest"`
-	Names          []string          `json:"names"`
-	TopLayer       string            `json:"layer"`
+	ImageRecord
 	MappedLayers   []string          `json:"mapped-layers"`
 	BigDataNames   []string          `json:"big-data-names"`
 	BigDataSizes   map[string]int64  `json:"big-data-sizes"`
@@ -267,14 +264,6 @@ func openAll(dir *os.File, paths ...string) (files []*os.File, err error) {
 func (r *record) scan(s *scanner) {
 	s.object(func(name string) {
 		switch name {
-		case "id":
-			r.ID = s.str()
-		case "digest":
-			r.Digest = s.str()
-		case "names":
-			r.Names = s.strs()
-		case "layer":
-			r.TopLayer = s.str()
 		case "mapped-layers":
 			r.MappedLayers = s.strs()
 		case "big-data-names":
@@ -288,7 +277,7 @@ func (r *record) scan(s *scanner) {
 				s.fail()
 			}
 		default:
-			s.other(name)
+			r.member(s, name)
 		}
 	})
 }
